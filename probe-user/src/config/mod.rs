@@ -1,0 +1,1 @@
+//! The configuration file: its form, defaults, and errors that name the line.

@@ -1,0 +1,1 @@
+//! Up, down, unknown: from outcomes in probe order. Pure.

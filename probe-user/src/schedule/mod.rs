@@ -1,0 +1,1 @@
+//! When: pacing and order. Pure.

@@ -1,0 +1,60 @@
+//! Bytes: frame templates, checksums, reading a reply. Pure: no I/O, no clock.
+
+/// A target's place in the ledger; travels in the probe's payload.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct TargetIndex(pub u32);
+
+/// The low 16 bits of a target's probe number, as on the wire.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+#[repr(transparent)]
+pub struct Sequence(pub u16);
+
+/// How many probes a target had before this one. The `seq` of results.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct ProbeNumber(pub u64);
+
+impl ProbeNumber {
+    /// What of the number travels.
+    pub const fn sequence(self) -> Sequence {
+        Sequence((self.0 & 0xffff) as u16)
+    }
+}
+
+/// Which tenant of a ledger slot a probe belongs to; covered by the cookie, never sent.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+#[repr(transparent)]
+pub struct Generation(pub u16);
+
+/// Why a frame that claimed to be a reply was not taken for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum RejectedReason {
+    /// Shorter than its headers say, or than a probe's payload.
+    Truncated,
+    /// The ICMP checksum is wrong.
+    Corrupt,
+    /// The cookie does not prove that we sent it to that address.
+    Cookie,
+    /// No such target.
+    Target,
+    /// Sent in the future, or longer ago than any timeout allows.
+    Age,
+}
+
+impl RejectedReason {
+    /// All, in the order of their counters.
+    pub const ALL: [Self; 5] = [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age];
+
+    /// As in metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Corrupt => "corrupt",
+            Self::Cookie => "cookie",
+            Self::Target => "target",
+            Self::Age => "age",
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a loop needs from a network: send these; give me replies; let me rest. `nic` and `sim` implement it.
+
+use crate::{
+    ledger::Cause,
+    time::Nanos,
+    wire::{Generation, Sequence, TargetIndex},
+};
+use std::net::Ipv4Addr;
+
+/// Tells the time. CLOCK_MONOTONIC on a NIC, simulated time in a simulation.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Nanos;
+}
+
+/// A probe to be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Whose.
+    pub target: TargetIndex,
+    /// Tenant of the slot, for the cookie.
+    pub generation: Generation,
+    /// Low bits of its number.
+    pub sequence: Sequence,
+    /// Where to.
+    pub destination: Ipv4Addr,
+    /// Which next hop: index into `route::Hops`.
+    pub hop: u32,
+    /// Bytes of ICMP payload.
+    pub payload: u16,
+}
+
+/// What became of a probe that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// On its way, with this stamp in it.
+    Sent(Nanos),
+    /// It did not leave this machine and will not.
+    Unsent(Cause),
+}
+
+/// A transmit engine. One sender thread owns it.
+pub trait Transmit {
+    /// Sends probes in order and says of each what became of it: `fates[i]` for `due[i]`.
+    /// Both slices have the same length, at most [`Transmit::BATCH`]. When it returns, nothing of `due` will be sent any more
+    /// that was not: the deadline of what was sent runs from the return.
+    fn transmit(&mut self, due: &[Due], fates: &mut [Fate]);
+
+    /// Most probes that are worth handing over at once.
+    const BATCH: usize = 64;
+}
+
+/// The receive queues of one receiver thread.
+pub trait Receive {
+    /// Takes what has arrived, burst by burst (at most 64 frames), shows each burst to `settle`, and afterwards gives the
+    /// frames back and counts them as consumed. A frame is a whole Ethernet frame whose first 8 bytes are the arrival
+    /// stamp (native byte order). Returns how many frames there were; bounded, so that a flood can't hold the loop.
+    fn receive(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize;
+}
+
+/// Sleeping: until a moment has come, or earlier when something arrived for this thread's queues (if it has any).
+pub trait Rest {
+    /// Returns at `until` or earlier. `until` in the past returns at once.
+    fn rest(&mut self, until: Nanos);
+}
+
+/// The numbers that say whether a receive queue has been drained past a moment: DESIGN, subtle part 2.
+///
+/// All three only grow. The order of reads matters: the clock, then `taken`, then `consumed` and `dropped`.
+pub trait Taken: Send + Sync {
+    /// How many receive queues there are.
+    fn queues(&self) -> usize;
+    /// Frames that steer has taken for this queue; counted before the arrival stamp is read.
+    fn taken(&self, queue: usize) -> u64;
+    /// Frames that a receiver has settled.
+    fn consumed(&self, queue: usize) -> u64;
+    /// Frames that the socket is known to have dropped after they were taken.
+    fn dropped(&self, queue: usize) -> u64;
+}
