@@ -4,7 +4,10 @@
 //! middle stands for it. Below 1,024 ns buckets are 64 ns wide.
 
 use crate::time::Nanos;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 
 /// log2 of buckets to the octave.
 const SUB_BITS: u32 = 4;
@@ -70,7 +73,7 @@ impl Default for Histogram {
 /// Adds without a locked instruction: the caller is the only writer.
 #[inline]
 pub fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
+    counter.store(counter.load(Relaxed).wrapping_add(n), Release);
 }
 
 impl Histogram {

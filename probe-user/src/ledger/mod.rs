@@ -99,3 +99,14 @@ impl State {
 }
 
 pub mod histogram;
+pub mod tally;
+pub mod unheard;
+pub mod window;
+
+/// The atomics of [`window`]; a model checker puts its own in their place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+mod book;
+pub use book::{Ledger, Run};

@@ -1,1 +1,7 @@
-//! When: pacing and order. Pure.
+//! When: pacing, and the deadlines of what is in flight. Pure.
+
+mod flights;
+mod pacer;
+
+pub use flights::Flights;
+pub use pacer::{Pacer, Tick};

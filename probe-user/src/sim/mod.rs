@@ -1,1 +1,8 @@
 //! The traits of worker in memory: a seeded network of delay, loss, reordering and duplication.
+//!
+//! Everything that a NIC and its far end would do happens on one clock that only moves when the loop rests (and a little for each
+//! probe sent). Frames are real: the loop's own wire code makes and reads them.
+
+mod network;
+
+pub use network::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue};

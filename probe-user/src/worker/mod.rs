@@ -1,4 +1,17 @@
 //! The loops, the small traits that they need, and the handle by which the rest of the program asks them.
+//!
+//! A loop is six verbs long, see [`Loop::turn`]. What makes it a sender, a receiver or both is which of its parts have something to
+//! do: a sender walks runs of targets, a receiver has queues. Loops share the ledger, lock-free, and nothing else.
 
+mod common;
+mod drained;
+mod looping;
+mod receiver;
+mod sender;
 mod traits;
-pub use traits::{Clock, Due, Fate, Receive, Rest, Taken, Transmit};
+
+pub use common::{Asked, Common, Phase};
+pub use looping::{Loop, NoQueues, NoTransmit};
+pub use receiver::Receiver;
+pub use sender::Sender;
+pub use traits::{Clock, Due, Fate, Link, Receive, Rest, Taken, Transmit};

@@ -60,8 +60,19 @@ pub trait Receive {
 
 /// Sleeping: until a moment has come, or earlier when something arrived for this thread's queues (if it has any).
 pub trait Rest {
-    /// Returns at `until` or earlier. `until` in the past returns at once.
+    /// Returns at `until` or earlier, at the latest when something has arrived. `until` in the past returns at once.
     fn rest(&mut self, until: Nanos);
+    /// Returns at `until` or earlier, whatever arrives meanwhile: arrival was stamped long before a receiver wakes, so a receiver
+    /// with much to do sleeps a little and finds more.
+    fn pause(&mut self, until: Nanos);
+}
+
+/// The interface's condition, as far as it excuses silence.
+pub trait Link: Send + Sync {
+    /// Whether it can carry frames now.
+    fn is_up(&self) -> bool;
+    /// Whether there was any time between the two moments at which it could not.
+    fn was_down(&self, from: Nanos, to: Nanos) -> bool;
 }
 
 /// The numbers that say whether a receive queue has been drained past a moment: DESIGN, subtle part 2.

@@ -1,0 +1,138 @@
+//! What one loop thread has counted. It alone writes; anybody reads.
+
+use super::{
+    Cause, Outcome, State,
+    histogram::{Histogram, add},
+};
+use crate::{metrics::Snapshot, time::Nanos, wire::RejectedReason};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
+
+fn zeros<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
+/// The counters of one row of sums, as one thread sees them.
+#[derive(Debug)]
+pub struct RowTally {
+    /// Probes that came due, sent or not.
+    pub entered: AtomicU64,
+    /// Settled by this thread, indexed like `Outcome::ALL`.
+    pub settled: [AtomicU64; Outcome::ALL.len()],
+    /// Due times that passed without a probe.
+    pub skipped: AtomicU64,
+    /// Replies after their timeout.
+    pub late: AtomicU64,
+    /// Further replies to an answered probe.
+    pub duplicate: AtomicU64,
+    /// Replies to a probe settled as unreachable or unsent.
+    pub contradicted: AtomicU64,
+    /// Round-trip times of answered probes.
+    pub rtt: Histogram,
+    /// Targets that came into a state less those that left it, wrapping.
+    pub states: [AtomicU64; State::ALL.len()],
+}
+
+/// Everything that one loop thread counts. On cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Tally {
+    /// One for each row of sums.
+    pub rows: Box<[RowTally]>,
+    /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
+    pub rejected: [AtomicU64; RejectedReason::ALL.len()],
+    /// Unsent probes, indexed like `Cause::ALL`.
+    pub unsent: [AtomicU64; Cause::ALL.len()],
+    /// From the due time to the hand-over.
+    pub send_lag: Histogram,
+    /// From the arrival stamp to the settling.
+    pub receive_delay: Histogram,
+    /// Results that found their queue full.
+    pub results_dropped: AtomicU64,
+    /// First hand-over; `u64::MAX` before it.
+    pub first_send: AtomicU64,
+    /// When something was last settled; 0 before.
+    pub last_settled: AtomicU64,
+}
+
+impl Tally {
+    /// For `rows` rows of sums.
+    pub fn new(rows: usize) -> Self {
+        let row = || RowTally {
+            entered: AtomicU64::new(0),
+            settled: zeros(),
+            skipped: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            duplicate: AtomicU64::new(0),
+            contradicted: AtomicU64::new(0),
+            rtt: Histogram::default(),
+            states: zeros(),
+        };
+        Self {
+            rows: (0..rows).map(|_| row()).collect(),
+            rejected: zeros(),
+            unsent: zeros(),
+            send_lag: Histogram::default(),
+            receive_delay: Histogram::default(),
+            results_dropped: AtomicU64::new(0),
+            first_send: AtomicU64::new(u64::MAX),
+            last_settled: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a settled probe in a row.
+    #[inline]
+    pub fn settle(&self, row: u32, outcome: Outcome, now: Nanos) {
+        add(&self.rows[row as usize].settled[outcome as usize], 1);
+        self.last_settled.store(now.0, Relaxed);
+    }
+
+    /// Counts a target's change of state.
+    #[inline]
+    pub fn state(&self, row: u32, from: State, to: State) {
+        let states = &self.rows[row as usize].states;
+        add(&states[from as usize], 1u64.wrapping_neg());
+        add(&states[to as usize], 1);
+    }
+}
+
+/// The sum over threads. Settled counters are all read before the entered ones, so in flight is never short.
+pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
+    let rows = tallies.first().map_or(0, |tally| tally.rows.len());
+    let mut all = Snapshot { at, sums: vec![crate::metrics::SumRow::default(); rows], ..Snapshot::default() };
+    let (mut first, mut last) = (u64::MAX, 0);
+    for tally in tallies {
+        for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
+            add_all(&mut sum.settled, &row.settled);
+            add_all(&mut sum.states, &row.states);
+            sum.skipped += row.skipped.load(Acquire);
+            sum.late += row.late.load(Acquire);
+            sum.duplicate += row.duplicate.load(Acquire);
+            sum.contradicted += row.contradicted.load(Acquire);
+            row.rtt.add_to(&mut sum.rtt);
+        }
+        add_all(&mut all.rejected, &tally.rejected);
+        add_all(&mut all.unsent, &tally.unsent);
+        tally.send_lag.add_to(&mut all.send_lag);
+        tally.receive_delay.add_to(&mut all.receive_delay);
+        all.results_dropped += tally.results_dropped.load(Acquire);
+        first = first.min(tally.first_send.load(Acquire));
+        last = last.max(tally.last_settled.load(Acquire));
+    }
+    for tally in tallies {
+        for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
+            sum.probes += row.entered.load(Acquire);
+        }
+    }
+    all.first_send = (first != u64::MAX).then_some(Nanos(first));
+    all.last_settled = (last != 0).then_some(Nanos(last));
+    all
+}
+
+fn add_all(sums: &mut [u64], counters: &[AtomicU64]) {
+    for (sum, counter) in sums.iter_mut().zip(counters) {
+        *sum = sum.wrapping_add(counter.load(Acquire));
+    }
+}

@@ -1,0 +1,97 @@
+//! Which probes may have been answered without our hearing it.
+//!
+//! A received frame that this machine dropped may have been the reply to any probe in flight at the time. Each dropped frame
+//! excuses one probe, never more: what else stays without a reply is lost. Time that the link was down excuses every probe
+//! that it touched, for nothing could be heard in it.
+
+use crate::time::Nanos;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// Periods with drops that are remembered. At 20 samples a second this is over a minute of uninterrupted dropping: longer
+/// than any timeout.
+const PERIODS: usize = 2_048;
+
+#[derive(Debug, Default)]
+struct Period {
+    from: AtomicU64,
+    to: AtomicU64,
+    left: AtomicU64,
+}
+
+/// Dropped frames by the time in which they were dropped. One thread notes, senders claim.
+#[derive(Debug)]
+pub struct DropLog {
+    periods: Box<[Period]>,
+    noted: AtomicU64,
+}
+
+impl Default for DropLog {
+    fn default() -> Self {
+        Self { periods: (0..PERIODS).map(|_| Period::default()).collect(), noted: AtomicU64::new(0) }
+    }
+}
+
+impl DropLog {
+    /// Notes that `frames` were dropped after `from` and not after `to`. Called by one thread, before it publishes the
+    /// frames as dropped.
+    pub fn note(&self, from: Nanos, to: Nanos, frames: u64) {
+        if frames == 0 {
+            return;
+        }
+        let noted = self.noted.load(Relaxed);
+        let period = &self.periods[noted as usize % PERIODS];
+        // Emptied first: a claim in between finds nothing rather than a mixture of two periods.
+        period.left.store(0, Release);
+        period.from.store(from.0, Release);
+        period.to.store(to.0, Release);
+        period.left.store(frames, Release);
+        self.noted.store(noted + 1, Release);
+    }
+
+    /// Takes one dropped frame as the excuse for a probe that could have been answered from `sent` to `deadline`: the
+    /// earliest that will do, for later ones may excuse later probes.
+    pub fn claim(&self, sent: Nanos, deadline: Nanos) -> bool {
+        let noted = self.noted.load(Acquire);
+        let period = |i: u64| &self.periods[i as usize % PERIODS];
+        // Noted in order of time: the first that does not end before the probe was sent, by bisection.
+        let (mut first, mut end) = (noted.saturating_sub(PERIODS as u64), noted);
+        while first < end {
+            let middle = first.midpoint(end);
+            if period(middle).to.load(Acquire) < sent.0 { first = middle + 1 } else { end = middle }
+        }
+        (first..noted)
+            .map(period)
+            .take_while(|period| period.from.load(Acquire) <= deadline.0)
+            .any(|period| period.left.fetch_update(Release, Acquire, |left| left.checked_sub(1)).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_frame_excuses_one_probe_of_its_time() {
+        let log = DropLog::default();
+        log.note(Nanos(100), Nanos(200), 2);
+        assert!(!log.claim(Nanos(201), Nanos(300)), "sent after the drop");
+        assert!(!log.claim(Nanos(10), Nanos(99)), "over before the drop");
+        assert!(log.claim(Nanos(150), Nanos(300)));
+        assert!(log.claim(Nanos(10), Nanos(100)));
+        assert!(!log.claim(Nanos(150), Nanos(300)), "both frames are spent");
+    }
+
+    #[test]
+    fn old_periods_give_way_to_new_ones() {
+        let log = DropLog::default();
+        for i in 0..3 * PERIODS as u64 {
+            log.note(Nanos(i * 10), Nanos(i * 10 + 9), 1);
+        }
+        assert!(!log.claim(Nanos(0), Nanos(99)), "forgotten");
+        let excused = (0..4 * PERIODS).filter(|_| log.claim(Nanos(0), Nanos::MAX)).count();
+        assert_eq!(excused, PERIODS);
+    }
+}

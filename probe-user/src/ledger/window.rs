@@ -1,0 +1,106 @@
+//! A target's probes in flight: two bits a probe, 32 probes a word.
+//!
+//! The sender enters a probe (free -> pending) and takes it out again past its deadline (anything -> free). Receivers settle
+//! it in between (pending -> answered or failed). Whoever finds it pending settles it; everybody else learns how it stands.
+//! `tests/loom.rs` runs this very file under a model checker.
+
+use super::atomic::{AtomicU64, Ordering};
+
+/// How a probe in flight stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Standing {
+    /// Nothing in flight here: never entered, settled by its deadline, or unsent.
+    Free = 0b00,
+    /// Entered and not settled.
+    Pending = 0b01,
+    /// Settled as answered.
+    Answered = 0b10,
+    /// Settled as unreachable.
+    Failed = 0b11,
+}
+
+impl Standing {
+    const fn of(bits: u64) -> Self {
+        match bits & 0b11 {
+            0b00 => Self::Free,
+            0b01 => Self::Pending,
+            0b10 => Self::Answered,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Probes to a word.
+pub const PER_WORD: u32 = 32;
+
+/// One place in a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    word: &'a AtomicU64,
+    shift: u32,
+}
+
+impl<'a> Place<'a> {
+    /// The place of probe `bit` in a window of `words`; `bit` is below 32 times their number.
+    #[inline]
+    pub fn new(words: &'a [AtomicU64], bit: u32) -> Self {
+        Self { word: &words[(bit / PER_WORD) as usize], shift: bit % PER_WORD * 2 }
+    }
+
+    /// Enters a probe. Only the sender calls this, and only on a place that it has taken a probe out of, or a new one.
+    #[inline]
+    pub fn enter(self) {
+        self.word.fetch_or((Standing::Pending as u64) << self.shift, Ordering::AcqRel);
+    }
+
+    /// Settles a pending probe as `outcome`; or says how it stands instead.
+    #[inline]
+    pub fn settle(self, outcome: Standing) -> Result<(), Standing> {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let standing = Standing::of(word >> self.shift);
+            if standing != Standing::Pending {
+                return Err(standing);
+            }
+            let settled = word ^ ((Standing::Pending as u64 ^ outcome as u64) << self.shift);
+            match self.word.compare_exchange_weak(word, settled, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes the probe out, past its deadline, and says how it stood: a pending one is the caller's to settle.
+    #[inline]
+    pub fn take(self) -> Standing {
+        Standing::of(self.word.fetch_and(!(0b11 << self.shift), Ordering::AcqRel) >> self.shift)
+    }
+}
+
+/// How many probes of a window are pending.
+pub fn pending(words: &[AtomicU64]) -> u32 {
+    const LOW: u64 = 0x5555_5555_5555_5555;
+    words
+        .iter()
+        .map(|word| {
+            let word = word.load(Ordering::Acquire);
+            (word & LOW & !(word >> 1)).count_ones()
+        })
+        .sum()
+}
+
+/// Places that a window needs so that no probe meets a place that is still taken: a power of two, at least the timeout in
+/// intervals, plus the probe that is being entered, plus slack for deadlines that are met late (a quarter, at least one).
+pub const fn places_for(timeout_ns: u64, interval_ns: u64) -> u32 {
+    let in_flight = match interval_ns {
+        0 => 1,
+        interval => timeout_ns.div_ceil(interval) + 1,
+    };
+    let slack = if in_flight / 4 > 1 { in_flight / 4 } else { 1 };
+    let places = (in_flight + slack).next_power_of_two();
+    if places > MOST_PLACES as u64 { MOST_PLACES } else { places as u32 }
+}
+
+/// The sequence on the wire has 16 bits; half of them tell a probe from the one before in the same place.
+pub const MOST_PLACES: u32 = 32_768;

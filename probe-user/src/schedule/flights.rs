@@ -1,0 +1,113 @@
+//! What was entered when, so that deadlines can be met in order without a stamp a probe.
+//!
+//! Ticks of one run leave in order and live equally long: a queue of flights, each a number of consecutive ticks and the
+//! moment by which the last of them had left, says which are past their deadline.
+
+use crate::time::Nanos;
+use std::collections::VecDeque;
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    ticks: u32,
+    /// Before the first of them left.
+    begun: Nanos,
+    /// After the last of them had left.
+    ended: Nanos,
+}
+
+/// The ticks in flight of one run. Never allocates after it was made.
+#[derive(Debug)]
+pub struct Flights {
+    queue: VecDeque<Flight>,
+    timeout: Nanos,
+    /// Ticks that leave within this time of each other share a flight, and the deadline of the last.
+    grain: Nanos,
+}
+
+/// A tick past its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// No earlier than this it was sent.
+    pub begun: Nanos,
+    /// By now it had to be answered.
+    pub deadline: Nanos,
+}
+
+impl Flights {
+    /// For ticks that live for `timeout`.
+    pub fn new(timeout: Nanos) -> Self {
+        let grain = Nanos(timeout.0 / 64).clamp(Nanos::from_micros(10), Nanos::from_millis(1));
+        let most = usize::try_from(2 * timeout.0 / grain.0).unwrap_or(usize::MAX) + 64;
+        Self { queue: VecDeque::with_capacity(most), timeout, grain }
+    }
+
+    /// Adds `ticks` that left after `begun` and by `ended`.
+    #[inline]
+    pub fn push(&mut self, ticks: u32, begun: Nanos, ended: Nanos) {
+        let full = self.queue.len() == self.queue.capacity();
+        if let Some(last) = self.queue.back_mut()
+            && (full || ended - last.begun <= self.grain)
+            && let Some(sum) = last.ticks.checked_add(ticks)
+        {
+            last.ticks = sum;
+            last.ended = ended;
+            return;
+        }
+        self.queue.push_back(Flight { ticks, begun, ended });
+    }
+
+    /// When the first deadline comes; None when nothing is in flight.
+    #[inline]
+    pub fn next_at(&self) -> Option<Nanos> {
+        self.queue.front().map(|flight| flight.ended + self.timeout)
+    }
+
+    /// Takes the first tick out if its deadline lies before `drained`.
+    #[inline]
+    pub fn land(&mut self, drained: Nanos) -> Option<Landed> {
+        let flight = self.queue.front_mut()?;
+        let deadline = flight.ended + self.timeout;
+        if deadline >= drained {
+            return None;
+        }
+        let landed = Landed { begun: flight.begun, deadline };
+        flight.ticks -= 1;
+        if flight.ticks == 0 {
+            self.queue.pop_front();
+        }
+        Some(landed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tick_lands_once_in_order_and_never_early() {
+        let timeout = Nanos::from_millis(10);
+        let mut flights = Flights::new(timeout);
+        let capacity = flights.queue.capacity();
+        let mut left = VecDeque::new();
+        let mut now = Nanos::ZERO;
+        for step in 0..200_000u64 {
+            now += Nanos(1 + step * 7919 % 40_000);
+            let ended = now + Nanos(step % 3_000);
+            let ticks = (step % 5) as u32 + 1;
+            flights.push(ticks, now, ended);
+            left.extend(std::iter::repeat_n((now, ended), ticks as usize));
+            now = ended;
+            while let Some(landed) = flights.land(now) {
+                let (begun, ended) = left.pop_front().expect("no more than were pushed");
+                assert!(landed.begun <= begun);
+                assert!(landed.deadline >= ended + timeout, "not early");
+                assert!(landed.deadline <= ended + timeout + Nanos::from_millis(1), "not late");
+            }
+        }
+        while flights.land(Nanos::MAX).is_some() {
+            left.pop_front().expect("no more than were pushed");
+        }
+        assert!(left.is_empty());
+        assert_eq!(flights.queue.capacity(), capacity, "never grew");
+    }
+}

@@ -1,0 +1,349 @@
+//! One far end for all targets, and the queue that its replies come back on.
+
+use crate::{
+    ledger::Cause,
+    time::Nanos,
+    wire::{Key, ProbeFields, Template},
+    worker::{Clock, Due, Fate, Link, Receive, Rest, Taken, Transmit},
+};
+use std::{
+    cell::RefCell,
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// Frames of probes with the shortest payload.
+const FRAME: usize = 60;
+/// What handing over one probe costs, of simulated time.
+const SEND_COST: Nanos = Nanos(500);
+
+/// What the network does to probes. Shares are from 0 to 1; each probe meets each with a chance of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Neither request nor reply arrives.
+    pub loss: f64,
+    /// Least time there and back.
+    pub delay: Nanos,
+    /// Up to so much more, evenly: with more jitter than the gap between probes, replies overtake each other.
+    pub jitter: Nanos,
+    /// The reply comes twice, the second with a delay of its own.
+    pub duplicate: f64,
+    /// The reply comes after this time instead.
+    pub late: Option<(f64, Nanos)>,
+    /// One bit of the reply's ICMP part is flipped.
+    pub corrupt: f64,
+    /// This machine refuses the probe.
+    pub refuse: f64,
+    /// Nothing comes back in these stretches, whatever was sent.
+    pub silences: Vec<Silence>,
+    /// Received frames that the ring holds while nobody takes them; what comes then is dropped. 0: without limit.
+    pub ring: usize,
+}
+
+/// From one moment to another.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    /// First moment.
+    pub from: Nanos,
+    /// First moment after.
+    pub to: Nanos,
+}
+
+/// What the network did, for the test to hold the loop's account against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Probes that were sent.
+    pub sent: u64,
+    /// Probes that were refused.
+    pub refused: u64,
+    /// Probes whose first reply arrived unharmed and in time, by the stamp.
+    pub in_time: u64,
+    /// Replies that arrived unharmed after their time.
+    pub late: u64,
+    /// Further unharmed replies in time to a probe that had one.
+    pub duplicate: u64,
+    /// Replies that were harmed on their way.
+    pub corrupt: u64,
+    /// Frames that found the ring full.
+    pub dropped: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrival {
+    at: Nanos,
+    /// Keeps arrivals of the same moment in order.
+    serial: u64,
+    frame: [u8; FRAME],
+    harmed: bool,
+    copy: bool,
+    sent: Nanos,
+}
+
+/// The numbers of the one queue.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    taken: AtomicU64,
+    consumed: AtomicU64,
+    dropped: AtomicU64,
+    /// A stalled receiver takes nothing.
+    stalled: AtomicBool,
+}
+
+impl Taken for Numbers {
+    fn queues(&self) -> usize {
+        1
+    }
+    fn taken(&self, _: usize) -> u64 {
+        self.taken.load(Relaxed)
+    }
+    fn consumed(&self, _: usize) -> u64 {
+        self.consumed.load(Relaxed)
+    }
+    fn dropped(&self, _: usize) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+impl Link for Numbers {
+    fn is_up(&self) -> bool {
+        true
+    }
+    fn was_down(&self, _: Nanos, _: Nanos) -> bool {
+        false
+    }
+}
+
+struct State {
+    now: Nanos,
+    rng: fastrand::Rng,
+    rules: Rules,
+    timeout: Nanos,
+    key: Key,
+    template: Template,
+    serial: u64,
+    flying: BinaryHeap<Reverse<Arrival>>,
+    ring: VecDeque<[u8; FRAME]>,
+    numbers: Arc<Numbers>,
+    facts: Facts,
+    /// Told of every period in which frames were dropped.
+    dropped: Box<dyn FnMut(Nanos, Nanos, u64)>,
+}
+
+/// The network. Its parts ([`SimClock`], [`SimEngine`], [`SimQueue`]) share it, on one thread.
+#[derive(Clone)]
+pub struct Network(Rc<RefCell<State>>);
+
+impl Network {
+    /// A network that does what `rules` say, by chances that follow from `seed`; `timeout` is the probes', for its [`Facts`].
+    /// `dropped` is told of dropped frames before the loop can learn of them.
+    pub fn new(
+        seed: u64,
+        rules: Rules,
+        timeout: Nanos,
+        key: Key,
+        template: Template,
+        dropped: impl FnMut(Nanos, Nanos, u64) + 'static,
+    ) -> Self {
+        Self(Rc::new(RefCell::new(State {
+            now: Nanos::from_secs(1),
+            rng: fastrand::Rng::with_seed(seed),
+            rules,
+            timeout,
+            key,
+            template,
+            serial: 0,
+            flying: BinaryHeap::with_capacity(4096),
+            ring: VecDeque::with_capacity(4096),
+            numbers: Arc::default(),
+            facts: Facts::default(),
+            dropped: Box::new(dropped),
+        })))
+    }
+
+    /// The numbers of its queue, and its link, which is always up.
+    pub fn numbers(&self) -> Arc<Numbers> {
+        Arc::clone(&self.0.borrow().numbers)
+    }
+
+    /// What has happened so far.
+    pub fn facts(&self) -> Facts {
+        self.0.borrow().facts
+    }
+
+    /// Holds the receiver up, or lets it go on.
+    pub fn stall(&self, stalled: bool) {
+        self.0.borrow().numbers.stalled.store(stalled, Relaxed);
+    }
+
+    /// Whether a frame is under way or waits in the ring.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.0.borrow();
+        state.flying.is_empty() && state.ring.is_empty()
+    }
+
+    /// The clock that the network runs on.
+    pub fn clock(&self) -> SimClock {
+        SimClock(self.clone())
+    }
+
+    /// The way in.
+    pub fn engine(&self) -> SimEngine {
+        SimEngine(self.clone())
+    }
+
+    /// The way out.
+    pub fn queue(&self) -> SimQueue {
+        SimQueue(self.clone())
+    }
+}
+
+/// The network's clock.
+pub struct SimClock(Network);
+
+impl Clock for SimClock {
+    fn now(&self) -> Nanos {
+        self.0.0.borrow().now
+    }
+}
+
+/// The network as a transmit engine.
+pub struct SimEngine(Network);
+
+impl Transmit for SimEngine {
+    fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
+        let mut state = self.0.0.borrow_mut();
+        for (due, fate) in due.iter().zip(fates) {
+            *fate = state.send(due);
+        }
+    }
+}
+
+impl State {
+    fn send(&mut self, due: &Due) -> Fate {
+        if self.rng.f64() < self.rules.refuse {
+            self.facts.refused += 1;
+            return Fate::Unsent(Cause::Refused);
+        }
+        let sent = self.now;
+        self.now += SEND_COST;
+        self.facts.sent += 1;
+        let silent = self.rules.silences.iter().any(|silence| silence.from <= sent && sent < silence.to);
+        if silent || self.rng.f64() < self.rules.loss {
+            return Fate::Sent(sent);
+        }
+        let mut frame = [0; FRAME];
+        self.template.lay(&mut frame);
+        let fields = ProbeFields {
+            destination: due.destination,
+            target: due.target,
+            generation: due.generation,
+            sequence: due.sequence,
+            sent,
+            next_hop_mac: [2; 6],
+        };
+        self.template.write(&mut frame, &fields, &self.key);
+        answer(&mut frame);
+        let late = self.rules.late.filter(|(share, _)| self.rng.f64() < *share).map(|(_, after)| after);
+        let delay = late.unwrap_or_else(|| self.some_delay());
+        let harmed = self.fly(frame, sent, delay, false);
+        if self.rng.f64() < self.rules.duplicate {
+            let delay = self.some_delay().max(delay);
+            self.fly(frame, sent, delay, !harmed);
+        }
+        Fate::Sent(sent)
+    }
+
+    fn some_delay(&mut self) -> Nanos {
+        self.rules.delay + Nanos(self.rng.u64(0..=self.rules.jitter.0))
+    }
+
+    fn fly(&mut self, mut frame: [u8; FRAME], sent: Nanos, delay: Nanos, copy: bool) -> bool {
+        let harmed = self.rng.f64() < self.rules.corrupt;
+        if harmed {
+            frame[self.rng.usize(38..FRAME)] ^= 1 << self.rng.u32(0..8);
+        }
+        self.serial += 1;
+        self.flying.push(Reverse(Arrival { at: sent + delay, serial: self.serial, frame, harmed, copy, sent }));
+        harmed
+    }
+
+    /// Time goes on to `until`, or to the first arrival before it. Returns whether something arrived.
+    fn go_on(&mut self, until: Nanos) -> bool {
+        match self.flying.peek() {
+            Some(Reverse(first)) if first.at <= until.max(self.now) => self.now = self.now.max(first.at),
+            _ => {
+                self.now = self.now.max(until);
+                return false;
+            }
+        }
+        while let Some(Reverse(first)) = self.flying.peek()
+            && first.at <= self.now
+        {
+            let Some(Reverse(mut arrival)) = self.flying.pop() else { break };
+            self.numbers.taken.fetch_add(1, Relaxed);
+            // What steer does: the stamp over the MAC addresses.
+            arrival.frame[..8].copy_from_slice(&arrival.at.0.to_ne_bytes());
+            if self.rules.ring > 0 && self.ring.len() >= self.rules.ring {
+                self.facts.dropped += 1;
+                (self.dropped)(arrival.at, arrival.at, 1);
+                self.numbers.dropped.fetch_add(1, Relaxed);
+                continue;
+            }
+            match (arrival.harmed, arrival.at - arrival.sent <= self.timeout, arrival.copy) {
+                (true, ..) => self.facts.corrupt += 1,
+                (_, false, _) => self.facts.late += 1,
+                (_, _, true) => self.facts.duplicate += 1,
+                (_, _, false) => self.facts.in_time += 1,
+            }
+            self.ring.push_back(arrival.frame);
+        }
+        true
+    }
+}
+
+/// Makes a reply of a request: addresses swapped, type 8 to 0, checksum adjusted (RFC 1624: the type's word falls by 0x0800).
+fn answer(frame: &mut [u8; FRAME]) {
+    let (source, destination): ([u8; 4], [u8; 4]) =
+        (std::array::from_fn(|i| frame[26 + i]), std::array::from_fn(|i| frame[30 + i]));
+    frame[26..30].copy_from_slice(&destination);
+    frame[30..34].copy_from_slice(&source);
+    frame[34] = 0;
+    let sum = u32::from(u16::from_be_bytes([frame[36], frame[37]])) + 0x0800;
+    let folded = (sum & 0xffff) + (sum >> 16);
+    frame[36..38].copy_from_slice(&u16::try_from(folded).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+/// The network as a receive queue, and as what a loop rests on.
+pub struct SimQueue(Network);
+
+impl Receive for SimQueue {
+    fn receive(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
+        let numbers = self.0.numbers();
+        if numbers.stalled.load(Relaxed) {
+            return 0;
+        }
+        let mut received = 0;
+        loop {
+            // The ring is not borrowed while the loop settles: it asks the clock.
+            let Some(frame) = self.0.0.borrow_mut().ring.pop_front() else { break };
+            settle(&[&frame]);
+            numbers.consumed.fetch_add(1, Relaxed);
+            received += 1;
+        }
+        received
+    }
+}
+
+impl Rest for SimQueue {
+    fn rest(&mut self, until: Nanos) {
+        self.0.0.borrow_mut().go_on(until);
+    }
+    fn pause(&mut self, until: Nanos) {
+        while self.0.0.borrow_mut().go_on(until) {}
+    }
+}

@@ -1,0 +1,100 @@
+//! What all loops of a worker see.
+
+use super::{Link, Taken};
+use crate::{
+    ledger::{Ledger, tally::Tally, unheard::DropLog},
+    route::Hop,
+    wire::Key,
+};
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicU8, AtomicU32,
+        Ordering::{Acquire, Release},
+    },
+};
+
+/// What the loops are asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// Probe.
+    Run = 0,
+    /// Send no more, settle what is in flight, end.
+    Drain = 1,
+    /// End now.
+    Abort = 2,
+}
+
+/// Shared by all loops of a worker, and by the handle on them.
+pub struct Common {
+    /// Every target's account.
+    pub ledger: Arc<Ledger>,
+    /// Proves our probes.
+    pub key: Key,
+    /// Next hops, by `Due::hop`.
+    pub hops: Arc<[Hop]>,
+    /// How far each receive queue has come.
+    pub taken: Arc<dyn Taken>,
+    /// The interface's condition.
+    pub link: Arc<dyn Link>,
+    /// Dropped frames that excuse silence.
+    pub drops: Arc<DropLog>,
+    /// Whether results are wanted: only then are send times kept.
+    pub records: bool,
+    /// Slow down rather than drop a result.
+    pub no_result_dropped: bool,
+    /// What each loop has counted.
+    pub tallies: Box<[Arc<Tally>]>,
+    /// What is asked for.
+    pub asked: Asked,
+}
+
+/// What the loops are asked to do, and how many senders still have something to do.
+#[derive(Debug)]
+pub struct Asked {
+    phase: AtomicU8,
+    senders: AtomicU32,
+}
+
+impl Asked {
+    /// To run, for `senders` senders.
+    pub const fn new(senders: u32) -> Self {
+        Self { phase: AtomicU8::new(Phase::Run as u8), senders: AtomicU32::new(senders) }
+    }
+}
+
+impl Common {
+    /// Probes entered and not settled, over all loops.
+    pub fn in_flight(&self) -> u64 {
+        let rows = || self.tallies.iter().flat_map(|tally| &tally.rows);
+        let settled: u64 = rows().flat_map(|row| &row.settled).map(|counter| counter.load(Acquire)).sum();
+        rows().map(|row| row.entered.load(Acquire)).sum::<u64>().saturating_sub(settled)
+    }
+
+    /// What the loops are asked to do now.
+    #[inline]
+    pub fn phase(&self) -> Phase {
+        match self.asked.phase.load(Acquire) {
+            0 => Phase::Run,
+            1 => Phase::Drain,
+            _ => Phase::Abort,
+        }
+    }
+
+    /// Asks for a later phase; there is no way back.
+    pub fn ask(&self, phase: Phase) {
+        self.asked.phase.fetch_max(phase as u8, Release);
+    }
+
+    /// Whether some sender still has something in flight or to send.
+    #[inline]
+    pub fn is_sending(&self) -> bool {
+        self.asked.senders.load(Acquire) > 0
+    }
+
+    /// A sender has settled its last probe.
+    pub(super) fn sender_finished(&self) {
+        self.asked.senders.fetch_sub(1, Release);
+    }
+}

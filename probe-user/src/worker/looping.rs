@@ -1,0 +1,87 @@
+//! The loop itself.
+
+use super::{Clock, Common, Phase, Receive, Receiver, Rest, Sender, Transmit};
+use crate::time::Nanos;
+use std::sync::Arc;
+
+/// Nothing to do for longer than this: look whether something else is asked for.
+const NAP: Nanos = Nanos::from_millis(20);
+/// Frames in a turn from which on a receiver pauses to find more rather than be woken for each.
+const BUSY: usize = 4;
+/// That pause. Rings hold a hundred times what arrives in it.
+const PAUSE: Nanos = Nanos::from_micros(100);
+
+/// One thread's loop: a sender, a receiver, or both.
+pub struct Loop<C, T, R> {
+    clock: C,
+    common: Arc<Common>,
+    sender: Option<Sender<T>>,
+    receiver: Receiver<R>,
+}
+
+impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
+    /// Of these parts. A loop without queues of its own has [`NoQueues`].
+    pub fn new(clock: C, common: Arc<Common>, sender: Option<Sender<T>>, receiver: Receiver<R>) -> Self {
+        Self { clock, common, sender, receiver }
+    }
+
+    /// Until all is settled, or nobody wants to know any more.
+    pub fn run(&mut self) {
+        while self.turn() {}
+    }
+
+    /// Once round: true if there is more to do.
+    #[inline]
+    pub fn turn(&mut self) -> bool {
+        let received = self.receiver.receive(&self.clock);
+        let Some(sender) = &mut self.sender else {
+            self.rest_as_receiver(received);
+            return self.common.phase() != Phase::Abort && self.common.is_sending();
+        };
+        let expired = sender.expire(&self.clock);
+        let entered = sender.enter(&self.clock);
+        sender.transmit(&self.clock);
+        if sender.is_finished() || self.common.phase() == Phase::Abort {
+            self.common.sender_finished();
+            return false;
+        }
+        if received == 0 && !expired && !entered {
+            let now = self.clock.now();
+            let until = sender.next_at(now).min(now + NAP);
+            self.receiver.queues().rest(until);
+        }
+        true
+    }
+
+    fn rest_as_receiver(&mut self, received: usize) {
+        let now = self.clock.now();
+        if received < BUSY { self.receiver.queues().rest(now + NAP) } else { self.receiver.queues().pause(now + PAUSE) }
+    }
+}
+
+/// The queues of a loop that has none: it rests by the clock alone.
+pub struct NoQueues<S>(pub S);
+
+impl<S> Receive for NoQueues<S> {
+    fn receive(&mut self, _: &mut dyn FnMut(&[&[u8]])) -> usize {
+        0
+    }
+}
+
+impl<S: FnMut(Nanos)> Rest for NoQueues<S> {
+    fn rest(&mut self, until: Nanos) {
+        (self.0)(until);
+    }
+    fn pause(&mut self, until: Nanos) {
+        (self.0)(until);
+    }
+}
+
+/// The engine of a loop that sends nothing. It can't be made.
+pub enum NoTransmit {}
+
+impl Transmit for NoTransmit {
+    fn transmit(&mut self, _: &[super::Due], _: &mut [super::Fate]) {
+        match *self {}
+    }
+}

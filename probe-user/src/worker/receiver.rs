@@ -1,0 +1,111 @@
+//! Settles what has arrived.
+
+use super::{Clock, Common, Receive};
+use crate::{
+    ledger::{Outcome, histogram::add, tally::Tally, window::Standing},
+    results::{Record, Sink, Stamp},
+    time::Nanos,
+    wire::{self, RejectedReason, Reply},
+};
+use std::sync::Arc;
+
+/// The receiving half of a loop.
+pub struct Receiver<R> {
+    queues: R,
+    settle: Settle,
+}
+
+struct Settle {
+    common: Arc<Common>,
+    tally: Arc<Tally>,
+    sink: Sink,
+}
+
+impl<R: Receive> Receiver<R> {
+    /// Settles what arrives on `queues`.
+    pub fn new(queues: R, common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
+        Self { queues, settle: Settle { common, tally, sink } }
+    }
+
+    /// The queues, to rest on them.
+    pub fn queues(&mut self) -> &mut R {
+        &mut self.queues
+    }
+
+    /// Takes what has arrived and settles it. Returns how many frames there were.
+    #[inline]
+    pub fn receive(&mut self, clock: &impl Clock) -> usize {
+        let settle = &self.settle;
+        self.queues.receive(&mut |frames| {
+            let now = clock.now();
+            for frame in frames {
+                settle.frame(frame, now);
+            }
+        })
+    }
+}
+
+impl Settle {
+    #[inline]
+    fn frame(&self, frame: &[u8], now: Nanos) {
+        let judged = wire::read_reply(frame).and_then(|reply| self.reply(&reply, now));
+        if let Err(reason) = judged {
+            add(&self.tally.rejected[reason as usize], 1);
+        }
+    }
+
+    #[inline]
+    fn reply(&self, reply: &Reply, now: Nanos) -> Result<(), RejectedReason> {
+        let (ledger, target) = (&self.common.ledger, reply.target);
+        if !ledger.has(target) {
+            return Err(RejectedReason::Target);
+        }
+        if !reply.is_proven(&self.common.key, ledger.generation(target)) {
+            return Err(RejectedReason::Cookie);
+        }
+        if reply.arrived < reply.sent {
+            return Err(RejectedReason::Age);
+        }
+        let row = &self.tally.rows[ledger.row(target) as usize];
+        self.tally.receive_delay.record(now - reply.arrived);
+        // Age first: past its timeout a reply touches no bit, which may be another probe's by now.
+        let rtt = reply.arrived - reply.sent;
+        if rtt > ledger.timeout(target) {
+            add(&row.late, 1);
+            return Ok(());
+        }
+        match ledger.place_of(target, u64::from(reply.sequence.0)).settle(Standing::Answered) {
+            Ok(()) => {}
+            Err(Standing::Answered) => {
+                add(&row.duplicate, 1);
+                return Ok(());
+            }
+            Err(Standing::Failed | Standing::Free | Standing::Pending) => {
+                add(&row.contradicted, 1);
+                return Ok(());
+            }
+        }
+        row.rtt.record(rtt);
+        ledger.count_answered(target, rtt, reply.arrived);
+        if self.common.records {
+            let record = Record {
+                target,
+                number: ledger.number_of(target, reply.sequence),
+                sent: reply.sent,
+                outcome: Outcome::Answered,
+                rtt: Some(rtt),
+                reply_ttl: Some(reply.ttl),
+                tx_stamp: Stamp::User,
+                rx_stamp: Some(Stamp::Xdp),
+                reason: None,
+                from: None,
+            };
+            if !self.sink.push(record) {
+                add(&self.tally.results_dropped, 1);
+            }
+        }
+        // Last: who sees a probe settled finds its record in the queue.
+        self.tally.settle(ledger.row(target), Outcome::Answered, now);
+        Ok(())
+    }
+}

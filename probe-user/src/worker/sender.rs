@@ -1,0 +1,369 @@
+//! Enters what is due, hands it over, and settles what nobody answered.
+
+use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained};
+use crate::{
+    health::{Health, Verdict},
+    ledger::{Cause, Outcome, Run, State, histogram::add, tally::Tally, window::Standing},
+    results::{Record, Sink, Stamp},
+    route::Neighbour,
+    schedule::{Flights, Pacer, Tick},
+    targets::Plan,
+    time::Nanos,
+    wire::{ProbeNumber, TargetIndex},
+};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+/// Deadlines that are met in one turn, so that sending is not held up by them.
+const EXPIRE_AT_ONCE: u32 = 512;
+/// Between looks at queues that have not been drained past a deadline yet.
+const LOOK_AGAIN: Nanos = Nanos::from_micros(100);
+/// Ticks looked at in one turn that lead to no probe (skipped, unresolved, unsent), so that a turn is bounded.
+const TICKS_AT_ONCE: usize = 1_024;
+
+/// The sending half of a loop: it owns the schedule of its targets, and is the one that enters and expires their probes.
+pub struct Sender<T> {
+    engine: T,
+    common: Arc<Common>,
+    tally: Arc<Tally>,
+    sink: Sink,
+    walks: Vec<Walk>,
+    drained: Drained,
+    due: Vec<Due>,
+    /// For each of `due`: which walk, which number, and when it was due.
+    notes: Vec<Note>,
+    fates: Vec<Fate>,
+    stopped: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Note {
+    walk: usize,
+    number: u64,
+    due: Nanos,
+}
+
+/// A run on its way round.
+struct Walk {
+    run: Run,
+    pacer: Pacer,
+    flights: Flights,
+    places: u32,
+    payload: u16,
+    up_after: u32,
+    down_after: u32,
+    /// The next tick that lands.
+    landing: (u64, u32),
+    /// Ticks of this turn.
+    ticks: u32,
+    /// Send stamps by target and place, kept where results are wanted.
+    sent: Box<[Nanos]>,
+}
+
+impl Walk {
+    #[inline]
+    fn target(&self, slot: u32) -> TargetIndex {
+        TargetIndex(self.run.targets.start + slot)
+    }
+
+    /// Whether the place that a probe of this round needs has landed since its last use.
+    #[inline]
+    fn is_free(&self, round: u64, slot: u32) -> bool {
+        round < u64::from(self.places) || self.landing > (round - u64::from(self.places), slot)
+    }
+
+    #[inline]
+    fn stamp(&mut self, slot: u32, number: u64) -> &mut Nanos {
+        let place = (number & u64::from(self.places - 1)) as usize;
+        &mut self.sent[slot as usize * self.places as usize + place]
+    }
+}
+
+impl<T: Transmit> Sender<T> {
+    /// Sender number `number` of the worker: probes its part of `plan` by `engine`, from `start` on.
+    pub fn new(
+        engine: T,
+        common: Arc<Common>,
+        tally: Arc<Tally>,
+        sink: Sink,
+        plan: &Plan,
+        number: usize,
+        start: Nanos,
+    ) -> Self {
+        let ledger = Arc::clone(&common.ledger);
+        let walk = |run: Run| {
+            let group = &plan.groups[run.group];
+            let slots = run.targets.end - run.targets.start;
+            let (up_after, down_after) = ledger.thresholds(run.group);
+            let places = ledger.places(run.group);
+            let stamps = if common.records { slots as usize * places as usize } else { 0 };
+            for (row, states) in tally.rows.iter().zip(ledger.states(run.targets.clone())) {
+                row.states.iter().zip(states).for_each(|(counter, many)| add(counter, many));
+            }
+            Walk {
+                pacer: Pacer::new(slots, group.interval, start, group.count),
+                flights: Flights::new(group.timeout),
+                places,
+                payload: u16::try_from(group.payload).unwrap_or(u16::MAX),
+                up_after,
+                down_after,
+                landing: (0, 0),
+                ticks: 0,
+                sent: vec![Nanos::ZERO; stamps].into(),
+                run,
+            }
+        };
+        let walks = ledger.runs_of(number).into_iter().map(walk).collect();
+        Self {
+            engine,
+            drained: Drained::new(common.taken.queues()),
+            common,
+            tally,
+            sink,
+            walks,
+            due: Vec::with_capacity(T::BATCH),
+            notes: Vec::with_capacity(T::BATCH),
+            fates: vec![Fate::Unsent(Cause::NoRoom); T::BATCH],
+            stopped: false,
+        }
+    }
+
+    /// Whether everything has been sent and settled.
+    pub fn is_finished(&self) -> bool {
+        self.walks.iter().all(|walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none())
+    }
+
+    /// When there is something to do again.
+    pub fn next_at(&self, now: Nanos) -> Nanos {
+        let wake = |walk: &Walk| {
+            let due = walk.pacer.next_at().unwrap_or(Nanos::MAX);
+            // A deadline that has passed waits for the queues to be drained.
+            let deadline = walk.flights.next_at().map_or(Nanos::MAX, |at| (at + Nanos(1)).max(now + LOOK_AGAIN));
+            due.min(deadline)
+        };
+        self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX)
+    }
+
+    /// Settles what nobody answered in time. True if there was something.
+    #[inline]
+    pub fn expire(&mut self, clock: &impl Clock) -> bool {
+        let first = self.walks.iter().filter_map(|walk| walk.flights.next_at()).min();
+        if first.is_none_or(|deadline| deadline >= clock.now()) {
+            return false;
+        }
+        let past = self.drained.past(clock, &*self.common.taken);
+        let mut budget = EXPIRE_AT_ONCE;
+        for walk in &mut self.walks {
+            while budget > 0
+                && let Some(landed) = walk.flights.land(past)
+            {
+                budget -= 1;
+                let (round, slot) = walk.landing;
+                let last = slot + 1 == walk.run.targets.end - walk.run.targets.start;
+                walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
+                let target = walk.target(slot);
+                let ledger = &self.common.ledger;
+                let verdict = match ledger.place_of(target, round).take() {
+                    Standing::Free => Verdict::Silent,
+                    Standing::Answered => Verdict::Good,
+                    Standing::Failed => Verdict::Bad,
+                    Standing::Pending => {
+                        let excused = self.common.link.was_down(landed.begun, landed.deadline)
+                            || self.common.drops.claim(landed.begun, landed.deadline);
+                        let outcome = if excused { Outcome::Unheard } else { Outcome::Lost };
+                        let sent = if self.common.records { *walk.stamp(slot, round) } else { Nanos::ZERO };
+                        settle(&self.common, &self.tally, &self.sink, target, round, sent, outcome, None, past);
+                        if excused { Verdict::Silent } else { Verdict::Bad }
+                    }
+                };
+                if verdict != Verdict::Silent {
+                    let before = ledger.health(target);
+                    let after = before.after(verdict, walk.up_after, walk.down_after);
+                    if after != before {
+                        ledger.set_health(target, after);
+                    }
+                    if after.state() != before.state() {
+                        self.tally.state(ledger.row(target), before.state(), after.state());
+                    }
+                }
+            }
+        }
+        budget < EXPIRE_AT_ONCE
+    }
+
+    /// Enters what is due, at most a batch. True if there was something.
+    #[inline]
+    pub fn enter(&mut self, clock: &impl Clock) -> bool {
+        if !self.stopped && self.common.phase() != Phase::Run {
+            self.walks.iter_mut().for_each(|walk| walk.pacer.stop());
+            self.stopped = true;
+        }
+        let now = clock.now();
+        let room = self.room_for_results();
+        let mut ticks = 0;
+        while self.due.len() < room && ticks < TICKS_AT_ONCE {
+            // The earliest walk hands out ticks until another one is earlier.
+            let mut first = (Nanos::MAX, usize::MAX);
+            let mut second = now;
+            for (i, walk) in self.walks.iter().enumerate() {
+                let Some(at) = walk.pacer.next_at() else { continue };
+                if at < first.0 {
+                    second = second.min(first.0);
+                    first = (at, i);
+                } else {
+                    second = second.min(at);
+                }
+            }
+            if first.0 > now {
+                break;
+            }
+            while self.due.len() < room
+                && ticks < TICKS_AT_ONCE
+                && self.walks[first.1].pacer.next_at().is_some_and(|at| at <= second)
+                && let Some(tick) = self.walks[first.1].pacer.next(now)
+            {
+                ticks += 1;
+                self.tick(first.1, tick, now);
+            }
+        }
+        ticks > 0
+    }
+
+    /// A target's time has come.
+    #[inline]
+    fn tick(&mut self, index: usize, tick: Tick, now: Nanos) {
+        let walk = &mut self.walks[index];
+        let (ledger, tally) = (&self.common.ledger, &self.tally);
+        let target = walk.target(tick.slot);
+        walk.ticks += 1;
+        if tick.slot == 0 {
+            ledger.begin_round(&walk.run, tick.round);
+        }
+        let row = ledger.row(target);
+        let Some(destination) = ledger.address(target) else { return };
+        if tick.skip {
+            add(&tally.rows[row as usize].skipped, 1);
+            return;
+        }
+        if ledger.health(target).state() == State::Unresolved {
+            ledger.set_health(target, Health::new(true));
+            tally.state(row, State::Unresolved, State::Unknown);
+        }
+        ledger.count_entered(target);
+        add(&tally.rows[row as usize].entered, 1);
+        let unsent = |cause: Cause| {
+            add(&tally.unsent[cause as usize], 1);
+            settle(&self.common, tally, &self.sink, target, tick.round, now, Outcome::Unsent, Some(cause.name()), now);
+        };
+        if !walk.is_free(tick.round, tick.slot) {
+            return unsent(Cause::Window);
+        }
+        let Some(hop) = ledger.hop(target) else { return unsent(Cause::NoRoute) };
+        let place = ledger.place_of(target, tick.round);
+        if let Some(hop) = self.common.hops.get(hop as usize)
+            && hop.neighbour() == Neighbour::Unresolved
+        {
+            if !hop.on_link {
+                return unsent(Cause::Gateway);
+            }
+            place.enter();
+            if place.settle(Standing::Failed).is_ok() {
+                let reason = Some("neighbour");
+                settle(&self.common, tally, &self.sink, target, tick.round, now, Outcome::Unreachable, reason, now);
+            }
+            return;
+        }
+        place.enter();
+        let generation = ledger.generation(target);
+        let sequence = ProbeNumber(tick.round).sequence();
+        self.due.push(Due { target, generation, sequence, destination, hop, payload: walk.payload });
+        self.notes.push(Note { walk: index, number: tick.round, due: tick.due });
+    }
+
+    /// Hands over what was entered, and notes when its deadlines come.
+    #[inline]
+    pub fn transmit(&mut self, clock: &impl Clock) {
+        let begun = clock.now();
+        let mut ended = begun;
+        if !self.due.is_empty() {
+            let fates = &mut self.fates[..self.due.len()];
+            self.engine.transmit(&self.due, fates);
+            ended = clock.now();
+            if self.tally.first_send.load(Relaxed) == u64::MAX {
+                self.tally.first_send.store(begun.0, Relaxed);
+            }
+            for ((due, note), fate) in self.due.iter().zip(&self.notes).zip(fates) {
+                self.tally.send_lag.record(begun - note.due);
+                match *fate {
+                    Fate::Sent(at) if self.common.records => {
+                        let walk = &mut self.walks[note.walk];
+                        let slot = due.target.0 - walk.run.targets.start;
+                        *walk.stamp(slot, note.number) = at;
+                    }
+                    Fate::Sent(_) => {}
+                    Fate::Unsent(cause) => {
+                        // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
+                        if self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok() {
+                            add(&self.tally.unsent[cause as usize], 1);
+                            let (number, reason) = (note.number, Some(cause.name()));
+                            let (common, tally, sink) = (&self.common, &self.tally, &self.sink);
+                            settle(common, tally, sink, due.target, number, begun, Outcome::Unsent, reason, ended);
+                        }
+                    }
+                }
+            }
+            self.due.clear();
+            self.notes.clear();
+        }
+        for walk in &mut self.walks {
+            if walk.ticks > 0 {
+                walk.flights.push(walk.ticks, begun, ended);
+                walk.ticks = 0;
+            }
+        }
+    }
+
+    /// How many probes may be entered now so that each finds room for its result. Without a need for that, a batch.
+    #[inline]
+    fn room_for_results(&self) -> usize {
+        if !self.common.records || !self.common.no_result_dropped {
+            return T::BATCH;
+        }
+        let in_flight = self.common.in_flight();
+        let free = usize::try_from((self.sink.free() as u64).saturating_sub(in_flight)).unwrap_or(usize::MAX);
+        free.min(T::BATCH)
+    }
+}
+
+/// Counts a probe as settled, by target and by row, and hands out its record.
+#[expect(clippy::too_many_arguments, reason = "parts of a sender that is borrowed in parts already")]
+fn settle(
+    common: &Common,
+    tally: &Tally,
+    sink: &Sink,
+    target: TargetIndex,
+    number: u64,
+    sent: Nanos,
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    now: Nanos,
+) {
+    common.ledger.count_settled(target, outcome);
+    if common.records {
+        let record = Record {
+            target,
+            number: ProbeNumber(number),
+            sent,
+            outcome,
+            rtt: None,
+            reply_ttl: None,
+            tx_stamp: Stamp::User,
+            rx_stamp: None,
+            reason,
+            from: None,
+        };
+        if !sink.push(record) {
+            add(&tally.results_dropped, 1);
+        }
+    }
+    tally.settle(common.ledger.row(target), outcome, now);
+}

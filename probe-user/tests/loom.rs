@@ -1,0 +1,80 @@
+//! The one bit that two receivers and the deadline race for, and its reuse, under a model checker: every interleaving that the
+//! memory model allows. The code under test is `src/ledger/window.rs` itself, on loom's atomics.
+#![expect(clippy::unwrap_used, reason = "a failed join is a failed test")]
+
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+}
+
+#[path = "../src/ledger/window.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the model needs only a part of it")]
+mod window;
+
+use loom::{
+    sync::{Arc, atomic::AtomicUsize},
+    thread,
+};
+use std::sync::atomic::Ordering;
+use window::{Place, Standing};
+
+fn words() -> Arc<[atomic::AtomicU64; 1]> {
+    Arc::new([atomic::AtomicU64::new(0)])
+}
+
+/// Two replies to one probe come in on two queues while its deadline passes: exactly one of the three settles it, and a
+/// neighbour in the same word that is settled meanwhile is neither lost nor settled twice.
+#[test]
+fn exactly_one_settles() {
+    loom::model(|| {
+        let words = words();
+        Place::new(&*words, 0).enter();
+        Place::new(&*words, 1).enter();
+        let receivers: Vec<_> = (0..2)
+            .map(|i| {
+                let words = Arc::clone(&words);
+                thread::spawn(move || {
+                    let won = Place::new(&*words, 0).settle(Standing::Answered).is_ok();
+                    if i == 0 {
+                        assert_eq!(Place::new(&*words, 1).settle(Standing::Answered), Ok(()));
+                    }
+                    won
+                })
+            })
+            .collect();
+        let stood = Place::new(&*words, 0).take();
+        let answered = receivers.into_iter().map(|r| r.join().unwrap()).filter(|won| *won).count();
+        let expired = usize::from(stood == Standing::Pending);
+        assert_eq!(answered + expired, 1, "answered {answered} times, taken as {stood:?}");
+        assert_eq!(window::pending(&*words), 0);
+        assert_eq!(Place::new(&*words, 1).take(), Standing::Answered);
+    });
+}
+
+/// The sender takes a probe out only when all that arrived before its deadline has been consumed. Then the place's next probe
+/// stays untouched by the replies to the one before.
+#[test]
+fn a_place_is_reused_only_after_its_replies() {
+    loom::model(|| {
+        let words = words();
+        Place::new(&*words, 0).enter();
+        let consumed = Arc::new(AtomicUsize::new(0));
+        let receivers: Vec<_> = (0..2)
+            .map(|_| {
+                let (words, consumed) = (Arc::clone(&words), Arc::clone(&consumed));
+                thread::spawn(move || {
+                    let won = Place::new(&*words, 0).settle(Standing::Answered).is_ok();
+                    consumed.fetch_add(1, Ordering::Release);
+                    won
+                })
+            })
+            .collect();
+        let drained = consumed.load(Ordering::Acquire) == 2;
+        if drained {
+            assert_eq!(Place::new(&*words, 0).take(), Standing::Answered);
+            Place::new(&*words, 0).enter();
+        }
+        let answered = receivers.into_iter().map(|r| r.join().unwrap()).filter(|won| *won).count();
+        assert_eq!(answered, 1);
+        assert_eq!(window::pending(&*words), u32::from(drained), "the new probe is still owed");
+    });
+}

@@ -1,0 +1,283 @@
+//! The real loop over the simulated network: what the ledger says must be what the network did.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use echolot::{
+    ledger::{Ledger, Outcome, State, tally, tally::Tally, unheard::DropLog},
+    metrics::Snapshot,
+    results::Sink,
+    route::{Hop, Neighbour},
+    sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
+    targets::{Group, LabelSet, Plan, Sum, Target},
+    time::Nanos,
+    wire::{Key, Template},
+    worker::{Asked, Clock, Common, Loop, Phase, Receiver, Sender},
+};
+use std::{net::Ipv4Addr, sync::Arc};
+
+fn group(name: &str, interval: Nanos, timeout: Nanos, count: Option<u64>) -> Group {
+    Group {
+        name: name.into(),
+        interval,
+        timeout,
+        payload: 18,
+        count,
+        down_after: 3,
+        up_after: 1,
+        buckets: vec![],
+        sum_by: vec![],
+        per_target: false,
+        targets: 0..0,
+    }
+}
+
+fn plan(groups: Vec<(Group, u32)>) -> Plan {
+    let mut plan = Plan::default();
+    for (i, (mut group, many)) in groups.into_iter().enumerate() {
+        let first = u32::try_from(plan.targets.len()).unwrap();
+        group.targets = first..first + many;
+        plan.groups.push(group);
+        plan.sums.push(Sum { group: i, values: vec![] });
+        plan.label_sets
+            .push(LabelSet { labels: std::collections::BTreeMap::default(), sum: u32::try_from(i).unwrap() });
+        plan.targets.extend(
+            (first..first + many).map(|n| Target {
+                address: Some(Ipv4Addr::from(0x0a40_0000 + n)),
+                label_set: u32::try_from(i).unwrap(),
+            }),
+        );
+    }
+    plan
+}
+
+struct World {
+    net: Network,
+    clock: SimClock,
+    common: Arc<Common>,
+    looping: Loop<SimClock, SimEngine, SimQueue>,
+}
+
+fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
+    let key = Key([seed, 42]);
+    let template = Template::new([2; 6], Ipv4Addr::new(10, 63, 0, 1), 4711, 64, 18).unwrap();
+    let drops = Arc::new(DropLog::default());
+    let log = Arc::clone(&drops);
+    let timeout = plan.groups[0].timeout;
+    let net = Network::new(seed, rules, timeout, key, template, move |from, to, n| log.note(from, to, n));
+    let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
+    hop.set(Neighbour::Resolved([2; 6]));
+    let tally = Arc::new(Tally::new(plan.sums.len()));
+    let common = Arc::new(Common {
+        ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], 1)),
+        key,
+        hops: Arc::new([hop]),
+        taken: net.numbers(),
+        link: net.numbers(),
+        drops,
+        records: false,
+        no_result_dropped: false,
+        tallies: Box::new([Arc::clone(&tally)]),
+        asked: Asked::new(1),
+    });
+    let clock = net.clock();
+    let sender =
+        Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), Sink::discard(), plan, 0, clock.now());
+    let receiver = Receiver::new(net.queue(), Arc::clone(&common), tally, Sink::discard());
+    let looping = Loop::new(net.clock(), Arc::clone(&common), Some(sender), receiver);
+    World { net, clock, common, looping }
+}
+
+impl World {
+    /// Turns until `until`, auditing the equation and the unsettled bits on the way.
+    fn go(&mut self, until: Nanos) {
+        let mut turns = 0u64;
+        while self.clock.now() < until && self.looping.turn() {
+            turns += 1;
+            if turns.is_multiple_of(200_000) {
+                self.audit();
+            }
+        }
+        self.audit();
+    }
+
+    fn drain(&mut self) {
+        self.common.ask(Phase::Drain);
+        while self.looping.turn() {}
+        self.audit();
+        assert_eq!(self.sum(|row| row.in_flight()), 0);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        tally::snapshot(&self.common.tallies, self.clock.now())
+    }
+
+    fn sum(&self, of: impl Fn(&echolot::metrics::SumRow) -> u64) -> u64 {
+        self.snapshot().sums.iter().map(of).sum()
+    }
+
+    fn outcome(&self, outcome: Outcome) -> u64 {
+        self.sum(|row| row.settled[outcome as usize])
+    }
+
+    /// On one thread every moment between turns is quiet: in flight, as a difference, is the number of unsettled bits.
+    fn audit(&self) {
+        assert_eq!(self.sum(|row| row.in_flight()), self.common.ledger.unsettled());
+    }
+
+    /// The account against what the network did, when all is settled.
+    fn compare(&self) {
+        let facts: Facts = self.net.facts();
+        let snapshot = self.snapshot();
+        assert_eq!(self.outcome(Outcome::Answered), facts.in_time);
+        assert_eq!(self.sum(|row| row.late), facts.late);
+        assert_eq!(self.sum(|row| row.duplicate), facts.duplicate);
+        assert_eq!(self.outcome(Outcome::Unsent), facts.refused);
+        assert_eq!(snapshot.rejected.iter().sum::<u64>(), facts.corrupt);
+        assert_eq!(self.sum(|row| row.probes), facts.sent + facts.refused);
+        assert_eq!(self.outcome(Outcome::Lost) + self.outcome(Outcome::Unheard), facts.sent - facts.in_time);
+        assert!(self.outcome(Outcome::Unheard) <= facts.dropped);
+        assert_eq!(self.sum(|row| row.contradicted), 0);
+        for (i, target) in
+            (0..u32::try_from(self.common.ledger.len()).unwrap()).map(echolot::wire::TargetIndex).enumerate()
+        {
+            let row = self.common.ledger.target_row(target);
+            assert_eq!(row.probes, row.settled.iter().sum::<u64>(), "target {i}: entered and settled");
+        }
+    }
+}
+
+const ROUGH: Rules = Rules {
+    loss: 0.05,
+    delay: Nanos::from_millis(20),
+    jitter: Nanos::from_millis(60),
+    duplicate: 0.02,
+    late: Some((0.01, Nanos::from_millis(1_300))),
+    corrupt: 0.01,
+    refuse: 0.005,
+    silences: Vec::new(),
+    ring: 0,
+};
+
+/// A week: a thousand targets at 10 s, and ten at 1 s whose sequence goes round nine times. 66 million probes.
+#[test]
+fn a_week_of_a_rough_network() {
+    let started = std::time::Instant::now();
+    let timeout = Nanos::from_secs(1);
+    let plan = plan(vec![
+        (group("slow", Nanos::from_secs(10), timeout, None), 1_000),
+        (group("wrapping", Nanos::from_secs(1), timeout, None), 10),
+    ]);
+    let mut world = world(&plan, ROUGH, 1);
+    let week = Nanos::from_secs(7 * 86_400);
+    let begin = world.clock.now();
+    world.go(begin + week);
+    world.drain();
+    world.compare();
+    let probes = world.sum(|row| row.probes);
+    assert!((66_500_000..=66_530_000).contains(&probes), "{probes} probes");
+    assert_eq!(world.sum(|row| row.skipped), 0);
+    println!("{probes} probes of a week in {:.1?}", started.elapsed());
+}
+
+/// Timeouts longer than the interval, windows from one word to the widest, all outcomes: the account holds.
+#[test]
+fn many_in_flight() {
+    for (interval_ms, timeout_ms) in
+        [(10, 1), (10, 90), (10, 500), (10, 3_000), (20, 60_000), (1_000, 60_000), (700, 900)]
+    {
+        let timeout = Nanos::from_millis(timeout_ms);
+        let plan = plan(vec![(group("g", Nanos::from_millis(interval_ms), timeout, None), 7)]);
+        let late = Some((0.01, timeout + Nanos::from_millis(3)));
+        let rules = Rules { delay: Nanos(timeout.0 / 3), jitter: Nanos(timeout.0 / 2), late, ..ROUGH };
+        let mut world = world(&plan, rules, interval_ms * timeout_ms);
+        let begin = world.clock.now();
+        world.go(begin + Nanos(timeout.0 * 5) + Nanos::from_secs(30));
+        world.drain();
+        world.compare();
+        assert!(world.outcome(Outcome::Lost) > 0, "{interval_ms} {timeout_ms}");
+        assert_eq!(world.snapshot().unsent[echolot::ledger::Cause::Window as usize], 0, "windows are wide enough");
+    }
+}
+
+/// The far end is silent for five seconds: exactly the probes of that time are lost, and every target goes down and up again.
+#[test]
+fn a_silence_is_counted_to_the_probe() {
+    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 500)]);
+    let (from, to) = (Nanos::from_secs(11), Nanos::from_secs(16));
+    let rules = Rules { delay: Nanos::from_millis(5), silences: vec![Silence { from, to }], ..Rules::default() };
+    let mut world = world(&plan, rules, 3);
+    world.go(Nanos::from_secs(16));
+    let states = world.snapshot().sums[0].states;
+    assert_eq!(states[State::Down as usize], 500, "{states:?}");
+    world.go(Nanos::from_secs(30));
+    let states = world.snapshot().sums[0].states;
+    assert_eq!(states[State::Up as usize], 500, "{states:?}");
+    world.drain();
+    world.compare();
+    assert_eq!(world.outcome(Outcome::Lost), 2_500);
+}
+
+/// A receiver that is held up while its ring overflows: no more probes are excused than frames were dropped, and what the ring
+/// kept keeps its round-trip times.
+#[test]
+fn a_held_up_receiver_adds_nothing_to_round_trip_times() {
+    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 1_000)]);
+    let rules = Rules { delay: Nanos::from_millis(5), ring: 64, ..Rules::default() };
+    let mut world = world(&plan, rules, 4);
+    world.go(Nanos::from_secs(5));
+    world.net.stall(true);
+    world.go(Nanos::from_secs(7));
+    world.net.stall(false);
+    world.go(Nanos::from_secs(20));
+    world.drain();
+    let facts = world.net.facts();
+    assert!(facts.dropped > 1_000, "{facts:?}");
+    assert_eq!(world.outcome(Outcome::Unheard), facts.dropped);
+    assert_eq!(world.outcome(Outcome::Lost), 0);
+    assert_eq!(world.sum(|row| row.late) + world.sum(|row| row.duplicate), 0);
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.sums[0].rtt.max, Nanos::from_millis(5));
+    assert_eq!(snapshot.sums[0].states[State::Up as usize], 1_000);
+}
+
+/// Silent targets while one frame was dropped: one probe is excused, and all of them go down all the same.
+#[test]
+fn a_dropped_frame_does_not_hide_an_outage() {
+    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 1_000)]);
+    let from = Nanos::from_secs(10);
+    let rules =
+        Rules { delay: Nanos::from_millis(5), silences: vec![Silence { from, to: Nanos::MAX }], ..Rules::default() };
+    let mut world = world(&plan, rules, 5);
+    world.go(Nanos::from_millis(10_500));
+    world.common.drops.note(Nanos::from_millis(10_400), Nanos::from_millis(10_450), 1);
+    world.go(Nanos::from_secs(15));
+    assert_eq!(world.outcome(Outcome::Unheard), 1);
+    assert_eq!(world.snapshot().sums[0].states[State::Down as usize], 1_000);
+}
+
+/// A sweep: everybody once, and then it ends by itself, with the last deadline.
+#[test]
+fn a_sweep_ends_by_itself() {
+    let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(50), Some(1)), 5_000)]);
+    let mut world = world(&plan, Rules { loss: 0.5, delay: Nanos::from_millis(1), ..Rules::default() }, 6);
+    let begin = world.clock.now();
+    while world.looping.turn() {}
+    world.compare();
+    assert_eq!(world.sum(|row| row.probes), 5_000);
+    let took = world.clock.now() - begin;
+    assert!(took >= Nanos::from_millis(149) && took < Nanos::from_millis(160), "{took}");
+}
+
+/// Once started, a loop allocates nothing.
+#[test]
+fn a_turn_allocates_nothing() {
+    let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(250), None), 1_000)]);
+    let mut world = world(&plan, Rules { delay: Nanos::from_millis(3), ..Rules::default() }, 7);
+    let mut turns = 0;
+    let allocations = allocation_counter::measure(|| {
+        while world.clock.now() < Nanos::from_secs(20) && world.looping.turn() {
+            turns += 1;
+        }
+    });
+    assert!(turns > 100_000, "{turns}");
+    assert_eq!(allocations.count_total, 0, "{allocations:?}");
+}
