@@ -165,14 +165,7 @@ fn command(toolchain: &Toolchain, manifest: &Path, target_dir: &Path) -> Command
             cargo.env_remove(&name);
         }
     }
-    let linker = format!("-Clinker={}", toolchain.linker.display());
-    let mut flags = vec!["-Cdebuginfo=2", "-Clink-arg=--btf", &linker];
-    // Fields of a frame are rarely aligned: without this each is loaded byte by byte. The kernel allows it wherever the
-    // processor does (x86-64, arm64).
-    if toolchain.compiler.llvm >= 22 {
-        flags.push("-Clink-arg=--cpu-features=+allows-misaligned-mem-access");
-    }
-    let flags = flags.join("\x1f");
+    let flags = ["-Cdebuginfo=2", "-Clink-arg=--btf", &format!("-Clinker={}", toolchain.linker.display())].join("\x1f");
     cargo
         .env("RUSTC", &toolchain.compiler.rustc)
         // -Z build-std on a compiler that isn't a nightly.

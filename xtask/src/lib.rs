@@ -2,3 +2,4 @@
 //! lab of network namespaces (also used by tests). Built first on a bare machine, so it depends on next to nothing.
 
 pub mod ebpf;
+pub mod lab;

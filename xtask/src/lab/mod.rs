@@ -1,0 +1,400 @@
+//! The lab: two network namespaces joined by a veth pair with two queues on each end, and no way out.
+//!
+//! ```text
+//!   NAME-near                                       NAME-far
+//!   near0  10.63.0.1/24  ───────── veth ─────────   far0  10.63.0.2/24
+//!   route: 10.64.0.0/12 via 10.63.0.2               answers for all of 10.64.0.0/12
+//! ```
+//!
+//! Who answers is the lab's [`Answer`]: the far kernel's own stack, echolot's XDP reflector, or nobody. In a test,
+//! [`Lab::up`] gives a guard: the lab goes when it is dropped, on a panic, and when the process is killed (a small shell
+//! waits for the other end of a pipe to close). Needs root and iproute2, nothing else.
+
+pub mod cli;
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// The lab of `cargo xtask lab` without `--name`: namespaces `echolot-near` and `echolot-far`.
+pub const DEFAULT_NAME: &str = "echolot";
+/// The near end's interface.
+pub const NEAR_INTERFACE: &str = "near0";
+/// The far end's interface.
+pub const FAR_INTERFACE: &str = "far0";
+/// The near end's address, in 10.63.0.0/24.
+pub const NEAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 1);
+/// The far end's address: the next hop towards [`TARGETS`].
+pub const FAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 2);
+/// What lies behind the far end: 1,048,576 addresses.
+pub const TARGETS: &str = "10.64.0.0/12";
+
+const CLEAN: &str = include_str!("clean.sh");
+const STATE: &str = "/run/echolot-lab";
+/// How long a reflector may take until it says that it is ready. Generous: it loads and attaches an XDP program.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Who answers for [`TARGETS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The far namespace's own stack. Its limits on ICMP are off.
+    Kernel,
+    /// `echolot reflect`, the program being at the path given. The far kernel answers no echo request beside it.
+    Reflector(PathBuf),
+    /// Nobody. The link stays up, and ARP goes on being answered.
+    Silent,
+}
+
+impl Answer {
+    /// The word for it on the command line.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Answer::Kernel => "kernel",
+            Answer::Reflector(_) => "reflector",
+            Answer::Silent => "silent",
+        }
+    }
+}
+
+/// One end of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where echolot runs.
+    Near,
+    /// Where the targets are.
+    Far,
+}
+
+/// A lab's name: its namespaces are `NAME-near` and `NAME-far`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Name, String> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.is_empty() || text.len() > 40 || text.starts_with('-') || !text.chars().all(fits) {
+            return Err(format!("{text:?} is no lab name: use up to 40 of a-z, 0-9 and -, not a - first"));
+        }
+        Ok(Name(text.into()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Name {
+    /// The namespace of one end.
+    pub fn namespace(&self, end: End) -> String {
+        match end {
+            End::Near => format!("{self}-near"),
+            End::Far => format!("{self}-far"),
+        }
+    }
+
+    /// A command that runs `program` in the namespace of one end.
+    pub fn command(&self, end: End, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(end)]).arg(program);
+        command
+    }
+
+    /// Whether this lab is up, wholly.
+    pub fn is_up(&self) -> bool {
+        self.answer_word().is_some() && [End::Near, End::Far].iter().all(|end| self.netns_path(*end).exists())
+    }
+
+    /// Takes the lab down, and whatever is left of it after an accident. What runs in its namespaces is ended.
+    pub fn down(&self) -> Result<(), String> {
+        let output =
+            self.cleaner().stdin(Stdio::null()).output().map_err(|e| format!("sh could not be started: {e}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let told = String::from_utf8_lossy(&output.stderr);
+        Err(format!("lab {self} could not be taken down entirely: {}", told.trim()))
+    }
+
+    /// Who answers now, if the lab is up: what [`Answer::word`] said.
+    pub fn answer_word(&self) -> Option<String> {
+        fs::read_to_string(self.state().join("answer")).ok()
+    }
+
+    fn netns_path(&self, end: End) -> PathBuf {
+        Path::new("/run/netns").join(self.namespace(end))
+    }
+
+    /// Holds `answer` (written last: the lab is complete) and the reflector's pid and output.
+    fn state(&self) -> PathBuf {
+        Path::new(STATE).join(&self.0)
+    }
+
+    fn cleaner(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", CLEAN, "echolot-lab", &self.namespace(End::Near), &self.namespace(End::Far)]);
+        command.arg(self.state());
+        command
+    }
+
+    /// Builds both ends. On failure what was built stays: the caller's guard removes it.
+    fn build(&self) -> Result<(), String> {
+        fs::create_dir_all(self.state()).map_err(|e| format!("{}: {e}", self.state().display()))?;
+        let (near, far) = (self.namespace(End::Near), self.namespace(End::Far));
+        for namespace in [&near, &far] {
+            ip(&format!("netns add {namespace}"))?;
+        }
+        for end in [End::Near, End::Far] {
+            // Before there is an interface: no router solicitations and the like in captures.
+            self.sysctl(end, "ipv6/conf/all/disable_ipv6", "1")?;
+            self.sysctl(end, "ipv6/conf/default/disable_ipv6", "1")?;
+            self.sysctl(end, "ipv4/conf/all/rp_filter", "0")?;
+            self.sysctl(end, "ipv4/conf/default/rp_filter", "0")?;
+            // Echo replies aren't limited by default; other ICMP is, and a test may ask for it.
+            self.sysctl(end, "ipv4/icmp_ratelimit", "0")?;
+            self.sysctl(end, "ipv4/icmp_ratemask", "0")?;
+            self.sysctl(end, "ipv4/icmp_msgs_per_sec", "2000000000")?;
+        }
+        ip(&format!(
+            "link add {NEAR_INTERFACE} netns {near} numtxqueues 2 numrxqueues 2 type veth \
+             peer name {FAR_INTERFACE} netns {far} numtxqueues 2 numrxqueues 2"
+        ))?;
+        for (namespace, interface, address) in
+            [(&near, NEAR_INTERFACE, NEAR_ADDRESS), (&far, FAR_INTERFACE, FAR_ADDRESS)]
+        {
+            ip(&format!("-n {namespace} address add {address}/24 dev {interface}"))?;
+            ip(&format!("-n {namespace} link set lo up"))?;
+            ip(&format!("-n {namespace} link set {interface} up"))?;
+        }
+        ip(&format!("-n {near} route add {TARGETS} via {FAR_ADDRESS}"))?;
+        ip(&format!("-n {far} route add local {TARGETS} dev lo"))
+    }
+
+    /// Writes a setting of one end's network stack, named by its path under /proc/sys/net. One that this kernel doesn't
+    /// have (or has for all namespaces at once, and so not in here) is left out.
+    fn sysctl(&self, end: End, path: &str, value: &str) -> Result<(), String> {
+        let script = r#"[ ! -e "/proc/sys/net/$1" ] || echo "$2" > "/proc/sys/net/$1""#;
+        let mut command = self.command(end, "sh");
+        command.args(["-c", script, "sh", path, value]);
+        run(&mut command)
+    }
+
+    /// Starts or stops what [`Answer`] asks for, and notes it. Returns the reflector's process if it was started.
+    fn set_answer(&self, answer: &Answer) -> Result<Option<Child>, String> {
+        self.stop_reflector()?;
+        let ignore = if *answer == Answer::Kernel { "0" } else { "1" };
+        self.sysctl(End::Far, "ipv4/icmp_echo_ignore_all", ignore)?;
+        let path = self.state().join("answer");
+        let note = |answer: &Answer| fs::write(&path, answer.word()).map_err(|e| format!("{}: {e}", path.display()));
+        let Answer::Reflector(program) = answer else {
+            note(answer)?;
+            return Ok(None);
+        };
+        // What is true if it does not start.
+        note(&Answer::Silent)?;
+        let reflector = self.start_reflector(program)?;
+        note(answer)?;
+        Ok(Some(reflector))
+    }
+
+    fn start_reflector(&self, program: &Path) -> Result<Child, String> {
+        let log = self.state().join("reflector.log");
+        let told = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let shown = format!("{} reflect -I {FAR_INTERFACE}", program.display());
+        let program = program.canonicalize().map_err(|e| format!("{}: {e}. Is it built?", program.display()))?;
+        let mut command = self.command(End::Far, program);
+        command.args(["reflect", "-I", FAR_INTERFACE]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(told);
+        // A Ctrl-C at the terminal is for whoever started the lab; the lab ends its reflector itself.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|e| format!("{shown}: {e}"))?;
+        let pid = self.state().join("reflector.pid");
+        fs::write(&pid, child.id().to_string()).map_err(|e| format!("{}: {e}", pid.display()))?;
+        let text = || fs::read_to_string(&log).unwrap_or_default();
+        let ended = wait_until(READY_WITHIN, || {
+            child.try_wait().ok().flatten().map(Some).or_else(|| {
+                let ready = text().lines().any(|line| line.to_ascii_lowercase().contains("ready"));
+                ready.then_some(None)
+            })
+        });
+        match ended {
+            Some(None) => Ok(child),
+            Some(Some(status)) => Err(format!("{shown} ended at once ({status}): {}", text().trim())),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(format!("{shown} was not ready within {READY_WITHIN:?}: {}", text().trim()))
+            }
+        }
+    }
+
+    /// Ends a reflector that an earlier call (or an earlier process) started, and waits until it is gone.
+    fn stop_reflector(&self) -> Result<(), String> {
+        let path = self.state().join("reflector.pid");
+        let Some(pid) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
+            return Ok(());
+        };
+        for signal in ["TERM", "KILL"] {
+            // The pid may be somebody else's by now, but what is in our namespace is ours.
+            if !self.processes(End::Far).contains(&pid) {
+                break;
+            }
+            send_signal(signal, pid);
+            let gone = || (!self.processes(End::Far).contains(&pid)).then_some(());
+            wait_until(Duration::from_secs(5), gone);
+        }
+        if self.processes(End::Far).contains(&pid) {
+            return Err(format!("lab {self}: the reflector (pid {pid}) does not end"));
+        }
+        fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// The processes in one end's namespace.
+    pub fn processes(&self, end: End) -> Vec<u32> {
+        let output = Command::new("ip").args(["netns", "pids", &self.namespace(end)]).stderr(Stdio::null()).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    }
+}
+
+/// A lab that goes with this value: when it is dropped, when a panic unwinds past it, when the process is killed.
+#[derive(Debug)]
+pub struct Lab {
+    name: Name,
+    reflector: Option<Child>,
+    /// Cleans up once its standard input is closed, by us or by our death.
+    guard: Child,
+}
+
+impl Lab {
+    /// Brings up a lab of this name, after removing whatever is left of an earlier one. Labs of different names run side
+    /// by side, so put something of your own (a pid) into the name.
+    ///
+    /// # Errors
+    /// What failed and why: no root, no `ip`, a kernel without veth or network namespaces, a reflector that won't start.
+    pub fn up(name: &str, answer: &Answer) -> Result<Lab, String> {
+        let name: Name = name.parse()?;
+        require_root()?;
+        name.down()?;
+        let mut guard = name.cleaner();
+        guard.arg("guard").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Not in our process group: a Ctrl-C would end it with us.
+        guard.process_group(0);
+        let guard = guard.spawn().map_err(|e| format!("sh could not be started: {e}"))?;
+        let mut lab = Lab { name, reflector: None, guard };
+        // From here on dropping `lab` cleans up.
+        lab.name.build()?;
+        lab.answer(answer)?;
+        Ok(lab)
+    }
+
+    /// Changes who answers.
+    pub fn answer(&mut self, answer: &Answer) -> Result<(), String> {
+        let started = self.name.set_answer(answer)?;
+        if let Some(mut old) = std::mem::replace(&mut self.reflector, started) {
+            let _ = old.wait();
+        }
+        Ok(())
+    }
+
+    /// A command in the near namespace, where echolot runs.
+    pub fn near(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.name.command(End::Near, program)
+    }
+
+    /// A command in the far namespace, where the targets are.
+    pub fn far(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.name.command(End::Far, program)
+    }
+
+    /// Its name, which leads to its namespaces.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Takes it down now and says what went wrong, which dropping can't.
+    pub fn down(self) -> Result<(), String> {
+        self.name.down()
+    }
+
+    /// Lets it stay when this process ends.
+    pub fn keep(mut self) {
+        if let Some(mut guard) = self.guard.stdin.take() {
+            let _ = guard.write_all(b"keep\n");
+        }
+        let _ = self.guard.wait();
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The guard does the work, and this waits for it: a killed parent's lab goes the same way.
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+        if let Some(mut reflector) = self.reflector.take() {
+            let _ = reflector.wait();
+        }
+    }
+}
+
+/// Whether this process is root, which the lab (and echolot's own privileged tests) need.
+pub fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
+
+fn require_root() -> Result<(), String> {
+    if is_root() {
+        return Ok(());
+    }
+    Err("the lab makes network namespaces, which needs root: run it through sudo".into())
+}
+
+/// Sends a signal by pid. The shell's own `kill`, so that no unsafe code and no dependency is needed for it.
+pub(crate) fn send_signal(signal: &str, pid: u32) {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid.to_string()]);
+    // A process that is gone already is what was asked for.
+    let _ = command.stderr(Stdio::null()).status();
+}
+
+/// Polls until the condition gives a value, at most for the time given.
+pub(crate) fn wait_until<T>(within: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = Instant::now() + within;
+    loop {
+        if let Some(value) = condition() {
+            return Some(value);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn ip(arguments: &str) -> Result<(), String> {
+    run(Command::new("ip").args(arguments.split_whitespace()))
+}
+
+/// Runs a command to its end; an error says which and what it printed.
+fn run(command: &mut Command) -> Result<(), String> {
+    let shown = || {
+        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    };
+    let shown = shown();
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{shown}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{shown}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
