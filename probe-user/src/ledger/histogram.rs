@@ -197,3 +197,59 @@ impl Distribution {
         self.max = self.max.max(other.max);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn buckets_follow_each_other_without_gap() {
+        for bucket in 0..BUCKETS {
+            let (low, high) = bounds_of(bucket);
+            assert_eq!(bucket_of(low), bucket);
+            assert_eq!(bucket_of(Nanos(high.0 - 1)), bucket);
+            if bucket + 1 < BUCKETS {
+                assert_eq!(bounds_of(bucket + 1).0, high);
+            }
+        }
+        assert_eq!(bucket_of(Nanos::MAX), BUCKETS - 1);
+        assert!(bounds_of(BUCKETS - 1).1 > Nanos::from_secs(60));
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_known_to_five_per_cent(value in 1_000u64..60_000_000_000) {
+            let histogram = Histogram::default();
+            // Others on both sides, so that least and greatest don't give it away.
+            for v in [1, value, 70_000_000_000] {
+                histogram.record(Nanos(v));
+            }
+            let said = histogram.snapshot().quantile(0.5).expect("not empty").0;
+            prop_assert!(said.abs_diff(value) * 20 <= value, "{said} for {value}");
+        }
+
+        #[test]
+        fn sums_are_exact(values in proptest::collection::vec(0u64..60_000_000_000, 1..200)) {
+            let (a, b) = (Histogram::default(), Histogram::default());
+            for (i, v) in values.iter().enumerate() {
+                if i % 2 == 0 { &a } else { &b }.record(Nanos(*v));
+            }
+            let mut all = a.snapshot();
+            all.merge(&b.snapshot());
+            prop_assert_eq!(all.count(), values.len() as u64);
+            prop_assert_eq!(all.sum, values.iter().sum::<u64>());
+            prop_assert_eq!(all.min.0, *values.iter().min().expect("not empty"));
+            prop_assert_eq!(all.max.0, *values.iter().max().expect("not empty"));
+            prop_assert_eq!(all.at_most(Nanos::MAX), values.len() as u64);
+            let quantiles: Vec<_> = [0.0, 0.5, 0.9, 0.99, 1.0].iter().filter_map(|q| all.quantile(*q)).collect();
+            prop_assert!(quantiles.is_sorted());
+        }
+    }
+
+    #[test]
+    fn nothing_measured_is_nothing_said() {
+        let empty = Distribution::default();
+        assert_eq!((empty.quantile(0.5), empty.mean(), empty.stddev()), (None, None, None));
+    }
+}
