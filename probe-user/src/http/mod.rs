@@ -1,1 +1,190 @@
 //! The HTTP server: metrics, health, and a page that links them.
+//!
+//! It runs on the caller's tokio runtime, one thread is enough, and asks a [`Source`] for everything it shows. No
+//! client can hold it up: connections are counted, and one on which too little moves is dropped (see `connection`).
+
+mod connection;
+mod holder;
+mod page;
+
+use crate::metrics::{self, ExpositionError, Source, TargetSeries};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    },
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::stream;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+/// After the shutdown signal, how long connections may take to finish what they are sending.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The port is taken.
+    #[error(
+        "listen: {address}: the port is in use{}. Stop what holds it, or set another address with listen",
+        .holder.as_ref().map(|who| format!(" by {who}")).unwrap_or_default()
+    )]
+    InUse {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// Name and process number of who holds it, where this process may know.
+        holder: Option<String>,
+    },
+    /// The address isn't one of this machine's.
+    #[error("listen: {address}: this machine has no such address. `ip address` lists those it has")]
+    NoSuchAddress {
+        /// What was to be bound.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("listen: {address}: {source}")]
+    Bind {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A bound socket that no one answers on yet.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Where it listens: with the port that the kernel chose, if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Binds, so that a port in use is known before anything else has begun. Needs no runtime.
+///
+/// # Errors
+/// Names the address and, for a port in use, who holds it.
+pub fn bind(address: SocketAddr) -> Result<Listener, HttpError> {
+    let bound = TcpListener::bind(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        Ok(Listener { socket, address })
+    });
+    bound.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => HttpError::InUse { address, holder: holder::of(address) },
+        io::ErrorKind::AddrNotAvailable => HttpError::NoSuchAddress { address },
+        _ => HttpError::Bind { address, source },
+    })
+}
+
+/// Answers until `shutdown` is ready, then lets running answers finish for at most two seconds. What is still being
+/// sent after that ends with the runtime.
+///
+/// # Errors
+/// The runtime can't take the socket.
+pub async fn serve(
+    listener: Listener,
+    source: Arc<dyn Source>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), HttpError> {
+    let address = listener.address;
+    let socket =
+        tokio::net::TcpListener::from_std(listener.socket).map_err(|source| HttpError::Bind { address, source })?;
+    let router = Router::new()
+        .route("/", get(overview))
+        .route("/metrics", get(exposition))
+        .route("/-/healthy", get(async || plain(StatusCode::OK, "healthy\n")))
+        .route("/-/ready", get(ready))
+        .fallback(async || plain(StatusCode::NOT_FOUND, NOT_FOUND))
+        .with_state(source);
+    let (stop, mut stopped) = tokio::sync::watch::channel(());
+    let serving = axum::serve(connection::Listener::new(socket), router).with_graceful_shutdown(async move {
+        shutdown.await;
+        drop(stop);
+    });
+    let overdue = async {
+        // An error says that the sender is gone: the signal has come.
+        while stopped.changed().await.is_ok() {}
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        // Never an error: a failing accept is tried again.
+        _ = serving.into_future() => {}
+        () = overdue => {}
+    }
+    Ok(())
+}
+
+const NOT_FOUND: &str = "404: nothing here. There are / (overview), /metrics, /-/healthy and /-/ready.\n";
+
+async fn overview(State(source): State<Arc<dyn Source>>) -> Response {
+    match page::overview(&*source) {
+        Ok(html) => {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+                // The page has a style sheet and no script: nothing that slips past the escapes could run.
+                (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'")),
+                (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+                (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            (headers, html).into_response()
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+async fn ready(State(source): State<Arc<dyn Source>>) -> Response {
+    if source.is_ready() {
+        plain(StatusCode::OK, "ready\n")
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has not begun\n")
+    }
+}
+
+async fn exposition(State(source): State<Arc<dyn Source>>) -> Response {
+    let parts = metrics::sums(&*source).and_then(|sums| Ok((sums, TargetSeries::new(source)?)));
+    let (sums, series) = match parts {
+        Ok(parts) => parts,
+        Err(error) => return failed(&error),
+    };
+    // An error in the middle breaks the connection off before the last chunk, so the scrape fails as a whole.
+    let chunks = stream::unfold(std::iter::once(Ok(sums)).chain(series), async |mut chunks| {
+        // Everybody else on this thread has a turn between two chunks.
+        tokio::task::yield_now().await;
+        let chunk = chunks.next()?;
+        Some((chunk, chunks))
+    });
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(CONTENT_TYPE, content_type)], Body::from_stream(chunks)).into_response()
+}
+
+fn failed(error: &ExpositionError) -> Response {
+    let status = match error {
+        ExpositionError::Reloaded => StatusCode::SERVICE_UNAVAILABLE,
+        ExpositionError::Label { .. } | ExpositionError::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    tracing::warn!("{error}");
+    plain(status, format!("{error}\n"))
+}
+
+fn plain(status: StatusCode, text: impl Into<Body>) -> Response {
+    let headers: [(HeaderName, HeaderValue); 2] = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (status, headers, text.into()).into_response()
+}

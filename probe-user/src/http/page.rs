@@ -1,0 +1,196 @@
+//! The landing page: what runs here, how its groups are doing, where the numbers are. Plain HTML, no script.
+
+use crate::{
+    ledger::{Outcome, State},
+    metrics::{ExpositionError, LocalDrops, Snapshot, Source, SumRow, consistent},
+    targets::{Plan, Sum},
+    time::Nanos,
+};
+use std::fmt::{self, Write};
+
+/// Rows of sums shown; a page of thousands is nobody's overview.
+const MOST_ROWS: usize = 200;
+
+/// The whole page.
+pub(super) fn overview(source: &dyn Source) -> Result<String, ExpositionError> {
+    let (plan, snapshot) = consistent(source)?;
+    let mut page = String::with_capacity(16 * 1024);
+    // A String takes whatever fits into memory: there is no error to see.
+    let _ = write(&mut page, source, &plan, &snapshot);
+    Ok(page)
+}
+
+fn write(page: &mut String, source: &dyn Source, plan: &Plan, snapshot: &Snapshot) -> fmt::Result {
+    let version = env!("CARGO_PKG_VERSION");
+    let interface = source.interface();
+    page.push_str(HEAD);
+    write!(page, "<header><h1>echolot <small>{version}</small></h1>")?;
+    page.push_str("<nav><a href=\"/metrics\">/metrics</a> <a href=\"/-/healthy\">/-/healthy</a> ");
+    page.push_str("<a href=\"/-/ready\">/-/ready</a></nav></header>\n");
+    let (class, state) = match (interface.up, source.is_ready()) {
+        (false, _) => ("bad", "interface down"),
+        (true, false) => ("dim", "starting"),
+        (true, true) => ("good", "sending"),
+    };
+    write!(page, "<p><b class=\"{class}\">● {state}</b> on <b>{}</b>", Escaped(&interface.name))?;
+    let (driver, engine, mode) = (Escaped(&interface.driver), Escaped(interface.engine), Escaped(interface.mode));
+    write!(page, " <span class=\"dim\">driver {driver}, engine {engine}, mode {mode}, ")?;
+    writeln!(page, "{} receive queues</span></p>", interface.queues)?;
+    if !source.reload().successful {
+        page.push_str(
+            "<p class=\"bad\">The configuration that was read last was refused; an older one is in force.</p>\n",
+        );
+    }
+    groups(page, plan, snapshot)?;
+    machine(page, snapshot, &source.drops())?;
+    page.push_str("</main></html>\n");
+    Ok(())
+}
+
+fn groups(page: &mut String, plan: &Plan, snapshot: &Snapshot) -> fmt::Result {
+    page.push_str("<div class=\"wide\"><table><caption>Groups <small>since the start</small></caption><thead><tr>");
+    for title in ["Group", "Targets", "Up", "Down", "Every", "Probes", "Answered", "Lost", "Loss", "p50", "p99"] {
+        write!(page, "<th>{title}</th>")?;
+    }
+    page.push_str("</tr></thead><tbody>\n");
+    for (sum, row) in plan.sums.iter().zip(&snapshot.sums).take(MOST_ROWS) {
+        group(page, plan, sum, row)?;
+    }
+    page.push_str("</tbody></table></div>\n");
+    if plan.sums.is_empty() {
+        page.push_str("<p class=\"dim\">No group is configured.</p>\n");
+    }
+    if let Some(more @ 1..) = plan.sums.len().checked_sub(MOST_ROWS) {
+        writeln!(page, "<p class=\"dim\">{} more rows are in /metrics.</p>", Grouped(more as u64))?;
+    }
+    Ok(())
+}
+
+fn group(page: &mut String, plan: &Plan, sum: &Sum, row: &SumRow) -> fmt::Result {
+    let group = &plan.groups[sum.group];
+    let of = |outcome: Outcome| row.settled[outcome as usize];
+    let states = |state: State| row.states[state as usize];
+    write!(page, "<tr><th scope=\"row\">{}", Escaped(&group.name))?;
+    for (name, value) in group.sum_by.iter().zip(&sum.values) {
+        write!(page, " <small>{}={}</small>", Escaped(name), Escaped(value))?;
+    }
+    write!(page, "</th><td>{}</td>", Grouped(row.states.iter().sum()))?;
+    write!(page, "<td>{}</td>", Grouped(states(State::Up)))?;
+    let down = states(State::Down);
+    write!(page, "<td{}>{}</td>", if down > 0 { " class=\"bad\"" } else { "" }, Grouped(down))?;
+    write!(page, "<td>{}</td>", group.interval)?;
+    write!(page, "<td>{}</td><td>{}</td>", Grouped(row.probes), Grouped(of(Outcome::Answered)))?;
+    let loss = loss_ratio(row);
+    let class = if loss.is_some_and(|loss| loss > 0.0) { " class=\"bad\"" } else { "" };
+    write!(page, "<td>{}</td><td{class}>{}</td>", Grouped(of(Outcome::Lost)), Percent(loss))?;
+    let (median, high) = (row.rtt.quantile(0.5), row.rtt.quantile(0.99));
+    writeln!(page, "<td>{}</td><td>{}</td></tr>", Short(median), Short(high))
+}
+
+/// Lost among what tells something of the target: what this machine did not send or could not hear says nothing.
+fn loss_ratio(row: &SumRow) -> Option<f64> {
+    let [answered, unreachable, lost] =
+        [Outcome::Answered, Outcome::Unreachable, Outcome::Lost].map(|outcome| row.settled[outcome as usize]);
+    let all = answered + unreachable + lost;
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    (all > 0).then(|| lost as f64 / all as f64)
+}
+
+/// What this machine itself did wrong, which must not be taken for the network's.
+fn machine(page: &mut String, snapshot: &Snapshot, drops: &[LocalDrops]) -> fmt::Result {
+    let total = |count: fn(&SumRow) -> u64| snapshot.sums.iter().map(count).sum::<u64>();
+    let dropped =
+        |direction: &str| drops.iter().filter(|drop| drop.direction == direction).map(|drop| drop.frames).sum::<u64>();
+    let settled = |outcome: Outcome| snapshot.sums.iter().map(|row| row.settled[outcome as usize]).sum::<u64>();
+    page.push_str("<dl><dt class=\"title\">This machine <small>since the start</small></dt>\n");
+    let mut item = |name: &str, meaning: &str, value: &dyn fmt::Display, bad: bool| {
+        let class = if bad { " class=\"bad\"" } else { "" };
+        writeln!(page, "<div><dt>{name} <small>{meaning}</small></dt><dd{class}>{value}</dd></div>")
+    };
+    item("In flight", "probes not yet settled", &Grouped(total(SumRow::in_flight)), false)?;
+    for (name, meaning, n) in [
+        ("Unsent", "probes that it failed to send", settled(Outcome::Unsent)),
+        ("Unheard", "probes whose reply it may have dropped", settled(Outcome::Unheard)),
+        ("Skipped", "due times that passed without a probe", total(|row| row.skipped)),
+        ("Dropped on receive", "frames", dropped("receive")),
+        ("Dropped on transmit", "frames", dropped("transmit")),
+        ("Rejected", "replies that failed a check", snapshot.rejected.iter().sum()),
+        ("Results dropped", "their writer did not keep up", snapshot.results_dropped),
+    ] {
+        item(name, meaning, &Grouped(n), n > 0)?;
+    }
+    item("Send lag p99", "behind the configured time", &Short(snapshot.send_lag.quantile(0.99)), false)?;
+    item("Receive delay p99", "from arrival to settled", &Short(snapshot.receive_delay.quantile(0.99)), false)?;
+    page.push_str("</dl>\n");
+    Ok(())
+}
+
+/// Text in HTML, also between quotes.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 1048576 as 1,048,576.
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (i, digit) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                f.write_char(',')?;
+            }
+            f.write_char(digit)?;
+        }
+        Ok(())
+    }
+}
+
+/// A time in three digits, as people say it.
+struct Short(Option<Nanos>);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(nanos) = self.0 else { return f.write_str("–") };
+        let seconds = nanos.as_secs_f64();
+        let (value, unit) = match nanos.0 {
+            0..1_000_000 => (seconds * 1e6, "µs"),
+            1_000_000..1_000_000_000 => (seconds * 1e3, "ms"),
+            _ => (seconds, "s"),
+        };
+        let places = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        write!(f, "{value:.places$} {unit}")
+    }
+}
+
+/// A ratio in per cent. Never 0 % for something, nor 100 % for less than all.
+struct Percent(Option<f64>);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("–"),
+            Some(0.0) => f.write_str("0 %"),
+            Some(1.0) => f.write_str("100 %"),
+            Some(ratio) if ratio < 0.000_01 => f.write_str("&lt; 0.001 %"),
+            Some(ratio) if ratio > 0.999_99 => f.write_str("&gt; 99.999 %"),
+            Some(ratio) => write!(f, "{:.3} %", ratio * 100.0),
+        }
+    }
+}
+
+const HEAD: &str = include_str!("head.html");

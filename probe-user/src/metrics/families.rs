@@ -1,0 +1,186 @@
+//! Every metric's name, type and help: the one list that the exposition, docs/metrics.md and its test share.
+
+/// A metric's type in the exposition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets, sum and count.
+    Histogram,
+    /// Here always without quantiles: sum and count.
+    Summary,
+}
+
+impl Kind {
+    /// As in `# TYPE` lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// A metric family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Family {
+    /// With prefix and base unit.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// One line for the `# HELP` line.
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, help }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Histogram, help }
+}
+
+// By group and its sum_by labels.
+pub(super) const PROBES: Family = counter("echolot_probes_total", "Probes that came due, sent or not.");
+pub(super) const SETTLED: Family = counter("echolot_probes_settled_total", "Probes that ended, by outcome.");
+pub(super) const IN_FLIGHT: Family = gauge("echolot_probes_in_flight", "Probes that came due and have not ended yet.");
+pub(super) const SKIPPED: Family = counter(
+    "echolot_probes_skipped_total",
+    "Due times that passed without a probe: this machine did not keep the pace.",
+);
+pub(super) const LATE: Family = counter("echolot_replies_late_total", "Replies that came after their timeout.");
+pub(super) const DUPLICATE: Family =
+    counter("echolot_replies_duplicate_total", "Further replies to probes that were answered already.");
+pub(super) const CONTRADICTED: Family =
+    counter("echolot_replies_contradicted_total", "Replies in time to probes that had ended as unreachable or unsent.");
+pub(super) const RTT: Family = histogram("echolot_rtt_seconds", "Round-trip times of answered probes.");
+pub(super) const TARGETS: Family = gauge("echolot_targets", "Targets by state.");
+
+// Of this machine.
+pub(super) const REJECTED: Family =
+    counter("echolot_replies_rejected_total", "Frames that claimed to be replies and failed a check, by reason.");
+pub(super) const LOCAL_DROPS: Family =
+    counter("echolot_local_drops_total", "Frames that this machine dropped or could not send, by where and why.");
+pub(super) const SEND_LAG: Family =
+    histogram("echolot_send_lag_seconds", "From the configured due time of a probe to its hand-over for sending.");
+pub(super) const RECEIVE_DELAY: Family =
+    histogram("echolot_receive_delay_seconds", "From the arrival stamp of a reply to its settling.");
+pub(super) const INTERFACE_INFO: Family = gauge("echolot_interface_info", "The interface in use and how it is driven.");
+pub(super) const INTERFACE_UP: Family = gauge("echolot_interface_up", "Whether the interface is up and has carrier.");
+pub(super) const INTERFACE_QUEUES: Family = gauge("echolot_interface_queues", "Receive queues that have a socket.");
+pub(super) const BUILD_INFO: Family = gauge("echolot_build_info", "Version and revision of this build.");
+pub(super) const RELOAD_SUCCESSFUL: Family =
+    gauge("echolot_config_last_reload_successful", "Whether the configuration that was read last was taken over.");
+pub(super) const RELOAD_TIMESTAMP: Family = gauge(
+    "echolot_config_last_reload_success_timestamp_seconds",
+    "When a configuration was last taken over, Unix time.",
+);
+
+// Of the process, by the names that Prometheus' client libraries share.
+pub(super) const PROCESS_CPU: Family =
+    counter("process_cpu_seconds_total", "User and system CPU time of all threads, seconds.");
+pub(super) const PROCESS_OPEN_FDS: Family = gauge("process_open_fds", "Open file descriptors.");
+pub(super) const PROCESS_MAX_FDS: Family = gauge("process_max_fds", "Most file descriptors that may be open.");
+pub(super) const PROCESS_VIRTUAL: Family = gauge("process_virtual_memory_bytes", "Virtual memory size, bytes.");
+pub(super) const PROCESS_RESIDENT: Family = gauge("process_resident_memory_bytes", "Resident memory size, bytes.");
+pub(super) const PROCESS_START: Family =
+    gauge("process_start_time_seconds", "When the process started, Unix time, seconds.");
+pub(super) const PROCESS_THREADS: Family = gauge("process_threads", "Threads of the process.");
+
+// Of single targets.
+pub(super) const TARGET_UP: Family =
+    gauge("echolot_target_up", "1 while the target is up, 0 while it is down; absent while neither is known.");
+pub(super) const TARGET_SETTLED: Family =
+    counter("echolot_target_probes_settled_total", "The target's probes that ended, by outcome.");
+pub(super) const TARGET_RTT: Family =
+    Family { name: "echolot_target_rtt_seconds", kind: Kind::Summary, help: "The target's round-trip times." };
+pub(super) const TARGET_LAST_REPLY: Family = gauge(
+    "echolot_target_last_reply_timestamp_seconds",
+    "When the target's last reply in time arrived, Unix time; absent before the first.",
+);
+pub(super) const TARGET_INFO: Family = gauge("echolot_target_info", "The target's address and labels.");
+
+/// All, in the order of the exposition.
+pub fn all() -> impl Iterator<Item = Family> {
+    let sums = [PROBES, SETTLED, IN_FLIGHT, SKIPPED, LATE, DUPLICATE, CONTRADICTED, RTT, TARGETS];
+    let local = [REJECTED, LOCAL_DROPS, SEND_LAG, RECEIVE_DELAY, INTERFACE_INFO, INTERFACE_UP, INTERFACE_QUEUES];
+    let program = [BUILD_INFO, RELOAD_SUCCESSFUL, RELOAD_TIMESTAMP];
+    let process = [
+        PROCESS_CPU,
+        PROCESS_OPEN_FDS,
+        PROCESS_MAX_FDS,
+        PROCESS_VIRTUAL,
+        PROCESS_RESIDENT,
+        PROCESS_START,
+        PROCESS_THREADS,
+    ];
+    let targets = [TARGET_UP, TARGET_SETTLED, TARGET_RTT, TARGET_LAST_REPLY, TARGET_INFO];
+    sums.into_iter().chain(local).chain(program).chain(process).chain(targets)
+}
+
+/// Directions and causes of `echolot_local_drops_total`: the closed list. On receive they are the counters of
+/// XDP_STATISTICS; on transmit `ledger::Cause` where it concerns a frame.
+pub const DROP_CAUSES: [(&str, &str); 7] = [
+    ("receive", "ring_full"),
+    ("receive", "fill_ring_empty"),
+    ("receive", "other"),
+    ("transmit", "link_down"),
+    ("transmit", "refused"),
+    ("transmit", "no_room"),
+    ("transmit", "invalid"),
+];
+
+/// Label names that the exposition uses itself beside a target's or a sum's own.
+pub const RESERVED_LABELS: [&str; 6] = ["group", "target", "address", "outcome", "state", "le"];
+
+/// Whether a configured label may have this name: Prometheus drops a whole scrape for one wrong name.
+///
+/// # Errors
+/// One sentence on what is wrong and what would be right.
+pub fn check_label_name(name: &str) -> Result<(), String> {
+    if RESERVED_LABELS.contains(&name) {
+        return Err(format!("label {name:?}: echolot sets this label itself; give yours another name"));
+    }
+    if name.starts_with("__") {
+        return Err(format!("label {name:?}: names that begin with __ are Prometheus' own; give it another name"));
+    }
+    let mut bytes = name.bytes();
+    let well_formed = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if well_formed {
+        return Ok(());
+    }
+    Err(format!("label {name:?}: a label name is made of letters, digits and _ and does not begin with a digit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_names_that_prometheus_would_refuse_are_refused() {
+        for good in ["site", "_x", "A9"] {
+            assert_eq!(check_label_name(good), Ok(()));
+        }
+        for bad in ["", "9a", "a-b", "a b", "é", "a\n", "__meta", "group", "le"] {
+            assert!(check_label_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn no_family_is_listed_twice() {
+        let mut names: Vec<_> = all().map(|f| f.name).collect();
+        let listed = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), listed);
+    }
+}
