@@ -101,9 +101,12 @@ impl std::error::Error for Missing {}
 /// rustup's toolchains, nightly before others; each with the first bpf-linker of its LLVM in [`tools_root`], Cargo's
 /// folder, `PATH`.
 pub fn find() -> Result<Toolchain, Missing> {
-    let compilers: Vec<Compiler> =
-        compiler_candidates().iter().filter_map(|(rustc, cargo)| inspect(rustc, cargo)).collect();
-    choose(&compilers, &linkers())
+    choose(&compilers(), &linkers())
+}
+
+/// Every compiler on this machine, in order of preference, complete or not.
+pub fn compilers() -> Vec<Compiler> {
+    compiler_candidates().iter().filter_map(|(rustc, cargo)| inspect(rustc, cargo)).collect()
 }
 
 /// Pairs the first complete compiler with the first linker of its LLVM. Pure.
@@ -160,11 +163,7 @@ pub fn build(manifest: &Path, out_dir: &Path) -> Result<PathBuf, String> {
 /// The call itself, in an environment of its own.
 fn command(toolchain: &Toolchain, manifest: &Path, target_dir: &Path) -> Command {
     let mut cargo = Command::new(&toolchain.compiler.cargo);
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(leaks) {
-            cargo.env_remove(&name);
-        }
-    }
+    scrub(&mut cargo);
     let flags = ["-Cdebuginfo=2", "-Clink-arg=--btf", &format!("-Clinker={}", toolchain.linker.display())].join("\x1f");
     cargo
         .env("RUSTC", &toolchain.compiler.rustc)
@@ -191,6 +190,15 @@ fn command(toolchain: &Toolchain, manifest: &Path, target_dir: &Path) -> Command
         cargo.arg("--locked");
     }
     cargo
+}
+
+/// Takes from a command's environment what an outer Cargo put there.
+pub(crate) fn scrub(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(leaks) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Whether a variable of a build script's environment would steer a Cargo inside it: the outer compiler, its flags,

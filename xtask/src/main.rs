@@ -2,21 +2,27 @@
 
 use std::process::ExitCode;
 
-use xtask::lab;
-
-const USAGE: &str = "\
-cargo xtask lab ...           the lab of network namespaces (cargo xtask lab --help)";
+use xtask::command::become_root;
+use xtask::lab::cli::LabCommand;
+use xtask::{demo, lab, setup};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (chore, rest) = arguments.split_first().map_or(("--help", &[][..]), |(first, rest)| (first.as_str(), rest));
     let done = match chore {
-        "lab" => lab::cli::parse(rest).and_then(lab::cli::perform),
+        "setup" => setup::perform(rest),
+        "lab" => lab::cli::parse(rest).and_then(|command| {
+            if command != LabCommand::Help {
+                become_root()?;
+            }
+            lab::cli::perform(command)
+        }),
+        "demo" => rest.is_empty().then(become_root).transpose().and_then(|_| demo::perform(rest)),
         "-h" | "--help" | "help" => {
-            println!("{USAGE}");
+            println!("{}\n{}\n\n{}", setup::USAGE, demo::USAGE, lab::cli::USAGE);
             Ok(())
         }
-        _ => Err(format!("{chore} is no chore\n\n{USAGE}")),
+        _ => Err(format!("{chore} is no chore: see cargo xtask --help")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

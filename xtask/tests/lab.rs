@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use xtask::lab::{Answer, FAR_INTERFACE, Lab, NEAR_INTERFACE, is_root};
+use xtask::command::is_root;
+use xtask::lab::{Answer, FAR_INTERFACE, Lab, NEAR_INTERFACE};
 
 /// A name that no other test run uses at the same time; `None` (and a word about it) without root.
 fn name(what: &str) -> Option<String> {

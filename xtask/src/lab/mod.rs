@@ -20,7 +20,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::command::{is_root, run, send_signal, wait_until};
 
 /// The lab of `cargo xtask lab` without `--name`: namespaces `echolot-near` and `echolot-far`.
 pub const DEFAULT_NAME: &str = "echolot";
@@ -346,12 +348,6 @@ impl Drop for Lab {
     }
 }
 
-/// Whether this process is root, which the lab (and echolot's own privileged tests) need.
-pub fn is_root() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
-}
-
 fn require_root() -> Result<(), String> {
     if is_root() {
         return Ok(());
@@ -359,42 +355,6 @@ fn require_root() -> Result<(), String> {
     Err("the lab makes network namespaces, which needs root: run it through sudo".into())
 }
 
-/// Sends a signal by pid. The shell's own `kill`, so that no unsafe code and no dependency is needed for it.
-pub(crate) fn send_signal(signal: &str, pid: u32) {
-    let mut command = Command::new("sh");
-    command.args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid.to_string()]);
-    // A process that is gone already is what was asked for.
-    let _ = command.stderr(Stdio::null()).status();
-}
-
-/// Polls until the condition gives a value, at most for the time given.
-pub(crate) fn wait_until<T>(within: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let until = Instant::now() + within;
-    loop {
-        if let Some(value) = condition() {
-            return Some(value);
-        }
-        if Instant::now() >= until {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn ip(arguments: &str) -> Result<(), String> {
     run(Command::new("ip").args(arguments.split_whitespace()))
-}
-
-/// Runs a command to its end; an error says which and what it printed.
-fn run(command: &mut Command) -> Result<(), String> {
-    let shown = || {
-        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
-    };
-    let shown = shown();
-    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{shown}: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{shown}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -1,0 +1,31 @@
+# What people type. Everything else is cargo's, or `cargo xtask`'s.
+
+# Puts a new enough Rust in front of PATH; on a bare machine installs one first.
+RUST = rust=$$(sh xtask/bootstrap.sh) && export PATH="$$rust:$$PATH"
+
+# Tests that make namespaces need root and are skipped without it. Not root: each test program runs through sudo.
+RUNNER = $$([ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null || \
+	printf %s "--config target.'cfg(unix)'.runner=['sudo','-E']")
+
+.PHONY: help demo build test lint clean-lab
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: ## Set up, build, and watch echolot monitor 10,000 addresses in a lab for 20 seconds
+	@$(RUST) && cargo xtask setup && cargo build --release --locked && cargo xtask demo
+
+build: ## Set up, and build target/release/echolot
+	@$(RUST) && cargo xtask setup && cargo build --release --locked
+
+lint: ## Formatting and clippy, warnings being errors
+	@$(RUST) && set -x && cargo fmt --check && cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: ## Set up for tests, then lint and every test, those that need root included
+	@$(RUST) && cargo xtask setup --test
+	@$(MAKE) --no-print-directory lint
+	@$(RUST) && set -x && cargo test --workspace --locked $(RUNNER)
+
+clean-lab: ## Take down the lab of `cargo xtask lab up`, whatever is left of it
+	@$(RUST) && cargo xtask lab down
