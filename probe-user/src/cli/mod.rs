@@ -1,6 +1,134 @@
-//! The commands, one file each.
+//! The commands: what people type, and what they see.
+//!
+//! [`args`] is the command line, [`view`] what a terminal shows; both know nothing of packets. A command ends with a
+//! [`Status`], or with a [`Failure`] that is printed as it is.
+
+use crate::{ledger::Outcome, results::Summary};
+use std::{fmt, process::ExitCode};
+
+pub mod args;
+pub mod view;
 
 /// Runs the command that the arguments name.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// How a command that could run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All is well: every probe answered, the sweep complete, the host fine.
+    Complete,
+    /// ping: some were not answered. doctor: there is a problem.
+    Problem,
+    /// sweep: something was unsent or unheard, or a result was dropped.
+    Incomplete,
+}
+
+impl Status {
+    /// What the shell gets.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::Problem => 1,
+            // 2 is a Failure.
+            Self::Incomplete => 3,
+        }
+    }
+
+    /// Of a ping: whether everything that came due was answered.
+    pub const fn of_ping(summary: &Summary) -> Self {
+        if summary.probes > 0 && summary.of(Outcome::Answered) == summary.probes {
+            Self::Complete
+        } else {
+            Self::Problem
+        }
+    }
+
+    /// Of a sweep over `expected` targets: whether each was probed, and nothing on this machine was in the way.
+    pub fn of_sweep(summary: &Summary, expected: u64) -> Self {
+        let in_the_way = summary.of(Outcome::Unsent)
+            + summary.of(Outcome::Unheard)
+            + summary.in_flight
+            + summary.skipped
+            + summary.results_dropped();
+        if in_the_way == 0 && summary.probes == expected { Self::Complete } else { Self::Incomplete }
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status.code())
+    }
+}
+
+/// Why a command could not run, for people: what was tried, on what, why it failed and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The message, without the program's name.
+    pub message: String,
+    /// What the shell gets.
+    pub status: u8,
+}
+
+impl Failure {
+    /// Could not run: exit status 2.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), status: 2 }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "echolot: {}", self.message)
+    }
+}
+
+/// An error of any part of the program is told by its own words.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Summary;
+
+    fn summary(settled: [u64; 5]) -> Summary {
+        let probes = settled.iter().sum();
+        Summary { probes, settled, ..view::tests::summary() }
+    }
+
+    #[test]
+    fn ping_is_complete_when_all_is_answered() {
+        let status = |settled| Status::of_ping(&summary(settled)).code();
+        assert_eq!(status([3, 0, 0, 0, 0]), 0);
+        for other in 1..5 {
+            let mut settled = [3, 0, 0, 0, 0];
+            settled[other] = 1;
+            assert_eq!(status(settled), 1);
+        }
+        assert_eq!(status([0; 5]), 1, "nothing was sent");
+    }
+
+    #[test]
+    fn a_sweep_is_incomplete_when_this_machine_was_in_the_way() {
+        let status = |settled: [u64; 5]| Status::of_sweep(&summary(settled), 5).code();
+        assert_eq!(status([3, 1, 1, 0, 0]), 0);
+        assert_eq!(status([4, 0, 0, 1, 0]), 3);
+        assert_eq!(status([4, 0, 0, 0, 1]), 3);
+        assert_eq!(status([4, 0, 0, 0, 0]), 3, "interrupted before the last target");
+        let dropped = Summary { drops: vec![("results".into(), 1)], ..summary([5, 0, 0, 0, 0]) };
+        assert_eq!(Status::of_sweep(&dropped, 5).code(), 3);
+        let frames = Summary { drops: vec![("receive_ring_full".into(), 1)], ..summary([5, 0, 0, 0, 0]) };
+        assert_eq!(Status::of_sweep(&frames, 5).code(), 0, "a dropped frame that cost no probe");
+    }
+
+    #[test]
+    fn a_failure_reads_as_the_program_says_it() {
+        let failure = Failure::from(std::io::Error::other("eth9: no such interface"));
+        assert_eq!((failure.to_string().as_str(), failure.status), ("echolot: eth9: no such interface", 2));
+    }
 }

@@ -1,10 +1,30 @@
 //! The record of a probe, and its writers.
+//!
+//! A loop pushes each settled probe as a [`Record`] into its [`Sink`]: a bounded queue, no waiting, no allocation. One
+//! thread ([`spawn`]) takes the records out, turns them into lines ([`Encoder`]) and writes those in large pieces. At
+//! the end a [`Summary`] says what it all came to. May use everything below it; knows nothing of terminals.
 
 use crate::{
     ledger::Outcome,
     time::Nanos,
     wire::{ProbeNumber, TargetIndex},
 };
+
+mod encode;
+mod fields;
+pub mod human;
+mod output;
+mod sink;
+mod spool;
+mod summary;
+mod text;
+mod writer;
+
+pub use encode::{Encoder, Format, WallClock};
+pub use output::WriteError;
+pub use sink::{Queue, Sink, queue};
+pub use summary::{Summary, Times};
+pub use writer::{Outcomes, WriteReport, Writer, Writing, spawn};
 
 /// One settled probe, as the loops hand it to the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +66,89 @@ impl Stamp {
         match self {
             Self::User => "user",
             Self::Xdp => "xdp",
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! A small plan and records of its targets, for the tests of this folder and of the views.
+
+    use super::*;
+    use crate::targets::{Group, Plan, Target};
+    use std::net::Ipv4Addr;
+
+    fn group(name: &str, targets: std::ops::Range<u32>) -> Group {
+        Group {
+            name: name.into(),
+            interval: Nanos::from_secs(1),
+            timeout: Nanos::from_secs(1),
+            payload: 56,
+            count: None,
+            down_after: 3,
+            up_after: 1,
+            buckets: Vec::new(),
+            sum_by: Vec::new(),
+            per_target: false,
+            targets,
+        }
+    }
+
+    /// 10.64.0.0 and host.example (10.64.0.1) in "edge", 10.64.0.2 in a group whose name needs every kind of quoting.
+    pub(crate) fn plan() -> Plan {
+        let target = |last| Target { address: Some(Ipv4Addr::new(10, 64, 0, last)), label_set: 0 };
+        Plan {
+            groups: vec![group("edge", 0..2), group("the \"far\", side", 2..3)],
+            targets: (0..3).map(target).collect(),
+            names: [(1, "host.example".into())].into(),
+            ..Plan::default()
+        }
+    }
+
+    /// A lost probe, number 0.
+    pub(crate) fn record(target: u32) -> Record {
+        Record {
+            target: TargetIndex(target),
+            number: ProbeNumber(0),
+            sent: Nanos(1_000_123_456_789),
+            outcome: Outcome::Lost,
+            rtt: None,
+            reply_ttl: None,
+            tx_stamp: Stamp::User,
+            rx_stamp: None,
+            reason: None,
+            from: None,
+        }
+    }
+
+    pub(crate) fn answered(target: u32, number: u64) -> Record {
+        Record {
+            number: ProbeNumber(number),
+            outcome: Outcome::Answered,
+            rtt: Some(Nanos(41_234)),
+            reply_ttl: Some(64),
+            rx_stamp: Some(Stamp::Xdp),
+            ..record(target)
+        }
+    }
+
+    pub(crate) fn unreachable(target: u32, number: u64) -> Record {
+        Record {
+            outcome: Outcome::Unreachable,
+            rtt: Some(Nanos(1_230_000)),
+            reply_ttl: Some(63),
+            reason: Some("host"),
+            from: Some(Ipv4Addr::new(10, 64, 0, 254)),
+            ..answered(target, number)
+        }
+    }
+
+    pub(crate) fn unsent(target: u32, number: u64) -> Record {
+        Record {
+            number: ProbeNumber(number),
+            outcome: Outcome::Unsent,
+            reason: Some(crate::ledger::Cause::LinkDown.name()),
+            ..record(target)
         }
     }
 }

@@ -1,0 +1,310 @@
+//! The command line. Its names are what people type and scripts hold on to: they stay.
+//!
+//! Wrong arguments end in one message and exit status 2; see [`parse`].
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser, builder::TypedValueParser};
+use std::{net::Ipv4Addr, path::PathBuf};
+
+mod values;
+pub use values::{Rate, Shard};
+
+use crate::{
+    ledger::Outcome,
+    results::{Format, Outcomes},
+    time::Nanos,
+};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "echolot",
+    version,
+    about = "An echo sounder for networks: who answers, how far away, and what was lost",
+    after_help = "Examples:
+  echolot ping 192.0.2.7 host.example     ping hosts until Ctrl-C
+  echolot sweep 198.51.100.0/24           who answers in this network?
+  echolot run -c echolot.yml              monitor for ever
+  echolot doctor                          what can this machine do?
+
+echolot COMMAND --help shows each command's options and more examples.",
+    max_term_width = 110,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Monitor for ever: metrics, a page, a live view
+    Run(RunArgs),
+    /// Ping many hosts at once
+    Ping(PingArgs),
+    /// Send one probe to each of many targets
+    Sweep(SweepArgs),
+    /// Say what this machine can do, and what is in the way
+    Doctor(DoctorArgs),
+    /// Answer echo requests at XDP speed: a test network's far end
+    Reflect(ReflectArgs),
+    /// Check a configuration file: is it right, how much memory, what rate?
+    Check(CheckArgs),
+}
+
+/// `echolot run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot run -c echolot.yml                        monitor; metrics where the file's `listen` says
+  echolot run -c echolot.yml -f jsonl -o probes.jsonl   and keep every result
+  echolot run -c echolot.yml --dry-run              show what would be probed, send nothing
+
+It ends on Ctrl-C or SIGTERM: sending stops, what is in flight is waited for, and a summary is printed.
+
+Exit status: 0 ended as asked, 2 could not run.")]
+pub struct RunArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where no terminal shows the live view: a line this often; 0 for none
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::progress_interval)]
+    pub progress_interval: Nanos,
+    /// How probes leave.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How results are written [default: none]
+    #[arg(short, long, value_enum, default_value_t = Format::None, hide_default_value = true, help_heading = OUTPUT)]
+    pub format: Format,
+}
+
+/// `echolot ping`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot ping 192.0.2.7                        until Ctrl-C, once a second
+  echolot ping -c 5 -i 0.2 192.0.2.7 host.example
+  echolot ping -c 10 -i 10ms -q 198.51.100.0/24     statistics alone
+  echolot ping -c 1 --targets hosts.txt -f list     who answers?
+
+Exit status: 0 every probe was answered, 1 some were not, 2 could not run.")]
+pub struct PingArgs {
+    /// Probes to each target [default: until Ctrl-C]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..), help_heading = PROBES)]
+    pub count: Option<u64>,
+    /// Time between two probes to a target, 10ms to 1h; a bare number is seconds
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::interval,
+          help_heading = PROBES)]
+    pub interval: Nanos,
+    /// How long an answer may take, 1ms to 60s; a bare number is seconds
+    #[arg(short = 'W', long, value_name = "TIME", default_value = "1s", value_parser = values::timeout,
+          help_heading = PROBES)]
+    pub timeout: Nanos,
+    /// Bytes of ICMP payload, 18 to 1472
+    #[arg(short, long, value_name = "BYTES", default_value_t = 56, value_parser = clap::value_parser!(u16).range(18..=1472),
+          help_heading = PROBES)]
+    pub size: u16,
+    /// Nothing but the statistics at the end
+    #[arg(short, long, conflicts_with_all = ["format", "output"], help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// How results are written
+    #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
+    pub format: Format,
+    /// Who is pinged.
+    #[command(flatten)]
+    pub targets: TargetArgs,
+    /// How probes leave.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `echolot sweep`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot sweep 198.51.100.0/24                     one result a line
+  echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt  only addresses that answer, into a file
+  echolot sweep --targets nets.txt --exclude never.txt --only lost,unreachable -f csv
+  echolot sweep 10.64.0.0/12 --shard 2/4            the second quarter of it, on one of four hosts
+
+Exit status: 0 complete, 2 could not run, 3 incomplete: something unsent or unheard, or a result dropped.")]
+pub struct SweepArgs {
+    /// Probes a second, such as 500, 50k or 1.5M; max sends as fast as the engine can
+    #[arg(short, long, value_name = "PPS|max", default_value = "10000", help_heading = PROBES)]
+    pub rate: Rate,
+    /// How long an answer may take, 1ms to 60s; a bare number is seconds
+    #[arg(short = 'W', long, value_name = "TIME", default_value = "1s", value_parser = values::timeout,
+          help_heading = PROBES)]
+    pub timeout: Nanos,
+    /// Probe the I-th of N equal parts of the targets, 1/N to N/N
+    #[arg(long, value_name = "I/N", help_heading = PROBES)]
+    pub shard: Option<Shard>,
+    /// Write only results with these outcomes, separated by commas
+    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome(), help_heading = OUTPUT)]
+    pub only: Vec<Outcome>,
+    /// How results are written
+    #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
+    pub format: Format,
+    /// Who is probed.
+    #[command(flatten)]
+    pub targets: TargetArgs,
+    /// How probes leave.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl SweepArgs {
+    /// The outcomes to write: those of `--only`, or all.
+    pub fn outcomes(&self) -> Outcomes {
+        if self.only.is_empty() { Outcomes::ALL } else { self.only.iter().copied().collect() }
+    }
+}
+
+/// `echolot doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot doctor                    every check, for people
+  echolot doctor -I eth0 --json     one interface, for programs
+
+Exit status: 0 fine, 1 a problem.")]
+pub struct DoctorArgs {
+    /// The interface to look at [default: the one of the default route]
+    #[arg(short = 'I', long, value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `echolot reflect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot reflect -I veth1                until Ctrl-C
+  echolot reflect -I veth1 --seconds 30   for half a minute
+
+It prints `ready` on standard error once it answers. It answers every echo request that arrives, to whatever address: use
+it in test networks only.")]
+pub struct ReflectArgs {
+    /// The interface whose echo requests are answered
+    #[arg(short = 'I', long, value_name = "IFACE")]
+    pub interface: String,
+    /// End after this many seconds [default: on Ctrl-C]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: Option<u64>,
+}
+
+/// `echolot check`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot check echolot.yml           what it would probe, at what rate, with how much memory
+  echolot check echolot.yml --json    the same for programs
+
+Exit status: 0 the file is right, 2 it is not.")]
+pub struct CheckArgs {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who is probed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Targets")]
+pub struct TargetArgs {
+    /// Address, CIDR, range (192.0.2.1-192.0.2.9) or name
+    #[arg(value_name = "TARGET", required_unless_present = "target_files")]
+    pub targets: Vec<String>,
+    /// Read targets from a file, one a line; - is standard input; may be repeated
+    #[arg(long = "targets", value_name = "FILE")]
+    pub target_files: Vec<PathBuf>,
+    /// Leave out the addresses, CIDRs and ranges in a file, one a line; may be repeated
+    #[arg(long = "exclude", value_name = "FILE")]
+    pub exclude_files: Vec<PathBuf>,
+}
+
+/// How probes leave.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// The interface to use [default: the one that routes to the targets]
+    #[arg(short = 'I', long, value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// The source address [default: the one that the kernel's routes prefer]
+    #[arg(short = 'S', long, value_name = "ADDRESS")]
+    pub source: Option<Ipv4Addr>,
+    /// What sends
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
+    /// How the interface is used
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+    /// ICMP identifier, 0 to 65535 or 0x0 to 0xffff [default: random]
+    #[arg(long, value_name = "ID", value_parser = values::identifier)]
+    pub identifier: Option<u16>,
+    /// Makes the order of the targets repeatable [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Say what would be done, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = OUTPUT)]
+pub struct OutputArgs {
+    /// Write results to a file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write a summary in JSON to a file when all is done
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+}
+
+const PROBES: &str = "Probes";
+const OUTPUT: &str = "Output";
+
+/// What sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The best that this machine has
+    #[default]
+    Auto,
+    /// AF_XDP sockets
+    Afxdp,
+}
+
+/// How the interface is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The best that the driver has
+    #[default]
+    Auto,
+    /// The NIC and the program share memory; fails where the driver can't
+    ZeroCopy,
+    /// The kernel copies each frame
+    Copy,
+    /// Without the driver's help: slow, works everywhere
+    Generic,
+}
+
+/// One outcome by its name; clap lists them when it is another.
+fn outcome() -> impl TypedValueParser<Value = Outcome> {
+    PossibleValuesParser::new(Outcome::ALL.map(Outcome::name))
+        .try_map(|name| Outcome::ALL.into_iter().find(|outcome| outcome.name() == name).ok_or("no such outcome"))
+}
+
+/// Parses the program's arguments. Prints help or the version and ends with status 0 where that was asked for; ends with
+/// one message and status 2 where they are wrong.
+pub fn parse() -> Cli {
+    Cli::parse()
+}

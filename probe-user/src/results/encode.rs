@@ -1,0 +1,419 @@
+//! A record as a line: JSON, CSV, bare address, or text for people.
+
+use super::{
+    Record,
+    fields::{Calendar, push_address, push_csv, push_json_string, push_u64},
+    text,
+};
+use crate::{ledger::Outcome, targets::Plan, time::Nanos, wire::TargetIndex};
+use std::{
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A line for people a result
+    Text,
+    /// A JSON object a line
+    Jsonl,
+    /// Comma-separated values with a header line
+    Csv,
+    /// Only the addresses that answered, each once
+    List,
+    /// Nothing
+    None,
+}
+
+/// How CLOCK_MONOTONIC relates to the time of day. Sampled once a run, so that times in one output never go backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WallClock {
+    /// What to add to CLOCK_MONOTONIC to get nanoseconds since 1970, UTC.
+    pub offset_ns: i64,
+}
+
+impl WallClock {
+    /// From both clocks, read as close together as the caller can.
+    pub fn new(monotonic: Nanos, wall: SystemTime) -> Self {
+        let unix = Nanos::from(wall.duration_since(UNIX_EPOCH).unwrap_or_default());
+        Self { offset_ns: unix.0.cast_signed().wrapping_sub(monotonic.0.cast_signed()) }
+    }
+
+    /// Nanoseconds since 1970, UTC.
+    pub const fn unix_ns(self, monotonic: Nanos) -> u64 {
+        monotonic.0.saturating_add_signed(self.offset_ns)
+    }
+}
+
+/// The columns of CSV, in order; JSON has the same members.
+const CSV_HEADER: &str =
+    "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from\n";
+
+/// Turns records into lines. Appends to a buffer; allocates nothing a record.
+#[derive(Debug)]
+pub struct Encoder {
+    format: Format,
+    /// Text in the manner of ping, see [`Encoder::like_ping`].
+    like_ping: bool,
+    plan: Arc<Plan>,
+    clock: WallClock,
+    calendar: Calendar,
+    groups: Vec<GroupText>,
+    /// One bit a target that the list has shown.
+    listed: Vec<u64>,
+}
+
+/// What a group's lines share.
+#[derive(Debug)]
+struct GroupText {
+    /// The first target index after the group's.
+    end: u32,
+    payload: usize,
+    /// The name, already quoted.
+    json: Vec<u8>,
+    csv: Vec<u8>,
+}
+
+/// Who a record is about.
+pub(super) struct Subject<'a> {
+    pub(super) group: &'a str,
+    /// None where the target is known by its address alone.
+    pub(super) name: Option<&'a str>,
+    pub(super) address: Option<Ipv4Addr>,
+    /// Bytes of ICMP payload.
+    pub(super) payload: usize,
+}
+
+impl Encoder {
+    /// For records of `plan`'s targets.
+    pub fn new(format: Format, plan: Arc<Plan>, clock: WallClock) -> Self {
+        let groups = plan.groups.iter().map(|group| {
+            let (mut json, mut csv) = (Vec::new(), Vec::new());
+            push_json_string(&mut json, &group.name);
+            push_csv(&mut csv, &group.name);
+            GroupText { end: group.targets.end, payload: group.payload, json, csv }
+        });
+        let groups = groups.collect();
+        let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
+        Self { format, like_ping: false, plan, clock, calendar: Calendar::new(), groups, listed }
+    }
+
+    /// Writes text as the ping that people know does.
+    #[must_use]
+    pub fn like_ping(mut self) -> Self {
+        self.like_ping = true;
+        self
+    }
+
+    /// Appends what stands before the first record. Returns whether that was anything.
+    pub fn header(&self, out: &mut Vec<u8>) -> bool {
+        if self.format == Format::Csv {
+            out.extend_from_slice(CSV_HEADER.as_bytes());
+        }
+        self.format == Format::Csv
+    }
+
+    /// Appends a record's line, with its newline. Returns whether there was one: a list shows an address that answered
+    /// once, and nothing shows a target that the plan doesn't have.
+    pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) -> bool {
+        match self.format {
+            Format::None => return false,
+            Format::List => return self.list(record, out),
+            Format::Jsonl | Format::Csv | Format::Text => {}
+        }
+        let Some(target) = self.plan.targets.get(record.target.0 as usize) else { return false };
+        // Groups follow each other in the plan.
+        let position = self.groups.partition_point(|group| group.end <= record.target.0);
+        let Some(group) = self.groups.get(position) else { return false };
+        let name = if self.plan.names.is_empty() { None } else { self.plan.names.get(&record.target.0).map(|n| &**n) };
+        let unix_ns = self.clock.unix_ns(record.sent);
+        let calendar = &mut self.calendar;
+        match self.format {
+            Format::Jsonl => {
+                out.extend_from_slice(b"{\"time\":\"");
+                calendar.push(out, unix_ns, 9);
+                json(record, group, name, target.address, out);
+            }
+            Format::Csv => {
+                calendar.push(out, unix_ns, 9);
+                csv(record, group, name, target.address, out);
+            }
+            _ => {
+                let group_name = &self.plan.groups[position].name;
+                let subject = Subject { group: group_name, name, address: target.address, payload: group.payload };
+                if self.like_ping {
+                    text::ping(record, &subject, out);
+                } else {
+                    calendar.push(out, unix_ns, 3);
+                    out.push(b' ');
+                    text::result(record, &subject, self.groups.len() > 1, out);
+                }
+            }
+        }
+        true
+    }
+
+    fn list(&mut self, record: &Record, out: &mut Vec<u8>) -> bool {
+        let TargetIndex(index) = record.target;
+        let address = self.plan.targets.get(index as usize).and_then(|target| target.address);
+        let (Some(address), Outcome::Answered) = (address, record.outcome) else { return false };
+        let (word, bit) = (&mut self.listed[index as usize / 64], 1 << (index % 64));
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
+        push_address(out, address);
+        out.push(b'\n');
+        true
+    }
+}
+
+/// The rest of a JSON line after the time.
+fn json(record: &Record, group: &GroupText, name: Option<&str>, address: Option<Ipv4Addr>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\",\"sent_ns\":");
+    push_u64(out, record.sent.0);
+    out.extend_from_slice(b",\"group\":");
+    out.extend_from_slice(&group.json);
+    match (name, address) {
+        (Some(name), _) => {
+            out.extend_from_slice(b",\"target\":");
+            push_json_string(out, name);
+        }
+        (None, Some(address)) => {
+            out.extend_from_slice(b",\"target\":\"");
+            push_address(out, address);
+            out.push(b'"');
+        }
+        (None, None) => {}
+    }
+    if let Some(address) = address {
+        out.extend_from_slice(b",\"address\":\"");
+        push_address(out, address);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"seq\":");
+    push_u64(out, record.number.0);
+    out.extend_from_slice(b",\"outcome\":\"");
+    out.extend_from_slice(record.outcome.name().as_bytes());
+    out.push(b'"');
+    if let Some(rtt) = record.rtt {
+        out.extend_from_slice(b",\"rtt_ns\":");
+        push_u64(out, rtt.0);
+    }
+    if let Some(ttl) = record.reply_ttl {
+        out.extend_from_slice(b",\"reply_ttl\":");
+        push_u64(out, ttl.into());
+    }
+    if let Some(stamp) = tx_stamp(record) {
+        push_member(out, b",\"tx_stamp\":\"", stamp);
+    }
+    if let Some(stamp) = record.rx_stamp {
+        push_member(out, b",\"rx_stamp\":\"", stamp.name());
+    }
+    if let Some(reason) = record.reason {
+        push_member(out, b",\"reason\":\"", reason);
+    }
+    if let Some(from) = record.from {
+        out.extend_from_slice(b",\"from\":\"");
+        push_address(out, from);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// A member whose value needs no escapes: one of our own words.
+fn push_member(out: &mut Vec<u8>, opening: &[u8], word: &str) {
+    out.extend_from_slice(opening);
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
+}
+
+/// The rest of a CSV line after the time.
+fn csv(record: &Record, group: &GroupText, name: Option<&str>, address: Option<Ipv4Addr>, out: &mut Vec<u8>) {
+    out.push(b',');
+    push_u64(out, record.sent.0);
+    out.push(b',');
+    out.extend_from_slice(&group.csv);
+    out.push(b',');
+    match (name, address) {
+        (Some(name), _) => push_csv(out, name),
+        (None, Some(address)) => push_address(out, address),
+        (None, None) => {}
+    }
+    out.push(b',');
+    if let Some(address) = address {
+        push_address(out, address);
+    }
+    out.push(b',');
+    push_u64(out, record.number.0);
+    out.push(b',');
+    out.extend_from_slice(record.outcome.name().as_bytes());
+    out.push(b',');
+    if let Some(rtt) = record.rtt {
+        push_u64(out, rtt.0);
+    }
+    out.push(b',');
+    if let Some(ttl) = record.reply_ttl {
+        push_u64(out, ttl.into());
+    }
+    for word in [tx_stamp(record), record.rx_stamp.map(super::Stamp::name), record.reason] {
+        out.push(b',');
+        out.extend_from_slice(word.unwrap_or_default().as_bytes());
+    }
+    out.push(b',');
+    if let Some(from) = record.from {
+        push_address(out, from);
+    }
+    out.push(b'\n');
+}
+
+/// What was never sent has no send stamp: its `time` and `sent_ns` say when it was given up.
+fn tx_stamp(record: &Record) -> Option<&'static str> {
+    (record.outcome != Outcome::Unsent).then(|| record.tx_stamp.name())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::{
+        results::{
+            Stamp,
+            tests::{answered, plan, record, unreachable, unsent},
+        },
+        wire::ProbeNumber,
+    };
+
+    /// 2026-11-20T21:00:00Z, at CLOCK_MONOTONIC 1,000 s.
+    const CLOCK: WallClock = WallClock { offset_ns: 1_795_208_400_000_000_000 - 1_000_000_000_000 };
+
+    fn lines(mut encoder: Encoder, records: &[Record]) -> String {
+        let mut out = Vec::new();
+        encoder.header(&mut out);
+        for record in records {
+            encoder.encode(record, &mut out);
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    fn encoder(format: Format) -> Encoder {
+        Encoder::new(format, Arc::new(plan()), CLOCK)
+    }
+
+    #[test]
+    fn json_has_the_members_that_apply_in_order() {
+        let text = lines(encoder(Format::Jsonl), &[answered(1, 0), record(0), unreachable(0, 70_000), unsent(2, 1)]);
+        let expected = [
+            r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"host.example","address":"10.64.0.1","seq":0,"outcome":"answered","rtt_ns":41234,"reply_ttl":64,"tx_stamp":"user","rx_stamp":"xdp"}"#,
+            r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"10.64.0.0","address":"10.64.0.0","seq":0,"outcome":"lost","tx_stamp":"user"}"#,
+            r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"10.64.0.0","address":"10.64.0.0","seq":70000,"outcome":"unreachable","rtt_ns":1230000,"reply_ttl":63,"tx_stamp":"user","rx_stamp":"xdp","reason":"host","from":"10.64.0.254"}"#,
+            r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"the \"far\", side","target":"10.64.0.2","address":"10.64.0.2","seq":1,"outcome":"unsent","reason":"link_down"}"#,
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        for line in text.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+    }
+
+    #[test]
+    fn csv_has_every_column_in_every_line() {
+        let text = lines(encoder(Format::Csv), &[answered(1, 0), record(0), unreachable(0, 3), unsent(2, 1)]);
+        assert_eq!(
+            text,
+            concat!(
+                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host,10.64.0.254\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,\n",
+            )
+        );
+    }
+
+    #[test]
+    fn a_list_shows_each_address_that_answered_once() {
+        let records = [answered(1, 0), record(0), answered(1, 1), answered(2, 0), unreachable(0, 0)];
+        assert_eq!(lines(encoder(Format::List), &records), "10.64.0.1\n10.64.0.2\n");
+        assert_eq!(lines(encoder(Format::None), &records), "");
+    }
+
+    #[test]
+    fn text_reads_as_sentences() {
+        let text = lines(encoder(Format::Text), &[answered(1, 0), record(0), unreachable(0, 3), unsent(2, 1)]);
+        assert_eq!(
+            text,
+            "2026-11-20T21:00:00.123Z edge host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64\n\
+             2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=0 lost\n\
+             2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=3 unreachable 1.23 ms ttl=63 (host) from 10.64.0.254\n\
+             2026-11-20T21:00:00.123Z the \"far\", side 10.64.0.2 seq=1 unsent (link_down)\n"
+        );
+    }
+
+    #[test]
+    fn ping_text_reads_as_ping_does() {
+        let mut unheard = record(1);
+        unheard.outcome = Outcome::Unheard;
+        let mut slow = answered(0, 4);
+        slow.rtt = Some(Nanos(12_345_678));
+        let mut neighbour = record(0);
+        (neighbour.outcome, neighbour.reason) = (Outcome::Unreachable, Some("neighbour"));
+        let records = [answered(1, 0), slow, record(0), unheard, unreachable(0, 3), neighbour, unsent(2, 1)];
+        assert_eq!(
+            lines(encoder(Format::Text).like_ping(), &records),
+            "64 bytes from host.example (10.64.0.1): icmp_seq=0 ttl=64 time=0.041 ms\n\
+             64 bytes from 10.64.0.0: icmp_seq=4 ttl=64 time=12.3 ms\n\
+             no reply from 10.64.0.0: icmp_seq=0 (lost)\n\
+             no reply from host.example (10.64.0.1): icmp_seq=0 (unheard: this machine dropped received frames)\n\
+             unreachable 10.64.0.0: icmp_seq=3 (host) from 10.64.0.254\n\
+             unreachable 10.64.0.0: icmp_seq=0 (neighbour)\n\
+             not sent to 10.64.0.2: icmp_seq=1 (link_down)\n"
+        );
+    }
+
+    #[test]
+    fn a_target_that_the_plan_lacks_is_left_out_of_every_format() {
+        for format in [Format::Text, Format::Jsonl, Format::Csv, Format::List] {
+            let mut out = Vec::new();
+            assert!(!encoder(format).encode(&answered(3, 0), &mut out));
+            assert_eq!(out, b"");
+        }
+    }
+
+    #[test]
+    fn wall_time_is_the_monotonic_time_plus_the_offset() {
+        let wall = UNIX_EPOCH + std::time::Duration::from_secs(2_000_000_000);
+        let clock = WallClock::new(Nanos::from_secs(50), wall);
+        assert_eq!(clock.unix_ns(Nanos::from_secs(51)), 2_000_000_001_000_000_000);
+        // A clock that stands before 1970 or a stamp from nowhere gives a wrong date, not a panic.
+        assert_eq!(WallClock { offset_ns: -5 }.unix_ns(Nanos(3)), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_json_line_parses_and_says_what_the_record_said(
+            index in 0u32..3, number: u64, sent: u64, rtt: Option<u64>, ttl: Option<u8>, which in 0usize..5
+        ) {
+            let record = Record {
+                number: ProbeNumber(number),
+                sent: Nanos(sent),
+                rtt: rtt.map(Nanos),
+                reply_ttl: ttl,
+                outcome: Outcome::ALL[which],
+                tx_stamp: Stamp::Xdp,
+                ..record(index)
+            };
+            let line = lines(encoder(Format::Jsonl), &[record]);
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            proptest::prop_assert_eq!(value["seq"].as_u64(), Some(number));
+            proptest::prop_assert_eq!(value["sent_ns"].as_u64(), Some(sent));
+            proptest::prop_assert_eq!(value["rtt_ns"].as_u64(), rtt);
+            proptest::prop_assert_eq!(value["reply_ttl"].as_u64(), ttl.map(u64::from));
+            proptest::prop_assert_eq!(value["outcome"].as_str(), Some(record.outcome.name()));
+            let csv = lines(encoder(Format::Csv), &[record]);
+            let columns = csv.lines().nth(1).unwrap().replace("\"the \"\"far\"\", side\"", "far");
+            proptest::prop_assert_eq!(columns.split(',').count(), 13);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The queue between a loop and the writer.
+
+use super::Record;
+use crossbeam::{queue::ArrayQueue, utils::CachePadded};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// A queue for one loop thread that holds at most `capacity` records (at least one; 72 bytes each).
+///
+/// The writer is finished with it when the sink has been dropped and everything pushed before that has been taken.
+pub fn queue(capacity: usize) -> (Sink, Queue) {
+    let shared = Arc::new(Shared {
+        records: ArrayQueue::new(capacity.max(1)),
+        dropped: CachePadded::new(AtomicU64::new(0)),
+        closed: AtomicBool::new(false),
+    });
+    (Sink(Some(Arc::clone(&shared))), Queue(shared))
+}
+
+#[derive(Debug)]
+struct Shared {
+    records: ArrayQueue<Record>,
+    /// Pushed while there was no room. Written by the loop alone.
+    dropped: CachePadded<AtomicU64>,
+    closed: AtomicBool,
+}
+
+/// Where a loop puts what it has settled. Never waits and never allocates.
+#[derive(Debug)]
+pub struct Sink(Option<Arc<Shared>>);
+
+impl Sink {
+    /// A sink for runs whose results nobody asked for: takes everything and keeps nothing.
+    pub const fn discard() -> Self {
+        Self(None)
+    }
+
+    /// Hands a record over. False: there was no room; it is gone, and counted.
+    #[inline]
+    pub fn push(&self, record: Record) -> bool {
+        let Some(shared) = &self.0 else { return true };
+        let taken = shared.records.push(record).is_ok();
+        if !taken {
+            shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// How many records there is room for: a sweep slows down before it is none.
+    pub fn free(&self) -> usize {
+        self.0.as_ref().map_or(usize::MAX, |shared| shared.records.capacity() - shared.records.len())
+    }
+
+    /// How many records wait for the writer.
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |shared| shared.records.len())
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many records found no room.
+    pub fn dropped(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            // Release: who sees it closed also sees every record.
+            shared.closed.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The writer's end of a [`Sink`].
+#[derive(Debug)]
+pub struct Queue(Arc<Shared>);
+
+impl Queue {
+    /// The oldest record, if any.
+    pub(super) fn pop(&self) -> Option<Record> {
+        self.0.records.pop()
+    }
+
+    /// How many records fit.
+    pub(super) fn capacity(&self) -> usize {
+        self.0.records.capacity()
+    }
+
+    /// Whether the sink is gone: what can still be popped is all there will be.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// A handle on how many records found no room, that outlives the queue.
+    pub(super) fn drop_counter(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let shared = Arc::clone(&self.0);
+        move || shared.dropped.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::record;
+
+    #[test]
+    fn a_full_queue_counts_what_it_refuses() {
+        let (sink, queue) = queue(2);
+        assert_eq!(sink.free(), 2);
+        assert!(sink.push(record(0)) && sink.push(record(1)));
+        assert!(!sink.push(record(2)));
+        assert_eq!((sink.free(), sink.len(), sink.dropped()), (0, 2, 1));
+        assert_eq!(queue.pop(), Some(record(0)));
+        assert!(sink.push(record(3)));
+        assert!(!queue.is_closed());
+        drop(sink);
+        assert!(queue.is_closed());
+        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(record(1)), Some(record(3)), None));
+    }
+
+    #[test]
+    fn a_sink_that_discards_is_never_full() {
+        let sink = Sink::discard();
+        assert!((0..100).all(|i| sink.push(record(i))));
+        assert_eq!((sink.free(), sink.len(), sink.dropped()), (usize::MAX, 0, 0));
+    }
+}

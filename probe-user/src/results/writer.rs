@@ -1,0 +1,336 @@
+//! The thread that writes results.
+
+use super::{
+    Encoder, Queue, Record,
+    output::{Destination, Output, WriteError},
+    spool::Spool,
+};
+use crate::ledger::Outcome;
+use std::{
+    io,
+    panic::resume_unwind,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// What is written at once when there is much.
+const CHUNK: usize = 256 << 10;
+/// What waits at most while the destination refuses: some ten thousand lines.
+const SPOOL: usize = 2 << 20;
+/// How long a line waits for company.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// How long after a refusal the next attempt comes.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long the thread sleeps when there was little to do: longer and longer while that stays so.
+const NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
+
+/// A set of outcomes: those that `--only` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcomes(u8);
+
+impl Outcomes {
+    /// Every outcome.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Whether `outcome` is one of them.
+    #[inline]
+    pub const fn contains(self, outcome: Outcome) -> bool {
+        self.0 & (1 << outcome as u8) != 0
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        Self(outcomes.into_iter().fold(0, |set, outcome| set | 1 << outcome as u8))
+    }
+}
+
+/// Runs a piece of writing with the terminal to itself, see [`Writer::around`].
+type Around = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+
+/// Encodes records and writes them.
+pub struct Writer {
+    encoder: Encoder,
+    output: Output,
+    only: Outcomes,
+    around: Option<Around>,
+}
+
+impl Writer {
+    /// Writes to the file at `path`, which is made or emptied; None: to standard output.
+    ///
+    /// # Errors
+    /// When the file can't be created.
+    pub fn open(encoder: Encoder, path: Option<&Path>) -> Result<Self, WriteError> {
+        Ok(Self { encoder, output: Output::open(path)?, only: Outcomes::ALL, around: None })
+    }
+
+    /// Leaves other outcomes out.
+    #[must_use]
+    pub fn only(mut self, outcomes: Outcomes) -> Self {
+        self.only = outcomes;
+        self
+    }
+
+    /// Writes inside `around`: it takes what is drawn on the terminal away, calls its argument, and draws again. For
+    /// results that share a terminal with a progress bar.
+    #[must_use]
+    pub fn around(mut self, around: impl Fn(&mut dyn FnMut()) + Send + 'static) -> Self {
+        self.around = Some(Box::new(around));
+        self
+    }
+}
+
+/// What the writer did, once it is through.
+#[derive(Debug, Default)]
+pub struct WriteReport {
+    /// Results written.
+    pub written: u64,
+    /// Results that were asked for and are not in the output: there was no room in a queue or at the destination.
+    pub dropped: u64,
+    /// The first refusal of the destination, if any; it has been reported.
+    pub error: Option<WriteError>,
+    /// The reader of a pipe went away. What came after is not counted as dropped: nobody wanted it.
+    pub reader_gone: bool,
+}
+
+/// A writer at work.
+pub struct Writing {
+    thread: JoinHandle<WriteReport>,
+    progress: Arc<Progress>,
+    full_queues: Vec<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    dropped: AtomicU64,
+    reader_gone: AtomicBool,
+}
+
+impl Writing {
+    /// Results that are lost so far, in a queue or at the destination.
+    pub fn dropped(&self) -> u64 {
+        self.progress.dropped.load(Relaxed) + self.full_queues.iter().map(|dropped| dropped()).sum::<u64>()
+    }
+
+    /// Whether the reader of our output went away: a command that measures for it ends.
+    pub fn reader_gone(&self) -> bool {
+        self.progress.reader_gone.load(Relaxed)
+    }
+
+    /// Waits until every sink has been dropped and all of their records are written or given up.
+    pub fn join(self) -> WriteReport {
+        match self.thread.join() {
+            Ok(report) => {
+                let full: u64 = self.full_queues.iter().map(|dropped| dropped()).sum();
+                WriteReport { dropped: report.dropped + full, ..report }
+            }
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// Starts the thread. `observe` sees every record, before `--only`; `report` is told of the first refusal of the
+/// destination, once, as it happens.
+///
+/// A destination that refuses (a full disk) ends nothing: a bounded number of lines is kept, the next are dropped and
+/// counted, and every second the writer tries again, from the next whole record.
+///
+/// # Errors
+/// When the system has no thread left.
+pub fn spawn(
+    writer: Writer,
+    queues: Vec<Queue>,
+    observe: impl FnMut(&Record) + Send + 'static,
+    report: impl FnOnce(&WriteError) + Send + 'static,
+) -> io::Result<Writing> {
+    let progress = Arc::new(Progress::default());
+    let full_queues = queues.iter().map(|queue| Box::new(queue.drop_counter()) as Box<_>).collect();
+    let drain = Drain {
+        pen: Pen {
+            output: writer.output,
+            around: writer.around,
+            spool: Spool::default(),
+            oldest: Instant::now(),
+            retry_at: None,
+            report: Some(report),
+            progress: Arc::clone(&progress),
+            written: 0,
+            error: None,
+        },
+        encoder: writer.encoder,
+        only: writer.only,
+        queues,
+        observe,
+    };
+    let thread = thread::Builder::new().name("results".into()).spawn(move || drain.run())?;
+    Ok(Writing { thread, progress, full_queues })
+}
+
+/// From the queues to the pen.
+struct Drain<D, O, R> {
+    pen: Pen<D, R>,
+    encoder: Encoder,
+    only: Outcomes,
+    queues: Vec<Queue>,
+    observe: O,
+}
+
+impl<D: Destination + Named, O: FnMut(&Record), R: FnOnce(&WriteError)> Drain<D, O, R> {
+    fn run(mut self) -> WriteReport {
+        // The header is no result.
+        let header = self.pen.spool.append(|out| self.encoder.header(out));
+        let capacity = self.queues.iter().map(Queue::capacity).sum::<usize>();
+        let mut nap = NAPS.0;
+        loop {
+            // Asked before the queues are emptied: what was pushed before they were closed is taken now.
+            let closed = self.queues.iter().all(Queue::is_closed);
+            let taken = self.take();
+            self.pen.flush_if_due(false);
+            if closed && taken == 0 {
+                return self.pen.finish(header);
+            }
+            // Busy: come back soon, before a queue is full. Idle: cost nothing.
+            if taken > capacity / 16 {
+                nap = NAPS.0;
+                continue;
+            }
+            if !closed {
+                thread::sleep(nap);
+                nap = (nap * 2).min(NAPS.1);
+            }
+        }
+    }
+
+    /// Takes what is there, at most a queue's length of each. Returns how many records that were.
+    fn take(&mut self) -> usize {
+        let mut taken = 0;
+        for queue in &self.queues {
+            for _ in 0..queue.capacity() {
+                let Some(record) = queue.pop() else { break };
+                taken += 1;
+                (self.observe)(&record);
+                if self.only.contains(record.outcome) {
+                    self.pen.put(|out| self.encoder.encode(&record, out));
+                }
+            }
+        }
+        taken
+    }
+}
+
+/// What a message calls a destination.
+trait Named {
+    fn name(&self) -> &str;
+}
+
+impl Named for Output {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Writes in large pieces, and lives through a destination that refuses.
+struct Pen<D, R> {
+    output: D,
+    around: Option<Around>,
+    spool: Spool,
+    /// When the oldest line in the spool came.
+    oldest: Instant,
+    /// Set while the destination refuses.
+    retry_at: Option<Instant>,
+    report: Option<R>,
+    progress: Arc<Progress>,
+    /// Records, with the header.
+    written: u64,
+    error: Option<WriteError>,
+}
+
+impl<D: Destination + Named, R: FnOnce(&WriteError)> Pen<D, R> {
+    fn put(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> bool) {
+        if self.progress.reader_gone.load(Relaxed) {
+            return;
+        }
+        if self.spool.len() >= SPOOL {
+            self.progress.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        let first = self.spool.len() == 0;
+        if !self.spool.append(encode) {
+            return;
+        }
+        if self.spool.len() >= CHUNK {
+            self.flush_if_due(false);
+        } else if first {
+            self.oldest = Instant::now();
+        }
+    }
+
+    fn flush_if_due(&mut self, at_once: bool) {
+        if self.spool.len() == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let due = match self.retry_at {
+            Some(at) => now >= at,
+            None => self.spool.len() >= CHUNK || now.duration_since(self.oldest) >= FLUSH_AFTER,
+        };
+        if !due && !at_once {
+            return;
+        }
+        let before = self.spool.records();
+        let mut result = Ok(());
+        match &self.around {
+            Some(around) => around(&mut || result = self.spool.flush(&mut self.output)),
+            None => result = self.spool.flush(&mut self.output),
+        }
+        self.written += (before - self.spool.records()) as u64;
+        match result {
+            Ok(()) => self.retry_at = None,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.progress.reader_gone.store(true, Relaxed);
+                self.spool.clear();
+            }
+            Err(source) => {
+                self.retry_at = Some(now + RETRY_AFTER);
+                self.refused(source);
+            }
+        }
+    }
+
+    /// Tells of the first refusal.
+    fn refused(&mut self, source: io::Error) {
+        let Some(report) = self.report.take() else { return };
+        let error = WriteError {
+            name: self.output.name().to_owned(),
+            doing: "write results",
+            source,
+            advice: "Make room: writing is tried again every second, and results that find none meanwhile are dropped \
+                     and counted",
+        };
+        report(&error);
+        self.error = Some(error);
+    }
+
+    /// The last attempt. What is refused now is dropped.
+    fn finish(mut self, header: bool) -> WriteReport {
+        self.flush_if_due(true);
+        // A header that never got out is among the records left, and is no result.
+        let header_left = header && self.written == 0 && self.spool.records() > 0;
+        let left = self.spool.clear() as u64 - u64::from(header_left);
+        WriteReport {
+            written: self.written.saturating_sub(u64::from(header && !header_left)),
+            dropped: self.progress.dropped.load(Relaxed) + left,
+            error: self.error,
+            reader_gone: self.progress.reader_gone.load(Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The command line as people meet it: help that shows an example, and errors that say what was expected.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use echolot::{
+    cli::args::{Cli, Command, Engine, Mode, Rate, Shard},
+    ledger::Outcome,
+    results::Format,
+    time::Nanos,
+};
+
+const COMMANDS: [&str; 6] = ["run", "ping", "sweep", "doctor", "reflect", "check"];
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+}
+
+/// What is printed when `line` is wrong. Exit status 2, always.
+fn error(line: &str) -> String {
+    let error = parse(line).expect_err(line);
+    assert_eq!(error.exit_code(), 2, "{line}");
+    error.to_string()
+}
+
+fn help(command: &str) -> String {
+    let shown = parse(&format!("echolot {command} --help")).unwrap_err();
+    assert_eq!((shown.kind(), shown.exit_code()), (ErrorKind::DisplayHelp, 0), "{command}");
+    shown.to_string()
+}
+
+#[test]
+fn the_definitions_are_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_is_listed_and_nothing_that_is_not_built() {
+    let mut listed: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    listed.sort();
+    let mut commands = COMMANDS;
+    commands.sort_unstable();
+    assert_eq!(listed, commands);
+    assert!(!help("ping").contains("live-frames"));
+}
+
+#[test]
+fn every_help_shows_examples_that_parse() {
+    for command in COMMANDS {
+        let help = help(command);
+        let (_, after) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command}: no examples\n{help}"));
+        let examples: Vec<_> = after.lines().take_while(|line| line.starts_with("  echolot ")).collect();
+        assert!(!examples.is_empty(), "{command}");
+        for example in examples {
+            // What an example does stands behind it, after some blanks.
+            let line = example.trim_start().split("  ").next().unwrap();
+            assert!(line.starts_with(&format!("echolot {command} ")) || line == format!("echolot {command}"), "{line}");
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn help_groups_options_and_shows_defaults() {
+    let sweep = help("sweep");
+    for heading in ["Targets:", "Probes:", "Network:", "Output:"] {
+        assert!(sweep.contains(&format!("\n{heading}\n")), "{heading}\n{sweep}");
+    }
+    for default in ["[default: 10000]", "[default: 1s]", "[default: text]", "[default: auto]"] {
+        assert!(sweep.contains(default), "{default}\n{sweep}");
+    }
+    assert!(help("ping").contains("[default: 56]"));
+}
+
+#[test]
+fn ping_takes_what_the_ping_that_people_know_takes() {
+    let Command::Ping(args) = parse("echolot ping -c 3 -i 0.2 -W 250ms -s 18 -q 10.64.0.1 host.example").unwrap()
+    else {
+        panic!("not ping")
+    };
+    assert_eq!((args.count, args.size, args.quiet), (Some(3), 18, true));
+    assert_eq!((args.interval, args.timeout), (Nanos::from_millis(200), Nanos::from_millis(250)));
+    assert_eq!(args.targets.targets, ["10.64.0.1", "host.example"]);
+    let Command::Ping(args) = parse("echolot ping 10.64.0.1").unwrap() else { panic!("not ping") };
+    assert_eq!((args.count, args.interval, args.timeout), (None, Nanos::from_secs(1), Nanos::from_secs(1)));
+    assert_eq!((args.size, args.format), (56, Format::Text));
+    assert_eq!((args.network.engine, args.network.mode), (Engine::Auto, Mode::Auto));
+}
+
+#[test]
+fn sweep_takes_rates_shards_and_outcomes() {
+    let line = "echolot sweep 10.64.0.0/12 -r 1.5M --only lost,unreachable --shard 2/4 --targets - --targets more.txt \
+                --exclude a --exclude b -I eth0 -S 192.0.2.1 --mode zero-copy --engine afxdp --identifier 0xbeef --seed 7 \
+                --dry-run -f csv -o out.csv --summary sum.json";
+    let Command::Sweep(args) = parse(line).unwrap() else { panic!("not sweep") };
+    assert_eq!(args.rate, Rate::PerSecond(std::num::NonZeroU64::new(1_500_000).unwrap()));
+    assert_eq!(args.shard, Some(Shard { index: 1, count: 4 }));
+    let chosen = Outcome::ALL.map(|outcome| args.outcomes().contains(outcome));
+    assert_eq!(chosen, [false, true, true, false, false]);
+    assert_eq!((args.targets.target_files.len(), args.targets.exclude_files.len()), (2, 2));
+    assert_eq!(
+        (args.network.mode, args.network.identifier, args.network.seed),
+        (Mode::ZeroCopy, Some(0xbeef), Some(7))
+    );
+    assert!(args.network.dry_run && args.format == Format::Csv);
+    let Command::Sweep(args) = parse("echolot sweep --rate max --targets hosts.txt").unwrap() else {
+        panic!("not sweep")
+    };
+    assert_eq!(args.rate, Rate::Max);
+    assert!(Outcome::ALL.iter().all(|outcome| args.outcomes().contains(*outcome)));
+}
+
+#[test]
+fn run_writes_no_results_unless_asked() {
+    let Command::Run(args) = parse("echolot run -c echolot.yml").unwrap() else { panic!("not run") };
+    assert_eq!((args.format, args.progress_interval), (Format::None, Nanos::from_secs(10)));
+}
+
+#[test]
+fn wrong_arguments_say_what_was_expected() {
+    for (line, expected) in [
+        (
+            "echolot sweep 10.64.0.0/24 --only anwered",
+            "[possible values: answered, unreachable, lost, unheard, unsent]",
+        ),
+        ("echolot sweep 10.64.0.0/24 --only anwered", "a similar value exists: 'answered'"),
+        ("echolot sweep 10.64.0.0/24 -r fast", "a rate is a number of probes a second"),
+        ("echolot sweep 10.64.0.0/24 --shard 5/4", "a shard is I/N with I from 1 to N"),
+        ("echolot sweep", "TARGET"),
+        ("echolot ping -i 1ms 10.64.0.1", "it must be 10ms to 1h"),
+        ("echolot ping -W 2m 10.64.0.1", "it must be 1ms to 60s"),
+        ("echolot ping -i soon 10.64.0.1", "a time is a number of seconds such as 1 or 0.2, or has a unit"),
+        ("echolot ping -c 0 10.64.0.1", "-c"),
+        ("echolot ping -s 17 10.64.0.1", "18..=1472"),
+        ("echolot ping -q -f csv 10.64.0.1", "cannot be used with"),
+        ("echolot ping -S host 10.64.0.1", "invalid IPv4 address"),
+        ("echolot ping --identifier 70000 10.64.0.1", "an identifier is a number from 0 to 65535"),
+        ("echolot ping --mode native 10.64.0.1", "[possible values: auto, zero-copy, copy, generic]"),
+        ("echolot ping --engine live-frames 10.64.0.1", "[possible values: auto, afxdp]"),
+        ("echolot run", "--config <FILE>"),
+        ("echolot run -c a.yml --progress-interval 1ms", "0, or 100ms to 1h"),
+        ("echolot reflect", "--interface <IFACE>"),
+        ("echolot check", "<FILE>"),
+        ("echolot trace 10.64.0.1", "unrecognized subcommand 'trace'"),
+        ("echolot", "Usage"),
+    ] {
+        let text = error(line);
+        assert!(text.contains(expected), "{line}: no {expected:?} in\n{text}");
+    }
+}
