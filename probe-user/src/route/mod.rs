@@ -1,4 +1,27 @@
-//! Source address, next hop and neighbour, from the kernel's tables.
+//! Source address, next hop and neighbour, from the kernel's tables, and the interface's condition.
+//!
+//! - `Routes::discover` asks the kernel which way each target lies: interface, next hop, source address.
+//! - [`Watch`] resolves the next hops before the first probe, and then follows the kernel's tables for as long as it
+//!   runs: neighbours into [`Hop`], the link into [`LinkState`]. Packet loops read both without a lock.
+//!
+//! Everything here runs on a control thread's tokio runtime, and talks to the network namespace of the thread that calls
+//! [`connect`] or [`Watch::open`].
+
+mod cache;
+mod discover;
+mod error;
+mod interface;
+mod link;
+mod netlink;
+mod segments;
+mod watch;
+
+pub use discover::{Routes, Unrouted};
+pub use error::{RouteError, Why};
+pub use interface::{AttachedProgram, Interface, XdpMode};
+pub use link::LinkState;
+pub use netlink::{clock_offset, connect};
+pub use watch::{Resolution, Watch};
 
 use std::{
     net::Ipv4Addr,
@@ -27,6 +50,9 @@ pub struct Hop {
     /// Bit 63: resolved; low 48 bits: the MAC address, first byte highest.
     mac: AtomicU64,
 }
+
+/// All next hops; `Due::hop` is an index into it.
+pub type Hops = [Hop];
 
 const RESOLVED: u64 = 1 << 63;
 
@@ -59,3 +85,21 @@ impl Hop {
 
 /// The hop of a target that has no route through the interface.
 pub const NO_ROUTE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_hop_keeps_every_mac_address(mac: [u8; 6]) {
+            let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);
+            prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
+            hop.set(Neighbour::Resolved(mac));
+            prop_assert_eq!(hop.neighbour(), Neighbour::Resolved(mac));
+            hop.set(Neighbour::Unresolved);
+            prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What can be wrong between us and the first probe, said so that a person knows what to do.
+
+use std::{fmt, io, net::Ipv4Addr};
+use thiserror::Error;
+
+/// Why no probe can be sent.
+#[derive(Debug, Error)]
+pub enum RouteError {
+    /// No interface has that name.
+    #[error("{name}: no such interface. This host has: {}. Name one with --interface", .known.join(", "))]
+    NoSuchInterface {
+        /// As it was asked for.
+        name: String,
+        /// All that there are.
+        known: Vec<String>,
+    },
+    /// Administratively down.
+    #[error("{interface} is down, nothing can be sent: bring it up with `ip link set {interface} up`")]
+    Down {
+        /// Its name.
+        interface: String,
+    },
+    /// Up, but no signal from the other end.
+    #[error("{interface} has no carrier, nothing can be sent: check the cable and the port at its other end")]
+    NoCarrier {
+        /// Its name.
+        interface: String,
+    },
+    /// The loopback device.
+    #[error(
+        "{interface} is the loopback interface: AF_XDP measures what leaves this host. Name a network interface with \
+         --interface"
+    )]
+    Loopback {
+        /// Its name.
+        interface: String,
+    },
+    /// A tunnel, or another link without MAC addresses.
+    #[error(
+        "{interface} carries no Ethernet frames (link type {link}), which probes are made of: name the interface \
+         beneath it with --interface"
+    )]
+    NotEthernet {
+        /// Its name.
+        interface: String,
+        /// As the kernel calls it.
+        link: String,
+    },
+    /// None of the targets can be probed.
+    #[error("no route to {target}{}: {why}{}", through(.interface.as_deref()), nor_others(*.others))]
+    NoRoute {
+        /// The first target.
+        target: Ipv4Addr,
+        /// Through which it was looked for, if one was named.
+        interface: Option<String>,
+        /// Why not that one.
+        why: Why,
+        /// How many other targets there are, none of them with a route.
+        others: usize,
+    },
+    /// There is nothing to find an interface by.
+    #[error("no interface named and no target to find one by: name it with --interface")]
+    NoTargets,
+    /// `--source` is not an address of this host.
+    #[error(
+        "source {source_address} is not an address of this host, replies would go elsewhere. It has: {}",
+        list(.known)
+    )]
+    NotOurs {
+        /// As it was asked for.
+        source_address: Ipv4Addr,
+        /// All that there are.
+        known: Vec<Ipv4Addr>,
+    },
+    /// The kernel refuses to resolve neighbours for us.
+    #[error("may not ask the kernel for neighbours on {interface}: run as root, or with CAP_NET_ADMIN")]
+    Permission {
+        /// On which interface.
+        interface: String,
+    },
+    /// Netlink itself failed.
+    #[error("{doing}: {error}")]
+    Netlink {
+        /// What was tried.
+        doing: String,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+}
+
+fn through(interface: Option<&str>) -> String {
+    interface.map(|name| format!(" through {name}")).unwrap_or_default()
+}
+
+fn nor_others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " (nor to the one other target)".to_owned(),
+        _ => format!(" (nor to any of the {count} other targets)"),
+    }
+}
+
+fn list(addresses: &[Ipv4Addr]) -> String {
+    if addresses.is_empty() {
+        return "none".to_owned();
+    }
+    addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl RouteError {
+    pub(super) fn netlink(doing: impl Into<String>, error: impl Into<io::Error>) -> Self {
+        Self::Netlink { doing: doing.into(), error: error.into() }
+    }
+}
+
+/// Why a target cannot be probed through the interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No route in any table (through the interface, where one was named).
+    NoRoute,
+    /// A route of type `unreachable`.
+    Unreachable,
+    /// A route of type `prohibit`.
+    Prohibited,
+    /// A route of type `blackhole`, or an address that can't be sent to.
+    Invalid,
+    /// An address of this host.
+    Local,
+    /// A broadcast address.
+    Broadcast,
+    /// A multicast address.
+    Multicast,
+    /// It routes through that other interface.
+    Elsewhere(String),
+    /// Its gateway has an IPv6 address.
+    GatewayV6,
+    /// The interface has no IPv4 address to send from.
+    NoSource,
+    /// Another answer by the kernel, an errno.
+    Kernel(i32),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoute => f.write_str("no entry in the routing tables leads there (`ip route`)"),
+            Self::Unreachable => f.write_str("the routing table says unreachable"),
+            Self::Prohibited => f.write_str("the routing table says prohibit"),
+            Self::Invalid => f.write_str("the routing table says blackhole, or it is no address to send to"),
+            Self::Local => f.write_str("it is an address of this host, and echo to ourselves never reaches a wire"),
+            Self::Broadcast => f.write_str("it is a broadcast address"),
+            Self::Multicast => f.write_str("it is a multicast address"),
+            Self::Elsewhere(name) => write!(f, "it routes through {name} (choose with --interface)"),
+            Self::GatewayV6 => f.write_str("its gateway has an IPv6 address, which is not supported"),
+            Self::NoSource => f.write_str("the interface has no IPv4 address to send from: give one with --source"),
+            Self::Kernel(errno) => write!(f, "the kernel says: {}", io::Error::from_raw_os_error(*errno)),
+        }
+    }
+}

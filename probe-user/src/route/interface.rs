@@ -1,0 +1,223 @@
+//! Facts about an interface, from rtnetlink and sysfs.
+
+use super::{
+    RouteError,
+    netlink::{all, to_io},
+};
+use futures_util::TryStreamExt;
+use rtnetlink::{
+    Handle,
+    packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+};
+use std::{fs, path::PathBuf};
+
+/// An interface, as it was when the kernel was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number for it, in this network namespace.
+    pub index: u32,
+    /// As in `ip link`.
+    pub name: String,
+    /// Its MAC address; zeros where it has none of six bytes.
+    pub mac: [u8; 6],
+    /// Bytes of the largest IP packet.
+    pub mtu: u32,
+    /// Its driver's name, as in `ethtool -i`. Virtual devices, which have none in sysfs, go by their kind (veth, bond, …).
+    pub driver: Option<String>,
+    /// The kind of a virtual device (veth, vlan, bond, …), as in `ip -d link`.
+    pub kind: Option<String>,
+    /// Receive queues in use.
+    pub rx_queues: usize,
+    /// Transmit queues in use.
+    pub tx_queues: usize,
+    /// Administratively up.
+    pub up: bool,
+    /// Running, with carrier: frames can pass.
+    pub carrier: bool,
+    /// The loopback device.
+    pub loopback: bool,
+    /// The link type, where it isn't Ethernet.
+    pub foreign: Option<String>,
+    /// The index of the bond, bridge or VRF that it belongs to.
+    pub master: Option<u32>,
+    /// The index of the device beneath (VLAN, macvlan), or of a veth's other end if that is in this namespace.
+    pub parent: Option<u32>,
+    /// The XDP program that is attached to it.
+    pub xdp: Option<AttachedProgram>,
+}
+
+/// An XDP program that someone attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// The kernel's number for it, as in `bpftool prog`.
+    pub id: u32,
+    /// Its name, where the kernel tells it to us.
+    pub name: Option<String>,
+    /// Where it runs.
+    pub mode: XdpMode,
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the stack, after the driver made an skb.
+    Generic,
+    /// On the NIC.
+    Offloaded,
+    /// In several of these at once.
+    Several,
+}
+
+impl std::fmt::Display for AttachedProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mode = match self.mode {
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+            XdpMode::Offloaded => "offloaded",
+            XdpMode::Several => "several modes",
+        };
+        let name = self.name.as_deref().unwrap_or("of unknown name");
+        write!(f, "{name} (program {}, {mode})", self.id)
+    }
+}
+
+impl Interface {
+    /// All interfaces of this network namespace, in the kernel's order.
+    pub async fn all(handle: &Handle) -> Result<Vec<Self>, RouteError> {
+        let links = all("listing the interfaces", handle.link().get().execute()).await?;
+        Ok(links.iter().map(Self::read).collect())
+    }
+
+    /// The interface of that name. The error names those that there are.
+    pub async fn by_name(handle: &Handle, name: &str) -> Result<Self, RouteError> {
+        let mut interfaces = Self::all(handle).await?;
+        match interfaces.iter().position(|interface| interface.name == name) {
+            Some(found) => Ok(interfaces.swap_remove(found)),
+            None => Err(RouteError::NoSuchInterface {
+                name: name.to_owned(),
+                known: interfaces.into_iter().map(|interface| interface.name).collect(),
+            }),
+        }
+    }
+
+    /// The interface of that index, or None if there is none (any more).
+    pub async fn by_index(handle: &Handle, index: u32) -> Result<Option<Self>, RouteError> {
+        const ENODEV: i32 = 19;
+        match handle.link().get().match_index(index).execute().try_next().await.map_err(to_io) {
+            Ok(link) => Ok(link.as_ref().map(Self::read)),
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
+            Err(error) => Err(RouteError::netlink(format!("asking for interface {index}"), error)),
+        }
+    }
+
+    /// Whether probes can leave through it, or why not.
+    pub fn check(&self) -> Result<(), RouteError> {
+        let interface = self.name.clone();
+        if self.loopback {
+            return Err(RouteError::Loopback { interface });
+        }
+        if let Some(link) = self.foreign.clone() {
+            return Err(RouteError::NotEthernet { interface, link });
+        }
+        if !self.up {
+            return Err(RouteError::Down { interface });
+        }
+        if !self.carrier {
+            return Err(RouteError::NoCarrier { interface });
+        }
+        Ok(())
+    }
+
+    fn read(link: &LinkMessage) -> Self {
+        let mut interface = Self {
+            index: link.header.index,
+            name: String::new(),
+            mac: [0; 6],
+            mtu: 0,
+            driver: None,
+            kind: None,
+            rx_queues: 1,
+            tx_queues: 1,
+            up: link.header.flags.contains(LinkFlags::Up),
+            carrier: has_carrier(link.header.flags),
+            loopback: link.header.flags.contains(LinkFlags::Loopback),
+            foreign: match link.header.link_layer_type {
+                LinkLayerType::Ether => None,
+                other => Some(other.to_string()),
+            },
+            master: None,
+            parent: None,
+            xdp: None,
+        };
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name.clone_from(name),
+                LinkAttribute::Address(mac) => interface.mac = mac.as_slice().try_into().unwrap_or_default(),
+                LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+                LinkAttribute::Controller(index) => interface.master = Some(*index),
+                LinkAttribute::Link(index) if *index != 0 => interface.parent = Some(*index),
+                LinkAttribute::NumRxQueues(count) => interface.rx_queues = *count as usize,
+                LinkAttribute::NumTxQueues(count) => interface.tx_queues = *count as usize,
+                LinkAttribute::LinkInfo(infos) => {
+                    interface.kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::Xdp(attributes) => interface.xdp = attached(attributes),
+                _ => {}
+            }
+        }
+        interface.read_sysfs();
+        interface.driver = interface.driver.take().or_else(|| interface.kind.clone());
+        interface
+    }
+
+    /// The driver, and the queues in use (rtnetlink tells only how many were allotted).
+    fn read_sysfs(&mut self) {
+        let folder = PathBuf::from("/sys/class/net").join(&self.name);
+        // /sys shows the network namespace that it was mounted in, which need not be ours.
+        let is_ours =
+            fs::read_to_string(folder.join("ifindex")).is_ok_and(|text| text.trim() == self.index.to_string());
+        if !is_ours {
+            return;
+        }
+        self.driver = fs::read_link(folder.join("device/driver"))
+            .ok()
+            .and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
+        let Ok(queues) = fs::read_dir(folder.join("queues")) else { return };
+        let names: Vec<_> = queues.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let count = |kind: &str| names.iter().filter(|name| name.starts_with(kind)).count();
+        (self.rx_queues, self.tx_queues) = (count("rx-").max(1), count("tx-").max(1));
+    }
+}
+
+/// Whether frames can pass: up, a signal from the other end, and nothing that keeps the port shut (802.1X, say).
+pub(super) fn has_carrier(flags: LinkFlags) -> bool {
+    flags.contains(LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp)
+}
+
+/// The attached program of IFLA_XDP.
+fn attached(attributes: &[LinkXdp]) -> Option<AttachedProgram> {
+    let mode = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpMode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(XdpMode::Offloaded),
+        LinkXdp::Attached(XdpAttached::Multiple) => Some(XdpMode::Several),
+        _ => None,
+    })?;
+    // With several programs the kernel gives no PROG_ID, but one attribute a mode.
+    let id = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    Some(AttachedProgram { id, name: program_name(id), mode })
+}
+
+/// None without the privilege to list programs.
+fn program_name(id: u32) -> Option<String> {
+    let program = aya::programs::loaded_programs().flatten().find(|program| program.id() == id)?;
+    program.name_as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+}

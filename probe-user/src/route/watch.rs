@@ -1,0 +1,309 @@
+//! Follows the kernel's tables: neighbours into hops, the link's condition into [`LinkState`].
+
+use super::{
+    Hops, Interface, LinkState, RouteError,
+    cache::{Cache, Event},
+    connect,
+    interface::has_carrier,
+    netlink::{Notification, neighbour_address, neighbours, notification, to_io},
+};
+use crate::time::Nanos;
+use futures_util::{StreamExt, stream};
+use rtnetlink::{
+    Handle, MulticastGroup,
+    packet_core::NetlinkMessage,
+    packet_route::{
+        AddressFamily, RouteNetlinkMessage,
+        link::LinkMessage,
+        neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState},
+    },
+    sys::{AsyncSocket, SocketAddr},
+};
+use std::{fmt, fs, io, net::Ipv4Addr, pin::Pin, sync::Arc};
+
+/// How long the kernel takes for its three questions, and then some.
+const PATIENCE: Nanos = Nanos::from_millis(3_500);
+/// On-link neighbours asked about every 50 ms: before the first probe, and while running.
+const BURST_AT_START: usize = 100;
+const BURST: usize = 25;
+/// Word of a link that went down comes after the fact: by this much at most, while links have been quiet.
+const GUARD: Nanos = Nanos::from_millis(50);
+/// The kernel holds back word of lost carrier so that it comes once a second at most (net/core/link_watch.c).
+const HELD_BACK: Nanos = Nanos::from_secs(1);
+/// The kernel's default for gc_thresh3, the most neighbours that it keeps.
+const NEIGHBOURS_AT_MOST: usize = 1024;
+/// Bytes for notifications that we have not read yet. The kernel may grant less.
+const NOTIFICATIONS: usize = 4 << 20;
+
+type Notifications =
+    Pin<Box<dyn futures_util::Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)> + Send>>;
+
+/// The watcher of one interface and its hops. First [`Watch::resolve`], then [`Watch::run`] as a task.
+///
+/// After a reload with other hops: open a new one with the same [`LinkState`], and drop the old one.
+pub struct Watch {
+    interface: Interface,
+    link: Arc<LinkState>,
+    now: fn() -> Nanos,
+    handle: Handle,
+    notifications: Notifications,
+    cache: Cache,
+    /// When any interface of this namespace last changed.
+    links_changed: Nanos,
+}
+
+/// How resolving the hops came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// On which interface.
+    pub interface: String,
+    /// Gateways that do not answer.
+    pub unanswered: Vec<Ipv4Addr>,
+    /// How many on-link targets there are.
+    pub on_link: usize,
+    /// How many of them do not answer: probes to these are *unreachable*.
+    pub on_link_unanswered: usize,
+    /// How many neighbours the kernel keeps at most (gc_thresh3).
+    pub neighbours_at_most: usize,
+}
+
+impl Resolution {
+    /// What to say where gateways do not answer: without them nothing behind them can be probed.
+    pub fn error(&self) -> Option<String> {
+        let first = self.unanswered.first()?;
+        let others = match self.unanswered.len() - 1 {
+            0 => String::new(),
+            count => format!(" (nor do {count} others)"),
+        };
+        Some(format!(
+            "gateway {first} on {interface} does not answer ARP{others}: is it up, and on the network of {interface}? \
+             `ip neigh show dev {interface}` and `ip route get {first}` tell what the kernel knows",
+            interface = self.interface
+        ))
+    }
+
+    /// What to say where there are more on-link targets than the kernel can keep.
+    pub fn warning(&self) -> Option<String> {
+        let &Self { on_link, neighbours_at_most: most, .. } = self;
+        (on_link > most).then(|| {
+            format!(
+                "{on_link} targets are on the link of {}, but the kernel keeps at most {most} neighbours: raise \
+                 net.ipv4.neigh.default.gc_thresh3, or many will be unreachable in turn",
+                self.interface
+            )
+        })
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("interface", &self.interface.name).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Begins to follow the kernel's tables; what they say already is in the hops and in `link` when it returns.
+    /// `now` is CLOCK_MONOTONIC. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Netlink failed.
+    pub async fn open(
+        interface: Interface,
+        hops: Arc<Hops>,
+        link: Arc<LinkState>,
+        now: fn() -> Nanos,
+    ) -> Result<Self, RouteError> {
+        let opening = |error| RouteError::netlink("subscribing to changes of links and neighbours", error);
+        let (mut connection, _, notifications) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Neigh]).map_err(opening)?;
+        // An overrun is no error, only work.
+        if let Err(error) = connection.socket_mut().socket_mut().set_rx_buf_sz(NOTIFICATIONS) {
+            tracing::debug!(%error, "netlink receive buffer stays small");
+        }
+        tokio::spawn(connection);
+        let mut watch = Self {
+            cache: Cache::new(hops, now()),
+            handle: connect()?,
+            notifications: Box::pin(notifications),
+            links_changed: now(),
+            interface,
+            link,
+            now,
+        };
+        // Subscribed first, read second: no change falls in between. What failed some time ago is asked anew.
+        for message in neighbours(&watch.handle).await? {
+            if let Some((address, event @ Event::Resolved { .. })) = watch.read(&message) {
+                watch.cache.tell(address, event, now());
+            }
+        }
+        watch.read_link().await?;
+        Ok(watch)
+    }
+
+    /// Has the kernel resolve every hop. Returns when all have answered or failed to, at the latest after about 3.5 s
+    /// (longer with very many on-link targets, about which it is asked in turn).
+    ///
+    /// # Errors
+    /// No permission, or netlink failed. Neighbours that don't answer are no error here.
+    pub async fn resolve(&mut self) -> Result<Resolution, RouteError> {
+        let on_link = self.cache.on_link();
+        let neighbours_at_most = neighbours_at_most();
+        let rounds = (on_link / neighbours_at_most.max(1)) as u64 + 1;
+        let asking = Nanos::from_millis(50 * (on_link / BURST_AT_START) as u64);
+        let deadline = (self.now)() + Nanos(PATIENCE.0.saturating_mul(rounds)) + asking;
+        while self.cache.unknown() > 0 && (self.now)() < deadline {
+            self.step(BURST_AT_START, deadline).await?;
+        }
+        Ok(Resolution {
+            interface: self.interface.name.clone(),
+            unanswered: self.cache.unresolved(true).collect(),
+            on_link,
+            on_link_unanswered: self.cache.unresolved(false).count(),
+            neighbours_at_most,
+        })
+    }
+
+    /// Follows for ever: returns only when netlink has failed for good, with the reason. Drop it to end it.
+    pub async fn run(mut self) -> RouteError {
+        loop {
+            if let Err(error) = self.step(BURST, Nanos::MAX).await {
+                return error;
+            }
+        }
+    }
+
+    /// Asks about what is due, then waits for word or for the next that is due.
+    async fn step(&mut self, burst: usize, deadline: Nanos) -> Result<(), RouteError> {
+        // While the link is down there is no one to ask; word of its coming up is what is waited for.
+        let up = self.link.is_up();
+        if up {
+            let due = self.cache.due((self.now)(), burst);
+            self.ask(due).await?;
+        }
+        let until = if up { self.cache.next().min(deadline) } else { deadline };
+        let rest = (until - (self.now)()).to_duration();
+        // `until` can be MAX: the timer can't take all of that, and waking once an hour harms no one.
+        let rest = rest.min(std::time::Duration::from_secs(3_600));
+        match tokio::time::timeout(rest, self.notifications.next()).await {
+            Err(_elapsed) => Ok(()),
+            Ok(Some((message, _))) => self.hear(message).await,
+            Ok(None) => Err(RouteError::netlink("following the kernel's tables", io::ErrorKind::BrokenPipe)),
+        }
+    }
+
+    async fn hear(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) -> Result<(), RouteError> {
+        let now = (self.now)();
+        match notification(message.payload) {
+            Some(Notification::Change(RouteNetlinkMessage::NewNeighbour(message))) => {
+                if let Some((address, event)) = self.read(&message) {
+                    self.cache.tell(address, event, now);
+                }
+            }
+            Some(Notification::Change(RouteNetlinkMessage::DelNeighbour(message))) => {
+                if let Some(address) = self.ours(&message) {
+                    self.cache.tell(address, Event::Deleted, now);
+                }
+            }
+            Some(Notification::Change(RouteNetlinkMessage::NewLink(message))) => self.link_changed(&message, now),
+            Some(Notification::Change(RouteNetlinkMessage::DelLink(message))) if self.is_ours(&message) => {
+                self.vanished();
+            }
+            Some(Notification::Overrun) => self.read_all().await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The neighbour that a message is about, if it is on our interface.
+    fn ours(&self, message: &NeighbourMessage) -> Option<Ipv4Addr> {
+        let ours = message.header.ifindex == self.interface.index && message.header.family == AddressFamily::Inet;
+        if ours { neighbour_address(message) } else { None }
+    }
+
+    fn read(&self, message: &NeighbourMessage) -> Option<(Ipv4Addr, Event)> {
+        Some((self.ours(message)?, Event::read(message)?))
+    }
+
+    /// A bridge speaks of its ports in the same words, of another family.
+    fn is_ours(&self, message: &LinkMessage) -> bool {
+        message.header.index == self.interface.index && message.header.interface_family == AddressFamily::Unspec
+    }
+
+    fn link_changed(&mut self, message: &LinkMessage, now: Nanos) {
+        let quiet_for = now - std::mem::replace(&mut self.links_changed, now);
+        if self.is_ours(message) {
+            let late = if quiet_for < HELD_BACK { HELD_BACK + GUARD } else { GUARD };
+            self.set_link(has_carrier(message.header.flags), now - late);
+        }
+    }
+
+    fn set_link(&mut self, up: bool, down_since: Nanos) {
+        let interface = &self.interface.name;
+        match (self.link.is_up(), up) {
+            (true, false) => {
+                self.link.went_down(down_since);
+                tracing::warn!(interface, "the link is down");
+            }
+            (false, true) => {
+                let now = (self.now)();
+                self.link.came_up(now);
+                self.cache.ask_all(now);
+                tracing::info!(interface, "the link is up again");
+            }
+            _ => {}
+        }
+    }
+
+    fn vanished(&mut self) {
+        self.link.vanished((self.now)() - GUARD);
+        tracing::error!(interface = self.interface.name, "the interface was removed: nothing can be sent any more");
+    }
+
+    /// After lost notifications: everything anew.
+    async fn read_all(&mut self) -> Result<(), RouteError> {
+        tracing::debug!("netlink notifications were lost, reading the tables anew");
+        let messages = neighbours(&self.handle).await?;
+        let events = messages.iter().filter_map(|message| self.read(message)).collect();
+        self.cache.tell_all(events, (self.now)());
+        self.read_link().await
+    }
+
+    async fn read_link(&mut self) -> Result<(), RouteError> {
+        let asked = (self.now)();
+        match Interface::by_index(&self.handle, self.interface.index).await? {
+            Some(interface) => self.set_link(interface.carrier, asked - GUARD),
+            None => self.vanished(),
+        }
+        Ok(())
+    }
+
+    /// Has the kernel behave as if it had a packet for each of these: what is stale is confirmed, what is missing resolved.
+    async fn ask(&mut self, due: Vec<Ipv4Addr>) -> Result<(), RouteError> {
+        const AT_ONCE: usize = 32;
+        const EPERM: i32 = 1;
+        const ENOBUFS: i32 = 105;
+        let index = self.interface.index;
+        let questions = due.into_iter().map(|address| {
+            let request = self.handle.neighbours().add(index, address.into());
+            let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
+            async move { (address, request.execute().await) }
+        });
+        let answers: Vec<_> = stream::iter(questions).buffer_unordered(AT_ONCE).collect().await;
+        for (address, answer) in answers {
+            let Err(error) = answer.map_err(to_io) else { continue };
+            match error.raw_os_error() {
+                Some(EPERM) => return Err(RouteError::Permission { interface: self.interface.name.clone() }),
+                // The neighbour table is full: let it forget some.
+                Some(ENOBUFS) => self.cache.pause((self.now)()),
+                _ => tracing::debug!(%address, %error, "the kernel does not resolve a neighbour"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Other namespaces than the first have no such file, but the same limit.
+fn neighbours_at_most() -> usize {
+    let file = fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3");
+    file.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(NEIGHBOURS_AT_MOST)
+}
