@@ -11,6 +11,9 @@ use std::fmt::{self, Write};
 /// Rows of sums shown; a page of thousands is nobody's overview.
 const MOST_ROWS: usize = 200;
 
+const COLUMNS: [&str; 12] =
+    ["Group", "Targets", "Up", "Down", "Every", "Probes", "Answered", "Unreachable", "Lost", "Loss", "p50", "p99"];
+
 /// The whole page.
 pub(super) fn overview(source: &dyn Source) -> Result<String, ExpositionError> {
     let (plan, snapshot) = consistent(source)?;
@@ -49,7 +52,7 @@ fn write(page: &mut String, source: &dyn Source, plan: &Plan, snapshot: &Snapsho
 
 fn groups(page: &mut String, plan: &Plan, snapshot: &Snapshot) -> fmt::Result {
     page.push_str("<div class=\"wide\"><table><caption>Groups <small>since the start</small></caption><thead><tr>");
-    for title in ["Group", "Targets", "Up", "Down", "Every", "Probes", "Answered", "Lost", "Loss", "p50", "p99"] {
+    for title in COLUMNS {
         write!(page, "<th>{title}</th>")?;
     }
     page.push_str("</tr></thead><tbody>\n");
@@ -57,9 +60,11 @@ fn groups(page: &mut String, plan: &Plan, snapshot: &Snapshot) -> fmt::Result {
         group(page, plan, sum, row)?;
     }
     page.push_str("</tbody></table></div>\n");
-    if plan.sums.is_empty() {
-        page.push_str("<p class=\"dim\">No group is configured.</p>\n");
-    }
+    page.push_str(if plan.sums.is_empty() {
+        "<p class=\"dim\">No group is configured.</p>\n"
+    } else {
+        "<p class=\"dim\">Loss is lost / (answered + unreachable + lost); p50 and p99 are round-trip times.</p>\n"
+    });
     if let Some(more @ 1..) = plan.sums.len().checked_sub(MOST_ROWS) {
         writeln!(page, "<p class=\"dim\">{} more rows are in /metrics.</p>", Grouped(more as u64))?;
     }
@@ -80,6 +85,7 @@ fn group(page: &mut String, plan: &Plan, sum: &Sum, row: &SumRow) -> fmt::Result
     write!(page, "<td{}>{}</td>", if down > 0 { " class=\"bad\"" } else { "" }, Grouped(down))?;
     write!(page, "<td>{}</td>", group.interval)?;
     write!(page, "<td>{}</td><td>{}</td>", Grouped(row.probes), Grouped(of(Outcome::Answered)))?;
+    write!(page, "<td>{}</td>", Grouped(of(Outcome::Unreachable)))?;
     let loss = loss_ratio(row);
     let class = if loss.is_some_and(|loss| loss > 0.0) { " class=\"bad\"" } else { "" };
     write!(page, "<td>{}</td><td{class}>{}</td>", Grouped(of(Outcome::Lost)), Percent(loss))?;
@@ -99,8 +105,11 @@ fn loss_ratio(row: &SumRow) -> Option<f64> {
 /// What this machine itself did wrong, which must not be taken for the network's.
 fn machine(page: &mut String, snapshot: &Snapshot, drops: &[LocalDrops]) -> fmt::Result {
     let total = |count: fn(&SumRow) -> u64| snapshot.sums.iter().map(count).sum::<u64>();
-    let dropped =
-        |direction: &str| drops.iter().filter(|drop| drop.direction == direction).map(|drop| drop.frames).sum::<u64>();
+    // What the interface itself counts may be anybody's frames, and may be counted twice: it is shown apart.
+    let dropped = |fits: fn(&LocalDrops) -> bool| drops.iter().filter(|d| fits(d)).map(|d| d.frames).sum::<u64>();
+    let received = dropped(|drop| drop.direction == "receive" && drop.cause != "driver");
+    let sent = dropped(|drop| drop.direction == "transmit" && drop.cause != "driver");
+    let driver = dropped(|drop| drop.cause == "driver");
     let settled = |outcome: Outcome| snapshot.sums.iter().map(|row| row.settled[outcome as usize]).sum::<u64>();
     page.push_str("<dl><dt class=\"title\">This machine <small>since the start</small></dt>\n");
     let mut item = |name: &str, meaning: &str, value: &dyn fmt::Display, bad: bool| {
@@ -112,8 +121,9 @@ fn machine(page: &mut String, snapshot: &Snapshot, drops: &[LocalDrops]) -> fmt:
         ("Unsent", "probes that it failed to send", settled(Outcome::Unsent)),
         ("Unheard", "probes whose reply it may have dropped", settled(Outcome::Unheard)),
         ("Skipped", "due times that passed without a probe", total(|row| row.skipped)),
-        ("Dropped on receive", "frames", dropped("receive")),
-        ("Dropped on transmit", "frames", dropped("transmit")),
+        ("Dropped on receive", "replies", received),
+        ("Dropped on transmit", "probes", sent),
+        ("Dropped by the interface", "frames, whosever they were", driver),
         ("Rejected", "replies that failed a check", snapshot.rejected.iter().sum()),
         ("Results dropped", "their writer did not keep up", snapshot.results_dropped),
     ] {
@@ -194,3 +204,60 @@ impl fmt::Display for Percent {
 }
 
 const HEAD: &str = include_str!("head.html");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_people_read_them() {
+        let grouped = [0, 12, 999, 1000, 1_048_576, 100_000].map(|n| Grouped(n).to_string());
+        assert_eq!(grouped, ["0", "12", "999", "1,000", "1,048,576", "100,000"]);
+        let short = [0, 1_234, 56_700, 999_000, 1_234_000, 340_000_000, 12_345_678_901];
+        let short = short.map(|n| Short(Some(Nanos(n))).to_string());
+        assert_eq!(short, ["0.00 µs", "1.23 µs", "56.7 µs", "999 µs", "1.23 ms", "340 ms", "12.3 s"]);
+        assert_eq!(Short(None).to_string(), "–");
+    }
+
+    #[test]
+    fn a_little_loss_is_not_none_and_a_little_answer_is_not_all() {
+        let row = |answered, lost| SumRow { settled: [answered, 0, lost, 50, 50], ..SumRow::default() };
+        let loss = |answered, lost| Percent(loss_ratio(&row(answered, lost))).to_string();
+        assert_eq!(loss(0, 0), "–");
+        assert_eq!(loss(1_000_000_000, 0), "0 %");
+        assert_eq!(loss(1_000_000_000, 1), "&lt; 0.001 %");
+        assert_eq!(loss(3, 1), "25.000 %");
+        assert_eq!(loss(1, 1_000_000_000), "&gt; 99.999 %");
+        assert_eq!(loss(0, 7), "100 %");
+    }
+
+    #[test]
+    fn a_line_after_the_table_says_how_many_rows_are_missing() {
+        let mut page = String::new();
+        let sum = |n: usize| Sum { group: 0, values: vec![n.to_string()] };
+        let plan = |rows: usize| Plan {
+            groups: vec![crate::targets::Group {
+                name: "edge".into(),
+                interval: Nanos::from_secs(1),
+                timeout: Nanos::from_secs(1),
+                payload: 18,
+                count: None,
+                down_after: 3,
+                up_after: 1,
+                buckets: Vec::new(),
+                sum_by: vec!["site".into()],
+                per_target: false,
+                targets: 0..0,
+            }],
+            sums: (0..rows).map(sum).collect(),
+            ..Plan::default()
+        };
+        let rows = |n: usize| Snapshot { sums: vec![SumRow::default(); n], ..Snapshot::default() };
+        assert!(groups(&mut page, &plan(MOST_ROWS), &rows(MOST_ROWS)).is_ok());
+        assert!(!page.contains("more rows"));
+        page.clear();
+        assert!(groups(&mut page, &plan(1500), &rows(1500)).is_ok());
+        assert!(page.contains("1,300 more rows"));
+        assert_eq!(page.matches("<tr>").count(), 1 + MOST_ROWS);
+    }
+}

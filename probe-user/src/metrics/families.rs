@@ -126,16 +126,18 @@ pub fn all() -> impl Iterator<Item = Family> {
     sums.into_iter().chain(local).chain(program).chain(process).chain(targets)
 }
 
-/// Directions and causes of `echolot_local_drops_total`: the closed list. On receive they are the counters of
-/// XDP_STATISTICS; on transmit `ledger::Cause` where it concerns a frame.
-pub const DROP_CAUSES: [(&str, &str); 7] = [
+/// Directions and causes of `echolot_local_drops_total`: the closed list, explained in docs/metrics.md. `nic` counts
+/// them.
+pub const DROP_CAUSES: [(&str, &str); 9] = [
     ("receive", "ring_full"),
-    ("receive", "fill_ring_empty"),
-    ("receive", "other"),
-    ("transmit", "link_down"),
+    ("receive", "no_buffer"),
+    ("receive", "vanished"),
+    ("receive", "no_socket"),
+    ("receive", "driver"),
     ("transmit", "refused"),
     ("transmit", "no_room"),
-    ("transmit", "invalid"),
+    ("transmit", "link_down"),
+    ("transmit", "driver"),
 ];
 
 /// Label names that the exposition uses itself beside a target's or a sum's own.

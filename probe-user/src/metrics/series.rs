@@ -158,9 +158,7 @@ impl Line<'_> {
     }
 
     fn end(&mut self, value: u64) {
-        self.out.push_str("} ");
-        push_number(self.out, value);
-        self.out.push('\n');
+        push(self.out, format_args!("}} {value}\n"));
     }
 }
 
@@ -225,21 +223,6 @@ fn escape(out: &mut String, value: &str) {
     out.push_str(rest);
 }
 
-/// Decimal digits: most of a scrape is these, and the standard library's way costs twice as much.
-fn push_number(out: &mut String, mut n: u64) {
-    let mut digits = [0u8; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    out.extend(digits[first..].iter().map(|&digit| char::from(digit)));
-}
-
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     // A String takes whatever fits into memory: there is no error to see.
     let _ = out.write_fmt(text);
@@ -251,13 +234,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn numbers_read_as_the_standard_library_writes_them(n: u64) {
-            let mut out = String::new();
-            push_number(&mut out, n);
-            prop_assert_eq!(out, n.to_string());
-        }
-
         #[test]
         fn an_escaped_value_stays_on_its_line_between_its_quotes(value in "[\\\\\"\n\r a-cé]*") {
             let mut out = String::new();

@@ -26,8 +26,9 @@ pub(crate) fn scrape(source: Fake) -> String {
 fn a_small_case_to_the_letter() {
     let text = scrape(Fake::small());
     let (sums, rest) = text.split_once("# HELP process_").unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    let expected = include_str!("small.txt").replace("VERSION", version);
+    let revision = option_env!("ECHOLOT_REVISION").unwrap_or("unknown");
+    let expected =
+        include_str!("small.txt").replace("VERSION", env!("CARGO_PKG_VERSION")).replace("REVISION", revision);
     let (expected_sums, expected_targets) = expected.split_once("PROCESS\n").unwrap();
     assert_eq!(sums, expected_sums);
     let (_, targets) = rest.split_once("# HELP echolot_target_up").unwrap();
