@@ -9,6 +9,9 @@ use std::sync::{
 
 /// A queue for one loop thread that holds at most `capacity` records (at least one; 72 bytes each).
 ///
+/// The writer naps for up to 8 ms when there is little to write: a queue that holds 20 ms of the highest rate does not
+/// overflow when a burst begins.
+///
 /// The writer is finished with it when the sink has been dropped and everything pushed before that has been taken.
 pub fn queue(capacity: usize) -> (Sink, Queue) {
     let shared = Arc::new(Shared {

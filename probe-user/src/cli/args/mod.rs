@@ -56,9 +56,9 @@ pub enum Command {
 /// `echolot run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  echolot run -c echolot.yml                        monitor; metrics where the file's `listen` says
+  echolot run -c echolot.yml                            monitor; metrics where the file's `listen` says
   echolot run -c echolot.yml -f jsonl -o probes.jsonl   and keep every result
-  echolot run -c echolot.yml --dry-run              show what would be probed, send nothing
+  echolot run -c echolot.yml --dry-run                  say what would be probed, send nothing
 
 It ends on Ctrl-C or SIGTERM: sending stops, what is in flight is waited for, and a summary is printed.
 
@@ -84,13 +84,16 @@ pub struct RunArgs {
 /// `echolot ping`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  echolot ping 192.0.2.7                        until Ctrl-C, once a second
-  echolot ping -c 5 -i 0.2 192.0.2.7 host.example
+  echolot ping 192.0.2.7                            once a second until Ctrl-C
+  echolot ping -c 5 -i 0.2 192.0.2.7 host.example   five probes to each, five a second
   echolot ping -c 10 -i 10ms -q 198.51.100.0/24     statistics alone
   echolot ping -c 1 --targets hosts.txt -f list     who answers?
 
 Exit status: 0 every probe was answered, 1 some were not, 2 could not run.")]
 pub struct PingArgs {
+    /// Who is pinged.
+    #[command(flatten)]
+    pub targets: TargetArgs,
     /// Probes to each target [default: until Ctrl-C]
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..), help_heading = PROBES)]
     pub count: Option<u64>,
@@ -106,18 +109,15 @@ pub struct PingArgs {
     #[arg(short, long, value_name = "BYTES", default_value_t = 56, value_parser = clap::value_parser!(u16).range(18..=1472),
           help_heading = PROBES)]
     pub size: u16,
+    /// How probes leave.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Nothing but the statistics at the end
     #[arg(short, long, conflicts_with_all = ["format", "output"], help_heading = OUTPUT)]
     pub quiet: bool,
     /// How results are written
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
     pub format: Format,
-    /// Who is pinged.
-    #[command(flatten)]
-    pub targets: TargetArgs,
-    /// How probes leave.
-    #[command(flatten)]
-    pub network: NetworkArgs,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -126,13 +126,16 @@ pub struct PingArgs {
 /// `echolot sweep`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  echolot sweep 198.51.100.0/24                     one result a line
-  echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt  only addresses that answer, into a file
+  echolot sweep 198.51.100.0/24                          one result a line
+  echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt   only addresses that answer, into a file
+  echolot sweep 10.64.0.0/12 --shard 2/4                 the second of four equal parts
   echolot sweep --targets nets.txt --exclude never.txt --only lost,unreachable -f csv
-  echolot sweep 10.64.0.0/12 --shard 2/4            the second quarter of it, on one of four hosts
 
 Exit status: 0 complete, 2 could not run, 3 incomplete: something unsent or unheard, or a result dropped.")]
 pub struct SweepArgs {
+    /// Who is probed.
+    #[command(flatten)]
+    pub targets: TargetArgs,
     /// Probes a second, such as 500, 50k or 1.5M; max sends as fast as the engine can
     #[arg(short, long, value_name = "PPS|max", default_value = "10000", help_heading = PROBES)]
     pub rate: Rate,
@@ -143,18 +146,15 @@ pub struct SweepArgs {
     /// Probe the I-th of N equal parts of the targets, 1/N to N/N
     #[arg(long, value_name = "I/N", help_heading = PROBES)]
     pub shard: Option<Shard>,
+    /// How probes leave.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Write only results with these outcomes, separated by commas
     #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome(), help_heading = OUTPUT)]
     pub only: Vec<Outcome>,
     /// How results are written
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
     pub format: Format,
-    /// Who is probed.
-    #[command(flatten)]
-    pub targets: TargetArgs,
-    /// How probes leave.
-    #[command(flatten)]
-    pub network: NetworkArgs,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,

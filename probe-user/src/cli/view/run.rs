@@ -29,11 +29,14 @@ struct Totals {
     states: [u64; State::ALL.len()],
     rtt: Distribution,
     send_lag: Distribution,
+    /// Frames and results that this machine dropped.
+    dropped: u64,
 }
 
 impl Totals {
-    fn of(snapshot: &Snapshot) -> Self {
-        let mut all = Self { at: snapshot.at, send_lag: snapshot.send_lag.clone(), ..Self::default() };
+    fn of(snapshot: &Snapshot, drops: &[LocalDrops]) -> Self {
+        let dropped = drops.iter().map(|drop| drop.frames).sum::<u64>() + snapshot.results_dropped;
+        let mut all = Self { at: snapshot.at, send_lag: snapshot.send_lag.clone(), dropped, ..Self::default() };
         for row in &snapshot.sums {
             all.probes += row.probes;
             all.in_flight += row.in_flight();
@@ -61,6 +64,7 @@ impl Totals {
             probes: self.probes.saturating_sub(before.probes),
             settled,
             skipped: self.skipped.saturating_sub(before.skipped),
+            dropped: self.dropped.saturating_sub(before.dropped),
             rtt: added(&self.rtt, &before.rtt),
             send_lag: added(&self.send_lag, &before.send_lag),
             ..self.clone()
@@ -89,7 +93,7 @@ impl RunView {
         interface: &InterfaceInfo,
         width: usize,
     ) -> String {
-        let now = Totals::of(snapshot);
+        let now = Totals::of(snapshot, drops);
         let recent = now.since(&self.before);
         let mut sheet = Sheet::new(width);
         let link = if interface.up { "" } else { ", DOWN" };
@@ -141,11 +145,11 @@ impl RunView {
         sheet.text
     }
 
-    /// One line for a log, without its end. Rates, shares, outcomes and times are of what came since the last line.
+    /// One line for a log, without its end. All of it but what is in flight, up or down is of what came since the last line.
     ///
     /// `unix_ns`: the time of day, nanoseconds since 1970, UTC.
     pub fn line(&mut self, snapshot: &Snapshot, drops: &[LocalDrops], unix_ns: u64) -> String {
-        let now = Totals::of(snapshot);
+        let now = Totals::of(snapshot, drops);
         let recent = now.since(&self.before);
         let second = unix_ns / 1_000_000_000;
         let failed = Outcome::ALL[1..].iter().map(|outcome| named(outcome.name(), recent.settled[*outcome as usize]));
@@ -160,7 +164,7 @@ impl RunView {
         parts.push(quantile("p99", &recent.rtt, 0.99));
         parts.push(format!("lag {}", quantile("p99", &recent.send_lag, 0.99)));
         parts.push(named("skipped", recent.skipped));
-        parts.push(named("dropped", drops.iter().map(|drop| drop.frames).sum::<u64>() + snapshot.results_dropped));
+        parts.push(named("dropped", recent.dropped));
         parts.push(named("up", now.states[State::Up as usize]));
         parts.push(named("down", now.states[State::Down as usize]));
         self.before = now;
@@ -231,7 +235,7 @@ mod tests {
         );
         // The same times again: none came since.
         assert_eq!(
-            view.line(&snapshot(20), &[], noon + 10_000_000_000),
+            view.line(&snapshot(20), &drops(), noon + 10_000_000_000),
             "12:00:10  probes 10,000/s  answered 99.99 %  unreachable 0  lost 10  unheard 0  unsent 0  in flight 41  \
              rtt p50 -  p99 -  lag p99 -  skipped 0  dropped 0  up 9,998  down 2"
         );
