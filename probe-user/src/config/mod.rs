@@ -1,1 +1,147 @@
 //! The configuration file: its form, defaults, and errors that name the line.
+//!
+//! [`load`] reads the file alone; [`Config::plan`] reads the target files that it names and builds the targets. Both
+//! leave everything as it is when they fail, so that a reload can keep what works. docs/configuration.md lists every
+//! key; a test holds it to what is read here.
+
+pub mod duration;
+mod error;
+mod parse;
+mod plan;
+mod read;
+mod report;
+
+pub use error::{ConfigError, Problem};
+pub use report::{GroupReport, Report, report};
+
+use crate::{
+    targets::{Exclusions, Group, Place, TargetSpec},
+    time::Nanos,
+};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+/// How often a target may be probed.
+pub const INTERVALS: RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::from_secs(3600);
+/// How long a probe may be answered.
+pub const TIMEOUTS: RangeInclusive<Nanos> = Nanos::from_millis(1)..=Nanos::from_secs(60);
+/// Bytes of ICMP payload: from what a probe must carry to what an Ethernet frame holds.
+pub const SIZES: RangeInclusive<u64> = 18..=1472;
+/// Probes a second of all groups, unless `limits.rate` says otherwise.
+pub const DEFAULT_RATE: u64 = 100_000;
+
+// The longest timeout over the shortest interval, with two probes to spare, fits the longest window: no file can ask for
+// more.
+const _: () = assert!(TIMEOUTS.end().0 / INTERVALS.start().0 + 2 <= 32_768);
+
+/// A configuration, checked, with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that it was read from; target files are relative to its folder.
+    pub file: PathBuf,
+    /// The interface to probe through; None for the one that routes to the targets.
+    pub interface: Option<String>,
+    /// Source address of probes; None for the one that the kernel would take.
+    pub source: Option<Ipv4Addr>,
+    /// Where metrics are served; None for nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Transmit engine.
+    pub engine: Engine,
+    /// How AF_XDP sockets are bound.
+    pub mode: Mode,
+    /// ICMP identifier; None for a random one.
+    pub identifier: Option<u16>,
+    /// Varies the order of the schedule.
+    pub seed: Option<u64>,
+    /// Most probes a second that all groups together may need.
+    pub rate_limit: u64,
+    /// In the order of the file; names are unique, at least one.
+    pub groups: Vec<GroupConfig>,
+    /// What is never probed.
+    pub exclude: Exclusions,
+    /// Where `groups` and, if it is there, `limits.rate` stand.
+    places: Places,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Places {
+    groups: Place,
+    rate: Option<Place>,
+}
+
+/// A group as the file has it.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// Its name and settings, inherited ones filled in; without targets yet.
+    pub group: Group,
+    /// Labels of all its targets.
+    pub labels: BTreeMap<String, String>,
+    /// Targets that stand in the file itself.
+    pub targets: Vec<Placed<TargetSpec>>,
+    /// Paths of target files; `*` in the last part stands for anything. Relative ones are joined to the file's folder.
+    pub target_files: Vec<Placed<PathBuf>>,
+    /// Where the group stands.
+    place: Place,
+    /// Where `sum_by` stands, if it is there.
+    sum_by_place: Place,
+}
+
+/// A value, and where it stands in the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed<T> {
+    /// The value.
+    pub value: T,
+    /// Line and column.
+    pub place: Place,
+}
+
+/// Which engine transmits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// The best for the NIC and the rate.
+    #[default]
+    Auto,
+    /// AF_XDP rings.
+    Afxdp,
+    /// XDP test runs.
+    LiveFrames,
+}
+
+impl Engine {
+    const WORDS: [(&str, Self); 3] = [("auto", Self::Auto), ("afxdp", Self::Afxdp), ("live-frames", Self::LiveFrames)];
+}
+
+/// How AF_XDP sockets are bound and XDP is attached.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// The best that the driver can do.
+    #[default]
+    Auto,
+    /// Zero-copy or nothing.
+    ZeroCopy,
+    /// Copy, native XDP.
+    Copy,
+    /// Copy, generic XDP.
+    Generic,
+}
+
+impl Mode {
+    const WORDS: [(&str, Self); 4] =
+        [("auto", Self::Auto), ("zero-copy", Self::ZeroCopy), ("copy", Self::Copy), ("generic", Self::Generic)];
+}
+
+/// Reads a configuration file. Target files are not read yet.
+///
+/// An error lists every problem with its line, column and field.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        ConfigError::of_file(path, format!("line {line} is not UTF-8 text; save the file as UTF-8"))
+    })?;
+    parse::parse(path, &text)
+}

@@ -3,8 +3,38 @@
 //! A [`Plan`] is immutable. The index of a target in it is the target's place in the schedule of its group: within a
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
-use crate::time::Nanos;
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use crate::{time::Nanos, wire::TargetIndex};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+mod build;
+mod error;
+mod exclude;
+pub mod file_sd;
+pub(crate) mod labels;
+mod list;
+mod memory;
+mod order;
+mod shard;
+mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod yaml;
+
+pub use build::{GroupInput, Options, build};
+pub use error::Error;
+pub use exclude::Exclusions;
+pub use labels::RESERVED as RESERVED_LABELS;
+pub use list::TargetList;
+pub use memory::{BYTES_PER_TARGET, Bytes, available as available_memory};
+pub use shard::Shard;
+pub use spec::{AddressRange, SpecError, TargetSpec};
+pub use yaml::Place;
+
+pub(crate) use exclude::NAMES_REFUSED;
+pub(crate) use spec::shorten;
+
+/// Most targets of a plan: the index `u32::MAX` is kept for "none".
+pub const MAX_TARGETS: u64 = u32::MAX as u64;
 
 /// Everything that is probed, and how.
 #[derive(Clone, Debug, Default)]
@@ -73,4 +103,103 @@ pub struct Target {
     pub address: Option<Ipv4Addr>,
     /// Index into `Plan::label_sets`.
     pub label_set: u32,
+}
+
+impl Group {
+    /// A group with the defaults: a probe a second, 1 s to answer, the smallest payload, for ever; down after 3, up after 1.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            interval: Nanos::from_secs(1),
+            timeout: Nanos::from_secs(1),
+            payload: 18,
+            count: None,
+            down_after: 3,
+            up_after: 1,
+            buckets: default_buckets(),
+            sum_by: Vec::new(),
+            per_target: false,
+            targets: 0..0,
+        }
+    }
+
+    /// Probes of one target that can be in flight: a power of two, at least timeout / interval and two to spare.
+    pub fn window(&self) -> u64 {
+        (self.timeout.0.div_ceil(self.interval.0.max(1)) + 2).next_power_of_two()
+    }
+
+    /// Estimated bytes a target takes, with its window.
+    pub fn bytes_per_target(&self) -> u64 {
+        BYTES_PER_TARGET + self.window().saturating_sub(64) / 8
+    }
+
+    /// Probes a second that its targets need.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn needed_rate(&self) -> f64 {
+        self.targets.len() as f64 * 1e9 / self.interval.0.max(1) as f64
+    }
+}
+
+/// Upper bounds of the round-trip histogram unless set: 20 buckets from 10 us, each twice the one before, to 5.24 s.
+pub fn default_buckets() -> Vec<f64> {
+    (0..20).map(|i| Nanos::from_micros(10 << i).as_secs_f64()).collect()
+}
+
+/// What a target is called: the name or the address by which it was given. Its `Display` is the label `target`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TargetName<'a> {
+    /// Given by name.
+    Name(&'a str),
+    /// Given by address.
+    Address(Ipv4Addr),
+}
+
+impl fmt::Display for TargetName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Plan {
+    /// What a target is called. None for an index that is not of this plan.
+    pub fn name_of(&self, index: TargetIndex) -> Option<TargetName<'_>> {
+        let target = self.targets.get(index.0 as usize)?;
+        match self.names.get(&index.0) {
+            Some(name) => Some(TargetName::Name(name)),
+            None => target.address.map(TargetName::Address),
+        }
+    }
+
+    /// Index into `groups` of a target's group. None for an index that is not of this plan.
+    pub fn group_of(&self, index: TargetIndex) -> Option<usize> {
+        let group = self.groups.partition_point(|group| group.targets.end <= index.0);
+        (group < self.groups.len()).then_some(group)
+    }
+
+    /// Probes a second that all groups need.
+    pub fn needed_rate(&self) -> f64 {
+        self.groups.iter().map(Group::needed_rate).sum()
+    }
+
+    /// Estimated bytes that all targets take in a running echolot.
+    pub fn needed_memory(&self) -> u64 {
+        self.groups.iter().map(|group| group.targets.len() as u64 * group.bytes_per_target()).sum()
+    }
+}
+
+/// A well-mixed hash of a number (the finalizer of SplitMix64). The same everywhere and in every version: shards and
+/// orders depend on it.
+pub(crate) fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A hash of a name (FNV-1a), the same everywhere and in every version; to be mixed before use.
+pub(crate) fn hash_name(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

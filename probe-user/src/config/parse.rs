@@ -1,0 +1,318 @@
+//! From the YAML tree to a [`Config`].
+
+use super::{
+    Config, ConfigError, DEFAULT_RATE, Engine, GroupConfig, INTERVALS, Mode, Placed, Places, Problem, SIZES, TIMEOUTS,
+    read::{Field, Problems, Table, suggestion},
+};
+use crate::{
+    targets::{AddressRange, Exclusions, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml},
+    time::Nanos,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
+
+/// Where keys stand, for the error about one that stands elsewhere.
+pub(super) const HOMES: [(&[&str], &str); 4] = [
+    (&SETTINGS, "in `global` or in a group"),
+    (&GROUP, "in a group"),
+    (&["rate"], "in `limits`"),
+    (&TOP, "at the top level"),
+];
+const TOP: [&str; 11] =
+    ["interface", "source", "listen", "engine", "mode", "identifier", "seed", "global", "groups", "exclude", "limits"];
+const SETTINGS: [&str; 6] = ["interval", "timeout", "size", "down_after", "up_after", "buckets"];
+const GROUP: [&str; 12] = [
+    "name",
+    "targets",
+    "target_files",
+    "labels",
+    "sum_by",
+    "per_target",
+    "interval",
+    "timeout",
+    "size",
+    "down_after",
+    "up_after",
+    "buckets",
+];
+
+/// Consecutive probes that a state may wait for.
+const CONSECUTIVE: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+/// Buckets of a histogram: each is a series.
+const MOST_BUCKETS: usize = 64;
+const BUCKETS: std::ops::RangeInclusive<Nanos> = Nanos::from_micros(1)..=Nanos::from_secs(60);
+
+pub(super) fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    let root = yaml::parse(text).map_err(|error| ConfigError::at(file, Some(error.place), "", error.reason))?;
+    let Some(root) = root else {
+        return Err(ConfigError::of_file(file, "the file is empty; write at least `groups` with one group"));
+    };
+    let mut problems = Problems::default();
+    let config = config(file, &Field::root(root), &mut problems);
+    match config {
+        Some(config) if problems.0.is_empty() => Ok(config),
+        _ => {
+            problems.0.sort_by_key(|problem: &Problem| problem.place);
+            Err(ConfigError { file: file.to_owned(), problems: problems.0 })
+        }
+    }
+}
+
+/// None only after a problem.
+fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> {
+    let p = problems;
+    let top = root.table(&TOP, "a table of keys, such as `groups`", p)?;
+    let mut global = Group::named("");
+    if let Some(table) = top.get("global").and_then(|field| field.table(&SETTINGS, "a table of settings", p)) {
+        settings(&table, &mut global, p);
+    }
+    let limits = top.get("limits").and_then(|field| field.table(&["rate"], "a table with `rate`", p));
+    let rate = limits.and_then(|table| table.get("rate"));
+    let config = Config {
+        file: file.to_owned(),
+        interface: top.get("interface").and_then(|f| f.parsed("the name of an interface", p, interface)),
+        source: top.get("source").and_then(|f| f.parsed("an IPv4 address", p, source)),
+        listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
+        engine: top.get("engine").and_then(|f| f.word(&Engine::WORDS, p)).unwrap_or_default(),
+        mode: top.get("mode").and_then(|f| f.word(&Mode::WORDS, p)).unwrap_or_default(),
+        identifier: top.get("identifier").and_then(|f| f.number(0..=0xffff, p)).and_then(|n| u16::try_from(n).ok()),
+        seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
+        rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),
+        places: Places { groups: top.get("groups").map_or(top.place, |f| f.place()), rate: rate.map(|f| f.place()) },
+        groups: groups(&top, &global, file.parent().unwrap_or(Path::new("")), p),
+        exclude: top.get("exclude").map(|f| exclude(&f, p)).unwrap_or_default(),
+    };
+    Some(config)
+}
+
+fn groups(top: &Table, global: &Group, folder: &Path, problems: &mut Problems) -> Vec<GroupConfig> {
+    let Some(field) = top.get("groups") else {
+        problems.add(top.place, "", "`groups` is missing; write at least one group with `name` and `targets`");
+        return Vec::new();
+    };
+    const WHAT: &str = "a list of groups, each with `name` and `targets`";
+    let before = problems.0.len();
+    let items = field.list(WHAT, problems);
+    if items.is_empty() && problems.0.len() == before {
+        field.wrong(problems, format!("found an empty list, expected {WHAT}"));
+    }
+    let groups: Vec<GroupConfig> = items.iter().filter_map(|item| group(item, global, folder, problems)).collect();
+    let mut first: HashMap<&str, Place> = HashMap::new();
+    for group in groups.iter().filter(|group| !group.group.name.is_empty()) {
+        match first.get(&group.group.name[..]) {
+            None => {
+                first.insert(&group.group.name, group.place);
+            }
+            Some(place) => {
+                let name = shorten(&group.group.name);
+                let reason =
+                    format!("a group `{name}` stands on line {} already; give each group its own name", place.line);
+                problems.add(group.place, "groups", reason);
+            }
+        }
+    }
+    groups
+}
+
+fn group(field: &Field, global: &Group, folder: &Path, p: &mut Problems) -> Option<GroupConfig> {
+    let table = field.table(&GROUP, "a group: a table with `name` and `targets`", p)?;
+    let mut group = global.clone();
+    settings(&table, &mut group, p);
+    let name = table.get("name");
+    match &name {
+        Some(name) => group.name = name.parsed("the group's name", p, group_name).unwrap_or_default(),
+        None => field.wrong(p, "the group has no `name`; write one: metrics and results carry it"),
+    }
+    if let Some(field) = table.get("per_target") {
+        group.per_target = field.word(&[("none", false), ("all", true)], p).unwrap_or_default();
+    }
+    let labels = table.get("labels").map(|field| read_labels(&field, p)).unwrap_or_default();
+    let targets = table.get("targets").map(|field| targets(&field, p));
+    let target_files = table.get("target_files").map(|field| target_files(&field, folder, p));
+    if targets.as_ref().is_none_or(|(count, _)| *count == 0)
+        && target_files.as_ref().is_none_or(|(count, _)| *count == 0)
+    {
+        field.wrong(p, "the group has no targets; write `targets` or `target_files`");
+    }
+    let sum_by = table.get("sum_by");
+    if let Some(field) = &sum_by {
+        for item in field.list("a list of label names", p) {
+            let Some(name) = item.text("the name of a label", p) else { continue };
+            if group.sum_by.contains(&name) {
+                item.wrong(p, format!("`{}` stands twice; remove one", shorten(&name)));
+            } else if target_files.is_none() && !labels.contains_key(&name) {
+                item.wrong(p, unknown_label(&name, labels.keys()));
+            } else {
+                group.sum_by.push(name);
+            }
+        }
+    }
+    Some(GroupConfig {
+        group,
+        labels,
+        targets: targets.unwrap_or_default().1,
+        target_files: target_files.unwrap_or_default().1,
+        place: name.map_or(field.place(), |name| name.place()),
+        sum_by_place: sum_by.map_or(field.place(), |field| field.place()),
+    })
+}
+
+/// Said of a `sum_by` that no target has.
+pub(super) fn unknown_label<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let hint = match suggestion(name, &known) {
+        hint if !hint.is_empty() => hint,
+        _ if known.is_empty() => "; write it into `labels`".into(),
+        _ => format!("; its labels are {}", known.join(", ")),
+    };
+    format!("no target of the group has the label `{}`{hint}", shorten(name))
+}
+
+/// What `global` and groups have in common.
+fn settings(table: &Table, group: &mut Group, p: &mut Problems) {
+    if let Some(interval) = table.get("interval").and_then(|f| f.duration(INTERVALS, p)) {
+        group.interval = interval;
+    }
+    if let Some(timeout) = table.get("timeout").and_then(|f| f.duration(TIMEOUTS, p)) {
+        group.timeout = timeout;
+    }
+    if let Some(size) = table.get("size").and_then(|f| f.number(SIZES, p)).and_then(|n| usize::try_from(n).ok()) {
+        group.payload = size;
+    }
+    for (key, to) in [("down_after", &mut group.down_after), ("up_after", &mut group.up_after)] {
+        if let Some(count) = table.get(key).and_then(|f| f.number(CONSECUTIVE, p)).and_then(|n| n.try_into().ok()) {
+            *to = count;
+        }
+    }
+    if let Some(field) = table.get("buckets") {
+        group.buckets = buckets(&field, p);
+    }
+}
+
+fn buckets(field: &Field, p: &mut Problems) -> Vec<f64> {
+    let items = field.list("a list of durations, such as [1ms, 10ms, 100ms]", p);
+    if items.len() > MOST_BUCKETS {
+        field.wrong(p, format!("found {} buckets; write at most {MOST_BUCKETS}, each is a series", items.len()));
+    }
+    let bounds: Vec<Option<Nanos>> = items.iter().map(|item| item.duration(BUCKETS, p)).collect();
+    for (pair, item) in bounds.windows(2).zip(items.iter().skip(1)) {
+        if let [Some(before), Some(bound)] = pair
+            && before >= bound
+        {
+            item.wrong(p, "a bucket is not longer than the one before it; write them ascending");
+        }
+    }
+    bounds.into_iter().flatten().map(Nanos::as_secs_f64).collect()
+}
+
+fn read_labels(field: &Field, p: &mut Problems) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (name, place, value) in field.map("a table of labels, such as {site: fra}", p) {
+        match labels::check(&name) {
+            Err(reason) => p.add(place, &field.path, reason),
+            Ok(()) => {
+                if let Some(text) = value.text("the label's value, a text", p) {
+                    all.insert(name, text);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// How many entries there are, and those that are right.
+fn targets(field: &Field, p: &mut Problems) -> (usize, Vec<Placed<TargetSpec>>) {
+    let items = field.list("a list of targets", p);
+    const WHAT: &str = "an address, a CIDR, a range or a host name";
+    let read = |item: &Field| Some(Placed { value: item.parsed(WHAT, p, str::parse)?, place: item.place() });
+    (items.len(), items.iter().filter_map(read).collect())
+}
+
+fn target_files(field: &Field, folder: &Path, p: &mut Problems) -> (usize, Vec<Placed<std::path::PathBuf>>) {
+    let items = field.list("a list of paths", p);
+    let read = |item: &Field| {
+        let path = item.parsed("the path of a target file", p, target_file)?;
+        Some(Placed { value: folder.join(path), place: item.place() })
+    };
+    (items.len(), items.iter().filter_map(read).collect())
+}
+
+fn target_file(text: &str) -> Result<String, String> {
+    let shown = shorten(text);
+    let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
+    if folder.contains('*') {
+        return Err(format!(
+            "`{shown}`: `*` may stand in the last part of the path alone; list the folders one by one"
+        ));
+    }
+    let lower = name.to_ascii_lowercase();
+    if ![".json", ".yml", ".yaml"].iter().any(|ending| lower.ends_with(ending)) {
+        return Err(format!("`{shown}` does not end in .json, .yml or .yaml, by which a target file's form is known"));
+    }
+    Ok(text.to_owned())
+}
+
+fn exclude(field: &Field, p: &mut Problems) -> Exclusions {
+    let items = field.list("a list of addresses, CIDRs and ranges", p);
+    let read = |item: &Field| item.parsed("an address, a CIDR or a range", p, excluded);
+    items.iter().filter_map(read).collect()
+}
+
+fn excluded(text: &str) -> Result<AddressRange, String> {
+    match text.parse().map_err(|error: crate::targets::SpecError| error.to_string())? {
+        TargetSpec::Addresses(range) => Ok(range),
+        TargetSpec::Name(name) => Err(format!("`{name}` {NAMES_REFUSED}")),
+    }
+}
+
+fn group_name(text: &str) -> Result<String, String> {
+    if text.len() > 128 {
+        return Err(format!("the name has {} bytes; write at most 128", text.len()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("`{}` contains control characters; remove them", shorten(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The kernel's rule (`dev_valid_name`).
+fn interface(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 15 && text != "." && text != "..";
+    if !fits || text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
+        let shown = shorten(text);
+        return Err(format!("`{shown}` cannot be an interface's name; see `ip link` for those that there are"));
+    }
+    Ok(text.to_owned())
+}
+
+fn source(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| {
+        let shown = shorten(text);
+        if text.parse::<Ipv6Addr>().is_ok() {
+            format!("`{shown}` is an IPv6 address, which is not supported yet; write an IPv4 address of this host")
+        } else {
+            format!("`{shown}` is not an IPv4 address; write one of this host's, such as 192.0.2.1")
+        }
+    })
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.strip_prefix(':').unwrap_or(text);
+        if port.parse::<u16>().is_ok() {
+            format!(
+                "`{}` has no address; write 127.0.0.1:{port} for this host alone, 0.0.0.0:{port} for all",
+                shorten(text)
+            )
+        } else {
+            format!("`{}` is not an address and port; write one such as 127.0.0.1:10816", shorten(text))
+        }
+    })
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

@@ -1,0 +1,250 @@
+//! Configurations that are read, and those that are refused with the right words.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use super::*;
+use proptest::prelude::*;
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    parse(Path::new("dir/echolot.yml"), text)
+}
+
+fn error(text: &str) -> String {
+    match read(text) {
+        Ok(_) => panic!("no error in:\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+const GROUPS: &str = "groups: [{name: a, targets: [10.0.0.1]}]\n";
+
+#[test]
+fn the_smallest_file_gets_the_defaults() {
+    let config = read(GROUPS).unwrap();
+    assert_eq!((config.interface, config.source, config.listen), (None, None, None));
+    assert_eq!((config.engine, config.mode, config.identifier, config.seed), (Engine::Auto, Mode::Auto, None, None));
+    assert_eq!((config.rate_limit, config.exclude), (100_000, Exclusions::default()));
+    let group = &config.groups[0].group;
+    assert_eq!((group.interval, group.timeout), (Nanos::from_secs(1), Nanos::from_secs(1)));
+    assert_eq!((group.payload, group.down_after, group.up_after, group.count), (18, 3, 1, None));
+    assert_eq!((group.buckets.len(), group.buckets[0], group.buckets[19]), (20, 1e-5, 5.24288));
+    assert!(!group.per_target && group.sum_by.is_empty());
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = read(
+        "
+interface: eth0
+source: 192.0.2.1
+listen: 127.0.0.1:10816
+engine: live-frames
+mode: zero-copy
+identifier: 0xbeef
+seed: 18446744073709551615
+global: {interval: 10s, timeout: 500ms, size: 56, down_after: 5, up_after: 2, buckets: [1ms, 10ms]}
+groups:
+  - name: edge
+    targets: [192.0.2.7, 198.51.100.0/24, 10.0.0.1-9, host.example]
+    target_files: [targets/*.json, /etc/echolot/x.yml]
+    labels: {site: fra, rack: 7}
+    sum_by: [site]
+    per_target: all
+  - {name: core, targets: [10.0.0.1], interval: 1m, timeout: 2s, size: 1472, down_after: 1, up_after: 1, buckets: [1s]}
+exclude: [198.51.100.13/32, 10.0.0.5, 10.0.0.6-7]
+limits: {rate: 500000}
+",
+    )
+    .unwrap();
+    assert_eq!(config.interface.as_deref(), Some("eth0"));
+    assert_eq!(config.source, Some(Ipv4Addr::new(192, 0, 2, 1)));
+    assert_eq!(config.listen, Some("127.0.0.1:10816".parse().unwrap()));
+    assert_eq!((config.engine, config.mode), (Engine::LiveFrames, Mode::ZeroCopy));
+    assert_eq!((config.identifier, config.seed, config.rate_limit), (Some(0xbeef), Some(u64::MAX), 500_000));
+    assert_eq!(config.exclude.ranges().len(), 2);
+    let [edge, core] = &config.groups[..] else { panic!() };
+    assert_eq!((edge.group.interval, edge.group.timeout), (Nanos::from_secs(10), Nanos::from_millis(500)));
+    assert_eq!((edge.group.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
+    assert_eq!((&edge.group.buckets[..], &edge.group.sum_by[..]), (&[0.001, 0.01][..], &["site".to_owned()][..]));
+    assert!(edge.group.per_target);
+    let texts: Vec<String> = edge.targets.iter().map(|t| t.value.to_string()).collect();
+    assert_eq!(texts, ["192.0.2.7", "198.51.100.0/24", "10.0.0.1-10.0.0.9", "host.example"]);
+    let files: Vec<&Path> = edge.target_files.iter().map(|f| f.value.as_path()).collect();
+    assert_eq!(files, [Path::new("dir/targets/*.json"), Path::new("/etc/echolot/x.yml")]);
+    assert_eq!(edge.labels["rack"], "7");
+    assert_eq!((core.group.interval, core.group.timeout), (Nanos::from_secs(60), Nanos::from_secs(2)));
+    assert_eq!((core.group.payload, core.group.down_after, &core.group.buckets[..]), (1472, 1, &[1.0][..]));
+}
+
+/// Each wrong file with what must be said of it: place, field and words.
+#[test]
+fn errors_name_place_field_and_remedy() {
+    let table = [
+        ("", "the file is empty"),
+        ("- a\n", "1:1: found a list, expected a table of keys"),
+        ("interface: eth0\n", "1:1: `groups` is missing"),
+        ("groups: []\n", "1:9: groups: found an empty list, expected a list of groups"),
+        ("groups:\n", "groups: found nothing, expected a list of groups"),
+        ("groups: [a]\n", "1:10: groups[0]: found `a`, expected a group"),
+        ("groups: [{targets: [a]}]\n", "1:10: groups[0]: the group has no `name`"),
+        ("groups: [{name: , targets: [a]}]\n", "groups[0].name: found nothing"),
+        ("groups: [{name: a}]\n", "1:10: groups[0]: the group has no targets; write `targets` or `target_files`"),
+        ("groups: [{name: a, targets: []}]\n", "groups[0]: the group has no targets"),
+        ("groups: [{name: a, targets: 10.0.0.1}]\n", "1:29: groups[0].targets: found `10.0.0.1`, expected a list"),
+        (
+            "groups: [{name: a, targets: [10.0.0.1, [b]]}]\n",
+            "1:40: groups[0].targets[1]: found a list, expected an address",
+        ),
+        ("groups: [{name: a, targets: [10.0.0.300]}]\n", "1:30: groups[0].targets[0]: `10.0.0.300` is not a target"),
+        ("groups: [{name: a, targets: [10.0.0.0/40]}]\n", "`/40` is not a prefix length"),
+        (
+            "groups:\n  - name: a\n    targets: [b]\n  - name: a\n    targets: [c]\n",
+            "4:11: groups: a group `a` stands on line 2 already",
+        ),
+        (
+            "groups: [{name: a, targets: [b]}]\ngroups: [{name: c, targets: [d]}]\n",
+            "2:1: the key `groups` stands here again, first on line 1",
+        ),
+        ("groups: [{name: a, targets: [b], target_files: [x.txt]}]\n", "`x.txt` does not end in .json, .yml or .yaml"),
+        (
+            "groups: [{name: a, target_files: ['*/x.yml']}]\n",
+            "target_files[0]: `*/x.yml`: `*` may stand in the last part",
+        ),
+        (
+            "groups: [{name: a, targets: [b], sum_by: [site], labels: {sita: x}}]\n",
+            "has the label `site`; did you mean `sita`?",
+        ),
+        (
+            "groups: [{name: a, targets: [b], sum_by: [site]}]\n",
+            "groups[0].sum_by[0]: no target of the group has the label `site`; write it",
+        ),
+        ("groups: [{name: a, targets: [b], sum_by: [s, s], labels: {s: x}}]\n", "sum_by[1]: `s` stands twice"),
+        (
+            "groups: [{name: a, targets: [b], labels: {group: x}}]\n",
+            "1:43: groups[0].labels: the label `group` is set by echolot",
+        ),
+        ("groups: [{name: a, targets: [b], labels: {a-b: x}}]\n", "`a-b` is not a label name"),
+        ("groups: [{name: a, targets: [b], labels: {a: [x]}}]\n", "groups[0].labels.a: found a list"),
+        ("groups: [{name: a, targets: [b], per_target: some}]\n", "found `some`, expected one of none, all"),
+        ("groups: [{name: \"a\\n\", targets: [b]}]\n", "groups[0].name: `a\\n` contains control characters"),
+    ];
+    for (text, expected) in table {
+        let error = error(text);
+        assert!(error.starts_with("dir/echolot.yml:") && error.contains(expected), "{text}\n{error}");
+    }
+    let table = [
+        ("intervall: 1s\n", "2:1: unknown key `intervall`; `interval` stands in `global` or in a group"),
+        ("rate: 5\n", "unknown key `rate`; `rate` stands in `limits`"),
+        ("colour: red\n", "2:1: unknown key `colour`; known here are interface, source, listen"),
+        ("gruops: 1s\n", "unknown key `gruops`; did you mean `groups`?"),
+        ("global: {intervall: 1s}\n", "2:10: global: unknown key `intervall`; did you mean `interval`?"),
+        ("global: {Timeout: 1s}\n", "unknown key `Timeout`; did you mean `timeout`?"),
+        ("global: 1s\n", "2:9: global: found `1s`, expected a table of settings"),
+        (
+            "global: {interval: 10}\n",
+            "2:20: global.interval: `10` has no unit; write 10s for seconds or 10ms for milliseconds",
+        ),
+        ("global: {interval: 9ms}\n", "global.interval: 9ms is out of bounds; write 10ms to 1h"),
+        ("global: {interval: 61m}\n", "global.interval: 1h1m is out of bounds"),
+        ("global: {interval: [1s]}\n", "global.interval: found a list, expected a duration"),
+        ("global: {timeout: 61s}\n", "global.timeout: 1m1s is out of bounds; write 1ms to 1m"),
+        ("global: {timeout: 999us}\n", "out of bounds"),
+        ("global: {timeout: soon}\n", "`soon` is not a duration"),
+        ("global: {size: 17}\n", "global.size: found the number 17, expected a whole number from 18 to 1472"),
+        ("global: {size: 1473}\n", "expected a whole number from 18 to 1472"),
+        ("global: {size: '56'}\n", "found `56`, expected a whole number"),
+        ("global: {down_after: 0}\n", "global.down_after: found the number 0"),
+        ("global: {up_after: -1}\n", "found the number -1"),
+        ("global: {buckets: [2ms, 1ms]}\n", "2:25: global.buckets[1]: a bucket is not longer than the one before"),
+        ("global: {buckets: [0.001]}\n", "global.buckets[0]: `0.001` has no unit"),
+        ("global: {buckets: 1ms}\n", "expected a list of durations"),
+        ("interface: a/b\n", "2:12: interface: `a/b` cannot be an interface's name"),
+        ("interface: much-too-long-a-name\n", "cannot be an interface's name"),
+        ("source: 10.0.0\n", "source: `10.0.0` is not an IPv4 address"),
+        ("source: 2001:db8::1\n", "IPv6 address, which is not supported yet"),
+        ("listen: :10816\n", "listen: `:10816` has no address; write 127.0.0.1:10816"),
+        ("listen: 10816\n", "`10816` has no address; write 127.0.0.1:10816"),
+        ("listen: localhost:80\n", "`localhost:80` is not an address and port"),
+        ("engine: afxpd\n", "engine: found `afxpd`, expected one of auto, afxdp, live-frames; did you mean `afxdp`?"),
+        ("mode: zerocopy\n", "did you mean `zero-copy`?"),
+        ("identifier: 65536\n", "identifier: found the number 65536, expected a whole number from 0 to 65535"),
+        ("identifier: 0x+1\n", "found `0x+1`"),
+        ("seed: -1\n", "seed: found the number -1"),
+        ("limits: {rate: 0}\n", "limits.rate: found the number 0, expected a whole number from 1"),
+        ("limits: {rate: 1e5}\n", "limits.rate: found the number 1e5"),
+        ("limits: {rates: 5}\n", "did you mean `rate`?"),
+        ("limits: 5\n", "limits: found the number 5, expected a table with `rate`"),
+        ("exclude: [host.example]\n", "2:11: exclude[0]: `host.example` is a name, and exclusions are addresses"),
+        ("exclude: 10.0.0.0/8\n", "exclude: found `10.0.0.0/8`, expected a list"),
+        ("exclude: [10.0.0.9-1]\n", "exclude[0]: `10.0.0.9-1` is not a target"),
+        ("engine: [\n", "this is not YAML"),
+    ];
+    for (text, expected) in table {
+        let error = error(&format!("{GROUPS}{text}"));
+        assert!(error.contains(expected), "{text}\n{error}");
+        assert!(error.contains("this is not YAML") || error.lines().count() == 1, "{text}\n{error}");
+    }
+}
+
+#[test]
+fn several_problems_are_listed_in_the_order_of_the_file() {
+    let text = "groups:\n  - name: a\n    intervall: 1s\n    targets: [10.0.0.1, '::1']\nlisten: x\nmode: fast\n";
+    let lines: Vec<String> = error(text).lines().map(String::from).collect();
+    let places: Vec<&str> = lines.iter().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(places, ["dir/echolot.yml:3:5", "dir/echolot.yml:4:25", "dir/echolot.yml:5:9", "dir/echolot.yml:6:7"]);
+}
+
+#[test]
+fn a_flood_of_problems_is_cut_short() {
+    let text = format!("groups: [{{name: a, targets: [{}]}}]", "10.0.0.256, ".repeat(1000));
+    let error = error(&text);
+    assert_eq!(error.lines().count(), 21);
+    assert!(error.ends_with("and 980 more"), "{error}");
+}
+
+#[test]
+fn anchors_and_aliases_work() {
+    let config = read(
+        "groups:\n  - {name: a, targets: &t [10.0.0.1, 10.0.0.2], labels: &l {site: x}}\n  - {name: b, targets: *t, labels: *l}\n",
+    )
+    .unwrap();
+    assert_eq!(config.groups[0].targets, config.groups[1].targets);
+    assert_eq!(config.groups[1].labels["site"], "x");
+}
+
+/// A word that a configuration may contain, right or wrong.
+fn word() -> impl Strategy<Value = String> {
+    let known =
+        TOP.iter().chain(&GROUP).chain(&["rate", "eth0", "10.0.0.0/24", "::1", "1s", "7", "-", "[", "]", "{", "}"]);
+    let known: Vec<&'static str> = known.copied().collect();
+    prop_oneof![prop::sample::select(known).prop_map(String::from), "[a-z*&!|>'\"#%@~,]{1,4}"]
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in any::<String>()) {
+        let _ = read(&text).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn text_like_a_configuration_is_read_or_refused(
+        lines in prop::collection::vec((0usize..4, any::<bool>(), word(), prop_oneof![Just(String::new()), word()]), 0..20),
+    ) {
+        let line = |(indent, item, key, value): &(usize, bool, String, String)| {
+            format!("{}{}{key}: {value}\n", "  ".repeat(*indent), if *item { "- " } else { "" })
+        };
+        let text: String = lines.iter().map(line).collect();
+        if let Err(error) = read(&text) {
+            prop_assert!(!error.problems.is_empty() && !error.to_string().is_empty());
+        }
+    }
+
+    /// Whatever stands in the place of one value, the file is read or exactly that field is to blame.
+    #[test]
+    fn a_wrong_value_blames_its_own_field(key in prop::sample::select(&TOP[..]), value in word()) {
+        prop_assume!(key != "groups");
+        let text = format!("{GROUPS}{key}: '{}'\n", value.replace('\'', "''"));
+        if let Err(error) = read(&text) {
+            prop_assert!(error.problems.iter().all(|p| p.field.starts_with(key)), "{text}{error}");
+        }
+    }
+}

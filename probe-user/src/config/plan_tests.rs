@@ -1,0 +1,201 @@
+//! Configurations with their target files.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use super::{
+    super::{load, report},
+    *,
+};
+use crate::targets::testing::{TempDir, tempdir};
+
+/// A folder with `echolot.yml` and other files.
+fn folder(config: &str, files: &[(&str, &str)]) -> TempDir {
+    let dir = tempdir();
+    fs::write(dir.join("echolot.yml"), config).unwrap();
+    for (name, content) in files {
+        fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+        fs::write(dir.join(name), content).unwrap();
+    }
+    dir
+}
+
+fn plan(dir: &Path) -> Result<Plan, String> {
+    load(&dir.join("echolot.yml")).and_then(|config| config.plan()).map_err(|error| error.to_string())
+}
+
+fn error(config: &str, files: &[(&str, &str)]) -> String {
+    plan(&folder(config, files)).unwrap_err()
+}
+
+#[test]
+fn target_files_beside_the_configuration_are_read() {
+    let config = "
+groups:
+  - name: edge
+    targets: [10.0.0.1]
+    target_files: [targets/*.json, more.yml]
+    labels: {site: none}
+    sum_by: [site]
+exclude: [10.0.1.255]
+";
+    let files = [
+        ("targets/a.json", r#"[{"targets": ["10.0.1.0/24"], "labels": {"site": "fra"}}]"#),
+        ("targets/b.json", r#"[{"targets": ["10.0.2.1", "10.0.0.1"], "labels": {"site": "muc"}}]"#),
+        ("targets/.hidden.json", "not read"),
+        ("targets/other.txt", "not read"),
+        ("more.yml", "- targets: [host.example]\n"),
+    ];
+    let plan = plan(&folder(config, &files)).unwrap();
+    assert_eq!((plan.targets.len(), plan.names.len()), (1 + 255 + 1 + 1, 1));
+    let values: Vec<&str> = plan.sums.iter().map(|sum| sum.values[0].as_str()).collect();
+    assert_eq!(values, ["none", "fra", "muc"]);
+}
+
+#[test]
+fn errors_of_target_files_name_both_places() {
+    let config = "groups:\n  - name: a\n    target_files: [x.json]\n";
+    let text = error(config, &[("x.json", "[{\"targets\": [\"10.0.0.1:80\"]}]")]);
+    assert!(text.contains("echolot.yml:3:20: groups[0].target_files[0]: "), "{text}");
+    assert!(text.contains("x.json:1:27: `10.0.0.1:80` is not a target: it has a port"), "{text}");
+    let text = error(config, &[]);
+    assert!(text.contains("x.json: cannot be read: No such file"), "{text}");
+    let text = error("groups: [{name: a, target_files: [no/*.json]}]", &[]);
+    assert!(text.contains("no/*.json: cannot be searched: No such file"), "{text}");
+}
+
+#[test]
+fn a_label_to_sum_by_may_come_from_a_file() {
+    let config = "groups: [{name: a, targets: [10.0.0.1], target_files: ['*.json'], sum_by: [site]}]";
+    let text = error(config, &[("x.json", r#"[{"targets": ["10.0.0.2"], "labels": {"sites": "fra"}}]"#)]);
+    assert!(
+        text.contains(":1:75: groups[0].sum_by: no target of the group has the label `site`; did you mean `sites`?"),
+        "{text}"
+    );
+    // While no file has a target, the label may come with one.
+    assert_eq!(plan(&folder(config, &[])).unwrap().targets.len(), 1);
+    assert_eq!(plan(&folder(config, &[("x.json", "[]")])).unwrap().targets.len(), 1);
+}
+
+#[test]
+fn the_rate_is_held_against_its_limit() {
+    let config = |interval, limits| {
+        format!(
+            "groups:\n  - {{name: big, targets: [10.0.0.0/17], interval: {interval}}}\n  - {{name: small, targets: [10.1.0.0/16]}}\n{limits}\n"
+        )
+    };
+    let text = error(&config("1s", "limits: {rate: 98000}"), &[]);
+    let expected = ":4:16: limits.rate: the groups need 98304 probes a second, limits.rate allows 98000: raise limits.rate, \
+                    lengthen intervals or drop targets; most is needed by `small` 65536, `big` 32768";
+    assert!(text.contains(expected), "{text}");
+    assert!(plan(&folder(&config("1s", "limits: {rate: 98304}"), &[])).is_ok());
+    let text = error(&config("500ms", ""), &[]);
+    assert!(
+        text.contains(":2:3: groups: the groups need 131072 probes a second, without limits.rate the limit is 100000"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cidr_too_large_is_found_in_the_file() {
+    let text = error("groups:\n  - {name: a, targets: [10.0.0.1, 0.0.0.0/0]}\n", &[]);
+    assert!(text.contains("echolot.yml:2:35: groups[0].targets[1]: group `a`: 4294967297 targets"), "{text}");
+    let text = error("groups: [{name: a, target_files: [x.yml]}]\n", &[("x.yml", "- targets: [0.0.0.0/0]")]);
+    assert!(text.contains("echolot.yml:1:17: groups[0]: group `a`:") && text.contains("0.0.0.0/0"), "{text}");
+}
+
+#[test]
+fn no_targets_at_all_is_an_error_and_an_empty_group_a_warning() {
+    let text = error("groups: [{name: a, target_files: ['*.yml.yml']}]\n", &[]);
+    assert!(text.contains(":1:9: groups: there is no target to probe: none was named"), "{text}");
+    let text = error("groups: [{name: a, targets: [10.0.0.1]}]\nexclude: [10.0.0.0/8]\n", &[]);
+    assert!(text.contains("all that were named are excluded"), "{text}");
+    let dir = folder("groups: [{name: a, targets: [10.0.0.1]}, {name: b, target_files: ['*.json']}]\n", &[]);
+    let config = load(&dir.join("echolot.yml")).unwrap();
+    let report = report(&config, &config.plan().unwrap());
+    assert_eq!(report.warnings, ["group `b` has no targets: its files hold none, or all are excluded"]);
+}
+
+#[test]
+fn a_seed_in_the_file_sets_the_order() {
+    let order = |seed| {
+        let dir = folder(&format!("seed: {seed}\ngroups: [{{name: a, targets: [10.0.0.0/24]}}]\n"), &[]);
+        plan(&dir).unwrap().targets.iter().map(|t| t.address).collect::<Vec<_>>()
+    };
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+}
+
+#[test]
+fn unreadable_configurations_are_named() {
+    let dir = tempdir();
+    let file = dir.join("echolot.yml");
+    assert!(load(&file).unwrap_err().to_string().contains("echolot.yml: cannot be read: No such file"));
+    assert!(load(&dir).unwrap_err().to_string().contains("cannot be read: Is a directory"));
+    fs::write(&file, b"a: b\n\xff\xfe").unwrap();
+    assert!(load(&file).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+}
+
+#[test]
+fn patterns_match_as_in_a_shell() {
+    let table = [
+        ("*.json", "a.json", true),
+        ("*.json", "a.jsonx", false),
+        ("a*b*c.yml", "a-b-bc.yml", true),
+        ("a*b*c.yml", "abc.yml", true),
+        ("a*b*c.yml", "ac.yml", false),
+        ("a*a.yml", "a.yml", false),
+        ("**.yml", "x.yml", true),
+    ];
+    for (pattern, name, expected) in table {
+        assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+    }
+}
+
+#[test]
+fn a_report_says_what_it_comes_to() {
+    let config = "
+groups:
+  - {name: edge, targets: [10.0.0.0/24, host.example], interval: 10s, timeout: 2s, labels: {s: x}, sum_by: [s], per_target: all}
+  - {name: core, targets: [10.1.0.1], interval: 10ms, timeout: 60s, size: 56}
+exclude: [10.0.0.255]
+";
+    let dir = folder(config, &[]);
+    let config = load(&dir.join("echolot.yml")).unwrap();
+    let mut report = report(&config, &config.plan().unwrap());
+    report.file = "echolot.yml".into();
+    report.memory_available_bytes = Some(1 << 30);
+    assert_eq!(
+        report.to_string(),
+        "group edge: 256 targets (1 by name), a probe of 18 bytes every 10s, timeout 2s, window 4, 26/s, 1 row of sums, \
+         32.0 KiB, series per target\n\
+         group core: 1 target, a probe of 56 bytes every 10ms, timeout 1m, window 8192, 100/s, 1 row of sums, 1.1 KiB\n\
+         excluded: 1 addresses\n\
+         echolot.yml: fine: 257 targets, 126 probes a second of at most 100000, about 33.1 KiB of memory (1.0 GiB available)"
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["groups"][1]["window"], 8192);
+    assert_eq!(json["groups"][0]["interval_seconds"], 10.0);
+    assert_eq!(json["memory_bytes"], 256 * 128 + 1144);
+    assert_eq!(json["rate"], 125.6);
+}
+
+/// The examples that people copy work as they stand, and what the docs say is what is read.
+#[test]
+fn the_documented_examples_are_right() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let text = fs::read_to_string(docs.join("configuration.md")).unwrap();
+    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    let files = [("targets/a.json", r#"[{"targets": ["10.0.0.1"], "labels": {"site": "fra"}}]"#)];
+    for block in blocks.iter().filter(|block| block.contains("groups:")) {
+        plan(&folder(block, &files)).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
+    for file in fs::read_dir(docs.join("examples")).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "yml") {
+            load(&file).and_then(|config| config.plan()).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+    for key in super::super::parse::HOMES.iter().flat_map(|(keys, _)| *keys) {
+        assert!(text.contains(&format!("| `{key}` |")), "{key} is not documented");
+    }
+}

@@ -1,0 +1,154 @@
+//! What a configuration comes to, for `echolot check`.
+
+use super::{Config, duration};
+use crate::targets::{Bytes, Group, Plan, available_memory};
+use serde::Serialize;
+use std::fmt;
+
+/// A configuration in figures. `Display` is for people; serialized, it is the output of `check --json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Report {
+    /// The configuration file.
+    pub file: String,
+    /// In the order of the file.
+    pub groups: Vec<GroupReport>,
+    /// Targets of all groups.
+    pub targets: usize,
+    /// Probes a second that all groups need.
+    pub rate: f64,
+    /// Probes a second that are allowed.
+    pub rate_limit: u64,
+    /// Estimated bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes that can be had now; null where the system does not say.
+    pub memory_available_bytes: Option<u64>,
+    /// Addresses that are never probed.
+    pub excluded_addresses: u64,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// A group in figures.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct GroupReport {
+    /// Its name.
+    pub name: String,
+    /// Its targets, each once, without the excluded ones.
+    pub targets: usize,
+    /// Those of them that were given by name.
+    pub names: usize,
+    /// Seconds from one probe of a target to the next.
+    pub interval_seconds: f64,
+    /// Seconds that a probe may be answered.
+    pub timeout_seconds: f64,
+    /// Bytes of ICMP payload.
+    pub size: usize,
+    /// Probes of one target that can be in flight.
+    pub window: u64,
+    /// Probes a second.
+    pub rate: f64,
+    /// Rows of sums: combinations of `sum_by` labels.
+    pub sums: usize,
+    /// Whether each target has series of its own.
+    pub per_target: bool,
+    /// Estimated bytes of memory.
+    pub memory_bytes: u64,
+}
+
+/// Says what a configuration and the plan that was built of it come to.
+pub fn report(config: &Config, plan: &Plan) -> Report {
+    let groups: Vec<GroupReport> = plan.groups.iter().enumerate().map(|(i, group)| of_group(plan, i, group)).collect();
+    let mut warnings: Vec<String> = groups
+        .iter()
+        .filter(|group| group.targets == 0)
+        .map(|group| format!("group `{}` has no targets: its files hold none, or all are excluded", group.name))
+        .collect();
+    let memory_bytes = plan.needed_memory();
+    let memory_available_bytes = available_memory();
+    if memory_available_bytes.is_some_and(|available| memory_bytes > available / 2) {
+        warnings.push("the targets need more than half of the memory that is available".into());
+    }
+    Report {
+        file: config.file.display().to_string(),
+        targets: plan.targets.len(),
+        rate: plan.needed_rate(),
+        rate_limit: config.rate_limit,
+        memory_bytes,
+        memory_available_bytes,
+        excluded_addresses: config.exclude.ranges().iter().map(|range| range.count()).sum(),
+        warnings,
+        groups,
+    }
+}
+
+fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
+    GroupReport {
+        name: group.name.clone(),
+        targets: group.targets.len(),
+        names: plan.names.range(group.targets.clone()).count(),
+        interval_seconds: group.interval.as_secs_f64(),
+        timeout_seconds: group.timeout.as_secs_f64(),
+        size: group.payload,
+        window: group.window(),
+        rate: group.needed_rate(),
+        sums: plan.sums.iter().filter(|sum| sum.group == index).count(),
+        per_target: group.per_target,
+        memory_bytes: group.targets.len() as u64 * group.bytes_per_target(),
+    }
+}
+
+/// A count with its word: `1 target`, `2 targets`.
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A rate without needless digits: 65536, 0.3.
+fn rate(rate: f64) -> String {
+    if rate < 10.0 { format!("{}", (rate * 10.0).ceil() / 10.0) } else { format!("{}", rate.ceil()) }
+}
+
+fn seconds(seconds: f64) -> String {
+    duration::show(std::time::Duration::from_secs_f64(seconds).into())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in &self.groups {
+            write!(f, "group {}: {}", group.name, counted(group.targets, "target"))?;
+            if group.names > 0 {
+                write!(f, " ({} by name)", group.names)?;
+            }
+            write!(
+                f,
+                ", a probe of {} bytes every {}, timeout {}, window {}, {}/s, {}, {}",
+                group.size,
+                seconds(group.interval_seconds),
+                seconds(group.timeout_seconds),
+                group.window,
+                rate(group.rate),
+                counted(group.sums, "row") + " of sums",
+                Bytes(group.memory_bytes),
+            )?;
+            writeln!(f, "{}", if group.per_target { ", series per target" } else { "" })?;
+        }
+        if self.excluded_addresses > 0 {
+            writeln!(f, "excluded: {} addresses", self.excluded_addresses)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        write!(
+            f,
+            "{}: fine: {}, {} probes a second of at most {}, about {} of memory",
+            self.file,
+            counted(self.targets, "target"),
+            rate(self.rate),
+            self.rate_limit,
+            Bytes(self.memory_bytes)
+        )?;
+        match self.memory_available_bytes {
+            Some(available) => write!(f, " ({} available)", Bytes(available)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be wrong with targets, in words for people.
+
+use super::{memory::Bytes, spec::SpecError};
+use std::io;
+
+/// Why targets were refused. `Display` is complete: place, what was found, why it is refused, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A text that is no target.
+    #[error("{place}: {error}")]
+    Spec {
+        /// "argument 2", "targets.txt:17".
+        place: String,
+        /// The text and the reason.
+        error: SpecError,
+    },
+    /// A file that says something else than targets and labels.
+    #[error("{place}: {reason}")]
+    Content {
+        /// File, line and, where known, column.
+        place: String,
+        /// What was found and what to write.
+        reason: String,
+    },
+    /// A file that cannot be read.
+    #[error("{file}: cannot be read: {error}")]
+    Read {
+        /// Its path, or "stdin".
+        file: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// More targets than this machine has memory for.
+    #[error(
+        "group `{group}`: {targets} targets in all need about {}, and {} is available; the largest part is {part} ({part_targets} \
+         targets): name fewer targets, exclude some, or split them over several hosts", Bytes(*needed), Bytes(*available)
+    )]
+    Memory {
+        /// The group with the largest part.
+        group: String,
+        /// The largest address, CIDR or range, as [`super::AddressRange`] shows it.
+        part: String,
+        /// How many addresses it has, less the excluded ones.
+        part_targets: u64,
+        /// Targets of all groups.
+        targets: u64,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        available: u64,
+    },
+    /// More targets than an index can tell apart.
+    #[error(
+        "group `{group}`: {targets} targets in all are more than the {} that can be told apart in a probe; the largest \
+         part is {part}: name fewer targets, or split them over several hosts",
+        super::MAX_TARGETS
+    )]
+    TooMany {
+        /// The group with the largest part.
+        group: String,
+        /// The largest address, CIDR or range.
+        part: String,
+        /// Targets of all groups.
+        targets: u64,
+    },
+    /// Nothing to probe.
+    #[error("there is no target to probe: {reason}")]
+    Empty {
+        /// None were named, all are excluded, or the shard has none.
+        reason: &'static str,
+    },
+}
