@@ -1,0 +1,4 @@
+//! Chores that the rest of the workspace shares: the eBPF build (also called by `probe-user/build.rs`), set-up, and the
+//! lab of network namespaces (also used by tests). Built first on a bare machine, so it depends on next to nothing.
+
+pub mod ebpf;
