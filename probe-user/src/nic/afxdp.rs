@@ -256,7 +256,8 @@ impl AfxdpSender {
             let error = self.ring.sendto();
             self.ring.reclaim();
             let (kick, cause) = classify(error);
-            let dropped = self.ring.frames.kicked(kick, before, self.ring.stored());
+            let stored = self.ring.stored();
+            let dropped = self.ring.frames.kicked(kick, before, stored);
             let consumed = self.ring.frames.consumed();
             let refused = if self.link_up.load(Relaxed) { Cause::Refused } else { Cause::LinkDown };
             while told != consumed {

@@ -28,7 +28,9 @@ impl Rest for MonotonicClock {
         }
         let until = timespec(until);
         // SAFETY: `until` is a valid timespec, and the remainder is not asked for. An early return (EINTR) is allowed.
-        unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, std::ptr::null_mut()) };
+        unsafe {
+            libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, std::ptr::null_mut())
+        };
     }
 }
 

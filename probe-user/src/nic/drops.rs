@@ -76,9 +76,8 @@ impl TakenMap {
     fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours. The kernel checks that the
         // map is as large (a BPF_F_MMAPABLE array rounds up to pages) and keeps it alive while it is mapped.
-        let at = unsafe {
-            libc::mmap(ptr::null_mut(), TAKEN_BYTES, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0)
-        };
+        let at =
+            unsafe { libc::mmap(ptr::null_mut(), TAKEN_BYTES, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0) };
         match NonNull::new(at) {
             Some(at) if at.as_ptr() != libc::MAP_FAILED => Ok(Self(at.cast())),
             _ => Err(io::Error::last_os_error()),

@@ -89,17 +89,12 @@ impl Frames {
         self.free.pop().map(Frame)
     }
 
-    /// A token that was not used after all.
-    pub(super) fn put_back(&mut self, frame: Frame) {
-        self.free.push(frame.0);
-    }
-
     /// The frame's descriptor is in the ring now: returns its position.
-    pub(super) fn produce(&mut self, frame: Frame) -> u32 {
+    pub(super) fn produce(&mut self, Frame(frame): Frame) -> u32 {
         let position = self.produced;
         let slot = self.slot(position);
-        self.ring[slot] = frame.0;
-        self.place[frame.index()] = Place::Handed(position);
+        self.ring[slot] = frame;
+        self.place[frame as usize] = Place::Handed(position);
         self.produced = position.wrapping_add(1);
         position
     }

@@ -89,14 +89,18 @@ async fn query(name: &str) -> io::Result<Option<Interface>> {
             }
             LinkAttribute::Xdp(attached) => {
                 interface.program = attached.into_iter().find_map(|entry| match entry {
-                    LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => Some(id),
+                    LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) | LinkXdp::HwProgId(id) => {
+                        Some(id)
+                    }
                     _ => None,
                 });
             }
             _ => {}
         }
     }
-    if let Some(driver) = fs::read_link(format!("/sys/class/net/{name}/device/driver")).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+    if let Some(driver) = fs::read_link(format!("/sys/class/net/{name}/device/driver"))
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
     {
         interface.driver = driver;
     }

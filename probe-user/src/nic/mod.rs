@@ -22,13 +22,7 @@ pub use drops::{DROP_CAUSES, DropSampler, Dropped};
 pub use error::NicError;
 pub use receive::Receiver;
 
-use crate::{
-    metrics::InterfaceInfo,
-    route::Hop,
-    time::Nanos,
-    wire::Key,
-    worker::Taken,
-};
+use crate::{metrics::InterfaceInfo, route::Hop, time::Nanos, wire::Key, worker::Taken};
 use afxdp::Looks;
 use drops::{QueueCounts, TransmitDrops};
 use interface::Interface;
@@ -261,5 +255,19 @@ impl Passage {
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
         Ok(Self(Program::attach(&Interface::find(interface)?, mode, "pass", None)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_can_move_to_their_threads() {
+        fn moves<T: Send>() {}
+        moves::<AfxdpSender>();
+        moves::<Receiver>();
+        moves::<DropSampler>();
+        moves::<Nic>();
     }
 }

@@ -135,12 +135,7 @@ fn link(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<Owned
         attach_type: u32,
         flags: u32,
     }
-    let attributes = LinkCreate {
-        program: program.as_raw_fd().unsigned_abs(),
-        interface,
-        attach_type: BPF_XDP,
-        flags,
-    };
+    let attributes = LinkCreate { program: program.as_raw_fd().unsigned_abs(), interface, attach_type: BPF_XDP, flags };
     // SAFETY: the kernel reads as many bytes of the attributes as it is told there are, during the call only.
     let fd = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attributes, size_of::<LinkCreate>() as libc::c_ulong)

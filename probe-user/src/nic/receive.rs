@@ -9,11 +9,7 @@ use crate::{
     time::Nanos,
     worker::{Clock as _, Receive, Rest},
 };
-use std::{
-    os::fd::AsRawFd as _,
-    ptr,
-    sync::Arc,
-};
+use std::{os::fd::AsRawFd as _, ptr, sync::Arc};
 use xsk_rs::{FillQueue, FrameDesc, RxQueue, Umem};
 
 /// Frames of a burst.

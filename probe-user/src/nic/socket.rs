@@ -7,7 +7,6 @@
 
 use super::{Mode, NicError};
 use std::{
-    error::Error as _,
     io,
     num::NonZeroU32,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
