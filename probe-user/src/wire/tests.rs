@@ -308,7 +308,7 @@ proptest! {
     ) {
         let settings = Settings { key, max_age_ns, sources, source_count, identifier, padding: 0 };
         let bytes = settings.to_bytes();
-        let mut expected = vec![0; SETTINGS_SIZE];
+        let mut expected = [0; SETTINGS_SIZE];
         let mut put = |at: usize, field: &[u8]| expected[at..at + field.len()].copy_from_slice(field);
         put(std::mem::offset_of!(Settings, key), &key[0].to_ne_bytes());
         put(std::mem::offset_of!(Settings, key) + 8, &key[1].to_ne_bytes());

@@ -1,25 +1,23 @@
 //! Frames, made by etherparse.
 
-use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, LinkHeader, PacketBuilder, PacketBuilderStep, VlanId,
-};
+use etherparse::{IpFragOffset, IpHeaders, Ipv4Header, PacketBuilder, PacketBuilderStep, VlanId};
 
-pub const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-pub const THEIR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-pub const OURS: [u8; 4] = [192, 0, 2, 1];
-pub const THEIRS: [u8; 4] = [198, 51, 100, 7];
+pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const THEIR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const OURS: [u8; 4] = [192, 0, 2, 1];
+pub(crate) const THEIRS: [u8; 4] = [198, 51, 100, 7];
 
 /// What lies around an ICMP message, from them to us.
 #[derive(Clone, Debug)]
-pub struct Around {
-    pub tags: usize,
+pub(crate) struct Around {
+    pub(crate) tags: usize,
     /// Words of 4 bytes of IPv4 options.
-    pub options: usize,
-    pub ttl: u8,
-    pub source: [u8; 4],
-    pub destination: [u8; 4],
-    pub more_fragments: bool,
-    pub fragment_offset: u16,
+    pub(crate) options: usize,
+    pub(crate) ttl: u8,
+    pub(crate) source: [u8; 4],
+    pub(crate) destination: [u8; 4],
+    pub(crate) more_fragments: bool,
+    pub(crate) fragment_offset: u16,
 }
 
 impl Default for Around {
@@ -38,12 +36,12 @@ impl Default for Around {
 
 impl Around {
     /// Where the IPv4 header begins.
-    pub fn ip(&self) -> usize {
+    pub(crate) fn ip(&self) -> usize {
         14 + 4 * self.tags
     }
 
     /// Where the ICMP message begins.
-    pub fn icmp(&self) -> usize {
+    pub(crate) fn icmp(&self) -> usize {
         self.ip() + 20 + 4 * self.options
     }
 
@@ -69,25 +67,25 @@ impl Around {
         }
     }
 
-    pub fn echo_reply(&self, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn echo_reply(&self, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().icmpv4_echo_reply(identifier, sequence).write(&mut frame, payload).unwrap();
         frame
     }
 
-    pub fn echo_request(&self, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn echo_request(&self, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().icmpv4_echo_request(identifier, sequence).write(&mut frame, payload).unwrap();
         frame
     }
 
-    pub fn udp(&self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn udp(&self, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().udp(7, 8).write(&mut frame, payload).unwrap();
         frame
     }
 
-    pub fn tcp(&self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn tcp(&self, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().tcp(7, 8, 9, 10).write(&mut frame, payload).unwrap();
         frame
@@ -95,7 +93,7 @@ impl Around {
 }
 
 /// An IPv6 echo reply that carries `payload`.
-pub fn ipv6(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv6(payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC)
         .ipv6([1; 16], [2; 16], 64)
@@ -106,7 +104,7 @@ pub fn ipv6(payload: &[u8]) -> Vec<u8> {
 }
 
 /// "192.0.2.1 is at ..."
-pub fn arp() -> Vec<u8> {
+pub(crate) fn arp() -> Vec<u8> {
     let packet = etherparse::ArpPacket::new(
         etherparse::ArpHardwareId::ETHERNET,
         etherparse::EtherType::IPV4,

@@ -1,6 +1,6 @@
 //! Runs the XDP programs on single frames (BPF_PROG_TEST_RUN): nothing is attached, nothing leaves the machine.
 
-pub mod frames;
+pub(crate) mod frames;
 mod reflect;
 
 use aya::{
@@ -15,31 +15,34 @@ use rustix::{
     process::geteuid,
     time::{ClockId, clock_gettime},
 };
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/echolot-xdp"));
 
 /// What an XDP program can answer (`enum xdp_action`).
-pub const XDP_PASS: u32 = 2;
-pub const XDP_TX: u32 = 3;
-pub const XDP_REDIRECT: u32 = 4;
+pub(crate) const XDP_PASS: u32 = 2;
+pub(crate) const XDP_TX: u32 = 3;
+pub(crate) const XDP_REDIRECT: u32 = 4;
 
 /// The programs with maps of their own.
-pub struct Rig {
+pub(crate) struct Rig {
     ebpf: Ebpf,
     socket: Option<OwnedFd>,
 }
 
 /// What became of a frame.
-pub struct Ran {
-    pub action: u32,
-    pub frame: Vec<u8>,
-    pub duration: Duration,
+pub(crate) struct Ran {
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) duration: Duration,
 }
 
 impl Rig {
     /// None without the rights that it takes.
-    pub fn load() -> Option<Self> {
+    pub(crate) fn load() -> Option<Self> {
         if !geteuid().is_root() {
             println!("skipped: needs root");
             return None;
@@ -52,26 +55,26 @@ impl Rig {
         Some(Self { ebpf, socket: None })
     }
 
-    pub fn configure(&mut self, settings: &Settings) {
+    pub(crate) fn configure(&mut self, settings: &Settings) {
         let map = self.ebpf.map_mut("SETTINGS").unwrap();
         let mut array = Array::<_, [u8; SETTINGS_SIZE]>::try_from(map).unwrap();
         array.set(0, settings.to_bytes(), 0).unwrap();
     }
 
     /// Puts a socket on queue 0. A test run redirects nothing, so it needs neither ring nor interface.
-    pub fn open_socket(&mut self) {
+    pub(crate) fn open_socket(&mut self) {
         let fd = socket(AddressFamily::XDP, SocketType::RAW, None).expect("an AF_XDP socket");
-        XskMap::try_from(self.ebpf.map_mut("XSKS").unwrap()).unwrap().set(0, &fd, 0).unwrap();
+        XskMap::try_from(self.ebpf.map_mut("XSKS").unwrap()).unwrap().set(0, fd.as_raw_fd(), 0).unwrap();
         self.socket = Some(fd);
     }
 
     /// Shows a frame to a program, on queue 0.
-    pub fn run(&self, program: &str, frame: &[u8]) -> Ran {
+    pub(crate) fn run(&self, program: &str, frame: &[u8]) -> Ran {
         self.repeat(program, frame, 1)
     }
 
     /// The same many times over; the duration is that of one time.
-    pub fn repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Ran {
+    pub(crate) fn repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Ran {
         let program: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
         let mut out = vec![0; frame.len() + 64];
         let options =
@@ -82,18 +85,18 @@ impl Rig {
     }
 
     /// Frames by verdict.
-    pub fn verdicts(&self) -> [u64; Verdict::ALL.len()] {
+    pub(crate) fn verdicts(&self) -> [u64; Verdict::ALL.len()] {
         let map = PerCpuArray::<_, u64>::try_from(self.ebpf.map("VERDICTS").unwrap()).unwrap();
         std::array::from_fn(|index| sum(&map, index))
     }
 
     /// Frames that were taken for queue 0.
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         Array::<_, u64>::try_from(self.ebpf.map("TAKEN").unwrap()).unwrap().get(&taken_index(0), 0).unwrap()
     }
 
     /// Echo requests that were answered.
-    pub fn reflected(&self) -> u64 {
+    pub(crate) fn reflected(&self) -> u64 {
         sum(&PerCpuArray::try_from(self.ebpf.map("REFLECTED").unwrap()).unwrap(), 0)
     }
 }
@@ -103,7 +106,7 @@ fn sum(map: &PerCpuArray<&aya::maps::MapData, u64>, index: usize) -> u64 {
 }
 
 /// The clock of `bpf_ktime_get_ns`.
-pub fn now() -> Nanos {
+pub(crate) fn now() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);
     Nanos(u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap())
 }

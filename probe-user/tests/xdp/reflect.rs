@@ -2,7 +2,7 @@
 
 use super::{
     Rig, XDP_PASS, XDP_TX,
-    frames::{self, Around, OUR_MAC, OURS, THEIR_MAC, THEIRS},
+    frames::{self, Around},
 };
 use etherparse::{Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -47,8 +47,10 @@ fn is_answered(rig: &Rig, around: &Around, request: &[u8]) -> Vec<u8> {
     assert_eq!(ones_complement_sum(message.slice()), 0xffff, "{around:?}");
     let full = message.header().icmp_type.calc_checksum(message.payload());
     // The two zeros of one's complement: both are right for a message that isn't all zero.
-    let both_zero = matches!((full, message.checksum()), (0, 0xffff));
-    assert!(full == message.checksum() || both_zero, "{full:#06x} {:#06x}", message.checksum());
+    let written = message.checksum();
+    let both_zero = (full, written) == (0, 0xffff);
+    assert!(full == written || both_zero, "{full:#06x} {written:#06x}");
+    drop(packet);
     assert!(!both_zero || reply[icmp + 4..icmp + 8] == [0; 4], "only where identifier and sequence are zero");
     reply
 }
@@ -63,7 +65,12 @@ fn passes(rig: &Rig, what: &str, frame: &[u8]) {
 }
 
 fn arounds() -> impl Strategy<Value = Around> {
-    (0..=2usize, 0..=10usize, any::<u8>()).prop_map(|(tags, options, ttl)| Around { tags, options, ttl, ..Around::default() })
+    (0..=2usize, 0..=10usize, any::<u8>()).prop_map(|(tags, options, ttl)| Around {
+        tags,
+        options,
+        ttl,
+        ..Around::default()
+    })
 }
 
 #[test]
@@ -72,7 +79,8 @@ fn answers_are_valid() {
     let extremes = || prop_oneof![Just(0u8), Just(0xff), any::<u8>()];
     let words = || prop_oneof![Just(0u16), Just(0xffff), any::<u16>()];
     let cases = (arounds(), words(), words(), prop::collection::vec(extremes(), 0..200), 0..30usize);
-    TestRunner::default()
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
         .run(&cases, |(around, identifier, sequence, payload, padding)| {
             let mut frame = around.echo_request(identifier, sequence, &payload);
             is_answered(&rig, &around, &frame);
@@ -109,7 +117,7 @@ fn checksums_are_right_around_both_zeros() {
     let mut headers = std::collections::BTreeSet::new();
     let base = around.echo_request(1, 1, &[]);
     for ttl in [0, 1, 63, 64, 65, 128, 255] {
-        for identification in (0..=u16::MAX).step_by(251).chain(near_zero_identifications(&base, ttl)) {
+        for identification in (0..=u16::MAX).step_by(251).chain(near_zero_identifications(&base)) {
             let mut frame = around.echo_request(1, 1, &[]);
             frame[18..20].copy_from_slice(&identification.to_be_bytes());
             frame[22] = ttl;
@@ -124,7 +132,7 @@ fn checksums_are_right_around_both_zeros() {
 }
 
 /// Identifications with which the header's checksum after the change is about zero.
-fn near_zero_identifications(frame: &[u8], _ttl: u8) -> impl Iterator<Item = u16> + use<> {
+fn near_zero_identifications(frame: &[u8]) -> impl Iterator<Item = u16> + use<> {
     let mut header = frame[14..34].to_vec();
     header[4..6].fill(0);
     header[8] = 64;
@@ -166,8 +174,6 @@ fn all_else_is_passed() {
     }
     passes(&rig, "ARP", &frames::arp());
     passes(&rig, "IPv6", &frames::ipv6(&[1; 18]));
-    assert_eq!((OUR_MAC[0] & 1, THEIR_MAC[0] & 1), (0, 0));
-    assert_ne!(OURS, THEIRS);
 }
 
 /// Long ones come in several pieces; only the first is written to.
