@@ -64,10 +64,10 @@ impl Template {
         ttl: u8,
         payload: usize,
     ) -> Result<Self, PayloadLength> {
-        let total = ipv4::HEADER + icmp::HEADER + payload;
-        let (true, Ok(total)) = (PAYLOADS.contains(&payload), u16::try_from(total)) else {
+        if !PAYLOADS.contains(&payload) {
             return Err(PayloadLength(payload));
-        };
+        }
+        let total = u16::try_from(ipv4::HEADER + icmp::HEADER + payload).map_err(|_| PayloadLength(payload))?;
         let mut headers = [0; HEADERS];
         let mut put = |from: usize, field: Range<usize>, bytes: &[u8]| {
             headers[from + field.start..from + field.end].copy_from_slice(bytes);

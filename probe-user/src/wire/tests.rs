@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::time::Nanos;
-use etherparse::{Icmpv4Type, LaxSlicedPacket, LinkExtSlice, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{Icmpv4Type, LaxLinkExtSlice, LaxSlicedPacket, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use probe_ebpf::{
     cookie,
     layout::{SETTINGS_SIZE, Settings, Verdict},
@@ -194,7 +194,9 @@ proptest! {
     ) {
         let (frame, _) = reply_to(&probe, &key, identifier, padding, &around);
         let packet = LaxSlicedPacket::from_ethernet(&frame).unwrap();
-        prop_assert_eq!(packet.link_exts.iter().filter(|ext| matches!(ext, LinkExtSlice::Vlan(_))).count(), around.tags);
+        let tags = packet.link_exts.iter().filter(|ext| matches!(ext, LaxLinkExtSlice::Vlan(_))).count();
+        drop(packet);
+        prop_assert_eq!(tags, around.tags);
         let reply = read_reply(&stamped(frame, arrived)).unwrap();
         let hash = cookie::ipv4(&key.0, probe.sent.0, probe.destination.octets(), probe.target.0, probe.sequence.0);
         prop_assert_eq!(reply, Reply {
@@ -306,7 +308,7 @@ proptest! {
     ) {
         let settings = Settings { key, max_age_ns, sources, source_count, identifier, padding: 0 };
         let bytes = settings.to_bytes();
-        let mut expected = vec![0; SETTINGS_SIZE];
+        let mut expected = [0; SETTINGS_SIZE];
         let mut put = |at: usize, field: &[u8]| expected[at..at + field.len()].copy_from_slice(field);
         put(std::mem::offset_of!(Settings, key), &key[0].to_ne_bytes());
         put(std::mem::offset_of!(Settings, key) + 8, &key[1].to_ne_bytes());
