@@ -314,24 +314,28 @@ fn pass_passes() {
 #[test]
 #[ignore = "a measurement"]
 fn cost() {
-    let Some(rig) = rig() else { return };
+    let Some(mut rig) = rig() else { return };
+    rig.configure(&Settings { max_age_ns: Nanos::from_secs(600).0, ..settings(&[OURS]) });
     let good = reply(&Around::default());
-    let icmp = Around::default().icmp();
     let mut forged = good.clone();
-    forged[icmp + 20] ^= 1;
-    let old = Around::default().echo_reply(IDENTIFIER, SEQUENCE, &payload(Nanos::ZERO, 18));
-    for (what, program, frame) in [
-        ("pass", "pass", &good),
-        ("steer: TCP", "steer", &Around::default().tcp(&[0; 20])),
-        ("steer: foreign identifier", "steer", &Around::default().echo_reply(1, 1, &[0; 56])),
-        ("steer: foreign address", "steer", &reply(&Around { destination: [1; 4], ..Around::default() })),
-        ("steer: truncated, all before the cookie", "steer", &good[..59].to_vec()),
-        ("steer: wrong cookie", "steer", &forged),
-        ("steer: too old", "steer", &old),
-        ("steer: taken", "steer", &good),
-        ("reflect: not for it", "reflect", &good),
+    forged[Around::default().icmp() + 20] ^= 1;
+    let send = |sent| Around::default().echo_reply(IDENTIFIER, SEQUENCE, &payload(sent, 18));
+    let ping = Around::default().echo_reply(1, 1, &[0; 56]);
+    let elsewhere = reply(&Around { destination: [1; 4], ..Around::default() });
+    for (what, program, frame, action) in [
+        ("pass", "pass", &good, XDP_PASS),
+        ("steer: TCP", "steer", &Around::default().tcp(&[0; 20]), XDP_PASS),
+        ("steer: foreign identifier", "steer", &ping, XDP_PASS),
+        ("steer: foreign address", "steer", &elsewhere, XDP_PASS),
+        ("steer: truncated, all before the cookie", "steer", &good[..59].to_vec(), XDP_PASS),
+        ("steer: wrong cookie", "steer", &forged, XDP_PASS),
+        ("steer: too old", "steer", &send(Nanos::ZERO), XDP_PASS),
+        ("steer: from the future", "steer", &send(Nanos::MAX), XDP_PASS),
+        ("steer: taken", "steer", &good, XDP_REDIRECT),
+        ("reflect: not for it", "reflect", &good, XDP_PASS),
     ] {
-        let fastest = (0..20).map(|_| rig.repeat(program, frame, 50_000).duration).min();
-        println!("{what}: {} ns", fastest.unwrap().as_nanos());
+        let runs: Vec<_> = (0..20).map(|_| rig.repeat(program, frame, 50_000)).collect();
+        assert!(runs.iter().all(|ran| ran.action == action), "{what}");
+        println!("{what}: {} ns", runs.iter().map(|ran| ran.duration).min().unwrap().as_nanos());
     }
 }

@@ -79,7 +79,8 @@ fn answers_are_valid() {
     let extremes = || prop_oneof![Just(0u8), Just(0xff), any::<u8>()];
     let words = || prop_oneof![Just(0u16), Just(0xffff), any::<u16>()];
     let cases = (arounds(), words(), words(), prop::collection::vec(extremes(), 0..200), 0..30usize);
-    TestRunner::default()
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
         .run(&cases, |(around, identifier, sequence, payload, padding)| {
             let mut frame = around.echo_request(identifier, sequence, &payload);
             is_answered(&rig, &around, &frame);

@@ -1,0 +1,331 @@
+//! What was taken, what was seen, what was dropped: the numbers behind *lost*, *unheard* and the drop counters.
+
+use super::{NicError, clock::MonotonicClock, program::Counters};
+use crate::{
+    ledger::Cause,
+    metrics::LocalDrops,
+    time::Nanos,
+    wire::RejectedReason,
+    worker::{Clock as _, Taken},
+};
+use crossbeam::utils::CachePadded;
+use probe_ebpf::layout::{TAKEN_ENTRIES, Verdict, taken_index};
+use std::{
+    fs, io,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    ptr::{self, NonNull},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+};
+
+/// How long a queue must stand still before frames that it took and nobody saw or counted are given up as vanished.
+const VANISHED: Nanos = Nanos::from_secs(1);
+
+/// Every direction and cause of a local drop, in the order of [`DropSampler::local_drops`]. docs/metrics.md explains them.
+pub const DROP_CAUSES: [(&str, &str); 9] = [
+    // The receive socket's ring was full: the receiver thread did not keep up.
+    ("receive", "ring_full"),
+    // The fill ring was empty, or the frame too long for a buffer.
+    ("receive", "no_buffer"),
+    // Taken by steer, and neither delivered nor counted by the socket.
+    ("receive", "vanished"),
+    // A reply on a queue without a socket: went on to the kernel.
+    ("receive", "no_socket"),
+    // The interface's own counter, whosever frames they were.
+    ("receive", "driver"),
+    // The driver or its queue refused the frame.
+    ("transmit", "refused"),
+    // No free frame, no room in the ring or no memory.
+    ("transmit", "no_room"),
+    // The interface was down.
+    ("transmit", "link_down"),
+    // The interface's own counter; it may count again what `refused` counts.
+    ("transmit", "driver"),
+];
+
+/// Probes that senders failed to hand to the driver, by cause. Written by senders, read by whoever asks.
+#[derive(Debug, Default)]
+pub(super) struct TransmitDrops([CachePadded<AtomicU64>; Cause::ALL.len()]);
+
+impl TransmitDrops {
+    pub(super) fn count(&self, cause: Cause) {
+        self.0[cause as usize].fetch_add(1, Relaxed);
+    }
+
+    fn get(&self, cause: Cause) -> u64 {
+        self.0[cause as usize].load(Relaxed)
+    }
+}
+
+/// The `TAKEN` map, as mapped memory.
+struct TakenMap(NonNull<AtomicU64>);
+
+// SAFETY: the mapping belongs to this value alone, lives until it is dropped, and is only ever read, atomically.
+unsafe impl Send for TakenMap {}
+// SAFETY: as above.
+unsafe impl Sync for TakenMap {}
+
+const TAKEN_BYTES: usize = TAKEN_ENTRIES as usize * size_of::<u64>();
+
+impl TakenMap {
+    fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours. The kernel checks that the
+        // map is as large (a BPF_F_MMAPABLE array rounds up to pages) and keeps it alive while it is mapped.
+        let at =
+            unsafe { libc::mmap(ptr::null_mut(), TAKEN_BYTES, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        match NonNull::new(at) {
+            Some(at) if at.as_ptr() != libc::MAP_FAILED => Ok(Self(at.cast())),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn load(&self, queue: u32) -> u64 {
+        let index = taken_index(queue);
+        assert!(index < TAKEN_ENTRIES, "queue {queue} has no counter");
+        // SAFETY: within the mapping (just checked), aligned (it begins at a page), alive as long as `self`. The kernel
+        // writes it with atomic additions only.
+        unsafe { self.0.add(index as usize).as_ref() }.load(Acquire)
+    }
+}
+
+impl Drop for TakenMap {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `new` mapped, and no reference into it outlives `self`.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), TAKEN_BYTES) };
+    }
+}
+
+/// The counters of the receive queues: `taken` by steer, `consumed` by receivers, `dropped` by sockets.
+pub(super) struct QueueCounts {
+    taken: TakenMap,
+    consumed: Box<[CachePadded<AtomicU64>]>,
+    dropped: Box<[CachePadded<AtomicU64>]>,
+}
+
+impl QueueCounts {
+    pub(super) fn new(taken: BorrowedFd<'_>, queues: u32) -> io::Result<Self> {
+        let zeros = || (0..queues).map(|_| CachePadded::default()).collect();
+        Ok(Self { taken: TakenMap::new(taken)?, consumed: zeros(), dropped: zeros() })
+    }
+
+    /// For the queue's one receiver: it has settled so many more frames.
+    pub(super) fn consume(&self, queue: u32, frames: u64) {
+        // One writer, so a load and a store will do. Release: who sees the number sees what settling wrote.
+        let counter = &self.consumed[queue as usize];
+        counter.store(counter.load(Relaxed) + frames, Release);
+    }
+}
+
+impl Taken for QueueCounts {
+    fn queues(&self) -> usize {
+        self.consumed.len()
+    }
+
+    fn taken(&self, queue: usize) -> u64 {
+        // Queue numbers are below MAX_QUEUES: `open` saw to it.
+        self.taken.load(u32::try_from(queue).unwrap_or(u32::MAX))
+    }
+
+    fn consumed(&self, queue: usize) -> u64 {
+        self.consumed[queue].load(Acquire)
+    }
+
+    fn dropped(&self, queue: usize) -> u64 {
+        self.dropped[queue].load(Acquire)
+    }
+}
+
+/// Frames that a queue dropped between two samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// On which receive queue.
+    pub queue: usize,
+    /// Not before this moment.
+    pub from: Nanos,
+    /// And not after this one.
+    pub to: Nanos,
+    /// How many; not 0.
+    pub frames: u64,
+}
+
+/// Reads the sockets' drop counters. A control thread calls [`DropSampler::sample`] every 50 ms or so: until it has,
+/// a queue that dropped frames does not count as drained.
+pub struct DropSampler {
+    interface: String,
+    counts: Arc<QueueCounts>,
+    transmit: Arc<TransmitDrops>,
+    verdicts: Counters,
+    queues: Vec<SampledQueue>,
+    driver: [u64; 2],
+    last: Nanos,
+    dropped: Vec<Dropped>,
+}
+
+struct SampledQueue {
+    socket: OwnedFd,
+    ring_full: u64,
+    no_buffer: u64,
+    vanished: u64,
+    /// Since when `taken` and `consumed` have been what they are, with frames missing.
+    still: Option<(Nanos, u64, u64)>,
+}
+
+impl DropSampler {
+    pub(super) fn new(
+        interface: &str,
+        counts: Arc<QueueCounts>,
+        transmit: Arc<TransmitDrops>,
+        verdicts: Counters,
+        sockets: Vec<OwnedFd>,
+    ) -> Self {
+        let queue = |socket| SampledQueue { socket, ring_full: 0, no_buffer: 0, vanished: 0, still: None };
+        Self {
+            driver: driver_drops(interface),
+            interface: interface.into(),
+            counts,
+            transmit,
+            verdicts,
+            queues: sockets.into_iter().map(queue).collect(),
+            last: MonotonicClock.now(),
+            dropped: Vec::new(),
+        }
+    }
+
+    /// Reads all sockets and returns what was dropped since the last time, one entry for each queue that dropped any.
+    ///
+    /// # Errors
+    /// If a socket's statistics can't be read; what was read before it counts.
+    pub fn sample(&mut self) -> Result<&[Dropped], NicError> {
+        self.dropped.clear();
+        let begun = MonotonicClock.now();
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            let statistics = statistics(&queue.socket)
+                .map_err(|error| NicError::Query { interface: self.interface.clone(), error })?;
+            // rx_dropped: no buffer in the fill ring, or too long for one. rx_ring_full: no room in the RX ring. Each
+            // frame that steer redirected and the socket did not take is in exactly one of them; the third receive
+            // counter, rx_fill_ring_empty_descs, counts attempts and would count the first kind again.
+            let (ring_full, no_buffer) = (statistics.rx_ring_full, statistics.rx_dropped);
+            let mut frames = (ring_full - queue.ring_full) + (no_buffer - queue.no_buffer);
+            (queue.ring_full, queue.no_buffer) = (ring_full, no_buffer);
+
+            // A frame can also go where nobody counts it (the socket unbound at that moment, the program replaced). If
+            // nothing has moved for a second and the ring is empty, it won't come any more.
+            let (taken, consumed) = (self.counts.taken(index), self.counts.consumed(index));
+            let missing = taken.saturating_sub(consumed + self.counts.dropped(index) + frames);
+            if missing == 0 {
+                queue.still = None;
+            } else {
+                match queue.still {
+                    Some((since, was_taken, was_consumed)) if (was_taken, was_consumed) == (taken, consumed) => {
+                        if begun - since >= VANISHED && !is_readable(&queue.socket) {
+                            queue.vanished += missing;
+                            frames += missing;
+                            queue.still = None;
+                        }
+                    }
+                    _ => queue.still = Some((begun, taken, consumed)),
+                }
+            }
+            if frames != 0 {
+                self.counts.dropped[index].fetch_add(frames, Release);
+                self.dropped.push(Dropped { queue: index, from: self.last, to: MonotonicClock.now(), frames });
+            }
+        }
+        self.last = begun;
+        Ok(&self.dropped)
+    }
+
+    /// Every cause of [`DROP_CAUSES`] with its count since the interface was opened, as of the last sample.
+    pub fn local_drops(&self) -> Vec<LocalDrops> {
+        let sum = |field: fn(&SampledQueue) -> u64| self.queues.iter().map(field).sum::<u64>();
+        let driver = driver_drops(&self.interface);
+        let frames = [
+            sum(|q| q.ring_full),
+            sum(|q| q.no_buffer),
+            sum(|q| q.vanished),
+            self.verdicts.verdict(Verdict::NoSocket).unwrap_or(0),
+            driver[0].saturating_sub(self.driver[0]),
+            self.transmit.get(Cause::Refused),
+            self.transmit.get(Cause::NoRoom),
+            self.transmit.get(Cause::LinkDown),
+            driver[1].saturating_sub(self.driver[1]),
+        ];
+        DROP_CAUSES
+            .iter()
+            .zip(frames)
+            .map(|(&(direction, cause), frames)| LocalDrops {
+                interface: self.interface.clone(),
+                direction,
+                cause,
+                frames,
+            })
+            .collect()
+    }
+
+    /// Replies that steer refused and passed to the kernel, indexed like `RejectedReason::ALL`. The reasons that only
+    /// userspace finds are 0 here.
+    ///
+    /// # Errors
+    /// If the program's counters can't be read.
+    pub fn rejected(&self) -> Result<[u64; RejectedReason::ALL.len()], NicError> {
+        let mut rejected = [0; RejectedReason::ALL.len()];
+        for (reason, verdict) in [
+            (RejectedReason::Truncated, Verdict::Truncated),
+            (RejectedReason::Cookie, Verdict::Cookie),
+            (RejectedReason::Age, Verdict::Age),
+        ] {
+            rejected[reason as usize] = self.verdicts.verdict(verdict)?;
+        }
+        Ok(rejected)
+    }
+}
+
+/// `struct xdp_statistics` of `linux/if_xdp.h`.
+#[derive(Default)]
+#[repr(C)]
+struct Statistics {
+    rx_dropped: u64,
+    rx_invalid_descs: u64,
+    tx_invalid_descs: u64,
+    rx_ring_full: u64,
+    rx_fill_ring_empty_descs: u64,
+    tx_ring_empty_descs: u64,
+}
+
+fn statistics(socket: &OwnedFd) -> io::Result<Statistics> {
+    let mut statistics = Statistics::default();
+    let mut length = libc::socklen_t::try_from(size_of::<Statistics>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, the size of `statistics`, all of which may have any value.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_XDP,
+            libc::XDP_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    };
+    if done == 0 { Ok(statistics) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a receive socket's ring holds frames.
+fn is_readable(socket: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd, and no waiting.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
+}
+
+/// What the interface itself says it dropped, received and transmitted; 0 where it doesn't say.
+fn driver_drops(interface: &str) -> [u64; 2] {
+    ["rx_dropped", "tx_dropped"].map(|counter| {
+        fs::read_to_string(format!("/sys/class/net/{interface}/statistics/{counter}"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+    })
+}

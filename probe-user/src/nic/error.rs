@@ -1,0 +1,188 @@
+//! What can be in the way of a card, and what to do about it.
+
+use crate::wire::PayloadLength;
+use std::io;
+
+/// Why an interface could not be opened or used. Each says what was tried, on what, why it failed and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum NicError {
+    /// No interface of that name.
+    #[error("{interface}: no such interface. `ip link` lists those there are")]
+    NoInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// The interface is down.
+    #[error("{interface}: the interface is down. Bring it up with `ip link set {interface} up`")]
+    Down {
+        /// Its name.
+        interface: String,
+    },
+    /// Not root and not enough capabilities.
+    #[error(
+        "not permitted: loading XDP programs and AF_XDP need the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF. \
+         Run as root, or grant them with `setcap cap_net_admin,cap_net_raw,cap_bpf+ep` on the program"
+    )]
+    Privileges,
+    /// Another XDP program is there.
+    #[error(
+        "{interface}: an XDP program is attached already: `{name}` (id {id}). Stop what attached it{}, or name another \
+         interface", if name == "steer" { " (another echolot)" } else { "" }
+    )]
+    AlreadyAttached {
+        /// The interface.
+        interface: String,
+        /// The program's id, as in `bpftool prog show id`.
+        id: u32,
+        /// The program's name.
+        name: String,
+    },
+    /// The driver has no native XDP.
+    #[error(
+        "{interface}: the driver ({driver}) can't run XDP programs itself. `--mode generic` runs them behind it, slowly"
+    )]
+    NoNative {
+        /// The interface.
+        interface: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// ERANGE to the attach.
+    #[error(
+        "{interface}: the driver refuses XDP with its present settings (MTU {mtu}): most limit the MTU to a page. Lower it \
+         with `ip link set {interface} mtu 1500`, or the number of channels with `ethtool -L`"
+    )]
+    Range {
+        /// The interface.
+        interface: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+    },
+    /// EINVAL to the attach.
+    #[error(
+        "{interface}: the kernel has no bpf_link for XDP (it came with Linux 5.9) or refuses one here. An attachment \
+         without it would outlive the process, so there is none"
+    )]
+    NoLink {
+        /// The interface.
+        interface: String,
+    },
+    /// Any other refusal of the attach.
+    #[error("{interface}: can't attach the XDP program: {error}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// As the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// A program or map of the object.
+    #[error("can't {what} {name}: {error}")]
+    Program {
+        /// What was tried.
+        what: &'static str,
+        /// With which program or map.
+        name: &'static str,
+        /// Why not.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another socket holds the queue.
+    #[error(
+        "{interface}: queue {queue} is busy: another AF_XDP socket holds it. `ss --xdp -p` names the process; stop it, or \
+         name another interface"
+    )]
+    QueueBusy {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// No zero-copy.
+    #[error("{interface}: queue {queue} can't do zero-copy: {error}. `--mode copy` works with every driver")]
+    ZeroCopy {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// As the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// A socket could not be made or bound.
+    #[error("{interface}: can't open an AF_XDP socket on queue {queue}: {error}")]
+    Socket {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// As the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// More queues than steer's maps have room for.
+    #[error("{interface}: {queues} receive queues; at most {most} are supported. Lower it with `ethtool -L`")]
+    Queues {
+        /// The interface.
+        interface: String,
+        /// Its receive queues.
+        queues: u32,
+        /// The limit.
+        most: u32,
+    },
+    /// More senders than queues.
+    #[error("{interface}: {senders} sender threads need as many queues, and there are {most}")]
+    Senders {
+        /// The interface.
+        interface: String,
+        /// Senders asked for.
+        senders: u32,
+        /// Queues that can transmit and receive.
+        most: u32,
+    },
+    /// More source addresses than steer can look for.
+    #[error("{sources} source addresses; at most {most} are supported. Choose one with --source")]
+    Sources {
+        /// How many.
+        sources: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// A probe longer than the interface carries.
+    #[error("{interface}: a payload of {payload} bytes does not fit the MTU of {mtu}: at most {}", mtu.saturating_sub(28))]
+    Mtu {
+        /// The interface.
+        interface: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+        /// The payload, bytes.
+        payload: u16,
+    },
+    /// A payload that no probe can have.
+    #[error(transparent)]
+    Payload(#[from] PayloadLength),
+    /// The kernel could not be asked about the interface.
+    #[error("{interface}: can't ask the kernel about it: {error}")]
+    Query {
+        /// The interface.
+        interface: String,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// A loop thread can't be pinned.
+    #[error("can't pin a thread to CPU {cpu}: there is no such CPU, or this process may not use it")]
+    Pin {
+        /// Its number.
+        cpu: usize,
+    },
+    /// A loop thread can't be prepared.
+    #[error("can't {what} of a loop thread: {error}")]
+    Thread {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+}

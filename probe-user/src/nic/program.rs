@@ -1,0 +1,193 @@
+//! Loading the XDP programs, telling them what they have to know, attaching one.
+//!
+//! aya loads and owns programs and maps. The link is made here: aya's attach falls back to netlink when the kernel says
+//! EINVAL, without telling, and an attachment made that way outlives the process. A bpf_link goes with its descriptor.
+
+use super::{Mode, NicError, interface::Interface};
+use aya::{
+    Ebpf,
+    maps::{Array, PerCpuArray, XskMap},
+    programs::{Xdp, loaded_programs},
+};
+use probe_ebpf::layout::{SETTINGS_SIZE, Settings, Verdict};
+use std::{
+    error::Error as StdError,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/echolot-xdp"));
+
+/// `linux/if_link.h`.
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// `linux/bpf.h`: the command, and the attach type.
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_XDP: u32 = 37;
+
+/// An XDP program on an interface. Dropping it detaches, as does the end of the process, however it comes.
+pub(super) struct Program {
+    // First, so that the program is detached before its maps go.
+    _link: OwnedFd,
+    ebpf: Ebpf,
+    /// Whether it runs in the driver or, slowly, behind it.
+    pub(super) generic: bool,
+}
+
+impl Program {
+    /// Loads the program of that name and attaches it: natively, or generically if asked or if, in `auto`, the driver has
+    /// no native mode. `settings` are in place before it sees its first frame.
+    pub(super) fn attach(
+        interface: &Interface,
+        mode: Mode,
+        name: &'static str,
+        settings: Option<&Settings>,
+    ) -> Result<Self, NicError> {
+        if let Some(id) = interface.program {
+            return Err(attached(interface, id));
+        }
+        // A limit on locked memory that can't be raised is no matter: from 5.11 on the kernel accounts maps elsewhere. aya
+        // tries, and goes on.
+        let mut ebpf = Ebpf::load(OBJECT).map_err(|error| failed("load the XDP object", name, error))?;
+        if let Some(settings) = settings {
+            configure(&mut ebpf, settings)?;
+        }
+        let program: &mut Xdp = ebpf
+            .program_mut(name)
+            .ok_or_else(|| failed("find the program", name, io::Error::from_raw_os_error(libc::ENOENT)))?
+            .try_into()
+            .map_err(|error| failed("use the program", name, error))?;
+        program.load().map_err(|error| failed("load the program", name, error))?;
+        let fd = program.fd().map_err(|error| failed("use the program", name, error))?.as_fd();
+        let (link, generic) = if mode == Mode::Generic {
+            (link(fd, interface.index, XDP_FLAGS_SKB_MODE), true)
+        } else {
+            match link(fd, interface.index, XDP_FLAGS_DRV_MODE) {
+                // Only this error means that there is no native mode. Others mean that something is in the way of it.
+                Err(error) if mode == Mode::Auto && error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    (link(fd, interface.index, XDP_FLAGS_SKB_MODE), true)
+                }
+                done => (done, false),
+            }
+        };
+        let link = link.map_err(|error| refused(interface, error))?;
+        Ok(Self { _link: link, ebpf, generic })
+    }
+
+    /// Changes what the program knows, while it runs.
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), NicError> {
+        configure(&mut self.ebpf, settings)
+    }
+
+    /// Gives the frames of a queue to a socket.
+    pub(super) fn steer_to(&mut self, queue: u32, socket: &OwnedFd) -> Result<(), NicError> {
+        let map = self.ebpf.map_mut("XSKS").ok_or_else(|| missing("XSKS"))?;
+        XskMap::try_from(map)
+            .and_then(|mut map| map.set(queue, socket.as_raw_fd(), 0))
+            .map_err(|error| failed("hand the socket to", "XSKS", error))
+    }
+
+    /// A map that userspace may map into its memory.
+    pub(super) fn descriptor(&self, map: &'static str) -> Result<BorrowedFd<'_>, NicError> {
+        match self.ebpf.map(map) {
+            Some(aya::maps::Map::Array(data)) => Ok(data.fd().as_fd()),
+            _ => Err(missing(map)),
+        }
+    }
+
+    /// A per-CPU array, taken out of the program's hands so that it can be read from anywhere.
+    pub(super) fn take_counters(&mut self, map: &'static str) -> Result<Counters, NicError> {
+        let data = self.ebpf.take_map(map).ok_or_else(|| missing(map))?;
+        PerCpuArray::try_from(data).map(Counters).map_err(|error| failed("open the map", map, error))
+    }
+}
+
+/// A per-CPU array of counters.
+pub(super) struct Counters(PerCpuArray<aya::maps::MapData, u64>);
+
+impl Counters {
+    /// The sum over all CPUs.
+    pub(super) fn sum(&self, index: u32) -> Result<u64, NicError> {
+        let values = self.0.get(&index, 0).map_err(|error| failed("read", "counters", error))?;
+        Ok(values.iter().sum())
+    }
+
+    /// How many frames ended so.
+    pub(super) fn verdict(&self, verdict: Verdict) -> Result<u64, NicError> {
+        self.sum(verdict as u32)
+    }
+}
+
+fn configure(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), NicError> {
+    let map = ebpf.map_mut("SETTINGS").ok_or_else(|| missing("SETTINGS"))?;
+    Array::<_, [u8; SETTINGS_SIZE]>::try_from(map)
+        .and_then(|mut map| map.set(0, settings.to_bytes(), 0))
+        .map_err(|error| failed("write", "SETTINGS", error))
+}
+
+/// Makes a bpf_link between a program and an interface (Linux 5.9).
+fn link(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<OwnedFd> {
+    /// The head of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct LinkCreate {
+        program: u32,
+        interface: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let attributes = LinkCreate { program: program.as_raw_fd().unsigned_abs(), interface, attach_type: BPF_XDP, flags };
+    // SAFETY: the kernel reads as many bytes of the attributes as it is told there are, during the call only.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attributes, size_of::<LinkCreate>() as libc::c_ulong)
+    };
+    match libc::c_int::try_from(fd) {
+        // SAFETY: a descriptor that the kernel has just made for us, and that nothing else knows.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What the kernel's refusal of a link means.
+fn refused(interface: &Interface, error: io::Error) -> NicError {
+    let name = || interface.name.clone();
+    match error.raw_os_error() {
+        // Somebody attached since we looked: EBUSY where it was in the same mode, EEXIST in another.
+        Some(libc::EBUSY | libc::EEXIST) => match Interface::find(&interface.name) {
+            Ok(Interface { program: Some(id), .. }) => attached(interface, id),
+            _ => NicError::Attach { interface: name(), error },
+        },
+        Some(libc::EOPNOTSUPP) => NicError::NoNative { interface: name(), driver: interface.driver.clone() },
+        Some(libc::ERANGE) => NicError::Range { interface: name(), mtu: interface.mtu },
+        Some(libc::EPERM | libc::EACCES) => NicError::Privileges,
+        // Before 5.9 there is no such link, and a netlink attachment would stay behind when the process is killed.
+        Some(libc::EINVAL) => NicError::NoLink { interface: name() },
+        _ => NicError::Attach { interface: name(), error },
+    }
+}
+
+fn attached(interface: &Interface, id: u32) -> NicError {
+    let name = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| Some(program.name_as_str()?.to_owned()))
+        .unwrap_or_else(|| "unknown".into());
+    NicError::AlreadyAttached { interface: interface.name.clone(), id, name }
+}
+
+fn missing(map: &'static str) -> NicError {
+    failed("find the map", map, io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// An error of aya's: missing privileges are told as such, whatever they prevented.
+fn failed(what: &'static str, name: &'static str, error: impl StdError + Send + Sync + 'static) -> NicError {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+        {
+            return NicError::Privileges;
+        }
+        cause = error.source();
+    }
+    NicError::Program { what, name, error: Box::new(error) }
+}

@@ -1,0 +1,237 @@
+//! One queue's UMEM and sockets.
+//!
+//! The receive socket is bound first and owns the fill and the completion ring. In copy mode a second socket, which shares
+//! the UMEM and the queue, transmits: polling a copy-mode socket makes the kernel transmit for it and throws the result
+//! away, so the socket that receivers sleep on must have nothing to send. In zero-copy mode polling only wakes the driver
+//! up, and one socket does both (two on a queue would push drivers to their unbatched path).
+
+use super::{Mode, NicError};
+use std::{
+    io,
+    num::NonZeroU32,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+use xsk_rs::{
+    CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem,
+    config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig},
+};
+
+/// Bytes of a frame: what the kernel takes as the smallest, and more than any probe.
+pub(super) const FRAME_SIZE: u32 = 2048;
+/// A queue whose last socket has just been closed stays busy until the kernel has torn it down.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+/// `linux/if_xdp.h`; Linux 6.17 and later.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// Most descriptors that a copy-mode `sendto` moves (the kernel's TX_BATCH_SIZE).
+pub(super) const KICK: usize = 32;
+
+/// How large the rings of a queue are. All are powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Entries of the RX ring.
+    pub(super) rx: u32,
+    /// Frames to receive into, and entries of the fill ring.
+    pub(super) fill: u32,
+    /// Frames to transmit from, and entries of the TX and completion rings.
+    pub(super) tx: u32,
+}
+
+impl Sizes {
+    /// For `rate` replies and probes a second through one queue: an RX ring for 20 ms of them, and transmit frames for 5 ms.
+    pub(super) fn new(rate: u64, zero_copy: bool) -> Self {
+        let ring = |entries: u64, least: u32, most: u32| {
+            u32::try_from(entries).unwrap_or(most).clamp(least, most).next_power_of_two()
+        };
+        let rx = ring(rate / 50, 1_024, 16_384);
+        // Copy mode takes a frame from the fill ring only when it has something to put into it. A zero-copy driver fills
+        // its own ring (4,096 entries are common at most) with them first, and the host's other traffic arrives in them
+        // too: were all frames in the RX ring, a stalled receiver would starve it.
+        let fill = if zero_copy { (rx + 4_096).next_power_of_two() } else { 2 * rx };
+        Self { rx, fill, tx: ring(rate / 200, 256, 4_096) }
+    }
+}
+
+/// A queue's sockets, bound, with the fill ring stocked.
+pub(super) struct Queue {
+    pub(super) umem: Umem,
+    pub(super) zero_copy: bool,
+    pub(super) rx: RxQueue,
+    pub(super) fill: FillQueue,
+    pub(super) tx: Option<Transmitter>,
+}
+
+/// The transmitting half of a queue.
+pub(super) struct Transmitter {
+    pub(super) umem: Umem,
+    pub(super) tx: TxQueue,
+    pub(super) comp: CompQueue,
+    /// All free.
+    pub(super) frames: Vec<FrameDesc>,
+    pub(super) zero_copy: bool,
+    /// The receiving half of a socket that has to have one. Nothing is steered to it.
+    _rx: Option<RxQueue>,
+}
+
+/// Makes a queue's UMEM and sockets. `transmits` says whether it gets a [`Transmitter`].
+pub(super) fn open(interface: &str, queue: u32, mode: Mode, rate: u64, transmits: bool) -> Result<Queue, NicError> {
+    match mode {
+        Mode::ZeroCopy => bind(interface, queue, true, rate, transmits),
+        Mode::Copy | Mode::Generic => bind(interface, queue, false, rate, transmits),
+        // Asked for explicitly, so that the kernel never falls back without our knowing.
+        Mode::Auto => match bind(interface, queue, true, rate, transmits) {
+            Err(NicError::ZeroCopy { .. }) => bind(interface, queue, false, rate, transmits),
+            done => done,
+        },
+    }
+}
+
+fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool) -> Result<Queue, NicError> {
+    let sizes = Sizes::new(rate, zero_copy);
+    let failed = |error| NicError::Socket { interface: interface.into(), queue, error };
+    let config = UmemConfig::builder()
+        .frame_size(FrameSize::new(FRAME_SIZE).map_err(io::Error::other).map_err(failed)?)
+        .fill_queue_size(size(sizes.fill))
+        .comp_queue_size(size(sizes.tx))
+        .build()
+        .map_err(io::Error::other)
+        .map_err(failed)?;
+    let frames = NonZeroU32::MIN.saturating_add(sizes.fill + sizes.tx - 1);
+    let (umem, mut descs) = Umem::new(config, frames, false).map_err(|e| failed(cause(&e)))?;
+    let device = interface.parse::<Interface>().map_err(io::Error::other).map_err(failed)?;
+
+    let flags = BindFlags::XDP_USE_NEED_WAKEUP | if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
+    // A copy-mode receive socket sends nothing, but xsk-rs gives every socket both rings.
+    let own_tx = if zero_copy && transmits { sizes.tx } else { 2 };
+    let first = socket(&umem, &device, queue, flags, sizes.rx, own_tx).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => NicError::QueueBusy { interface: interface.into(), queue },
+        Some(libc::EPERM | libc::ENODEV | libc::ENOMEM | libc::ENETDOWN) => failed(error),
+        _ if zero_copy => NicError::ZeroCopy { interface: interface.into(), queue, error },
+        _ => failed(error),
+    })?;
+    let (own_tx, rx, Some((mut fill, comp))) = first else {
+        return Err(failed(io::Error::other("the first socket of a UMEM came without its fill and completion ring")));
+    };
+
+    let receive = descs.split_off(sizes.tx as usize);
+    // SAFETY: these descriptors are of this UMEM and nobody else holds them: `split_off` took them from the list that
+    // came with it, and the fill ring becomes their owner.
+    let stocked = unsafe { fill.produce(&receive) };
+    if stocked != receive.len() {
+        return Err(failed(io::Error::other("the fill ring did not take its frames")));
+    }
+
+    let tx = if !transmits {
+        None
+    } else if zero_copy {
+        Some((own_tx, None))
+    } else {
+        // Flags beside a shared UMEM are EINVAL to the kernel: libxdp leaves them out, and the mode is the first socket's.
+        let (tx, idle_rx, _) = socket(&umem, &device, queue, flags, 2, sizes.tx).map_err(failed)?;
+        Some((tx, Some(idle_rx)))
+    };
+    let tx = tx.map(|(tx, _rx)| {
+        send_buffer(&tx, sizes.tx);
+        Transmitter { umem: umem.clone(), tx, comp, frames: descs, zero_copy, _rx }
+    });
+    let zero_copy = is_zero_copy(&rx).map_err(failed)?;
+    Ok(Queue { umem, zero_copy, rx, fill, tx })
+}
+
+type Rings = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);
+
+/// Creates and binds a socket; a busy queue is tried again for a while.
+fn socket(umem: &Umem, device: &Interface, queue: u32, flags: BindFlags, rx: u32, tx: u32) -> io::Result<Rings> {
+    let config = SocketConfig::builder()
+        .rx_queue_size(size(rx))
+        .tx_queue_size(size(tx))
+        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+        .bind_flags(flags)
+        .build();
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        // SAFETY: libxdp is told not to load a program of its own, which is what sharing a UMEM asks for.
+        match unsafe { Socket::new(config, umem, device, queue) } {
+            Ok(rings) => return Ok(rings),
+            Err(error) => {
+                let error = cause(&error);
+                if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= deadline {
+                    return Err(error);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+/// The operating system's error under one of xsk-rs'.
+fn cause(error: &dyn std::error::Error) -> io::Error {
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+fn size(entries: u32) -> QueueSize {
+    // Sizes come from `Sizes` and from literals here: powers of two, all of them.
+    QueueSize::new(entries).unwrap_or_else(|_| unreachable!("{entries} is a power of two"))
+}
+
+/// Copy mode charges a buffer for every frame in the driver to the socket: room for all of them, so that the limit is the
+/// rings'. Failure (no CAP_NET_ADMIN) only means that EAGAIN comes earlier.
+fn send_buffer(tx: &TxQueue, frames: u32) {
+    let bytes = libc::c_int::try_from(u64::from(frames) * 4_096).unwrap_or(libc::c_int::MAX);
+    set_option(tx.fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes);
+}
+
+/// Whether this kernel stores its TX ring position after every call that sent something: it came with Linux 6.17, as did
+/// this option, set here to what it is anyway.
+pub(super) fn publishes(tx: &TxQueue) -> bool {
+    let budget = libc::c_int::try_from(KICK).unwrap_or(libc::c_int::MAX);
+    set_option(tx.fd().as_raw_fd(), libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget)
+}
+
+fn set_option(fd: libc::c_int, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> bool {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+    // SAFETY: the kernel reads `length` bytes of `value`, which outlives the call.
+    unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) == 0 }
+}
+
+/// What the bind came to.
+fn is_zero_copy(rx: &RxQueue) -> io::Result<bool> {
+    /// `XDP_OPTIONS_ZEROCOPY` of `linux/if_xdp.h`.
+    const ZERO_COPY: u32 = 1;
+    let mut options = 0u32;
+    let mut length = libc::socklen_t::try_from(size_of::<u32>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, the size of `options` (struct xdp_options is one u32).
+    let done = unsafe {
+        libc::getsockopt(
+            rx.fd().as_raw_fd(),
+            libc::SOL_XDP,
+            libc::XDP_OPTIONS,
+            (&raw mut options).cast(),
+            &raw mut length,
+        )
+    };
+    if done == 0 { Ok(options & ZERO_COPY != 0) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A descriptor of one's own for the receive socket: for statistics and the socket map, whoever drops what first.
+pub(super) fn share(rx: &RxQueue) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open for as long as `rx`, which is borrowed here, and is only duplicated.
+    unsafe { BorrowedFd::borrow_raw(rx.fd().as_raw_fd()) }.try_clone_to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_follow_the_rate_between_their_bounds() {
+        assert_eq!(Sizes::new(1_000, false), Sizes { rx: 1_024, fill: 2_048, tx: 256 });
+        assert_eq!(Sizes::new(500_000, false), Sizes { rx: 16_384, fill: 32_768, tx: 4_096 });
+        assert_eq!(Sizes::new(u64::MAX, false), Sizes { rx: 16_384, fill: 32_768, tx: 4_096 });
+        let zero_copy = Sizes::new(1_000, true);
+        assert!(zero_copy.fill > zero_copy.rx + 4_096);
+    }
+}

@@ -1,0 +1,604 @@
+//! The card for real: AF_XDP sockets and XDP programs on a veth pair.
+//!
+//! ```text
+//!   namespace near                     namespace far
+//!   near0 10.77.0.1/24 ────────────── far0 10.77.0.2/24, and all of 10.78.0.0/16 is local
+//!   echolot's nic (2 queues)           the kernel's own stack, or `reflect`
+//! ```
+//!
+//! Each test has a pair of its own and is run again inside the near namespace, by `ip netns exec`. They need root.
+//!
+//! | test | proves |
+//! |---|---|
+//! | `replies_come_back` | every probe arrives once at the far kernel, every reply is steered, proven and accounted |
+//! | `payloads_and_sources_mix` | a frame is laid anew when the next probe looks different |
+//! | `link_down` | what was unsent never leaves, what was sent is what a capture holds, and frames are not lost |
+//! | `no_carrier` | each frame that the carrier's loss cost is named unsent, none other |
+//! | `overflow` | a full ring's losses are counted to the frame, and the queue drains |
+//! | `rest_ends_with_a_frame` | a sleeping receiver wakes for a reply |
+//! | `second_is_refused` | the second on an interface is told who is there |
+//! | `reopens_at_once` | a queue that was just closed can be bound |
+//! | `generic_where_there_is_no_native` | the fallback, and that it isn't taken unasked |
+//! | `killed` | SIGKILL leaves nothing attached |
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+use echolot::{
+    ledger::Cause,
+    nic::{Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
+    route::{Hop, Neighbour},
+    time::Nanos,
+    wire::{Generation, Key, ProbeNumber, TargetIndex, read_reply},
+    worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
+};
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const KEY: Key = Key([7, 11]);
+const IDENTIFIER: u16 = 0x6563;
+/// Set inside: which test. The far namespace and the role are beside it.
+const INSIDE: &str = "EL_NIC_TEST";
+const FAR: &str = "EL_NIC_FAR";
+const ROLE: &str = "EL_NIC_ROLE";
+
+fn run(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn far(command: &str) -> String {
+    run(&format!("ip netns exec {} {command}", env::var(FAR).unwrap()))
+}
+
+/// Two namespaces, gone when this is.
+struct Pair {
+    near: String,
+    far: String,
+}
+
+impl Pair {
+    fn new(test: &str) -> Self {
+        let tag = std::process::id();
+        let pair = Self { near: format!("el-nic-{test}-{tag}-n"), far: format!("el-nic-{test}-{tag}-f") };
+        let (near, far) = (&pair.near, &pair.far);
+        run(&format!("ip netns add {near}"));
+        run(&format!("ip netns add {far}"));
+        let queues = "numrxqueues 2 numtxqueues 2";
+        run(&format!("ip -n {near} link add near0 {queues} type veth peer name far0 netns {far} {queues}"));
+        for (space, device, address) in [(near, "near0", "10.77.0.1/24"), (far, "far0", "10.77.0.2/24")] {
+            run(&format!("ip -n {space} link set lo up"));
+            // Nothing but what the tests send.
+            run(&format!("ip netns exec {space} sysctl -q -w net.ipv6.conf.all.disable_ipv6=1"));
+            run(&format!("ip -n {space} address add {address} dev {device}"));
+            run(&format!("ip -n {space} link set {device} up"));
+        }
+        run(&format!("ip -n {far} route add local 10.78.0.0/16 dev lo"));
+        pair
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for space in [&self.near, &self.far] {
+            let _ = Command::new("ip").args(["netns", "delete", space]).output();
+        }
+    }
+}
+
+/// Runs `body` inside the near namespace of a pair made for it, in a process of its own.
+fn in_namespace(test: &str, body: impl FnOnce()) {
+    if env::var(INSIDE).is_ok_and(|inside| inside == test) {
+        return body();
+    }
+    if !fs::read_to_string("/proc/self/status").unwrap().contains("CapEff:\t000001ff") {
+        println!("skipped: needs root");
+        return;
+    }
+    let pair = Pair::new(&test[..test.len().min(12)]);
+    let status = inside(&pair.near, &pair.far, test, "main").status().unwrap();
+    assert!(status.success(), "{test} failed inside its namespace");
+}
+
+/// This test binary, about to run one test in a namespace.
+fn inside(space: &str, far: &str, test: &str, role: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", space]).arg(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(INSIDE, test).env(FAR, far).env(ROLE, role);
+    command
+}
+
+/// A child of this test in another role: killed when this is dropped.
+struct Helper(Child);
+
+impl Helper {
+    /// Starts it in a namespace (`None`: this one) and waits until it says that it is ready.
+    fn start(space: Option<&str>, test: &str, role: &str) -> Self {
+        let far = env::var(FAR).unwrap();
+        let mut command = match space {
+            Some(space) => inside(space, &far, test, role),
+            None => {
+                let mut command = Command::new(env::current_exe().unwrap());
+                command.args(["--exact", test, "--nocapture"]).env(ROLE, role);
+                command
+            }
+        };
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().ends_with("ready")), "the helper ended early");
+        Self(child)
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn role() -> String {
+    env::var(ROLE).unwrap()
+}
+
+/// Says so, and stays until killed.
+fn ready() -> ! {
+    println!("ready");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn mac(text: &str) -> [u8; 6] {
+    let mut bytes = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
+    std::array::from_fn(|_| bytes.next().unwrap())
+}
+
+fn options(device: &str) -> Options {
+    let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), NEAR, false);
+    hop.set(Neighbour::Resolved(mac(&far("cat /sys/class/net/far0/address"))));
+    Options {
+        interface: device.into(),
+        mode: Mode::Auto,
+        key: KEY,
+        identifier: IDENTIFIER,
+        ttl: 64,
+        payloads: vec![18, 56],
+        max_age: Nanos::from_secs(60),
+        rate: 1_000,
+        senders: 1,
+        receivers: 1,
+        hops: Arc::new([hop]),
+        link_up: Arc::new(AtomicBool::new(true)),
+    }
+}
+
+fn open() -> Opened {
+    Nic::open(&options("near0")).unwrap()
+}
+
+fn due(number: u32) -> Due {
+    Due {
+        target: TargetIndex(number),
+        generation: Generation(3),
+        sequence: ProbeNumber(u64::from(number)).sequence(),
+        destination: Ipv4Addr::from_bits(0x0a4e_0000 | (number & 0xffff)),
+        hop: 0,
+        payload: 18,
+    }
+}
+
+fn transmit(opened: &mut Opened, due: &[Due]) -> Vec<Fate> {
+    let mut fates = vec![Fate::Unsent(Cause::Window); due.len()];
+    for (due, fates) in due.chunks(64).zip(fates.chunks_mut(64)) {
+        opened.senders[0].transmit(due, fates);
+    }
+    fates
+}
+
+/// Sends and counts what a fate was.
+fn send(opened: &mut Opened, numbers: std::ops::Range<u32>) -> Vec<Fate> {
+    let due: Vec<Due> = numbers.map(due).collect();
+    transmit(opened, &due)
+}
+
+/// The targets and stamps of the replies that come until there are `count`, or none for a second.
+fn replies(opened: &mut Opened, count: usize) -> Vec<(u32, Nanos)> {
+    let mut seen = Vec::new();
+    let mut quiet = Instant::now();
+    while seen.len() < count && quiet.elapsed() < Duration::from_secs(1) {
+        let got = opened.receivers[0].receive(&mut |frames| {
+            for frame in frames {
+                let reply = read_reply(frame).unwrap();
+                assert!(reply.is_proven(&KEY, Generation(3)));
+                assert!(reply.sent < reply.arrived && reply.arrived <= MonotonicClock.now());
+                seen.push((reply.target.0, reply.sent));
+            }
+        });
+        if got > 0 {
+            quiet = Instant::now();
+        } else {
+            opened.receivers[0].rest(MonotonicClock.now() + Nanos::from_millis(10));
+        }
+    }
+    seen
+}
+
+/// Echo requests that the far kernel's stack has received.
+fn far_echos() -> u64 {
+    let text = far("cat /proc/net/snmp");
+    let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let column = names.split(' ').position(|name| name == "InEchos").unwrap();
+    values.split(' ').nth(column).unwrap().parse().unwrap()
+}
+
+fn wait(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "still not so after 10 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn wait_for_carrier() {
+    wait("carrier", || fs::read_to_string("/sys/class/net/near0/operstate").unwrap().trim() == "up");
+}
+
+fn sent(fates: &[Fate]) -> Vec<Nanos> {
+    fates.iter().filter_map(|fate| if let Fate::Sent(at) = fate { Some(*at) } else { None }).collect()
+}
+
+/// tcpdump in the far namespace.
+struct Capture {
+    tcpdump: Child,
+    file: PathBuf,
+}
+
+impl Capture {
+    fn start() -> Self {
+        let file = env::temp_dir().join(format!("{}.pcap", env::var(FAR).unwrap()));
+        let mut tcpdump = Command::new("ip")
+            .args([
+                "netns",
+                "exec",
+                &env::var(FAR).unwrap(),
+                "tcpdump",
+                "-i",
+                "far0",
+                "-U",
+                "-Q",
+                "in",
+                "-Z",
+                "root",
+                "-w",
+            ])
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("listening on")), "tcpdump did not start");
+        Self { tcpdump, file }
+    }
+
+    /// Stops it once it holds the probe with this stamp. Send stamps of all probes in it.
+    fn stop(mut self, last: Nanos) -> Vec<Nanos> {
+        wait("the capture holds the last probe", || self.stamps().last() == Some(&last));
+        run(&format!("kill -INT {}", self.tcpdump.id()));
+        self.tcpdump.wait().unwrap();
+        let stamps = self.stamps();
+        fs::remove_file(&self.file).unwrap();
+        stamps
+    }
+
+    fn stamps(&self) -> Vec<Nanos> {
+        let bytes = fs::read(&self.file).unwrap();
+        let mut rest = bytes.get(24..).unwrap_or_default();
+        let mut stamps = Vec::new();
+        while let Some(header) = rest.get(..16) {
+            let length = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
+            let Some(frame) = rest.get(16..16 + length) else { break };
+            rest = &rest[16 + length..];
+            match frame[12..14] {
+                [0x08, 0x00] if frame[23] == 1 && frame[34] == 8 => {
+                    assert_eq!(frame[38..40], IDENTIFIER.to_be_bytes());
+                    stamps.push(Nanos(u64::from_be_bytes(frame[42..50].try_into().unwrap())));
+                }
+                // What was left in the ring and could not be used for a probe: nobody's.
+                [0x88, 0xb5] => assert_eq!(frame[..6], frame[6..12]),
+                _ => {}
+            }
+        }
+        stamps
+    }
+}
+
+#[test]
+fn replies_come_back() {
+    in_namespace("replies_come_back", || {
+        let mut opened = open();
+        assert_eq!(opened.nic.info().mode, "copy");
+        assert_eq!(opened.nic.info().driver, "veth");
+        assert_eq!((opened.nic.info().queues, opened.taken.queues()), (2, 2));
+        assert_eq!(opened.receivers[0].queues().collect::<Vec<_>>(), [0, 1]);
+
+        // Many times over what frames there are.
+        let (mut stamps, mut back) = (Vec::new(), Vec::new());
+        for first in (0..10_000).step_by(100) {
+            let fates = send(&mut opened, first..first + 100);
+            stamps.extend(sent(&fates));
+            back.extend(replies(&mut opened, 100));
+        }
+        assert_eq!(stamps.len(), 10_000, "all were sent");
+        back.sort_unstable();
+        let expected: Vec<(u32, Nanos)> = (0..).zip(stamps).collect();
+        assert!(back == expected, "every reply came back once, with its stamp");
+        assert_eq!(far_echos(), 10_000);
+
+        opened.sampler.sample().unwrap();
+        assert!(opened.sampler.local_drops().iter().all(|drop| drop.frames == 0), "{:?}", opened.sampler.local_drops());
+        assert_eq!(opened.sampler.rejected().unwrap(), [0; 5]);
+        let queues = || 0..opened.taken.queues();
+        assert_eq!(queues().map(|q| opened.taken.taken(q)).sum::<u64>(), 10_000);
+        assert_eq!(queues().map(|q| opened.taken.consumed(q)).sum::<u64>(), 10_000);
+
+        // A gateway that is not resolved, and a hop that there is not.
+        let mut fates = [Fate::Sent(Nanos::ZERO); 3];
+        let probes = [due(1), Due { hop: u32::MAX, ..due(2) }, due(3)];
+        opened.senders[0].transmit(&probes, &mut fates);
+        assert!(matches!(fates, [Fate::Sent(_), Fate::Unsent(Cause::NoRoute), Fate::Sent(_)]), "{fates:?}");
+        assert_eq!(replies(&mut opened, 2).len(), 2);
+    });
+}
+
+#[test]
+fn payloads_and_sources_mix() {
+    in_namespace("payloads_and_sources_mix", || {
+        run("ip address add 10.77.0.9/24 dev near0");
+        let mut options = options("near0");
+        let gateway = options.hops[0].neighbour();
+        let hops = [(NEAR, gateway), (Ipv4Addr::new(10, 77, 0, 9), gateway), (NEAR, Neighbour::Unresolved)];
+        options.hops = hops
+            .into_iter()
+            .map(|(source, neighbour)| {
+                let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), source, false);
+                hop.set(neighbour);
+                hop
+            })
+            .collect();
+        let mut opened = Nic::open(&options).unwrap();
+        let probe = |number: u32| Due { hop: number % 2, payload: [18, 56][number as usize / 2 % 2], ..due(number) };
+        let probes: Vec<Due> = (0..4_000).map(probe).collect();
+        for chunk in probes.chunks(50) {
+            assert_eq!(sent(&transmit(&mut opened, chunk)).len(), chunk.len());
+            assert_eq!(replies(&mut opened, chunk.len()).len(), chunk.len());
+        }
+        let fates = transmit(&mut opened, &[Due { hop: 2, ..due(1) }]);
+        assert_eq!(fates, [Fate::Unsent(Cause::Gateway)]);
+    });
+}
+
+#[test]
+fn link_down() {
+    in_namespace("link_down", || {
+        let mut opened = open();
+        let capture = Capture::start();
+        let mut stamps = sent(&send(&mut opened, 0..40));
+        assert_eq!(stamps.len(), 40);
+        for round in 0..3u32 {
+            run("ip link set near0 down");
+            // Nobody has told the engine yet: it finds out by itself. More than there are frames, in all batch sizes.
+            for batch in (1..=64).chain([1, 64, 5]) {
+                let probe = |n: u32| Due { payload: [18, 56][(n * 7 / 5) as usize % 2], ..due(n) };
+                let probes: Vec<Due> = (0..batch).map(probe).collect();
+                let fates = transmit(&mut opened, &probes);
+                assert!(fates.iter().all(|fate| *fate == Fate::Unsent(Cause::LinkDown)), "{fates:?}");
+            }
+            run("ip link set near0 up");
+            wait_for_carrier();
+            // Fewer than were left in the ring, exactly as many, more.
+            let fates = send(&mut opened, 0..[3, 5, 300][round as usize]);
+            assert_eq!(sent(&fates).len(), fates.len(), "{fates:?}");
+            stamps.extend(sent(&fates));
+        }
+        // A last one that is seen after all others.
+        let last = sent(&send(&mut opened, 0..1))[0];
+        stamps.push(last);
+        wait("the far kernel has them all", || far_echos() >= stamps.len() as u64);
+        assert_eq!(capture.stop(last), stamps, "the capture holds exactly what was sent");
+
+        let drops = opened.sampler.local_drops();
+        let down = drops.iter().find(|drop| drop.cause == "link_down").unwrap();
+        assert_eq!((down.direction, down.frames), ("transmit", 3 * (64 * 65 / 2 + 70)));
+    });
+}
+
+#[test]
+fn no_carrier() {
+    in_namespace("no_carrier", || {
+        let mut opened = open();
+        let mut count = sent(&send(&mut opened, 0..64)).len();
+        assert_eq!(count, 64);
+        for _ in 0..3 {
+            far("ip link set far0 down");
+            // The kernel takes each of these from the ring and drops it: more than there are frames, none is lost.
+            for batch in [1, 2, 31, 32, 33, 64, 64, 64, 64, 64] {
+                let fates = send(&mut opened, 0..batch);
+                assert!(fates.iter().all(|fate| *fate == Fate::Unsent(Cause::Refused)), "{fates:?}");
+            }
+            far("ip link set far0 up");
+            wait_for_carrier();
+            let fates = send(&mut opened, 0..320);
+            assert_eq!(sent(&fates).len(), 320, "{fates:?}");
+            count += 320;
+        }
+        wait("the far kernel has them all", || far_echos() >= count as u64);
+        assert_eq!(far_echos(), count as u64);
+    });
+}
+
+#[test]
+fn overflow() {
+    in_namespace("overflow", || {
+        if role() == "reflector" {
+            let _reflector = Reflector::attach("far0", Mode::Auto).unwrap();
+            ready();
+        }
+        let mut opened = open();
+        let _reflector = Helper::start(Some(&env::var(FAR).unwrap()), "overflow", "reflector");
+        // Nobody receives: the rings (1,024 each) overflow.
+        let mut count = 0;
+        for first in (0..5_000).step_by(50) {
+            count += sent(&send(&mut opened, first..first + 50)).len();
+        }
+        assert_eq!(count, 5_000);
+        let taken = |opened: &Opened| (0..2).map(|q| opened.taken.taken(q)).sum::<u64>();
+        wait("all replies taken", || taken(&opened) == 5_000);
+        let before = MonotonicClock.now();
+        let dropped = opened.sampler.sample().unwrap().to_vec();
+        let frames: u64 = dropped.iter().map(|drop| drop.frames).sum();
+        assert!(frames >= 5_000 - 2 * 1_024, "{dropped:?}");
+        assert!(dropped.iter().all(|drop| drop.from < before && before <= drop.to), "{dropped:?}");
+
+        assert_eq!(replies(&mut opened, 5_000).len() as u64, 5_000 - frames, "the rest is there");
+        for queue in 0..2 {
+            let (taken, consumed) = (opened.taken.taken(queue), opened.taken.consumed(queue));
+            assert_eq!(taken, consumed + opened.taken.dropped(queue), "queue {queue} is drained");
+        }
+        assert!(opened.sampler.sample().unwrap().is_empty());
+        let drops = opened.sampler.local_drops();
+        assert_eq!(
+            drops.iter().filter(|d| ["ring_full", "no_buffer"].contains(&d.cause)).map(|d| d.frames).sum::<u64>(),
+            frames
+        );
+
+        // And the queue works on.
+        assert_eq!(sent(&send(&mut opened, 0..64)).len(), 64);
+        assert_eq!(replies(&mut opened, 64).len(), 64);
+    });
+}
+
+#[test]
+fn rest_ends_with_a_frame() {
+    in_namespace("rest_ends_with_a_frame", || {
+        let mut opened = open();
+        assert_eq!(replies(&mut opened, 1).len(), 0);
+        let mut receiver = opened.receivers.remove(0);
+        let sleeper = std::thread::spawn(move || {
+            let begun = Instant::now();
+            receiver.rest(MonotonicClock.now() + Nanos::from_secs(20));
+            begun.elapsed()
+        });
+        wait("asleep", || {
+            fs::read_dir("/proc/self/task").unwrap().any(|task| {
+                let path = task.unwrap().path().join("syscall");
+                // 271 is ppoll.
+                fs::read_to_string(path).is_ok_and(|text| text.starts_with("271 "))
+            })
+        });
+        assert_eq!(sent(&send(&mut opened, 0..1)).len(), 1);
+        assert!(sleeper.join().unwrap() < Duration::from_secs(10), "the reply woke it");
+    });
+}
+
+#[test]
+fn second_is_refused() {
+    in_namespace("second_is_refused", || {
+        let opened = open();
+        let error = Nic::open(&options("near0")).err().unwrap();
+        let text = error.to_string();
+        assert!(matches!(error, NicError::AlreadyAttached { .. }), "{text}");
+        assert!(text.contains("`steer`") && text.contains("another echolot"), "{text}");
+        drop(opened);
+        let reflector = Reflector::attach("near0", Mode::Generic).unwrap();
+        assert!(reflector.is_generic());
+        let text = Nic::open(&options("near0")).err().unwrap().to_string();
+        assert!(text.contains("`reflect`"), "{text}");
+        drop(reflector);
+        drop(open());
+
+        let text = Nic::open(&options("absent0")).err().unwrap().to_string();
+        assert!(text.starts_with("absent0: no such interface"), "{text}");
+        run("ip link set near0 down");
+        let text = Nic::open(&options("near0")).err().unwrap().to_string();
+        assert!(text.contains("is down"), "{text}");
+        run("ip link set near0 up");
+        let zero_copy = Options { mode: Mode::ZeroCopy, ..options("near0") };
+        let text = Nic::open(&zero_copy).err().unwrap().to_string();
+        assert!(text.contains("can't do zero-copy"), "{text}");
+        let text = Nic::open(&Options { senders: 3, ..options("near0") }).err().unwrap().to_string();
+        assert!(text.contains("3 sender threads") && text.contains("there are 2"), "{text}");
+        // After all that nothing is left behind.
+        drop(open());
+    });
+}
+
+#[test]
+fn reopens_at_once() {
+    in_namespace("reopens_at_once", || {
+        for round in 0..10 {
+            let mut opened = open();
+            assert_eq!(sent(&send(&mut opened, 0..10)).len(), 10, "round {round}");
+            assert_eq!(replies(&mut opened, 10).len(), 10, "round {round}");
+        }
+    });
+}
+
+#[test]
+fn generic_where_there_is_no_native() {
+    in_namespace("generic_where_there_is_no_native", || {
+        // Drivers without native XDP, whichever this kernel has.
+        let made = ["dummy", "ifb", "tun"].into_iter().find(|kind| {
+            let words =
+                if *kind == "tun" { "tuntap add plain0 mode tap" } else { &format!("link add plain0 type {kind}") };
+            Command::new("ip").args(words.split(' ')).output().unwrap().status.success()
+        });
+        let Some(kind) = made else {
+            println!("skipped: this kernel has no driver without native XDP to test with");
+            return;
+        };
+        run("ip link set plain0 up");
+        let native = Options { mode: Mode::Copy, ..options("plain0") };
+        match Nic::open(&native) {
+            Err(error @ NicError::NoNative { .. }) => assert!(error.to_string().contains("--mode generic"), "{error}"),
+            other => panic!("{kind}: {:?}", other.err()),
+        }
+        let opened = Nic::open(&options("plain0")).unwrap();
+        assert_eq!(opened.nic.info().mode, "generic");
+        drop(opened);
+        // And it works where it was asked for: on the veth, natively capable, replies are steered generically.
+        let mut opened = Nic::open(&Options { mode: Mode::Generic, ..options("near0") }).unwrap();
+        assert_eq!(opened.nic.info().mode, "generic");
+        assert_eq!(sent(&send(&mut opened, 0..64)).len(), 64);
+        assert_eq!(replies(&mut opened, 64).len(), 64);
+    });
+}
+
+#[test]
+fn killed() {
+    in_namespace("killed", || {
+        if role() == "victim" {
+            let _opened = open();
+            ready();
+        }
+        for _ in 0..3 {
+            let victim = Helper::start(None, "killed", "victim");
+            assert!(run("ip link show near0").contains("prog/xdp"));
+            // SIGKILL.
+            drop(victim);
+            wait("detached", || !run("ip link show near0").contains("prog/xdp"));
+            let mut opened = open();
+            assert_eq!(sent(&send(&mut opened, 0..10)).len(), 10);
+            assert_eq!(replies(&mut opened, 10).len(), 10);
+        }
+    });
+}
