@@ -4,14 +4,66 @@
 //! [`Status`], or with a [`Failure`] that is printed as it is.
 
 use crate::{ledger::Outcome, results::Summary};
-use std::{fmt, process::ExitCode};
+use args::Command;
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+    sync::OnceLock,
+};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use view::Live;
 
 pub mod args;
+mod check;
+mod ping;
+mod reflect;
+mod run;
+mod station;
+mod sweep;
 pub mod view;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = args::parse();
+    let filter = EnvFilter::try_from_env("ECHOLOT_LOG").unwrap_or_else(|_| EnvFilter::new("echolot=info,warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(Log).without_time().init();
+    let ended = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Ping(args) => ping::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Reflect(args) => reflect::run(args),
+        Command::Check(args) => check::run(args),
+    };
+    match ended {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.status.into()
+        }
+    }
+}
+
+/// The picture that the log is written above.
+static LIVE: OnceLock<Option<Live>> = OnceLock::new();
+
+/// From now on the log leaves this picture whole.
+fn show_log_above(live: Option<&Live>) {
+    LIVE.get_or_init(|| live.cloned());
+}
+
+/// The log: standard error.
+struct Log;
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Box<dyn Write>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        match LIVE.get() {
+            Some(Some(live)) => Box::new(live.clone()),
+            _ => Box::new(io::stderr()),
+        }
+    }
 }
 
 /// How a command that could run ended.

@@ -15,6 +15,7 @@ pub use error::{ConfigError, Problem};
 pub use report::{GroupReport, Report, report};
 
 use crate::{
+    nic::{Engine, Mode},
     targets::{Exclusions, Group, Place, TargetSpec},
     time::Nanos,
 };
@@ -99,40 +100,11 @@ pub struct Placed<T> {
     pub place: Place,
 }
 
-/// Which engine transmits.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum Engine {
-    /// The best for the NIC and the rate.
-    #[default]
-    Auto,
-    /// AF_XDP rings.
-    Afxdp,
-    /// XDP test runs.
-    LiveFrames,
-}
-
-impl Engine {
-    const WORDS: [(&str, Self); 3] = [("auto", Self::Auto), ("afxdp", Self::Afxdp), ("live-frames", Self::LiveFrames)];
-}
-
-/// How AF_XDP sockets are bound and XDP is attached.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// The best that the driver can do.
-    #[default]
-    Auto,
-    /// Zero-copy or nothing.
-    ZeroCopy,
-    /// Copy, native XDP.
-    Copy,
-    /// Copy, generic XDP.
-    Generic,
-}
-
-impl Mode {
-    const WORDS: [(&str, Self); 4] =
-        [("auto", Self::Auto), ("zero-copy", Self::ZeroCopy), ("copy", Self::Copy), ("generic", Self::Generic)];
-}
+/// Words for [`Engine`].
+const ENGINES: [(&str, Engine); 2] = [("auto", Engine::Auto), ("afxdp", Engine::Afxdp)];
+/// Words for [`Mode`].
+const MODES: [(&str, Mode); 4] =
+    [("auto", Mode::Auto), ("zero-copy", Mode::ZeroCopy), ("copy", Mode::Copy), ("generic", Mode::Generic)];
 
 /// Reads a configuration file. Target files are not read yet.
 ///

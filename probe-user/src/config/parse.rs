@@ -1,7 +1,8 @@
 //! From the YAML tree to a [`Config`].
 
 use super::{
-    Config, ConfigError, DEFAULT_RATE, Engine, GroupConfig, INTERVALS, Mode, Placed, Places, Problem, SIZES, TIMEOUTS,
+    Config, ConfigError, DEFAULT_RATE, ENGINES, GroupConfig, INTERVALS, MODES, Placed, Places, Problem, SIZES,
+    TIMEOUTS,
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
@@ -76,8 +77,8 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         interface: top.get("interface").and_then(|f| f.parsed("the name of an interface", p, interface)),
         source: top.get("source").and_then(|f| f.parsed("an IPv4 address", p, source)),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
-        engine: top.get("engine").and_then(|f| f.word(&Engine::WORDS, p)).unwrap_or_default(),
-        mode: top.get("mode").and_then(|f| f.word(&Mode::WORDS, p)).unwrap_or_default(),
+        engine: top.get("engine").and_then(|f| f.word(&ENGINES, p)).unwrap_or_default(),
+        mode: top.get("mode").and_then(|f| f.word(&MODES, p)).unwrap_or_default(),
         identifier: top.get("identifier").and_then(|f| f.number(0..=0xffff, p)).and_then(|n| u16::try_from(n).ok()),
         seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
         rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),

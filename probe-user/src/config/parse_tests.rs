@@ -37,7 +37,7 @@ fn every_key_is_read() {
 interface: eth0
 source: 192.0.2.1
 listen: 127.0.0.1:10816
-engine: live-frames
+engine: afxdp
 mode: zero-copy
 identifier: 0xbeef
 seed: 18446744073709551615
@@ -58,7 +58,7 @@ limits: {rate: 500000}
     assert_eq!(config.interface.as_deref(), Some("eth0"));
     assert_eq!(config.source, Some(Ipv4Addr::new(192, 0, 2, 1)));
     assert_eq!(config.listen, Some("127.0.0.1:10816".parse().unwrap()));
-    assert_eq!((config.engine, config.mode), (Engine::LiveFrames, Mode::ZeroCopy));
+    assert_eq!((config.engine, config.mode), (Engine::Afxdp, Mode::ZeroCopy));
     assert_eq!((config.identifier, config.seed, config.rate_limit), (Some(0xbeef), Some(u64::MAX), 500_000));
     assert_eq!(config.exclude.ranges().len(), 2);
     let [edge, core] = &config.groups[..] else { panic!() };
@@ -164,7 +164,7 @@ fn errors_name_place_field_and_remedy() {
         ("listen: :10816\n", "listen: `:10816` has no address; write 127.0.0.1:10816"),
         ("listen: 10816\n", "`10816` has no address; write 127.0.0.1:10816"),
         ("listen: localhost:80\n", "`localhost:80` is not an address and port"),
-        ("engine: afxpd\n", "engine: found `afxpd`, expected one of auto, afxdp, live-frames; did you mean `afxdp`?"),
+        ("engine: afxpd\n", "engine: found `afxpd`, expected one of auto, afxdp, afxdp; did you mean `afxdp`?"),
         ("mode: zerocopy\n", "did you mean `zero-copy`?"),
         ("identifier: 65536\n", "identifier: found the number 65536, expected a whole number from 0 to 65535"),
         ("identifier: 0x+1\n", "found `0x+1`"),

@@ -111,9 +111,15 @@ mod tests {
 
     #[test]
     fn windows_hold_a_timeout_and_a_little_more() {
-        for (timeout, interval, places) in
-            [(1, 10, 4), (10, 10, 4), (30, 10, 8), (1_000, 10, 128), (60_000, 10, 8_192), (60_000, 2, MOST_PLACES), (5, 0, 2)]
-        {
+        for (timeout, interval, places) in [
+            (1, 10, 4),
+            (10, 10, 4),
+            (30, 10, 8),
+            (1_000, 10, 128),
+            (60_000, 10, 8_192),
+            (60_000, 2, MOST_PLACES),
+            (5, 0, 2),
+        ] {
             assert_eq!(places_for(timeout, interval), places, "{timeout} / {interval}");
         }
     }

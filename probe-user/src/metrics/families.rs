@@ -126,20 +126,6 @@ pub fn all() -> impl Iterator<Item = Family> {
     sums.into_iter().chain(local).chain(program).chain(process).chain(targets)
 }
 
-/// Directions and causes of `echolot_local_drops_total`: the closed list, explained in docs/metrics.md. `nic` counts
-/// them.
-pub const DROP_CAUSES: [(&str, &str); 9] = [
-    ("receive", "ring_full"),
-    ("receive", "no_buffer"),
-    ("receive", "vanished"),
-    ("receive", "no_socket"),
-    ("receive", "driver"),
-    ("transmit", "refused"),
-    ("transmit", "no_room"),
-    ("transmit", "link_down"),
-    ("transmit", "driver"),
-];
-
 /// Label names that the exposition uses itself beside a target's or a sum's own.
 pub const RESERVED_LABELS: [&str; 6] = ["group", "target", "address", "outcome", "state", "le"];
 

@@ -17,7 +17,8 @@ mod series;
 mod source;
 mod sums;
 
-pub use families::{DROP_CAUSES, Family, Kind, RESERVED_LABELS, all as families, check_label_name};
+pub use crate::nic::DROP_CAUSES;
+pub use families::{Family, Kind, RESERVED_LABELS, all as families, check_label_name};
 pub use series::{CHUNK, TargetSeries, target_name};
 pub use source::{ExpositionError, ReloadState, Source};
 pub(crate) use sums::consistent;

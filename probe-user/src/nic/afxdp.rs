@@ -28,17 +28,14 @@ use crate::{
     route::{Hop, Neighbour},
     time::Nanos,
     wire::{Key, ProbeFields, Template},
-    worker::{Clock, Due, Fate, Rest, Transmit},
+    worker::{Clock, Due, Fate, Link, Transmit},
 };
 use std::{
     io,
     net::Ipv4Addr,
     os::fd::{AsRawFd as _, RawFd},
     ptr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
 };
 use xsk_rs::{CompQueue, FrameDesc, TxQueue, Umem};
 
@@ -75,7 +72,7 @@ pub struct AfxdpSender {
     templates: Vec<Template>,
     key: Key,
     mac: [u8; 6],
-    link_up: Arc<AtomicBool>,
+    link: Arc<dyn Link>,
     drops: Arc<TransmitDrops>,
     clock: MonotonicClock,
     /// Which of the probes at hand is at each ring position, counted from the first that the kernel hasn't consumed.
@@ -121,7 +118,7 @@ impl AfxdpSender {
         half: Transmitter,
         looks: &Looks,
         hops: Arc<[Hop]>,
-        link_up: Arc<AtomicBool>,
+        link: Arc<dyn Link>,
         drops: Arc<TransmitDrops>,
     ) -> Result<Self, NicError> {
         let mut sources: Vec<Ipv4Addr> = Vec::new();
@@ -149,7 +146,7 @@ impl AfxdpSender {
             templates,
             key: looks.key,
             mac: looks.mac,
-            link_up,
+            link,
             drops,
             clock: MonotonicClock,
             owners: [NOBODY; KICK],
@@ -259,7 +256,7 @@ impl AfxdpSender {
             let stored = self.ring.stored();
             let dropped = self.ring.frames.kicked(kick, before, stored);
             let consumed = self.ring.frames.consumed();
-            let refused = if self.link_up.load(Relaxed) { Cause::Refused } else { Cause::LinkDown };
+            let refused = if self.link.is_up() { Cause::Refused } else { Cause::LinkDown };
             while told != consumed {
                 let fate = if dropped == Some(told) { Fate::Unsent(refused) } else { Fate::Sent(sent) };
                 self.settle(told.wrapping_sub(base), fate, fates);
@@ -318,7 +315,7 @@ impl Transmit for AfxdpSender {
         assert_eq!(due.len(), fates.len(), "one fate for each probe");
         let mut done = 0;
         // An interface that is known to be down takes nothing: its ring is left alone.
-        let mut outcome = if self.link_up.load(Relaxed) { Ok(()) } else { Err(Cause::LinkDown) };
+        let mut outcome = if self.link.is_up() { Ok(()) } else { Err(Cause::LinkDown) };
         while done < due.len() {
             if let Err(cause) = outcome {
                 fates[done..].fill(Fate::Unsent(cause));
@@ -330,13 +327,6 @@ impl Transmit for AfxdpSender {
             outcome = if self.ring.zero_copy { self.wake(filled, fates) } else { self.kick(filled, fates) };
             done += filled.dealt;
         }
-    }
-}
-
-/// A sender without receive queues sleeps until its next probe.
-impl Rest for AfxdpSender {
-    fn rest(&mut self, until: Nanos) {
-        self.clock.rest(until);
     }
 }
 

@@ -32,6 +32,10 @@ impl Rest for MonotonicClock {
             libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, std::ptr::null_mut())
         };
     }
+
+    fn pause(&mut self, until: Nanos) {
+        self.rest(until);
+    }
 }
 
 /// As the kernel wants it; the far future (292 years) is as far as it goes.

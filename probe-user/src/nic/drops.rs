@@ -2,7 +2,7 @@
 
 use super::{NicError, clock::MonotonicClock, program::Counters};
 use crate::{
-    ledger::Cause,
+    ledger::{Cause, unheard::DropLog},
     metrics::LocalDrops,
     time::Nanos,
     wire::RejectedReason,
@@ -140,19 +140,6 @@ impl Taken for QueueCounts {
     }
 }
 
-/// Frames that a queue dropped between two samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dropped {
-    /// On which receive queue.
-    pub queue: usize,
-    /// Not before this moment.
-    pub from: Nanos,
-    /// And not after this one.
-    pub to: Nanos,
-    /// How many; not 0.
-    pub frames: u64,
-}
-
 /// Reads the sockets' drop counters. A control thread calls [`DropSampler::sample`] every 50 ms or so: until it has,
 /// a queue that dropped frames does not count as drained.
 pub struct DropSampler {
@@ -163,7 +150,6 @@ pub struct DropSampler {
     queues: Vec<SampledQueue>,
     driver: [u64; 2],
     last: Nanos,
-    dropped: Vec<Dropped>,
 }
 
 struct SampledQueue {
@@ -192,16 +178,14 @@ impl DropSampler {
             verdicts,
             queues: sockets.into_iter().map(queue).collect(),
             last: MonotonicClock.now(),
-            dropped: Vec::new(),
         }
     }
 
-    /// Reads all sockets and returns what was dropped since the last time, one entry for each queue that dropped any.
+    /// Reads all sockets and notes in `log` what was dropped since the last time, before any queue counts as drained by it.
     ///
     /// # Errors
     /// If a socket's statistics can't be read; what was read before it counts.
-    pub fn sample(&mut self) -> Result<&[Dropped], NicError> {
-        self.dropped.clear();
+    pub fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
         let begun = MonotonicClock.now();
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let statistics = statistics(&queue.socket)
@@ -232,12 +216,12 @@ impl DropSampler {
                 }
             }
             if frames != 0 {
+                log.note(self.last, MonotonicClock.now(), frames);
                 self.counts.dropped[index].fetch_add(frames, Release);
-                self.dropped.push(Dropped { queue: index, from: self.last, to: MonotonicClock.now(), frames });
             }
         }
         self.last = begun;
-        Ok(&self.dropped)
+        Ok(())
     }
 
     /// Every cause of [`DROP_CAUSES`] with its count since the interface was opened, as of the last sample.

@@ -18,20 +18,23 @@ pub mod thread;
 
 pub use afxdp::AfxdpSender;
 pub use clock::MonotonicClock;
-pub use drops::{DROP_CAUSES, DropSampler, Dropped};
+pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
 pub use receive::Receiver;
 
-use crate::{metrics::InterfaceInfo, route::Hop, time::Nanos, wire::Key, worker::Taken};
+use crate::{
+    metrics::InterfaceInfo,
+    route::Hop,
+    time::Nanos,
+    wire::Key,
+    worker::{Link, Taken},
+};
 use afxdp::Looks;
 use drops::{QueueCounts, TransmitDrops};
 use interface::Interface;
 use probe_ebpf::layout::{MAX_QUEUES, MAX_SOURCES, Settings};
 use program::{Counters, Program};
-use std::{
-    net::Ipv4Addr,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +50,18 @@ pub enum Mode {
     Generic,
 }
 
+/// What sends: `--engine`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The best that this machine has. For now that is AF_XDP.
+    #[default]
+    Auto,
+    /// AF_XDP sockets.
+    Afxdp,
+}
+
 /// What the card is wanted for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Name of the interface.
     pub interface: String,
@@ -72,8 +85,8 @@ pub struct Options {
     pub receivers: usize,
     /// The next hops of the probes to come; `Due::hop` is an index into it. Replies are taken for their sources.
     pub hops: Arc<[Hop]>,
-    /// Kept up to date by whoever watches the interface: false, and probes are *unsent* without being tried.
-    pub link_up: Arc<AtomicBool>,
+    /// Down, and probes are *unsent* without being tried.
+    pub link: Arc<dyn Link>,
 }
 
 /// An interface with `steer` attached. Dropping it detaches.
@@ -152,7 +165,7 @@ impl Nic {
             }
             zero_copy &= queue.zero_copy;
             if let Some(half) = queue.tx.take() {
-                let (link, drops) = (options.link_up.clone(), transmit_drops.clone());
+                let (link, drops) = (options.link.clone(), transmit_drops.clone());
                 afxdp.push(AfxdpSender::new(half, &looks, options.hops.clone(), link, drops)?);
             }
             let socket = socket::share(&queue.rx).map_err(query)?;

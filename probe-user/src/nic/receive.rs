@@ -126,4 +126,8 @@ impl Rest for Receiver {
         // timespec; no signal mask. An early return is allowed.
         unsafe { libc::ppoll(self.polls.as_mut_ptr(), count, &raw const timeout, ptr::null()) };
     }
+
+    fn pause(&mut self, until: Nanos) {
+        self.clock.rest(until);
+    }
 }

@@ -4,20 +4,20 @@ use super::Record;
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// A queue for one loop thread that holds at most `capacity` records (at least one; 72 bytes each).
+/// A queue for the loop threads that holds at most `capacity` records (at least one).
 ///
 /// The writer naps for up to 8 ms when there is little to write: a queue that holds 20 ms of the highest rate does not
 /// overflow when a burst begins.
 ///
-/// The writer is finished with it when the sink has been dropped and everything pushed before that has been taken.
+/// The writer is finished with it when every clone of the sink has been dropped and everything pushed before that has been taken.
 pub fn queue(capacity: usize) -> (Sink, Queue) {
     let shared = Arc::new(Shared {
         records: ArrayQueue::new(capacity.max(1)),
         dropped: CachePadded::new(AtomicU64::new(0)),
-        closed: AtomicBool::new(false),
+        sinks: AtomicUsize::new(1),
     });
     (Sink(Some(Arc::clone(&shared))), Queue(shared))
 }
@@ -25,9 +25,10 @@ pub fn queue(capacity: usize) -> (Sink, Queue) {
 #[derive(Debug)]
 struct Shared {
     records: ArrayQueue<Record>,
-    /// Pushed while there was no room. Written by the loop alone.
+    /// Pushed while there was no room.
     dropped: CachePadded<AtomicU64>,
-    closed: AtomicBool,
+    /// Clones of the sink that are still there.
+    sinks: AtomicUsize,
 }
 
 /// Where a loop puts what it has settled. Never waits and never allocates.
@@ -72,11 +73,20 @@ impl Sink {
     }
 }
 
+impl Clone for Sink {
+    fn clone(&self) -> Self {
+        if let Some(shared) = &self.0 {
+            shared.sinks.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(self.0.clone())
+    }
+}
+
 impl Drop for Sink {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
-            // Release: who sees it closed also sees every record.
-            shared.closed.store(true, Ordering::Release);
+            // Release: who sees them all gone also sees every record.
+            shared.sinks.fetch_sub(1, Ordering::Release);
         }
     }
 }
@@ -96,9 +106,9 @@ impl Queue {
         self.0.records.capacity()
     }
 
-    /// Whether the sink is gone: what can still be popped is all there will be.
+    /// Whether every sink is gone: what can still be popped is all there will be.
     pub(super) fn is_closed(&self) -> bool {
-        self.0.closed.load(Ordering::Acquire)
+        self.0.sinks.load(Ordering::Acquire) == 0
     }
 
     /// A handle on how many records found no room, that outlives the queue.
@@ -121,9 +131,11 @@ mod tests {
         assert!(!sink.push(record(2)));
         assert_eq!((sink.free(), sink.len(), sink.dropped()), (0, 2, 1));
         assert_eq!(queue.pop(), Some(record(0)));
-        assert!(sink.push(record(3)));
-        assert!(!queue.is_closed());
+        let other = sink.clone();
+        assert!(other.push(record(3)));
         drop(sink);
+        assert!(!queue.is_closed());
+        drop(other);
         assert!(queue.is_closed());
         assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(record(1)), Some(record(3)), None));
     }

@@ -3,7 +3,7 @@
 //! A [`Plan`] is immutable. The index of a target in it is the target's place in the schedule of its group: within a
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
-use crate::{time::Nanos, wire::TargetIndex};
+use crate::{ledger::window, time::Nanos, wire::TargetIndex};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 mod build;
@@ -123,9 +123,9 @@ impl Group {
         }
     }
 
-    /// Probes of one target that can be in flight: a power of two, at least timeout / interval and two to spare.
+    /// Probes of one target that can be in flight: the places of its window.
     pub fn window(&self) -> u64 {
-        (self.timeout.0.div_ceil(self.interval.0.max(1)) + 2).next_power_of_two()
+        u64::from(window::places_for(self.timeout.0, self.interval.0))
     }
 
     /// Estimated bytes a target takes, with its window.

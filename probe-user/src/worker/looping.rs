@@ -68,12 +68,12 @@ impl<S> Receive for NoQueues<S> {
     }
 }
 
-impl<S: FnMut(Nanos)> Rest for NoQueues<S> {
+impl<S: Rest> Rest for NoQueues<S> {
     fn rest(&mut self, until: Nanos) {
-        (self.0)(until);
+        self.0.rest(until);
     }
     fn pause(&mut self, until: Nanos) {
-        (self.0)(until);
+        self.0.pause(until);
     }
 }
 

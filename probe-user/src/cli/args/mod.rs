@@ -2,15 +2,20 @@
 //!
 //! Wrong arguments end in one message and exit status 2; see [`parse`].
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser, builder::TypedValueParser};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, builder::PossibleValue, builder::PossibleValuesParser,
+    builder::TypedValueParser,
+};
 use std::{net::Ipv4Addr, path::PathBuf};
 
 mod values;
-pub use values::{Rate, Shard};
+pub use values::Rate;
 
 use crate::{
     ledger::Outcome,
+    nic::{Engine, Mode},
     results::{Format, Outcomes},
+    targets::{self, Shard, TargetList},
     time::Nanos,
 };
 
@@ -45,8 +50,6 @@ pub enum Command {
     Ping(PingArgs),
     /// Send one probe to each of many targets
     Sweep(SweepArgs),
-    /// Say what this machine can do, and what is in the way
-    Doctor(DoctorArgs),
     /// Answer echo requests at XDP speed: a test network's far end
     Reflect(ReflectArgs),
     /// Check a configuration file: is it right, how much memory, what rate?
@@ -68,7 +71,7 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,
     /// Where no terminal shows the live view: a line this often; 0 for none
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::progress_interval)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::progress_interval)]
     pub progress_interval: Nanos,
     /// How probes leave.
     #[command(flatten)]
@@ -231,6 +234,20 @@ pub struct TargetArgs {
     pub exclude_files: Vec<PathBuf>,
 }
 
+impl TargetArgs {
+    /// Everybody who is named, in arguments and in files.
+    ///
+    /// # Errors
+    /// Names the argument, or the file and line.
+    pub fn lists(&self) -> Result<Vec<TargetList>, targets::Error> {
+        let mut list = TargetList::from_arguments(&self.targets)?;
+        for file in &self.target_files {
+            list.read_file(file)?;
+        }
+        Ok(vec![list])
+    }
+}
+
 /// How probes leave.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
@@ -258,6 +275,13 @@ pub struct NetworkArgs {
     pub dry_run: bool,
 }
 
+impl NetworkArgs {
+    /// The order of the targets follows from it.
+    pub fn seed_or_random(&self) -> Option<u64> {
+        Some(self.seed.unwrap_or_else(|| fastrand::u64(..)))
+    }
+}
+
 /// Where results go.
 #[derive(Debug, Args)]
 #[command(next_help_heading = OUTPUT)]
@@ -273,28 +297,33 @@ pub struct OutputArgs {
 const PROBES: &str = "Probes";
 const OUTPUT: &str = "Output";
 
-/// What sends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// The best that this machine has
-    #[default]
-    Auto,
-    /// AF_XDP sockets
-    Afxdp,
+impl ValueEnum for Engine {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Afxdp]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("The best that this machine has"),
+            Self::Afxdp => PossibleValue::new("afxdp").help("AF_XDP sockets"),
+        })
+    }
 }
 
-/// How the interface is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// The best that the driver has
-    #[default]
-    Auto,
-    /// The NIC and the program share memory; fails where the driver can't
-    ZeroCopy,
-    /// The kernel copies each frame
-    Copy,
-    /// Without the driver's help: slow, works everywhere
-    Generic,
+impl ValueEnum for Mode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::ZeroCopy, Self::Copy, Self::Generic]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("The best that the driver has"),
+            Self::ZeroCopy => PossibleValue::new("zero-copy")
+                .help("The NIC and the program share memory; fails where the driver can't"),
+            Self::Copy => PossibleValue::new("copy").help("The kernel copies each frame"),
+            Self::Generic => PossibleValue::new("generic").help("Without the driver's help: slow, works everywhere"),
+        })
+    }
 }
 
 /// One outcome by its name; clap lists them when it is another.

@@ -40,33 +40,6 @@ impl fmt::Display for Rate {
     }
 }
 
-/// One of several equal parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Which, from 0 (people type it from 1).
-    pub index: u32,
-    /// Of how many, at least 1.
-    pub count: u32,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.split_once('/')
-            .and_then(|(index, count)| Some((index.parse::<u32>().ok()?, count.parse::<u32>().ok()?)))
-            .filter(|(index, count)| (1..=*count).contains(index))
-            .map(|(index, count)| Self { index: index - 1, count })
-            .ok_or_else(|| "a shard is I/N with I from 1 to N: 1/4, 2/4, 3/4 and 4/4 are the whole".into())
-    }
-}
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index + 1, self.count)
-    }
-}
-
 /// 10 ms to 1 h.
 pub(super) fn interval(text: &str) -> Result<Nanos, String> {
     between(text, Nanos::from_millis(10), Nanos::from_secs(3_600), "10ms to 1h")
@@ -179,15 +152,6 @@ mod tests {
     }
 
     #[test]
-    fn shards_count_from_one() {
-        assert_eq!("1/4".parse(), Ok(Shard { index: 0, count: 4 }));
-        assert_eq!("4/4".parse(), Ok(Shard { index: 3, count: 4 }));
-        for wrong in ["0/4", "5/4", "1", "1/0", "a/b", "1/2/3", ""] {
-            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn identifiers_are_16_bits() {
         assert_eq!((identifier("4711"), identifier("0xBEEF")), (Ok(4711), Ok(0xbeef)));
         assert!(identifier("65536").is_err() && identifier("0x").is_err() && identifier("x").is_err());
@@ -196,7 +160,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".{0,30}") {
-            let _either = (span(&text), text.parse::<Rate>(), text.parse::<Shard>(), identifier(&text));
+            let _either = (span(&text), text.parse::<Rate>(), identifier(&text));
         }
 
         #[test]

@@ -2,7 +2,10 @@
 
 use crate::{
     metrics::InterfaceInfo,
-    results::human::{NOTHING, count},
+    results::{
+        Summary,
+        human::{NOTHING, count},
+    },
     time::Nanos,
 };
 
@@ -16,6 +19,15 @@ pub use live::Live;
 pub use run::RunView;
 pub use summary::summary;
 pub use sweep::SweepView;
+
+/// Takes the picture away and says what it all came to, on standard error.
+pub fn finish(live: Option<&Live>, figures: &Summary) {
+    let width = live.map_or(usize::MAX, Live::width);
+    if let Some(live) = live {
+        live.clear();
+    }
+    eprint!("{}", summary(figures, width));
+}
 
 /// `eth0 (afxdp, copy)`.
 fn by(interface: &InterfaceInfo) -> String {

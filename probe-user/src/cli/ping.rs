@@ -1,0 +1,93 @@
+//! `echolot ping`: many hosts at once, as the ping that people know.
+
+use super::{
+    Failure, Status,
+    args::PingArgs,
+    show_log_above,
+    station::{self, Job, Moment, Network, Results, Source, View},
+    view::{Live, ping},
+};
+use crate::{
+    config::DEFAULT_RATE,
+    metrics::Source as _,
+    results::{Format, Outcomes, Summary},
+    targets::{self, Exclusions, Group, GroupInput, Options},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Pings all targets, a number of times or until a signal comes.
+pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
+    let group = Group {
+        interval: args.interval,
+        timeout: args.timeout,
+        payload: usize::from(args.size),
+        count: args.count,
+        ..Group::named("ping")
+    };
+    let input = GroupInput { group, labels: std::collections::BTreeMap::default(), lists: args.targets.lists()? };
+    let exclude = Exclusions::read_files(&args.targets.exclude_files)?;
+    let plan = targets::build(vec![input], &exclude, &Options { seed: args.network.seed_or_random(), shard: None })?;
+    let rate = station::whole(plan.needed_rate());
+    if rate > DEFAULT_RATE {
+        return Err(Failure::new(format!(
+            "{} targets every {} are {rate} probes a second, and ping sends no more than {DEFAULT_RATE}: lengthen -i, or \
+             use `echolot sweep --rate {rate}`, or `echolot run` with limits.rate",
+            plan.targets.len(),
+            args.interval
+        )));
+    }
+    let tally = Arc::new(Mutex::new(ping::Tally::new(plan.targets.len())));
+    let format = if args.quiet { Format::None } else { args.format };
+    let observed = Arc::clone(&tally);
+    let results = Results {
+        format,
+        path: args.output.output.clone(),
+        only: Outcomes::ALL,
+        like_ping: true,
+        observe: Box::new(move |record| observed.lock().unwrap_or_else(PoisonError::into_inner).observe(record)),
+    };
+    let job = Job {
+        plan,
+        network: Network::from(&args.network),
+        rate,
+        results: Some(results),
+        summary: args.output.summary.clone(),
+        listen: None,
+        for_ever: false,
+    };
+    if args.network.dry_run {
+        return station::dry_run(job);
+    }
+    show_log_above(None);
+    let as_people_know = args.quiet || format == Format::Text;
+    let summary = station::carry_out(job, &mut Shown { as_people_know, tally })?;
+    Ok(Status::of_ping(&summary))
+}
+
+struct Shown {
+    /// In other formats the first and last lines would only be in the way.
+    as_people_know: bool,
+    tally: Arc<Mutex<ping::Tally>>,
+}
+
+impl View for Shown {
+    fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure> {
+        if self.as_people_know {
+            eprint!("{}", ping::header(&moment.source.plan(), &moment.source.interface()));
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, _: &Source) {}
+
+    fn end(&mut self, _: &Summary, moment: &Moment<'_>) {
+        if self.as_people_know {
+            let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            eprint!("{}", tally.statistics(&moment.source.plan()));
+        }
+    }
+
+    fn live(&self) -> Option<Live> {
+        None
+    }
+}

@@ -1,0 +1,92 @@
+//! `echolot run`: monitor for ever.
+
+use super::{
+    Failure, Status,
+    args::RunArgs,
+    show_log_above,
+    station::{self, Job, Moment, Network, Results, Source, View},
+    view::{self, Live, RunView},
+};
+use crate::{
+    config,
+    metrics::Source as _,
+    results::{Outcomes, Summary},
+    time::Nanos,
+};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Pictures on a terminal come this often.
+const PICTURE: Nanos = Nanos::from_millis(500);
+
+/// Probes what the configuration says until a signal comes.
+pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
+    let config = config::load(&args.config)?;
+    let plan = config.plan()?;
+    let rate = station::whole(plan.needed_rate());
+    let network = Network::from(&args.network);
+    let job = Job {
+        network: Network {
+            interface: network.interface.or(config.interface),
+            source: network.source.or(config.source),
+            mode: if network.mode == crate::nic::Mode::Auto { config.mode } else { network.mode },
+            identifier: network.identifier.or(config.identifier),
+        },
+        rate,
+        results: Results::new(args.format, &args.output, Outcomes::ALL),
+        summary: args.output.summary.clone(),
+        listen: config.listen,
+        for_ever: true,
+        plan,
+    };
+    if args.network.dry_run {
+        return station::dry_run(job);
+    }
+    let live = Live::on_stderr()?;
+    show_log_above(live.as_ref());
+    let every = if live.is_some() { PICTURE } else { args.progress_interval };
+    let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
+    station::carry_out(job, &mut view)?;
+    Ok(Status::Complete)
+}
+
+/// The live view, or a line now and then.
+struct Shown {
+    live: Option<Live>,
+    every: Nanos,
+    next: Nanos,
+    view: RunView,
+}
+
+impl View for Shown {
+    fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure> {
+        self.view = RunView::new(moment.snapshot.at);
+        self.next = moment.snapshot.at + self.every;
+        Ok(())
+    }
+
+    fn tick(&mut self, source: &Source) {
+        let now = station::now();
+        if self.every == Nanos::ZERO || now < self.next {
+            return;
+        }
+        self.next = now + self.every;
+        let (snapshot, drops) = (source.snapshot(), source.drops());
+        match &self.live {
+            Some(live) => {
+                live.show(&self.view.picture(&snapshot, &drops, &source.interface(), live.width()));
+            }
+            None => {
+                let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+                eprintln!("{}", self.view.line(&snapshot, &drops, u64::try_from(unix).unwrap_or(u64::MAX)));
+            }
+        }
+    }
+
+    fn end(&mut self, summary: &Summary, _: &Moment<'_>) {
+        view::finish(self.live.as_ref(), summary);
+    }
+
+    fn live(&self) -> Option<Live> {
+        self.live.clone()
+    }
+}

@@ -1,0 +1,371 @@
+//! A worker joined to a NIC: what run, ping and sweep have in common.
+//!
+//! One unpinned thread does all that is not packets: names, routes, neighbours, drop counters, HTTP, the view, signals. It
+//! talks to the loop threads by counters and by one word that says what is asked for.
+
+mod names;
+mod source;
+mod threads;
+
+use super::{
+    Failure, Status,
+    args::{NetworkArgs, OutputArgs},
+    view::Live,
+};
+use crate::{
+    http,
+    ledger::{Ledger, tally::Tally, unheard::DropLog},
+    metrics::{LocalDrops, Snapshot, Source as _},
+    nic::{self, MonotonicClock, Nic},
+    results::{self, Encoder, Format, Outcomes, Summary, WallClock, Writer, Writing, human::counted},
+    route::{self, LinkState, Routes, Watch},
+    targets::Plan,
+    time::Nanos,
+    wire::Key,
+    worker::{Asked, Clock as _, Common, Link, Phase},
+};
+pub(super) use source::Source;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::MissedTickBehavior,
+};
+
+/// Between looks at drop counters, views and loops.
+const TICK: Duration = Duration::from_millis(50);
+/// Replies that are older than their timeout by this much are still counted as late.
+const LATE: Nanos = Nanos::from_secs(60);
+/// Results that may wait for the writer, where nothing else bounds them.
+const RESULTS: usize = 1 << 16;
+
+/// What is to be probed, and how.
+pub(super) struct Job {
+    pub(super) plan: Plan,
+    pub(super) network: Network,
+    /// Probes a second to be ready for.
+    pub(super) rate: u64,
+    /// Where results go; None where nobody asked for any.
+    pub(super) results: Option<Results>,
+    /// A JSON summary goes here.
+    pub(super) summary: Option<PathBuf>,
+    pub(super) listen: Option<SocketAddr>,
+    /// Go on when a name does not resolve, and try again.
+    pub(super) for_ever: bool,
+}
+
+/// How probes leave.
+pub(super) struct Network {
+    pub(super) interface: Option<String>,
+    pub(super) source: Option<Ipv4Addr>,
+    pub(super) mode: nic::Mode,
+    pub(super) identifier: Option<u16>,
+}
+
+impl From<&NetworkArgs> for Network {
+    fn from(args: &NetworkArgs) -> Self {
+        Self { interface: args.interface.clone(), source: args.source, mode: args.mode, identifier: args.identifier }
+    }
+}
+
+/// Where results go, and which.
+pub(super) struct Results {
+    pub(super) format: Format,
+    pub(super) path: Option<PathBuf>,
+    pub(super) only: Outcomes,
+    pub(super) like_ping: bool,
+    /// Sees every record.
+    pub(super) observe: Box<dyn FnMut(&results::Record) + Send>,
+}
+
+impl Results {
+    /// Those that the arguments ask for, if any.
+    pub(super) fn new(format: Format, output: &OutputArgs, only: Outcomes) -> Option<Self> {
+        let observe = Box::new(|_: &results::Record| ());
+        let wanted = Self { format, path: output.output.clone(), only, like_ping: false, observe };
+        (format != Format::None).then_some(wanted)
+    }
+}
+
+/// What a view is shown.
+pub(super) struct Moment<'a> {
+    pub(super) source: &'a Source,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) drops: &'a [LocalDrops],
+}
+
+/// What a command shows while its probes are under way.
+pub(super) trait View {
+    /// Called once, when everything is ready and before the first probe.
+    fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure>;
+    /// Called every [`TICK`]; asks the moment's source for figures only if it shows them.
+    fn tick(&mut self, source: &Source);
+    /// Called once, when nothing is in flight any more and all results are written.
+    fn end(&mut self, summary: &Summary, moment: &Moment<'_>);
+    /// The picture that results must not be written into.
+    fn live(&self) -> Option<Live>;
+}
+
+/// Probes as the job says, until it is done or a signal ends it. Returns what came of it.
+pub(super) fn carry_out(job: Job, view: &mut dyn View) -> Result<Summary, Failure> {
+    let offset = route::clock_offset()?;
+    if offset != 0 {
+        return Err(Failure::new(format!(
+            "this process is in a time namespace whose CLOCK_MONOTONIC is off by {offset} ns, so its stamps and those \
+             of the kernel can't be compared: start echolot outside it"
+        )));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(station(job, view));
+    // Name look-ups that are still under way must not hold the end up.
+    runtime.shutdown_background();
+    done
+}
+
+async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> {
+    let mut signals = Signals::new()?;
+    // A port in use is known before anything is touched.
+    let listener = job.listen.map(http::bind).transpose()?;
+    let handle = route::connect()?;
+    names::resolve_all(&mut job.plan, job.for_ever).await?;
+
+    let routes = find_routes(&handle, &job).await?;
+    let link = Arc::new(LinkState::new());
+    let mut watch = Watch::open(routes.interface.clone(), Arc::clone(&routes.hops), Arc::clone(&link), now).await?;
+    let resolution = watch.resolve().await?;
+    if let Some(error) = resolution.error() {
+        return Err(Failure::new(error));
+    }
+    if let Some(warning) = resolution.warning() {
+        tracing::warn!("{warning}");
+    }
+
+    let plan = Arc::new(job.plan);
+    let layout = threads::layout(job.rate);
+    let key = Key([fastrand::u64(..), fastrand::u64(..)]);
+    let mut payloads: Vec<u16> = plan.groups.iter().map(|g| u16::try_from(g.payload).unwrap_or(u16::MAX)).collect();
+    payloads.sort_unstable();
+    payloads.dedup();
+    let longest = plan.groups.iter().map(|group| group.timeout).max().unwrap_or(Nanos::ZERO);
+    let opened = Nic::open(&nic::Options {
+        interface: routes.interface.name.clone(),
+        mode: job.network.mode,
+        key,
+        identifier: job.network.identifier.unwrap_or_else(|| fastrand::u16(..)),
+        ttl: 64,
+        payloads,
+        max_age: longest + LATE,
+        rate: job.rate,
+        senders: 1,
+        receivers: layout.receivers,
+        hops: Arc::clone(&routes.hops),
+        link: Arc::clone(&link) as Arc<dyn Link>,
+    })?;
+    let nic::Opened { nic, senders, receivers, taken, mut sampler } = opened;
+
+    let drops = Arc::new(DropLog::default());
+    let loops = threads::loops(&layout, receivers.len());
+    let tallies: Box<[Arc<Tally>]> = (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
+    let records = job.results.is_some();
+    let common = Arc::new(Common {
+        ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
+        key,
+        hops: Arc::clone(&routes.hops),
+        taken,
+        link: Arc::clone(&link) as _,
+        drops: Arc::clone(&drops),
+        records,
+        no_result_dropped: records && !job.for_ever,
+        tallies,
+        asked: Asked::new(1),
+    });
+    let clock = WallClock::new(now(), SystemTime::now());
+    let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
+    source.sampled(&sampler);
+    let (writing, sink) = match job.results {
+        Some(wanted) => {
+            let (sink, queue) = results::queue(results_room(job.rate, longest));
+            (Some(write(wanted, &plan, clock, queue, view.live())?), sink)
+        }
+        None => (None, results::Sink::discard()),
+    };
+    view.begin(&Moment { source: &source, snapshot: &source.snapshot(), drops: &source.drops() })?;
+
+    let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = listener.map(|listener| {
+        let source = Arc::clone(&source);
+        tokio::spawn(http::serve(listener, source, async {
+            // An error says that the sender is gone: that is the signal.
+            let _ = http_stopped.await;
+        }))
+    });
+    let mut watching = tokio::spawn(watch.run());
+    let retries = names::retry(&plan, &common, &handle, &routes.interface.name, job.network.source);
+    let retrying = tokio::spawn(retries);
+
+    let running = threads::spawn(&layout, senders, receivers, &common, &plan, &sink)?;
+    drop(sink);
+    source.ready();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failed = None;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = signals.next() => common.ask(if common.phase() == Phase::Run { Phase::Drain } else { Phase::Abort }),
+            error = &mut watching, if failed.is_none() => {
+                // The loops go on with what is known; people are told.
+                let error = error.map_or_else(|error| error.to_string(), |error| error.to_string());
+                tracing::error!("neighbours and link are no longer watched: {error}");
+                failed = Some(error);
+            }
+        }
+        if let Err(error) = sampler.sample(&drops) {
+            tracing::error!("{error}");
+        }
+        source.sampled(&sampler);
+        if writing.as_ref().is_some_and(Writing::reader_gone) && !job.for_ever {
+            common.ask(Phase::Drain);
+        }
+        view.tick(&source);
+        if running.is_finished() {
+            break;
+        }
+    }
+    running.join()?;
+    retrying.abort();
+    if let Err(error) = sampler.sample(&drops) {
+        tracing::error!("{error}");
+    }
+    source.sampled(&sampler);
+    drop(nic);
+    drop(stop_http);
+    // The writer may have much to write still; HTTP may have a scrape to finish. Neither waits for the other.
+    let report = match writing {
+        Some(writing) => Some(tokio::task::spawn_blocking(move || writing.join()).await?),
+        None => None,
+    };
+    if let Some(serving) = serving {
+        serving.await??;
+    }
+    let snapshot = source.snapshot();
+    let drops = source.drops();
+    let dropped = report.as_ref().map_or(0, |report| report.dropped);
+    let targets = plan.targets.len() as u64;
+    let summary =
+        Summary::new(&snapshot, &drops, &source.interface(), targets, common.ledger.answered_targets(), dropped);
+    view.end(&summary, &Moment { source: &source, snapshot: &snapshot, drops: &drops });
+    if let Some(path) = &job.summary {
+        summary.write(path)?;
+    }
+    Ok(summary)
+}
+
+/// Routes of all targets; what has none is told, and an error if nothing has.
+async fn find_routes(handle: &rtnetlink::Handle, job: &Job) -> Result<Routes, Failure> {
+    let addresses = job.plan.targets.iter().map(|target| target.address.unwrap_or(Ipv4Addr::UNSPECIFIED));
+    let routes = Routes::discover(handle, addresses, job.network.interface.as_deref(), job.network.source).await?;
+    if let Some(unrouted) = &routes.unrouted {
+        tracing::warn!("{unrouted}; their probes are unsent");
+    }
+    Ok(routes)
+}
+
+/// Room for what can come back at once: a sweep slows down when it is used up.
+fn results_room(rate: u64, timeout: Nanos) -> usize {
+    let in_flight = u128::from(rate) * u128::from(timeout.0 + 250_000_000) / 1_000_000_000;
+    usize::try_from(in_flight).unwrap_or(usize::MAX).clamp(RESULTS, 16 * RESULTS)
+}
+
+fn write(
+    wanted: Results,
+    plan: &Arc<Plan>,
+    clock: WallClock,
+    queue: results::Queue,
+    live: Option<Live>,
+) -> Result<Writing, Failure> {
+    let mut encoder = Encoder::new(wanted.format, Arc::clone(plan), clock);
+    if wanted.like_ping {
+        encoder = encoder.like_ping();
+    }
+    let mut writer = Writer::open(encoder, wanted.path.as_deref())?.only(wanted.only);
+    if let Some(live) = live {
+        writer = writer.around(move |write| live.aside(write));
+    }
+    Ok(results::spawn(writer, vec![queue], wanted.observe, |error| tracing::error!("{error}"))?)
+}
+
+/// A rate as a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded up; beyond u64 is beyond any engine"
+)]
+pub(super) fn whole(rate: f64) -> u64 {
+    rate.ceil() as u64
+}
+
+/// Says what a job would do, and does nothing of it.
+pub(super) fn dry_run(mut job: Job) -> Result<Status, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let routes = runtime.block_on(async {
+        names::resolve_all(&mut job.plan, job.for_ever).await?;
+        find_routes(&route::connect()?, &job).await
+    });
+    runtime.shutdown_background();
+    let routes = routes?;
+    let plan = &job.plan;
+    println!("would probe {} through {}:", counted(plan.targets.len() as u64, "target"), routes.interface.name);
+    for group in &plan.groups {
+        let rounds = group.count.map_or_else(|| "for ever".to_owned(), |count| counted(count, "time"));
+        let (targets, every) = (counted(group.targets.len() as u64, "target"), group.interval);
+        println!(
+            "  {}: {targets}, every {every}, {rounds}, {} to answer, {} bytes",
+            group.name, group.timeout, group.payload
+        );
+    }
+    for hop in routes.hops.iter().filter(|hop| !hop.on_link) {
+        println!("  by gateway {} from {}", hop.address, hop.source);
+    }
+    let on_link = routes.hops.iter().filter(|hop| hop.on_link).count() as u64;
+    if on_link > 0 {
+        println!("  {on_link} on the link itself");
+    }
+    Ok(Status::Complete)
+}
+
+/// CLOCK_MONOTONIC, now.
+pub(super) fn now() -> Nanos {
+    MonotonicClock.now()
+}
+
+/// What the watcher of the kernel's tables says.
+impl Link for LinkState {
+    fn is_up(&self) -> bool {
+        self.is_up()
+    }
+
+    fn was_down(&self, from: Nanos, to: Nanos) -> bool {
+        self.was_down_between(from, to)
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+pub(super) struct Signals(Signal, Signal);
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, Failure> {
+        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    }
+
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Names to addresses, beside the measurement: nothing waits for a name that does not resolve.
+
+use crate::{
+    cli::Failure,
+    route::{NO_ROUTE, Routes},
+    targets::Plan,
+    wire::TargetIndex,
+    worker::Common,
+};
+use futures_util::{StreamExt as _, stream};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Look-ups at once.
+const AT_ONCE: usize = 32;
+/// The start waits no longer for names.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries at a name: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// Looks up every name of the plan that has no address yet. What does not resolve is an error, or with `for_ever` stays
+/// unresolved for now.
+pub(super) async fn resolve_all(plan: &mut Plan, for_ever: bool) -> Result<(), Failure> {
+    let names: Vec<(u32, Box<str>)> = plan.names.iter().map(|(index, name)| (*index, name.clone())).collect();
+    let looked_up = stream::iter(names).map(|(index, name)| async move { (index, look_up(&name).await, name) });
+    let mut looked_up = looked_up.buffer_unordered(AT_ONCE);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match tokio::time::timeout_at(deadline, looked_up.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some((index, Ok(address), _))) => plan.targets[index as usize].address = Some(address),
+            Ok(Some((_, Err(why), name))) if for_ever => tracing::warn!("{name} does not resolve ({why}): tried again"),
+            Ok(Some((_, Err(why), name))) => {
+                return Err(Failure::new(format!(
+                    "{name} does not resolve: {why}. Is it spelled right? `getent ahostsv4 {name}` asks the same question"
+                )));
+            }
+            Err(_) if for_ever => {
+                tracing::warn!("some names take long to resolve: the rest goes on without them");
+                return Ok(());
+            }
+            Err(_) => {
+                return Err(Failure::new(format!(
+                    "looking names up took more than {} s: is the resolver (/etc/resolv.conf) reachable?",
+                    PATIENCE.as_secs()
+                )));
+            }
+        }
+    }
+}
+
+/// The first IPv4 address of a name.
+async fn look_up(name: &str) -> Result<Ipv4Addr, String> {
+    let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| error.to_string())?;
+    let mut found = found.filter_map(|socket| match socket.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    found.next().ok_or_else(|| "it has no IPv4 address".to_owned())
+}
+
+/// Tries names that have no address again and again, and has them probed once they have one.
+pub(super) fn retry(
+    plan: &Arc<Plan>,
+    common: &Arc<Common>,
+    handle: &rtnetlink::Handle,
+    interface: &str,
+    source: Option<Ipv4Addr>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let is_open = |index: &u32| common.ledger.address(TargetIndex(*index)).is_none();
+    let mut open: Vec<(u32, Box<str>)> =
+        plan.names.iter().filter(|(index, _)| is_open(index)).map(|(index, name)| (*index, name.clone())).collect();
+    let (common, handle, interface) = (Arc::clone(common), handle.clone(), interface.to_owned());
+    async move {
+        let mut pause = RETRY.0;
+        while !open.is_empty() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY.1);
+            let mut still = Vec::new();
+            for (index, name) in open {
+                match look_up(&name).await {
+                    Ok(address) => {
+                        let hop = hop_of(&common, &handle, address, &interface, source).await;
+                        if hop == NO_ROUTE {
+                            tracing::warn!(
+                                "{name} is {address}, by a next hop that is not in use: its probes are unsent"
+                            );
+                        }
+                        common.ledger.resolve(TargetIndex(index), address, hop);
+                    }
+                    Err(_) => still.push((index, name)),
+                }
+            }
+            open = still;
+        }
+    }
+}
+
+/// Which of the hops in use leads to an address.
+async fn hop_of(
+    common: &Common,
+    handle: &rtnetlink::Handle,
+    address: Ipv4Addr,
+    interface: &str,
+    source: Option<Ipv4Addr>,
+) -> u32 {
+    let Ok(routes) = Routes::discover(handle, [address], Some(interface), source).await else { return NO_ROUTE };
+    let Some(hop) = routes.of.first().and_then(|hop| routes.hops.get(*hop as usize)) else { return NO_ROUTE };
+    let same = |known: &crate::route::Hop| {
+        (known.address, known.source, known.on_link) == (hop.address, hop.source, hop.on_link)
+    };
+    common.hops.iter().position(same).and_then(|index| u32::try_from(index).ok()).unwrap_or(NO_ROUTE)
+}

@@ -1,0 +1,81 @@
+//! `echolot sweep`: one probe to each of many targets.
+
+use super::{
+    Failure, Status,
+    args::{Rate, SweepArgs},
+    show_log_above,
+    station::{self, Job, Moment, Network, Results, Source, View},
+    view::{self, Live, SweepView},
+};
+use crate::{
+    ledger::Outcome,
+    metrics::Source as _,
+    results::Summary,
+    targets::{self, Exclusions, Group, GroupInput, Options},
+    time::Nanos,
+};
+
+/// Sends one probe to each target, and ends when the last deadline has passed.
+pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
+    let group = Group { timeout: args.timeout, count: Some(1), ..Group::named("sweep") };
+    let input = GroupInput { group, labels: std::collections::BTreeMap::default(), lists: args.targets.lists()? };
+    let exclude = Exclusions::read_files(&args.targets.exclude_files)?;
+    let options = Options { seed: args.network.seed_or_random(), shard: args.shard };
+    let mut plan = targets::build(vec![input], &exclude, &options)?;
+    let total = plan.targets.len() as u64;
+    let rate = match args.rate {
+        Rate::PerSecond(rate) => rate.get(),
+        Rate::Max => u64::MAX,
+    };
+    for group in &mut plan.groups {
+        // Everybody once in this time; at rate max whenever the engine is free.
+        let interval = u128::from(total) * 1_000_000_000 / u128::from(rate);
+        group.interval = Nanos(u64::try_from(interval).unwrap_or(u64::MAX));
+    }
+    let job = Job {
+        plan,
+        network: Network::from(&args.network),
+        rate,
+        results: Results::new(args.format, &args.output, args.outcomes()),
+        summary: args.output.summary.clone(),
+        listen: None,
+        for_ever: false,
+    };
+    if args.network.dry_run {
+        return station::dry_run(job);
+    }
+    let live = Live::on_stderr()?;
+    show_log_above(live.as_ref());
+    let mut view = Shown { live, total, view: SweepView::default() };
+    let summary = station::carry_out(job, &mut view)?;
+    Ok(Status::of_sweep(&summary, total))
+}
+
+struct Shown {
+    live: Option<Live>,
+    total: u64,
+    view: SweepView,
+}
+
+impl View for Shown {
+    fn begin(&mut self, _: &Moment<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn tick(&mut self, source: &Source) {
+        if let Some(live) = &self.live {
+            let snapshot = source.snapshot();
+            let sent = snapshot.sums.iter().map(|row| row.probes).sum();
+            let found = snapshot.sums.iter().map(|row| row.settled[Outcome::Answered as usize]).sum();
+            live.show(&self.view.line(snapshot.at, sent, self.total, found, live.width()));
+        }
+    }
+
+    fn end(&mut self, summary: &Summary, _: &Moment<'_>) {
+        view::finish(self.live.as_ref(), summary);
+    }
+
+    fn live(&self) -> Option<Live> {
+        self.live.clone()
+    }
+}
