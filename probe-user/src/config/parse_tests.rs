@@ -240,11 +240,10 @@ proptest! {
 
     /// Whatever stands in the place of one value, the file is read or exactly that field is to blame.
     #[test]
-    fn a_wrong_value_blames_its_own_field(key in prop::sample::select(&TOP[..]), value in word()) {
-        prop_assume!(key != "groups");
+    fn a_wrong_value_blames_its_own_field(key in prop::sample::select(TOP.iter().filter(|key| **key != "groups").collect::<Vec<_>>()), value in word()) {
         let text = format!("{GROUPS}{key}: '{}'\n", value.replace('\'', "''"));
         if let Err(error) = read(&text) {
-            prop_assert!(error.problems.iter().all(|p| p.field.starts_with(key)), "{text}{error}");
+            prop_assert!(error.problems.iter().all(|p| p.field.starts_with(*key)), "{text}{error}");
         }
     }
 }

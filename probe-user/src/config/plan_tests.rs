@@ -168,7 +168,7 @@ exclude: [10.0.0.255]
         "group edge: 256 targets (1 by name), a probe of 18 bytes every 10s, timeout 2s, window 4, 26/s, 1 row of sums, \
          32.0 KiB, series per target\n\
          group core: 1 target, a probe of 56 bytes every 10ms, timeout 1m, window 8192, 100/s, 1 row of sums, 1.1 KiB\n\
-         excluded: 1 addresses\n\
+         excluded addresses: 1\n\
          echolot.yml: fine: 257 targets, 126 probes a second of at most 100000, about 33.1 KiB of memory (1.0 GiB available)"
     );
     let json = serde_json::to_value(&report).unwrap();

@@ -132,7 +132,7 @@ impl fmt::Display for Report {
             writeln!(f, "{}", if group.per_target { ", series per target" } else { "" })?;
         }
         if self.excluded_addresses > 0 {
-            writeln!(f, "excluded: {} addresses", self.excluded_addresses)?;
+            writeln!(f, "excluded addresses: {}", self.excluded_addresses)?;
         }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;

@@ -102,6 +102,13 @@ fn count(
     Ok(counts)
 }
 
+/// An address on its way into the order.
+struct Laid {
+    key: u32,
+    address: u32,
+    label_set: u32,
+}
+
 struct Builder<'a> {
     plan: Plan,
     exclude: &'a Exclusions,
@@ -130,37 +137,50 @@ impl Builder<'_> {
         ranked.sort_unstable();
         ranked.dedup_by_key(|entry| *entry >> 32);
 
-        self.plan.targets.reserve_exact(ranked.len());
-        self.plan.targets.extend(ranked.iter().map(|entry| Target {
-            address: Some(self.order.address(upper(*entry)).into()),
-            label_set: label_sets[(*entry & 0xffff_ffff) as usize],
-        }));
-        // The ranks are dropped before the keys are made: beside the table there are eight bytes a target at any time.
-        drop(ranked);
-        let addresses = self.plan.targets.len() - first;
-        let mut keys: Vec<u64> = Vec::with_capacity(addresses);
-        let ranks = self.plan.targets[first..].iter().filter_map(|target| target.address);
-        self.order.keys(ranks.map(|address| self.order.rank(address.into())), |key| {
-            keys.push(u64::from(key) << 32 | keys.len() as u64);
+        let mut laid: Vec<Laid> = Vec::with_capacity(ranked.len());
+        let mut entries = ranked.iter();
+        self.order.keys(ranked.iter().map(|entry| upper(*entry)), |key| {
+            if let Some(entry) = entries.next() {
+                let label_set = label_sets[(*entry & 0xffff_ffff) as usize];
+                laid.push(Laid { key, address: self.order.address(upper(*entry)), label_set });
+            }
         });
-        let mut names: Vec<Option<Box<str>>> = Vec::new();
+        // One table of each kind at a time: beside the targets themselves there are twelve bytes a target, no more.
+        drop(ranked);
+        laid.sort_unstable_by_key(|target| (target.key, target.address));
+        let names = self.names(lists, &label_sets);
+        self.merge(&laid, names);
+        let range = index(first)..index(self.plan.targets.len());
+        self.plan.groups.push(Group { targets: range, ..group });
+    }
+
+    /// The names, each once, by their keys: a hash has no neighbours to keep apart.
+    fn names(&self, lists: Vec<TargetList>, label_sets: &[u32]) -> Vec<(u32, Box<str>, u32)> {
         let mut seen = HashSet::new();
-        for (number, list) in lists.into_iter().enumerate() {
+        let mut names = Vec::new();
+        for (list, label_set) in lists.into_iter().zip(label_sets) {
             for name in list.into_names() {
                 if self.takes_name(&name) && seen.insert(name.clone()) {
-                    let hash = mix(hash_name(&name) ^ self.options.seed.unwrap_or(0));
-                    keys.push(hash & !0xffff_ffff | keys.len() as u64);
-                    self.plan.targets.push(Target { address: None, label_set: label_sets[number] });
-                    names.push(Some(name));
+                    names.push((upper(mix(hash_name(&name) ^ self.options.seed.unwrap_or(0))), name, *label_set));
                 }
             }
         }
-        drop(seen);
-        keys.sort_unstable();
-        self.place_names(first, &keys, &mut names);
-        permute(&mut self.plan.targets[first..], &mut keys);
-        let range = index(first)..index(self.plan.targets.len());
-        self.plan.groups.push(Group { targets: range, ..group });
+        names.sort_unstable();
+        names
+    }
+
+    /// Appends addresses and names, both sorted by key.
+    fn merge(&mut self, laid: &[Laid], names: Vec<(u32, Box<str>, u32)>) {
+        let plan = &mut self.plan;
+        plan.targets.reserve_exact(laid.len() + names.len());
+        let mut laid = laid.iter().peekable();
+        let address = |l: &Laid| Target { address: Some(l.address.into()), label_set: l.label_set };
+        for (key, name, label_set) in names {
+            plan.targets.extend(std::iter::from_fn(|| laid.next_if(|l| l.key <= key)).map(address));
+            plan.names.insert(index(plan.targets.len()), name);
+            plan.targets.push(Target { address: None, label_set });
+        }
+        plan.targets.extend(laid.map(address));
     }
 
     fn takes_address(&self, address: Ipv4Addr) -> bool {
@@ -202,19 +222,6 @@ impl Builder<'_> {
             })
             .collect()
     }
-
-    /// Enters the names where sorting has put them.
-    fn place_names(&mut self, first: usize, keys: &[u64], names: &mut [Option<Box<str>>]) {
-        let addresses = keys.len() - names.len();
-        for (place, key) in keys.iter().enumerate() {
-            let position = (*key & 0xffff_ffff) as usize;
-            if position >= addresses
-                && let Some(name) = names[position - addresses].take()
-            {
-                self.plan.names.insert(index(first + place), name);
-            }
-        }
-    }
 }
 
 /// The upper half.
@@ -227,26 +234,6 @@ fn upper(entry: u64) -> u32 {
 fn index(position: usize) -> u32 {
     debug_assert!(position as u64 <= MAX_TARGETS);
     position as u32
-}
-
-/// Puts at each place the target at the position that the key's lower half names, in place: a second table would be the
-/// largest allocation of all.
-fn permute(targets: &mut [Target], keys: &mut [u64]) {
-    let source = |keys: &[u64], place: usize| (keys[place] & 0xffff_ffff) as usize;
-    for start in 0..targets.len() {
-        let held = targets[start];
-        let mut place = start;
-        loop {
-            let from = source(keys, place);
-            keys[place] = place as u64;
-            if from == start {
-                targets[place] = held;
-                break;
-            }
-            targets[place] = targets[from];
-            place = from;
-        }
-    }
 }
 
 #[cfg(test)]
