@@ -1,1 +1,81 @@
-fn main() {}
+//! The XDP programs. `steer` takes replies to our probes, `reflect` answers echo requests, `pass` lets all through.
+//!
+//! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
+//! beside them.
+
+#![no_std]
+#![no_main]
+// For the one atomic instruction in `steer`. The target itself needs an unstable compiler anyway.
+#![feature(asm_experimental_arch)]
+
+mod parse;
+mod reflect;
+mod steer;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::{Array, PerCpuArray, XskMap},
+    programs::XdpContext,
+};
+use probe_ebpf::layout::{MAX_QUEUES, Settings, TAKEN_ENTRIES, Verdict};
+
+/// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
+const MAPPABLE: u32 = 1 << 10;
+
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static TAKEN: Array<u64> = Array::with_max_entries(TAKEN_ENTRIES, MAPPABLE);
+#[map]
+static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);
+#[map]
+static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
+#[map]
+static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Replies to us go to the socket of their queue, all else to the kernel, untouched.
+#[xdp(frags)]
+pub fn steer(ctx: XdpContext) -> u32 {
+    let verdict = steer::steer(&ctx);
+    count(&VERDICTS, verdict as u32);
+    match verdict {
+        Verdict::Taken => xdp_action::XDP_REDIRECT,
+        _ => xdp_action::XDP_PASS,
+    }
+}
+
+/// Echo requests are answered where they came in, all else goes to the kernel, untouched.
+#[xdp(frags)]
+pub fn reflect(ctx: XdpContext) -> u32 {
+    match reflect::reflect(&ctx) {
+        Some(()) => {
+            count(&REFLECTED, 0);
+            xdp_action::XDP_TX
+        }
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+/// Lets everything through. Frames that are redirected or XDP_TX'd into a veth need a program, any, on its far end.
+#[xdp(frags)]
+pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn count(counters: &PerCpuArray<u64>, index: u32) {
+    if let Some(counter) = counters.get_ptr_mut(index) {
+        // SAFETY: the map's value lives as long as the program, and no other writer has this CPU's copy.
+        unsafe { *counter += 1 };
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

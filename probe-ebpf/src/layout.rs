@@ -1,0 +1,150 @@
+//! The maps between the XDP programs and userspace, by the name under which each is found in the object.
+//!
+//! | map | kind | entries | value |
+//! |---|---|---|---|
+//! | `SETTINGS` | array | 1 | [`Settings`] |
+//! | `TAKEN` | array, mappable | [`TAKEN_ENTRIES`] | u64: frames that `steer` took for a queue, at [`taken_index`] |
+//! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
+//! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
+//! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` answered |
+
+/// Receive queues that can have a socket.
+pub const MAX_QUEUES: u32 = 256;
+
+/// Words of 8 bytes between the counters of two queues in `TAKEN`: each has a cache line of its own.
+pub const TAKEN_STRIDE: u32 = 8;
+
+/// Words in `TAKEN`.
+pub const TAKEN_ENTRIES: u32 = MAX_QUEUES * TAKEN_STRIDE;
+
+/// Where in `TAKEN` a queue's counter is.
+#[inline(always)]
+pub const fn taken_index(queue: u32) -> u32 {
+    queue * TAKEN_STRIDE
+}
+
+/// Addresses that replies may be sent to.
+pub const MAX_SOURCES: usize = 16;
+
+/// Bytes of an AF_XDP frame's chunk in the UMEM.
+pub const CHUNK: usize = 2048;
+
+/// Bytes in front of a received frame in its chunk: XDP_PACKET_HEADROOM.
+pub const HEADROOM: usize = 256;
+
+/// Longest frame that `steer` takes, bytes: the kernel drops what doesn't fit the chunk behind its headroom
+/// (`xsk_pool_get_rx_frame_size`).
+pub const MAX_FRAME: usize = CHUNK - HEADROOM;
+
+/// What `steer` has to know. Written before the program is attached and when addresses or timeouts change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Of the cookie.
+    pub key: [u64; 2],
+    /// Nanoseconds: a reply to an older probe isn't taken. The longest timeout, and slack in which a reply counts as late.
+    pub max_age_ns: u64,
+    /// Our addresses, each in network byte order as it lies in memory: `u32::from_ne_bytes(address.octets())`.
+    pub sources: [u32; MAX_SOURCES],
+    /// How many of them there are.
+    pub source_count: u32,
+    /// ICMP identifier of this instance, host byte order.
+    pub identifier: u16,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: u16,
+}
+
+/// Bytes of [`Settings`].
+pub const SETTINGS_SIZE: usize = size_of::<Settings>();
+
+impl Settings {
+    /// As it lies in memory, for a map whose value is bytes.
+    pub fn to_bytes(&self) -> [u8; SETTINGS_SIZE] {
+        let mut bytes = [0; SETTINGS_SIZE];
+        let mut rest = bytes.as_mut_slice();
+        let mut put = |field: &[u8]| {
+            let (head, tail) = core::mem::take(&mut rest).split_at_mut(field.len());
+            head.copy_from_slice(field);
+            rest = tail;
+        };
+        self.key.iter().for_each(|word| put(&word.to_ne_bytes()));
+        put(&self.max_age_ns.to_ne_bytes());
+        self.sources.iter().for_each(|address| put(&address.to_ne_bytes()));
+        put(&self.source_count.to_ne_bytes());
+        put(&self.identifier.to_ne_bytes());
+        put(&self.padding.to_ne_bytes());
+        bytes
+    }
+}
+
+/// What `steer` made of a frame. All but [`Verdict::Taken`] went on to the kernel, untouched. In this order the checks
+/// are made: a frame counts under the first that it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Verdict {
+    /// A reply to us: stamped and redirected to the queue's socket.
+    Taken,
+    /// Not IPv4, behind at most two VLAN tags.
+    NotIp,
+    /// Too short for its headers up to the ICMP identifier, or an IPv4 header that contradicts itself.
+    Malformed,
+    /// IPv4, and not an ICMP echo reply.
+    NotReply,
+    /// A fragment of an ICMP message.
+    Fragment,
+    /// An echo reply to somebody else's identifier: the host's own ping.
+    ForeignIdentifier,
+    /// Our identifier, sent to an address that is not among ours.
+    ForeignAddress,
+    /// Longer than [`MAX_FRAME`], or in several pieces.
+    Large,
+    /// Our identifier, shorter than its IPv4 header says or than a probe.
+    Truncated,
+    /// Our identifier, and no proof that we sent it.
+    Cookie,
+    /// Proven ours, and older than any timeout or from the future.
+    Age,
+    /// Ours, and no socket on its queue.
+    NoSocket,
+}
+
+impl Verdict {
+    /// All, in the order of their counters in `VERDICTS`.
+    pub const ALL: [Self; 12] = [
+        Self::Taken,
+        Self::NotIp,
+        Self::Malformed,
+        Self::NotReply,
+        Self::Fragment,
+        Self::ForeignIdentifier,
+        Self::ForeignAddress,
+        Self::Large,
+        Self::Truncated,
+        Self::Cookie,
+        Self::Age,
+        Self::NoSocket,
+    ];
+
+    /// As in metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::NotIp => "not_ip",
+            Self::Malformed => "malformed",
+            Self::NotReply => "not_reply",
+            Self::Fragment => "fragment",
+            Self::ForeignIdentifier => "foreign_identifier",
+            Self::ForeignAddress => "foreign_address",
+            Self::Large => "large",
+            Self::Truncated => "truncated",
+            Self::Cookie => "cookie",
+            Self::Age => "age",
+            Self::NoSocket => "no_socket",
+        }
+    }
+
+    /// Whether the frame claimed to be a reply to this instance and failed a check: these are the rejected replies.
+    pub const fn is_rejected(self) -> bool {
+        matches!(self, Self::Truncated | Self::Cookie | Self::Age)
+    }
+}

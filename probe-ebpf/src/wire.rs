@@ -1,0 +1,113 @@
+//! Where everything lies in a frame. Offsets and ranges are relative to the start of their own header.
+
+/// Ethernet II and VLAN tags.
+pub mod ethernet {
+    use core::ops::Range;
+
+    /// Destination MAC address. In a steered frame it and the source's first two bytes hold the [`super::STAMP`].
+    pub const DESTINATION: Range<usize> = 0..6;
+    /// Source MAC address.
+    pub const SOURCE: Range<usize> = 6..12;
+    /// Type of what follows; a VLAN tag begins here too.
+    pub const ETHERTYPE: Range<usize> = 12..14;
+    /// Bytes without tags.
+    pub const HEADER: usize = 14;
+    /// IPv4 follows.
+    pub const IPV4: u16 = 0x0800;
+    /// An 802.1Q tag follows.
+    pub const VLAN: u16 = 0x8100;
+    /// An 802.1ad service tag follows.
+    pub const SERVICE_VLAN: u16 = 0x88a8;
+    /// Bytes of a tag; the type of what follows is its last two.
+    pub const TAG: usize = 4;
+    /// Tags that are looked behind.
+    pub const MAX_TAGS: usize = 2;
+    /// Set in the first byte of a multicast or broadcast address.
+    pub const GROUP: u8 = 1;
+
+    /// Whether a tag follows this type.
+    #[inline(always)]
+    pub const fn is_tag(ethertype: u16) -> bool {
+        matches!(ethertype, VLAN | SERVICE_VLAN)
+    }
+}
+
+/// IPv4 (RFC 791, section 3.1).
+pub mod ipv4 {
+    use core::ops::Range;
+
+    /// Version in the high 4 bits, header length in words of 4 bytes in the low 4.
+    pub const VERSION: usize = 0;
+    /// Type of service.
+    pub const TOS: usize = 1;
+    /// Bytes of header and data.
+    pub const TOTAL_LENGTH: Range<usize> = 2..4;
+    /// Identification.
+    pub const IDENTIFICATION: Range<usize> = 4..6;
+    /// Flags and fragment offset.
+    pub const FRAGMENT: Range<usize> = 6..8;
+    /// Time to live.
+    pub const TTL: usize = 8;
+    /// Protocol of the data.
+    pub const PROTOCOL: usize = 9;
+    /// Header checksum.
+    pub const CHECKSUM: Range<usize> = 10..12;
+    /// Source address.
+    pub const SOURCE: Range<usize> = 12..16;
+    /// Destination address.
+    pub const DESTINATION: Range<usize> = 16..20;
+    /// Bytes without options.
+    pub const HEADER: usize = 20;
+    /// ICMP in the protocol field.
+    pub const ICMP: u8 = 1;
+    /// The flag "don't fragment".
+    pub const DONT_FRAGMENT: u16 = 0x4000;
+    /// "More fragments" and the fragment offset: zero in a datagram that is whole.
+    pub const IS_FRAGMENT: u16 = 0x3fff;
+
+    /// Bytes of the header that begins with this byte; None if it isn't one of IPv4 (version 4, at least 20 bytes).
+    #[inline(always)]
+    pub const fn header_length(first: u8) -> Option<usize> {
+        let length = (first & 0xf) as usize * 4;
+        if first >> 4 == 4 && length >= HEADER { Some(length) } else { None }
+    }
+}
+
+/// ICMP echo (RFC 792).
+pub mod icmp {
+    use core::ops::Range;
+
+    /// Type of message.
+    pub const TYPE: usize = 0;
+    /// Code; 0 in echo messages.
+    pub const CODE: usize = 1;
+    /// Over the whole message.
+    pub const CHECKSUM: Range<usize> = 2..4;
+    /// Identifier.
+    pub const IDENTIFIER: Range<usize> = 4..6;
+    /// Sequence number.
+    pub const SEQUENCE: Range<usize> = 6..8;
+    /// Bytes before the payload.
+    pub const HEADER: usize = 8;
+    /// Type of an echo reply.
+    pub const ECHO_REPLY: u8 = 0;
+    /// Type of an echo request.
+    pub const ECHO_REQUEST: u8 = 8;
+}
+
+/// What a probe carries, numbers big-endian. Longer probes are padded.
+pub mod payload {
+    use core::ops::Range;
+
+    /// When it was sent: CLOCK_MONOTONIC, nanoseconds.
+    pub const SENT: Range<usize> = 0..8;
+    /// Index of its target.
+    pub const TARGET: Range<usize> = 8..12;
+    /// Proof that we sent it, to that address: [`crate::cookie`].
+    pub const COOKIE: Range<usize> = 12..18;
+    /// Bytes of all that: with it an IPv4 probe fits the smallest Ethernet frame.
+    pub const LENGTH: usize = 18;
+}
+
+/// Where `steer` writes the arrival stamp (CLOCK_MONOTONIC, nanoseconds, native byte order): over the MAC addresses.
+pub const STAMP: core::ops::Range<usize> = 0..8;
