@@ -1,4 +1,25 @@
 //! Bytes: frame templates, checksums, reading a reply. Pure: no I/O, no clock.
+//!
+//! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
+
+mod checksum;
+mod reply;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use reply::{Reply, read_reply};
+pub use template::{PAYLOADS, PayloadLength, ProbeFields, Template};
+
+/// The key of this process' cookies: random, made at start, never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key(pub [u64; 2]);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
 
 /// A target's place in the ledger; travels in the probe's payload.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
