@@ -1,0 +1,341 @@
+//! The XDP programs, frame by frame: what they answer, what they count, and that what they pass is not touched.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets none fails")]
+
+mod xdp;
+
+use echolot::{
+    time::Nanos,
+    wire::{Generation, Key, Sequence, TargetIndex, read_reply},
+};
+use probe_ebpf::{
+    cookie,
+    layout::{MAX_FRAME, MAX_SOURCES, Settings, Verdict},
+};
+use xdp::{
+    Rig, XDP_PASS, XDP_REDIRECT,
+    frames::{self, Around, OURS, THEIRS},
+    now,
+};
+
+const KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+const IDENTIFIER: u16 = 0xec40;
+const SEQUENCE: u16 = 0x8001;
+const TARGET: u32 = 0x0403_0201;
+const GENERATION: u16 = 0xbeef;
+const MAX_AGE: Nanos = Nanos::from_secs(5);
+
+/// With our settings, and a socket on queue 0.
+fn rig() -> Option<Rig> {
+    let mut rig = Rig::load()?;
+    rig.configure(&settings(&[OURS]));
+    rig.open_socket();
+    Some(rig)
+}
+
+fn settings(addresses: &[[u8; 4]]) -> Settings {
+    let mut sources = [0; MAX_SOURCES];
+    for (source, address) in sources.iter_mut().zip(addresses) {
+        *source = u32::from_ne_bytes(*address);
+    }
+    Settings {
+        key: KEY,
+        max_age_ns: MAX_AGE.0,
+        sources,
+        source_count: u32::try_from(addresses.len()).unwrap(),
+        identifier: IDENTIFIER,
+        padding: 0,
+    }
+}
+
+/// A probe's payload with a good cookie, padded to `length`.
+fn payload(sent: Nanos, length: usize) -> Vec<u8> {
+    let hash = cookie::ipv4(&KEY, sent.0, THEIRS, TARGET, SEQUENCE);
+    let mut bytes = sent.0.to_be_bytes().to_vec();
+    bytes.extend(TARGET.to_be_bytes());
+    bytes.extend(cookie::on_wire(hash, GENERATION));
+    bytes.resize(length, 0);
+    bytes
+}
+
+/// A good reply to a probe sent a moment ago.
+fn reply(around: &Around) -> Vec<u8> {
+    around.echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), 18))
+}
+
+/// The frame goes on to the kernel, every byte as it was, and exactly one counter moves.
+#[track_caller]
+fn passes(rig: &Rig, what: &str, frame: &[u8], verdict: Verdict) {
+    let (mut verdicts, taken) = (rig.verdicts(), rig.taken());
+    let ran = rig.run("steer", frame);
+    assert_eq!(ran.action, XDP_PASS, "{what}");
+    assert_eq!(ran.frame, frame, "{what}: bytes were changed");
+    verdicts[verdict as usize] += 1;
+    assert_eq!(rig.verdicts(), verdicts, "{what}: expected {}, in the order {:?}", verdict.name(), Verdict::ALL);
+    assert_eq!(rig.taken(), taken, "{what}");
+}
+
+/// The frame is taken: stamped, counted and redirected, all else as it was.
+#[track_caller]
+fn is_taken(rig: &Rig, what: &str, frame: &[u8]) -> Vec<u8> {
+    let (mut verdicts, taken) = (rig.verdicts(), rig.taken());
+    let before = now();
+    let ran = rig.run("steer", frame);
+    let after = now();
+    verdicts[Verdict::Taken as usize] += 1;
+    assert_eq!(rig.verdicts(), verdicts, "{what}: in the order {:?}", Verdict::ALL);
+    assert_eq!(ran.action, XDP_REDIRECT, "{what}");
+    assert_eq!(rig.taken(), taken + 1, "{what}");
+    let stamp = Nanos(u64::from_ne_bytes(ran.frame[..8].try_into().unwrap()));
+    assert!(before <= stamp && stamp <= after, "{what}: stamped {stamp:?} between {before:?} and {after:?}");
+    assert_eq!(ran.frame[8..], frame[8..], "{what}: more than the stamp was written");
+    ran.frame
+}
+
+/// Tags and options in all numbers that there are.
+fn surroundings() -> impl Iterator<Item = Around> {
+    (0..=2).flat_map(|tags| (0..=10).map(move |options| Around { tags, options, ..Around::default() }))
+}
+
+#[test]
+fn replies_are_taken_whatever_lies_around_them() {
+    let Some(rig) = rig() else { return };
+    for around in surroundings() {
+        for length in [18, 19, 56, 1472] {
+            let frame = around.echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), length));
+            let taken = is_taken(&rig, &format!("{around:?}, payload {length}"), &frame);
+            let read = read_reply(&taken).unwrap();
+            assert_eq!((read.target, read.sequence), (TargetIndex(TARGET), Sequence(SEQUENCE)));
+            assert!(read.is_proven(&Key(KEY), Generation(GENERATION)));
+        }
+        let mut padded = reply(&around);
+        padded.resize(padded.len() + 40, 0xff);
+        is_taken(&rig, "padded by Ethernet", &padded);
+    }
+    let mut service = reply(&Around { tags: 1, ..Around::default() });
+    service[12..14].copy_from_slice(&[0x88, 0xa8]);
+    is_taken(&rig, "802.1ad", &service);
+    let mut dont_fragment = reply(&Around::default());
+    dont_fragment[14 + 6] = 0x40;
+    is_taken(&rig, "with the flag \"don't fragment\"", &dont_fragment);
+}
+
+#[test]
+fn a_cut_reply_is_never_taken() {
+    let Some(rig) = rig() else { return };
+    for around in surroundings().filter(|around| matches!(around.options, 0 | 1 | 10)) {
+        let frame = reply(&around);
+        let identifier = around.icmp() + 8;
+        for length in 14..frame.len() {
+            let cut = &frame[..length];
+            let verdict = if length < identifier { Verdict::Malformed } else { Verdict::Truncated };
+            passes(&rig, &format!("{around:?} cut to {length} of {}", frame.len()), cut, verdict);
+        }
+        is_taken(&rig, "whole", &frame);
+    }
+}
+
+/// What the IPv4 header doesn't cover is padding, even if it looks like the rest of a reply.
+#[test]
+fn the_ip_header_says_how_long_a_message_is() {
+    let Some(rig) = rig() else { return };
+    for around in surroundings().filter(|around| matches!(around.options, 0 | 3)) {
+        let mut frame = reply(&around);
+        let header = 20 + 4 * u16::try_from(around.options).unwrap();
+        let total = around.ip() + 2..around.ip() + 4;
+        for length in 0..header + 26 {
+            frame[total.clone()].copy_from_slice(&length.to_be_bytes());
+            let verdict = if length < header + 8 { Verdict::Malformed } else { Verdict::Truncated };
+            passes(&rig, &format!("{around:?}, total length {length}"), &frame, verdict);
+        }
+        for length in [header + 27, 1500, u16::MAX] {
+            frame[total.clone()].copy_from_slice(&length.to_be_bytes());
+            passes(&rig, &format!("{around:?}, total length {length}"), &frame, Verdict::Truncated);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_an_answer_to_us_is_passed() {
+    let Some(rig) = rig() else { return };
+    let probe = payload(now(), 56);
+    let plain = Around::default();
+    for around in surroundings().filter(|around| matches!(around.options, 0 | 5)) {
+        let check = |what: &str, frame: &[u8], verdict| passes(&rig, &format!("{what}, {around:?}"), frame, verdict);
+        let icmp = around.icmp();
+        check("UDP", &around.udp(&probe), Verdict::NotReply);
+        check("TCP", &around.tcp(&probe), Verdict::NotReply);
+        check("echo request", &around.echo_request(IDENTIFIER, SEQUENCE, &probe), Verdict::NotReply);
+        let mut code = reply(&around);
+        code[icmp + 1] = 1;
+        check("echo reply with a code", &code, Verdict::NotReply);
+        for kind in [3, 5, 8, 11, 13, 255] {
+            let mut other = reply(&around);
+            other[icmp] = kind;
+            check("another ICMP message", &other, Verdict::NotReply);
+        }
+        for bit in 0..16 {
+            let foreign = around.echo_reply(IDENTIFIER ^ 1 << bit, SEQUENCE, &probe);
+            check("foreign identifier", &foreign, Verdict::ForeignIdentifier);
+        }
+        for bit in 0..32 {
+            let destination = (u32::from_be_bytes(OURS) ^ 1 << bit).to_be_bytes();
+            let foreign = reply(&Around { destination, ..around.clone() });
+            check("foreign address", &foreign, Verdict::ForeignAddress);
+        }
+        let first = Around { more_fragments: true, ..around.clone() };
+        check("first fragment", &reply(&first), Verdict::Fragment);
+        for fragment_offset in [1, 8, 0x1fff] {
+            let later = Around { fragment_offset, ..around.clone() };
+            check("later fragment", &reply(&later), Verdict::Fragment);
+        }
+        for version in [0x00, 0x44, 0x65, 0xf5, 0x35] {
+            let mut wrong = reply(&around);
+            wrong[around.ip()] = version;
+            check("version or header length", &wrong, Verdict::Malformed);
+        }
+    }
+    passes(&rig, "IPv6", &frames::ipv6(&probe), Verdict::NotIp);
+    passes(&rig, "ARP", &frames::arp(), Verdict::NotIp);
+    let mut three = reply(&Around { tags: 2, ..plain });
+    let tag: Vec<u8> = three[12..16].to_vec();
+    three.splice(12..12, tag);
+    passes(&rig, "three tags", &three, Verdict::NotIp);
+}
+
+#[test]
+fn the_cookie_covers_what_a_reply_says() {
+    let Some(rig) = rig() else { return };
+    for around in [Around::default(), Around { tags: 2, options: 2, ..Around::default() }] {
+        let icmp = around.icmp();
+        let sent = now();
+        let good = around.echo_reply(IDENTIFIER, SEQUENCE, &payload(sent, 18));
+        is_taken(&rig, "good", &good);
+        // Sequence number, send time, target, and the four bytes of the cookie that the kernel can check; who answers.
+        let covered = (icmp + 6..icmp + 24).chain(around.ip() + 12..around.ip() + 16);
+        for byte in covered {
+            for bit in 0..8 {
+                let mut wrong = good.clone();
+                wrong[byte] ^= 1 << bit;
+                passes(&rig, &format!("{around:?}, bit {bit} of byte {byte}"), &wrong, Verdict::Cookie);
+            }
+        }
+        // The last two carry the generation, which only userspace knows.
+        for byte in icmp + 24..icmp + 26 {
+            let mut other = good.clone();
+            other[byte] ^= 0xff;
+            is_taken(&rig, "another generation", &other);
+        }
+        // The checksum is userspace's to judge.
+        let mut corrupt = good;
+        corrupt[icmp + 2] ^= 0xff;
+        is_taken(&rig, "wrong ICMP checksum", &corrupt);
+    }
+    // The host's own ping may happen to have our identifier: it gets its answer.
+    let ping: Vec<u8> = (0..56).collect();
+    passes(&rig, "ping", &Around::default().echo_reply(IDENTIFIER, 1, &ping), Verdict::Cookie);
+}
+
+#[test]
+fn age_must_be_plausible() {
+    let Some(rig) = rig() else { return };
+    let send = |sent| Around::default().echo_reply(IDENTIFIER, SEQUENCE, &payload(sent, 18));
+    let second = Nanos::from_secs(1);
+    is_taken(&rig, "nearly too old", &send(now() - MAX_AGE + second));
+    passes(&rig, "too old", &send(now() - MAX_AGE), Verdict::Age);
+    passes(&rig, "as old as the machine", &send(Nanos::ZERO), Verdict::Age);
+    passes(&rig, "from the future", &send(now() + second), Verdict::Age);
+    passes(&rig, "from the end of time", &send(Nanos::MAX), Verdict::Age);
+}
+
+#[test]
+fn what_does_not_fit_a_chunk_is_passed() {
+    let Some(rig) = rig() else { return };
+    for around in [Around::default(), Around { tags: 1, options: 10, ..Around::default() }] {
+        let headers = around.icmp() + 8;
+        let sized = |length: usize| around.echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), length - headers));
+        is_taken(&rig, "just fits", &sized(MAX_FRAME));
+        passes(&rig, "one byte too long", &sized(MAX_FRAME + 1), Verdict::Large);
+        // From about 3.5 kB on a test run, like a driver, puts the rest of a frame into further pages.
+        passes(&rig, "jumbo, in several pieces", &sized(9014), Verdict::Large);
+        let mut trailed = sized(1000);
+        trailed.resize(MAX_FRAME + 1, 0);
+        passes(&rig, "short, with a long trailer", &trailed, Verdict::Large);
+    }
+    passes(&rig, "jumbo TCP", &Around::default().tcp(&[7; 60_000]), Verdict::NotReply);
+}
+
+#[test]
+fn without_a_socket_replies_go_to_the_kernel() {
+    let Some(mut rig) = Rig::load() else { return };
+    rig.configure(&settings(&[OURS]));
+    passes(&rig, "no socket", &reply(&Around::default()), Verdict::NoSocket);
+    rig.open_socket();
+    is_taken(&rig, "a socket", &reply(&Around::default()));
+}
+
+#[test]
+fn settings_decide() {
+    let Some(mut rig) = Rig::load() else { return };
+    rig.open_socket();
+    // Zeros, as before anybody has written them: identifier 0 to no address.
+    let zero = Around::default().echo_reply(0, SEQUENCE, &payload(now(), 18));
+    passes(&rig, "nothing configured", &zero, Verdict::ForeignAddress);
+    passes(&rig, "nothing configured", &reply(&Around::default()), Verdict::ForeignIdentifier);
+
+    let many: Vec<[u8; 4]> = (0..16).map(|host| [203, 0, 113, host]).collect();
+    for count in [1, 2, 15, 16] {
+        rig.configure(&settings(&many[..count]));
+        for (index, destination) in many.iter().copied().enumerate() {
+            let frame = reply(&Around { destination, ..Around::default() });
+            if index < count {
+                is_taken(&rig, "one of ours", &frame);
+            } else {
+                passes(&rig, "not counted", &frame, Verdict::ForeignAddress);
+            }
+        }
+    }
+    rig.configure(&Settings { key: [KEY[0], !KEY[1]], ..settings(&[OURS]) });
+    passes(&rig, "the key of a process before", &reply(&Around::default()), Verdict::Cookie);
+    rig.configure(&Settings { source_count: u32::MAX, ..settings(&[OURS]) });
+    is_taken(&rig, "a count beyond the table", &reply(&Around::default()));
+}
+
+#[test]
+fn pass_passes() {
+    let Some(rig) = rig() else { return };
+    for frame in [reply(&Around::default()), frames::arp(), Around::default().tcp(&[7; 9000])] {
+        let ran = rig.run("pass", &frame);
+        assert_eq!((ran.action, ran.frame), (XDP_PASS, frame));
+    }
+}
+
+/// Not a test: prints what one call costs. `cargo test -p echolot --test steer -- --ignored --nocapture cost`
+#[test]
+#[ignore = "a measurement"]
+fn cost() {
+    let Some(mut rig) = rig() else { return };
+    rig.configure(&Settings { max_age_ns: Nanos::from_secs(600).0, ..settings(&[OURS]) });
+    let good = reply(&Around::default());
+    let mut forged = good.clone();
+    forged[Around::default().icmp() + 20] ^= 1;
+    let send = |sent| Around::default().echo_reply(IDENTIFIER, SEQUENCE, &payload(sent, 18));
+    let ping = Around::default().echo_reply(1, 1, &[0; 56]);
+    let elsewhere = reply(&Around { destination: [1; 4], ..Around::default() });
+    for (what, program, frame, action) in [
+        ("pass", "pass", &good, XDP_PASS),
+        ("steer: TCP", "steer", &Around::default().tcp(&[0; 20]), XDP_PASS),
+        ("steer: foreign identifier", "steer", &ping, XDP_PASS),
+        ("steer: foreign address", "steer", &elsewhere, XDP_PASS),
+        ("steer: truncated, all before the cookie", "steer", &good[..59].to_vec(), XDP_PASS),
+        ("steer: wrong cookie", "steer", &forged, XDP_PASS),
+        ("steer: too old", "steer", &send(Nanos::ZERO), XDP_PASS),
+        ("steer: from the future", "steer", &send(Nanos::MAX), XDP_PASS),
+        ("steer: taken", "steer", &good, XDP_REDIRECT),
+        ("reflect: not for it", "reflect", &good, XDP_PASS),
+    ] {
+        let runs: Vec<_> = (0..20).map(|_| rig.repeat(program, frame, 50_000)).collect();
+        assert!(runs.iter().all(|ran| ran.action == action), "{what}");
+        println!("{what}: {} ns", runs.iter().map(|ran| ran.duration).min().unwrap().as_nanos());
+    }
+}

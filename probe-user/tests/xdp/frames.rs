@@ -1,0 +1,122 @@
+//! Frames, made by etherparse.
+
+use etherparse::{IpFragOffset, IpHeaders, Ipv4Header, PacketBuilder, PacketBuilderStep, VlanId};
+
+pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const THEIR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const OURS: [u8; 4] = [192, 0, 2, 1];
+pub(crate) const THEIRS: [u8; 4] = [198, 51, 100, 7];
+
+/// What lies around an ICMP message, from them to us.
+#[derive(Clone, Debug)]
+pub(crate) struct Around {
+    pub(crate) tags: usize,
+    /// Words of 4 bytes of IPv4 options.
+    pub(crate) options: usize,
+    pub(crate) ttl: u8,
+    pub(crate) source: [u8; 4],
+    pub(crate) destination: [u8; 4],
+    pub(crate) more_fragments: bool,
+    pub(crate) fragment_offset: u16,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self {
+            tags: 0,
+            options: 0,
+            ttl: 64,
+            source: THEIRS,
+            destination: OURS,
+            more_fragments: false,
+            fragment_offset: 0,
+        }
+    }
+}
+
+impl Around {
+    /// Where the IPv4 header begins.
+    pub(crate) fn ip(&self) -> usize {
+        14 + 4 * self.tags
+    }
+
+    /// Where the ICMP message begins.
+    pub(crate) fn icmp(&self) -> usize {
+        self.ip() + 20 + 4 * self.options
+    }
+
+    fn builder(&self) -> PacketBuilderStep<IpHeaders> {
+        let ip = Ipv4Header {
+            source: self.source,
+            destination: self.destination,
+            time_to_live: self.ttl,
+            identification: 0x1234,
+            dont_fragment: false,
+            more_fragments: self.more_fragments,
+            fragment_offset: IpFragOffset::try_new(self.fragment_offset).unwrap(),
+            options: vec![1; self.options * 4].as_slice().try_into().unwrap(),
+            ..Ipv4Header::default()
+        };
+        let ip = IpHeaders::Ipv4(ip, Default::default());
+        let vlan = |id| VlanId::try_new(id).unwrap();
+        let ethernet = PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC);
+        match self.tags {
+            0 => ethernet.ip(ip),
+            1 => ethernet.single_vlan(vlan(7)).ip(ip),
+            _ => ethernet.double_vlan(vlan(7), vlan(8)).ip(ip),
+        }
+    }
+
+    pub(crate) fn echo_reply(&self, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().icmpv4_echo_reply(identifier, sequence).write(&mut frame, payload).unwrap();
+        frame
+    }
+
+    pub(crate) fn echo_request(&self, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().icmpv4_echo_request(identifier, sequence).write(&mut frame, payload).unwrap();
+        frame
+    }
+
+    pub(crate) fn udp(&self, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().udp(7, 8).write(&mut frame, payload).unwrap();
+        frame
+    }
+
+    pub(crate) fn tcp(&self, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().tcp(7, 8, 9, 10).write(&mut frame, payload).unwrap();
+        frame
+    }
+}
+
+/// An IPv6 echo reply that carries `payload`.
+pub(crate) fn ipv6(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC)
+        .ipv6([1; 16], [2; 16], 64)
+        .icmpv6_echo_reply(1, 2)
+        .write(&mut frame, payload)
+        .unwrap();
+    frame
+}
+
+/// "192.0.2.1 is at ..."
+pub(crate) fn arp() -> Vec<u8> {
+    let packet = etherparse::ArpPacket::new(
+        etherparse::ArpHardwareId::ETHERNET,
+        etherparse::EtherType::IPV4,
+        etherparse::ArpOperation::REPLY,
+        &THEIR_MAC,
+        &THEIRS,
+        &OUR_MAC,
+        &OURS,
+    )
+    .unwrap();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC).arp(packet).write(&mut frame).unwrap();
+    frame.resize(60, 0);
+    frame
+}

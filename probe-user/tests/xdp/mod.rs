@@ -1,0 +1,112 @@
+//! Runs the XDP programs on single frames (BPF_PROG_TEST_RUN): nothing is attached, nothing leaves the machine.
+
+pub(crate) mod frames;
+mod reflect;
+
+use aya::{
+    Ebpf, TestRun, TestRunOptions,
+    maps::{Array, PerCpuArray, XskMap},
+    programs::Xdp,
+};
+use echolot::time::Nanos;
+use probe_ebpf::layout::{SETTINGS_SIZE, Settings, Verdict, taken_index};
+use rustix::{
+    net::{AddressFamily, SocketType, socket},
+    process::geteuid,
+    time::{ClockId, clock_gettime},
+};
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/echolot-xdp"));
+
+/// What an XDP program can answer (`enum xdp_action`).
+pub(crate) const XDP_PASS: u32 = 2;
+pub(crate) const XDP_TX: u32 = 3;
+pub(crate) const XDP_REDIRECT: u32 = 4;
+
+/// The programs with maps of their own.
+pub(crate) struct Rig {
+    ebpf: Ebpf,
+    socket: Option<OwnedFd>,
+}
+
+/// What became of a frame.
+pub(crate) struct Ran {
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) duration: Duration,
+}
+
+impl Rig {
+    /// None without the rights that it takes.
+    pub(crate) fn load() -> Option<Self> {
+        if !geteuid().is_root() {
+            println!("skipped: needs root");
+            return None;
+        }
+        let mut ebpf = Ebpf::load(OBJECT).expect("the object is whole");
+        for name in ["steer", "reflect", "pass"] {
+            let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("an XDP program");
+            program.load().unwrap_or_else(|e| panic!("the verifier refuses {name}: {e:#?}"));
+        }
+        Some(Self { ebpf, socket: None })
+    }
+
+    pub(crate) fn configure(&mut self, settings: &Settings) {
+        let map = self.ebpf.map_mut("SETTINGS").unwrap();
+        let mut array = Array::<_, [u8; SETTINGS_SIZE]>::try_from(map).unwrap();
+        array.set(0, settings.to_bytes(), 0).unwrap();
+    }
+
+    /// Puts a socket on queue 0. A test run redirects nothing, so it needs neither ring nor interface.
+    pub(crate) fn open_socket(&mut self) {
+        let fd = socket(AddressFamily::XDP, SocketType::RAW, None).expect("an AF_XDP socket");
+        XskMap::try_from(self.ebpf.map_mut("XSKS").unwrap()).unwrap().set(0, fd.as_raw_fd(), 0).unwrap();
+        self.socket = Some(fd);
+    }
+
+    /// Shows a frame to a program, on queue 0.
+    pub(crate) fn run(&self, program: &str, frame: &[u8]) -> Ran {
+        self.repeat(program, frame, 1)
+    }
+
+    /// The same many times over; the duration is that of one time.
+    pub(crate) fn repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Ran {
+        let program: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
+        let mut out = vec![0; frame.len() + 64];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), repeat, ..TestRunOptions::default() };
+        let result = program.test_run(options).expect("a test run");
+        out.truncate(usize::try_from(result.data_size_out).unwrap());
+        Ran { action: result.return_value, frame: out, duration: result.duration }
+    }
+
+    /// Frames by verdict.
+    pub(crate) fn verdicts(&self) -> [u64; Verdict::ALL.len()] {
+        let map = PerCpuArray::<_, u64>::try_from(self.ebpf.map("VERDICTS").unwrap()).unwrap();
+        std::array::from_fn(|index| sum(&map, index))
+    }
+
+    /// Frames that were taken for queue 0.
+    pub(crate) fn taken(&self) -> u64 {
+        Array::<_, u64>::try_from(self.ebpf.map("TAKEN").unwrap()).unwrap().get(&taken_index(0), 0).unwrap()
+    }
+
+    /// Echo requests that were answered.
+    pub(crate) fn reflected(&self) -> u64 {
+        sum(&PerCpuArray::try_from(self.ebpf.map("REFLECTED").unwrap()).unwrap(), 0)
+    }
+}
+
+fn sum(map: &PerCpuArray<&aya::maps::MapData, u64>, index: usize) -> u64 {
+    map.get(&u32::try_from(index).unwrap(), 0).unwrap().iter().sum()
+}
+
+/// The clock of `bpf_ktime_get_ns`.
+pub(crate) fn now() -> Nanos {
+    let time = clock_gettime(ClockId::Monotonic);
+    Nanos(u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap())
+}
