@@ -54,6 +54,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,
+        exclude,
     };
     if args.network.dry_run {
         return station::dry_run(job);

@@ -36,6 +36,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,
+        exclude: config.exclude,
         plan,
     };
     if args.network.dry_run {

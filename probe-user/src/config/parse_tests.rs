@@ -1,6 +1,7 @@
 //! Configurations that are read, and those that are refused with the right words.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use crate::nic::{Engine, Mode};
 use super::*;
 use proptest::prelude::*;
 

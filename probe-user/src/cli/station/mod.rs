@@ -15,11 +15,11 @@ use super::{
 use crate::{
     http,
     ledger::{Ledger, tally::Tally, unheard::DropLog},
-    metrics::{LocalDrops, Snapshot, Source as _},
+    metrics::{Snapshot, Source as _},
     nic::{self, MonotonicClock, Nic},
     results::{self, Encoder, Format, Outcomes, Summary, WallClock, Writer, Writing, human::counted},
     route::{self, LinkState, Routes, Watch},
-    targets::Plan,
+    targets::{Exclusions, Plan},
     time::Nanos,
     wire::Key,
     worker::{Asked, Clock as _, Common, Link, Phase},
@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) listen: Option<SocketAddr>,
     /// Go on when a name does not resolve, and try again.
     pub(super) for_ever: bool,
+    /// Never probed, whatever a name resolves to.
+    pub(super) exclude: Exclusions,
 }
 
 /// How probes leave.
@@ -95,7 +97,6 @@ impl Results {
 pub(super) struct Moment<'a> {
     pub(super) source: &'a Source,
     pub(super) snapshot: &'a Snapshot,
-    pub(super) drops: &'a [LocalDrops],
 }
 
 /// What a command shows while its probes are under way.
@@ -131,7 +132,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     // A port in use is known before anything is touched.
     let listener = job.listen.map(http::bind).transpose()?;
     let handle = route::connect()?;
-    names::resolve_all(&mut job.plan, job.for_ever).await?;
+    names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
 
     let routes = find_routes(&handle, &job).await?;
     let link = Arc::new(LinkState::new());
@@ -193,7 +194,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         }
         None => (None, results::Sink::discard()),
     };
-    view.begin(&Moment { source: &source, snapshot: &source.snapshot(), drops: &source.drops() })?;
+    view.begin(&Moment { source: &source, snapshot: &source.snapshot() })?;
 
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.map(|listener| {
@@ -204,7 +205,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         }))
     });
     let mut watching = tokio::spawn(watch.run());
-    let retries = names::retry(&plan, &common, &handle, &routes.interface.name, job.network.source);
+    let retries = names::retry(&plan, &common, &handle, &routes.interface.name, job.network.source, job.exclude);
     let retrying = tokio::spawn(retries);
 
     let running = threads::spawn(&layout, senders, receivers, &common, &plan, &sink)?;
@@ -258,7 +259,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let targets = plan.targets.len() as u64;
     let summary =
         Summary::new(&snapshot, &drops, &source.interface(), targets, common.ledger.answered_targets(), dropped);
-    view.end(&summary, &Moment { source: &source, snapshot: &snapshot, drops: &drops });
+    view.end(&summary, &Moment { source: &source, snapshot: &snapshot });
     if let Some(path) = &job.summary {
         summary.write(path)?;
     }
@@ -313,7 +314,7 @@ pub(super) fn whole(rate: f64) -> u64 {
 pub(super) fn dry_run(mut job: Job) -> Result<Status, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let routes = runtime.block_on(async {
-        names::resolve_all(&mut job.plan, job.for_ever).await?;
+        names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
         find_routes(&route::connect()?, &job).await
     });
     runtime.shutdown_background();

@@ -3,7 +3,7 @@
 use crate::{
     cli::Failure,
     route::{NO_ROUTE, Routes},
-    targets::Plan,
+    targets::{Exclusions, Plan},
     wire::TargetIndex,
     worker::Common,
 };
@@ -23,9 +23,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 
 /// Looks up every name of the plan that has no address yet. What does not resolve is an error, or with `for_ever` stays
 /// unresolved for now.
-pub(super) async fn resolve_all(plan: &mut Plan, for_ever: bool) -> Result<(), Failure> {
+pub(super) async fn resolve_all(plan: &mut Plan, exclude: &Exclusions, for_ever: bool) -> Result<(), Failure> {
     let names: Vec<(u32, Box<str>)> = plan.names.iter().map(|(index, name)| (*index, name.clone())).collect();
-    let looked_up = stream::iter(names).map(|(index, name)| async move { (index, look_up(&name).await, name) });
+    let looked_up = stream::iter(names).map(|(index, name)| async move { (index, look_up(&name, exclude).await, name) });
     let mut looked_up = looked_up.buffer_unordered(AT_ONCE);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -53,13 +53,17 @@ pub(super) async fn resolve_all(plan: &mut Plan, for_ever: bool) -> Result<(), F
 }
 
 /// The first IPv4 address of a name.
-async fn look_up(name: &str) -> Result<Ipv4Addr, String> {
+async fn look_up(name: &str, exclude: &Exclusions) -> Result<Ipv4Addr, String> {
     let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| error.to_string())?;
     let mut found = found.filter_map(|socket| match socket.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     });
-    found.next().ok_or_else(|| "it has no IPv4 address".to_owned())
+    match found.next() {
+        None => Err("it has no IPv4 address".to_owned()),
+        Some(address) if exclude.contains(address) => Err(format!("it is {address}, which is excluded")),
+        Some(address) => Ok(address),
+    }
 }
 
 /// Tries names that have no address again and again, and has them probed once they have one.
@@ -69,6 +73,7 @@ pub(super) fn retry(
     handle: &rtnetlink::Handle,
     interface: &str,
     source: Option<Ipv4Addr>,
+    exclude: Exclusions,
 ) -> impl Future<Output = ()> + Send + 'static {
     let is_open = |index: &u32| common.ledger.address(TargetIndex(*index)).is_none();
     let mut open: Vec<(u32, Box<str>)> =
@@ -81,7 +86,7 @@ pub(super) fn retry(
             pause = (pause * 2).min(RETRY.1);
             let mut still = Vec::new();
             for (index, name) in open {
-                match look_up(&name).await {
+                match look_up(&name, &exclude).await {
                     Ok(address) => {
                         let hop = hop_of(&common, &handle, address, &interface, source).await;
                         if hop == NO_ROUTE {

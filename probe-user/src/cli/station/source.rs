@@ -59,11 +59,6 @@ impl Source {
     pub(super) fn ready(&self) {
         self.ready.store(true, Relaxed);
     }
-
-    /// Probes entered and not settled.
-    pub(in crate::cli) fn in_flight(&self) -> u64 {
-        self.common.in_flight()
-    }
 }
 
 impl metrics::Source for Source {
