@@ -20,6 +20,8 @@
 //! | `reopens_at_once` | a queue that was just closed can be bound |
 //! | `generic_where_there_is_no_native` | the fallback, and that it isn't taken unasked |
 //! | `killed` | SIGKILL leaves nothing attached |
+//! | `unprivileged` | what is missing is named |
+//! | `only_kicks_and_sleeps` | strace sees nothing else on a loop thread |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 use echolot::{
@@ -163,8 +165,14 @@ fn mac(text: &str) -> [u8; 6] {
 }
 
 fn options(device: &str) -> Options {
+    let options = options_without_far(device);
+    options.hops[0].set(Neighbour::Resolved(mac(&far("cat /sys/class/net/far0/address"))));
+    options
+}
+
+/// With a next hop that is not resolved.
+fn options_without_far(device: &str) -> Options {
     let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), NEAR, false);
-    hop.set(Neighbour::Resolved(mac(&far("cat /sys/class/net/far0/address"))));
     Options {
         interface: device.into(),
         mode: Mode::Auto,
@@ -351,7 +359,12 @@ fn replies_come_back() {
         assert_eq!(queues().map(|q| opened.taken.taken(q)).sum::<u64>(), 10_000);
         assert_eq!(queues().map(|q| opened.taken.consumed(q)).sum::<u64>(), 10_000);
 
-        // A gateway that is not resolved, and a hop that there is not.
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes: u32 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 48 * 1024, "{kilobytes} kB resident at 1,000 probes a second");
+
+        // A hop that there is not.
         let mut fates = [Fate::Sent(Nanos::ZERO); 3];
         let probes = [due(1), Due { hop: u32::MAX, ..due(2) }, due(3)];
         opened.senders[0].transmit(&probes, &mut fates);
@@ -384,6 +397,18 @@ fn payloads_and_sources_mix() {
         }
         let fates = transmit(&mut opened, &[Due { hop: 2, ..due(1) }]);
         assert_eq!(fates, [Fate::Unsent(Cause::Gateway)]);
+
+        // Other templates while it runs: what was laid in the frames is not taken for theirs.
+        run("ip address add 10.77.0.20/24 dev near0");
+        let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 20), false);
+        hop.set(gateway);
+        let templates = opened.nic.templates(Arc::new([hop]), &[100], Nanos::from_secs(60)).unwrap();
+        drop(opened.senders[0].set_templates(templates));
+        let probes: Vec<Due> = (0..600).map(|number| Due { payload: 100, ..due(number) }).collect();
+        for chunk in probes.chunks(50) {
+            assert_eq!(sent(&transmit(&mut opened, chunk)).len(), chunk.len());
+            assert_eq!(replies(&mut opened, chunk.len()).len(), chunk.len());
+        }
     });
 }
 
@@ -601,4 +626,82 @@ fn killed() {
             assert_eq!(replies(&mut opened, 10).len(), 10);
         }
     });
+}
+
+#[test]
+fn unprivileged() {
+    in_namespace("unprivileged", || {
+        if role() == "nobody" {
+            let error = Nic::open(&options_without_far("near0")).err().unwrap();
+            assert!(matches!(error, NicError::Privileges), "{error}");
+            assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+            return;
+        }
+        // Where nobody may read it.
+        let copy = env::temp_dir().join(env::var(FAR).unwrap());
+        fs::copy(env::current_exe().unwrap(), &copy).unwrap();
+        let status = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
+            .arg(&copy)
+            .args(["--exact", "unprivileged", "--nocapture"])
+            .env(ROLE, "nobody")
+            .status();
+        fs::remove_file(&copy).unwrap();
+        assert!(status.unwrap().success());
+    });
+}
+
+#[test]
+fn only_kicks_and_sleeps() {
+    in_namespace("only_kicks_and_sleeps", || {
+        if role() == "looper" {
+            looper();
+        }
+        let trace = env::temp_dir().join(format!("{}.strace", env::var(FAR).unwrap()));
+        let looper = Helper::start(None, "only_kicks_and_sleeps", "looper");
+        let task = fs::read_dir(format!("/proc/{}/task", looper.0.id()))
+            .unwrap()
+            .map(|task| task.unwrap().path())
+            .find(|task| fs::read_to_string(task.join("comm")).unwrap().trim() == "loop")
+            .unwrap();
+        let thread = task.file_name().unwrap().to_str().unwrap();
+        let mut strace = Command::new("strace").args(["-p", thread, "-o"]).arg(&trace).spawn().unwrap();
+        let lines = || fs::read_to_string(&trace).unwrap_or_default();
+        wait("the trace has grown", || lines().lines().count() > 500);
+        run(&format!("kill -INT {}", strace.id()));
+        strace.wait().unwrap();
+        drop(looper);
+        let text = lines();
+        fs::remove_file(&trace).unwrap();
+        let calls = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert!(calls("sendto(") > 100 && calls("ppoll(") > 100, "{text}");
+        let others: Vec<_> = text
+            .lines()
+            .filter(|line| {
+                !["sendto(", "ppoll(", "strace:", "restart_syscall("].iter().any(|call| line.starts_with(call))
+            })
+            .collect();
+        assert!(others.iter().all(|line| line.contains("detached")), "{others:?}");
+    });
+}
+
+/// A loop of both roles on a thread of its own: 1,000 probes a second.
+fn looper() -> ! {
+    let mut opened = open();
+    let (mut sender, mut receiver) = (opened.senders.remove(0), opened.receivers.remove(0));
+    let thread = std::thread::Builder::new().name("loop".into());
+    let _loop = thread.spawn(move || {
+        echolot::nic::thread::prepare(None).unwrap();
+        let mut next = MonotonicClock.now();
+        for number in 0.. {
+            let mut fate = [Fate::Unsent(Cause::Window)];
+            sender.transmit(&[due(number)], &mut fate);
+            next += Nanos::from_millis(1);
+            while MonotonicClock.now() < next {
+                receiver.receive(&mut |_| ());
+                receiver.rest(next);
+            }
+        }
+    });
+    ready()
 }
