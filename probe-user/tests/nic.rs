@@ -15,6 +15,7 @@
 //! | `link_down` | what was unsent never leaves, what was sent is what a capture holds, and frames are not lost |
 //! | `no_carrier` | each frame that the carrier's loss cost is named unsent, none other |
 //! | `overflow` | a full ring's losses are counted to the frame, and the queue drains |
+//! | `under_load` | sender and receiver on threads of their own, as fast as they go: every reply taken is seen or counted |
 //! | `rest_ends_with_a_frame` | a sleeping receiver wakes for a reply |
 //! | `second_is_refused` | the second on an interface is told who is there |
 //! | `reopens_at_once` | a queue that was just closed can be bound |
@@ -38,7 +39,10 @@ use std::{
     net::Ipv4Addr,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -509,6 +513,53 @@ fn overflow() {
         // And the queue works on.
         assert_eq!(sent(&send(&mut opened, 0..64)).len(), 64);
         assert_eq!(replies(&mut opened, 64).len(), 64);
+    });
+}
+
+#[test]
+fn under_load() {
+    in_namespace("under_load", || {
+        if role() == "reflector" {
+            let _reflector = Reflector::attach("far0", Mode::Auto).unwrap();
+            ready();
+        }
+        let mut opened = open();
+        let _reflector = Helper::start(Some(&env::var(FAR).unwrap()), "under_load", "reflector");
+        let mut receiver = opened.receivers.remove(0);
+        let done = Arc::new(AtomicBool::new(false));
+        let receiving = std::thread::spawn({
+            let (done, taken) = (done.clone(), opened.taken.clone());
+            move || {
+                let mut proven = 0u64;
+                let drained = || (0..2).all(|q| taken.taken(q) == taken.consumed(q) + taken.dropped(q));
+                while !done.load(Relaxed) || !drained() {
+                    receiver.receive(&mut |frames| {
+                        let reply = |frame: &&&[u8]| read_reply(frame).unwrap().is_proven(&KEY, Generation(3));
+                        proven += frames.iter().filter(reply).count() as u64;
+                    });
+                    receiver.rest(MonotonicClock.now() + Nanos::from_micros(100));
+                }
+                proven
+            }
+        });
+        let (mut sent_in_all, begun) = (0, Instant::now());
+        while begun.elapsed() < Duration::from_secs(1) {
+            sent_in_all += sent(&send(&mut opened, 0..64)).len() as u64;
+        }
+        wait("everything is quiet", || {
+            let taken = |q| opened.taken.taken(q);
+            let before = taken(0) + taken(1);
+            std::thread::sleep(Duration::from_millis(100));
+            before == taken(0) + taken(1)
+        });
+        opened.sampler.sample().unwrap();
+        done.store(true, Relaxed);
+        let proven = receiving.join().unwrap();
+        let sum = |count: &dyn Fn(usize) -> u64| count(0) + count(1);
+        let (taken, dropped) = (sum(&|q| opened.taken.taken(q)), sum(&|q| opened.taken.dropped(q)));
+        assert_eq!(proven + dropped, taken);
+        assert!(taken <= sent_in_all && taken > sent_in_all / 2, "{taken} of {sent_in_all}");
+        println!("{sent_in_all} sent, {proven} received, {dropped} dropped");
     });
 }
 

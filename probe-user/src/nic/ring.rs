@@ -31,14 +31,14 @@ pub(super) struct Ring {
     descs: Vec<FrameDesc>,
     /// Which template each frame holds, or [`BARE`].
     laid: Vec<u16>,
-    size: u32,
+    entries: u32,
     completed: [FrameDesc; 64],
 }
 
 impl Ring {
     pub(super) fn new(half: Transmitter) -> Self {
-        let Transmitter { umem, tx, comp, frames: descs, zero_copy, .. } = half;
-        let size = u32::try_from(descs.len()).unwrap_or(u32::MAX);
+        let Transmitter { umem, tx, comp, frames: descs, entries, zero_copy, .. } = half;
+        let count = u32::try_from(descs.len()).unwrap_or(u32::MAX);
         let publishes = publishes(&tx);
         Self {
             umem,
@@ -46,10 +46,10 @@ impl Ring {
             tx,
             comp,
             zero_copy,
-            frames: Frames::new(size, 0, publishes),
+            frames: Frames::new(count, 0, publishes),
             laid: vec![BARE; descs.len()],
             descs,
-            size,
+            entries,
             completed: [FrameDesc::default(); 64],
         }
     }
@@ -93,7 +93,7 @@ impl Ring {
 
     /// The kernel's consumer position as it shows now.
     pub(super) fn stored(&mut self) -> u32 {
-        self.frames.produced().wrapping_sub(self.size.wrapping_sub(self.tx.nb_free_exact()))
+        self.frames.produced().wrapping_sub(self.entries.wrapping_sub(self.tx.nb_free_exact()))
     }
 
     /// The frame's bytes, as many as its descriptor says.
@@ -143,7 +143,7 @@ impl Ring {
         // SAFETY: the descriptors are of this UMEM, each from a token that was just given up, so no frame is submitted
         // twice; it is not written again before it completes or, in copy mode, between our own `sendto`s.
         let produced = unsafe { self.tx.produce(&descs[..count]) };
-        // The ring has as many entries as there are frames.
+        // It has two entries for each frame: see `socket::entries`.
         assert_eq!(produced, count, "a ring that has room for every frame has room for these");
     }
 
