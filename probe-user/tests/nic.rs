@@ -15,17 +15,20 @@
 //! | `link_down` | what was unsent never leaves, what was sent is what a capture holds, and frames are not lost |
 //! | `no_carrier` | each frame that the carrier's loss cost is named unsent, none other |
 //! | `overflow` | a full ring's losses are counted to the frame, and the queue drains |
+//! | `under_load` | sender and receiver on threads of their own, as fast as they go: every reply taken is seen or counted |
 //! | `rest_ends_with_a_frame` | a sleeping receiver wakes for a reply |
 //! | `second_is_refused` | the second on an interface is told who is there |
 //! | `reopens_at_once` | a queue that was just closed can be bound |
 //! | `generic_where_there_is_no_native` | the fallback, and that it isn't taken unasked |
 //! | `killed` | SIGKILL leaves nothing attached |
+//! | `unprivileged` | what is missing is named |
+//! | `only_kicks_and_sleeps` | strace sees nothing else on a loop thread |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 use echolot::{
-    ledger::Cause,
+    ledger::{Cause, unheard::DropLog},
     nic::{Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
-    route::{Hop, Neighbour},
+    route::{Hop, LinkState, Neighbour},
     time::Nanos,
     wire::{Generation, Key, ProbeNumber, TargetIndex, read_reply},
     worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
@@ -36,7 +39,10 @@ use std::{
     net::Ipv4Addr,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -163,8 +169,14 @@ fn mac(text: &str) -> [u8; 6] {
 }
 
 fn options(device: &str) -> Options {
+    let options = options_without_far(device);
+    options.hops[0].set(Neighbour::Resolved(mac(&far("cat /sys/class/net/far0/address"))));
+    options
+}
+
+/// With a next hop that is not resolved.
+fn options_without_far(device: &str) -> Options {
     let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), NEAR, false);
-    hop.set(Neighbour::Resolved(mac(&far("cat /sys/class/net/far0/address"))));
     Options {
         interface: device.into(),
         mode: Mode::Auto,
@@ -177,7 +189,7 @@ fn options(device: &str) -> Options {
         senders: 1,
         receivers: 1,
         hops: Arc::new([hop]),
-        link_up: Arc::new(AtomicBool::new(true)),
+        link: Arc::new(LinkState::new()),
     }
 }
 
@@ -344,14 +356,19 @@ fn replies_come_back() {
         assert!(back == expected, "every reply came back once, with its stamp");
         assert_eq!(far_echos(), 10_000);
 
-        opened.sampler.sample().unwrap();
+        opened.sampler.sample(&DropLog::default()).unwrap();
         assert!(opened.sampler.local_drops().iter().all(|drop| drop.frames == 0), "{:?}", opened.sampler.local_drops());
         assert_eq!(opened.sampler.rejected().unwrap(), [0; 5]);
         let queues = || 0..opened.taken.queues();
         assert_eq!(queues().map(|q| opened.taken.taken(q)).sum::<u64>(), 10_000);
         assert_eq!(queues().map(|q| opened.taken.consumed(q)).sum::<u64>(), 10_000);
 
-        // A gateway that is not resolved, and a hop that there is not.
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes: u32 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 48 * 1024, "{kilobytes} kB resident at 1,000 probes a second");
+
+        // A hop that there is not.
         let mut fates = [Fate::Sent(Nanos::ZERO); 3];
         let probes = [due(1), Due { hop: u32::MAX, ..due(2) }, due(3)];
         opened.senders[0].transmit(&probes, &mut fates);
@@ -384,6 +401,18 @@ fn payloads_and_sources_mix() {
         }
         let fates = transmit(&mut opened, &[Due { hop: 2, ..due(1) }]);
         assert_eq!(fates, [Fate::Unsent(Cause::Gateway)]);
+
+        // Other templates while it runs: what was laid in the frames is not taken for theirs.
+        run("ip address add 10.77.0.20/24 dev near0");
+        let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 20), false);
+        hop.set(gateway);
+        let templates = opened.nic.templates(Arc::new([hop]), &[100], Nanos::from_secs(60)).unwrap();
+        drop(opened.senders[0].set_templates(templates));
+        let probes: Vec<Due> = (0..600).map(|number| Due { payload: 100, ..due(number) }).collect();
+        for chunk in probes.chunks(50) {
+            assert_eq!(sent(&transmit(&mut opened, chunk)).len(), chunk.len());
+            assert_eq!(replies(&mut opened, chunk.len()).len(), chunk.len());
+        }
     });
 }
 
@@ -464,17 +493,23 @@ fn overflow() {
         let taken = |opened: &Opened| (0..2).map(|q| opened.taken.taken(q)).sum::<u64>();
         wait("all replies taken", || taken(&opened) == 5_000);
         let before = MonotonicClock.now();
-        let dropped = opened.sampler.sample().unwrap().to_vec();
-        let frames: u64 = dropped.iter().map(|drop| drop.frames).sum();
-        assert!(frames >= 5_000 - 2 * 1_024, "{dropped:?}");
-        assert!(dropped.iter().all(|drop| drop.from < before && before <= drop.to), "{dropped:?}");
+        let log = DropLog::default();
+        opened.sampler.sample(&log).unwrap();
+        let frames: u64 = (0..2).map(|queue| opened.taken.dropped(queue)).sum();
+        assert!(frames >= 5_000 - 2 * 1_024, "{frames}");
+        assert!(
+            !log.claim(Nanos::ZERO, Nanos::ZERO) && !log.claim(MonotonicClock.now(), Nanos::MAX),
+            "of another time"
+        );
+        assert_eq!((0..10_000).filter(|_| log.claim(before, before)).count() as u64, frames, "each excuses one probe");
 
         assert_eq!(replies(&mut opened, 5_000).len() as u64, 5_000 - frames, "the rest is there");
         for queue in 0..2 {
             let (taken, consumed) = (opened.taken.taken(queue), opened.taken.consumed(queue));
             assert_eq!(taken, consumed + opened.taken.dropped(queue), "queue {queue} is drained");
         }
-        assert!(opened.sampler.sample().unwrap().is_empty());
+        opened.sampler.sample(&log).unwrap();
+        assert_eq!((0..2).map(|queue| opened.taken.dropped(queue)).sum::<u64>(), frames, "nothing is counted twice");
         let drops = opened.sampler.local_drops();
         assert_eq!(
             drops.iter().filter(|d| ["ring_full", "no_buffer"].contains(&d.cause)).map(|d| d.frames).sum::<u64>(),
@@ -484,6 +519,53 @@ fn overflow() {
         // And the queue works on.
         assert_eq!(sent(&send(&mut opened, 0..64)).len(), 64);
         assert_eq!(replies(&mut opened, 64).len(), 64);
+    });
+}
+
+#[test]
+fn under_load() {
+    in_namespace("under_load", || {
+        if role() == "reflector" {
+            let _reflector = Reflector::attach("far0", Mode::Auto).unwrap();
+            ready();
+        }
+        let mut opened = open();
+        let _reflector = Helper::start(Some(&env::var(FAR).unwrap()), "under_load", "reflector");
+        let mut receiver = opened.receivers.remove(0);
+        let done = Arc::new(AtomicBool::new(false));
+        let receiving = std::thread::spawn({
+            let (done, taken) = (done.clone(), opened.taken.clone());
+            move || {
+                let mut proven = 0u64;
+                let drained = || (0..2).all(|q| taken.taken(q) == taken.consumed(q) + taken.dropped(q));
+                while !done.load(Relaxed) || !drained() {
+                    receiver.receive(&mut |frames| {
+                        let reply = |frame: &&&[u8]| read_reply(frame).unwrap().is_proven(&KEY, Generation(3));
+                        proven += frames.iter().filter(reply).count() as u64;
+                    });
+                    receiver.rest(MonotonicClock.now() + Nanos::from_micros(100));
+                }
+                proven
+            }
+        });
+        let (mut sent_in_all, begun) = (0, Instant::now());
+        while begun.elapsed() < Duration::from_secs(1) {
+            sent_in_all += sent(&send(&mut opened, 0..64)).len() as u64;
+        }
+        wait("everything is quiet", || {
+            let taken = |q| opened.taken.taken(q);
+            let before = taken(0) + taken(1);
+            std::thread::sleep(Duration::from_millis(100));
+            before == taken(0) + taken(1)
+        });
+        opened.sampler.sample(&DropLog::default()).unwrap();
+        done.store(true, Relaxed);
+        let proven = receiving.join().unwrap();
+        let sum = |count: &dyn Fn(usize) -> u64| count(0) + count(1);
+        let (taken, dropped) = (sum(&|q| opened.taken.taken(q)), sum(&|q| opened.taken.dropped(q)));
+        assert_eq!(proven + dropped, taken);
+        assert!(taken <= sent_in_all && taken > sent_in_all / 2, "{taken} of {sent_in_all}");
+        println!("{sent_in_all} sent, {proven} received, {dropped} dropped");
     });
 }
 
@@ -601,4 +683,82 @@ fn killed() {
             assert_eq!(replies(&mut opened, 10).len(), 10);
         }
     });
+}
+
+#[test]
+fn unprivileged() {
+    in_namespace("unprivileged", || {
+        if role() == "nobody" {
+            let error = Nic::open(&options_without_far("near0")).err().unwrap();
+            assert!(matches!(error, NicError::Privileges), "{error}");
+            assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+            return;
+        }
+        // Where nobody may read it.
+        let copy = env::temp_dir().join(env::var(FAR).unwrap());
+        fs::copy(env::current_exe().unwrap(), &copy).unwrap();
+        let status = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
+            .arg(&copy)
+            .args(["--exact", "unprivileged", "--nocapture"])
+            .env(ROLE, "nobody")
+            .status();
+        fs::remove_file(&copy).unwrap();
+        assert!(status.unwrap().success());
+    });
+}
+
+#[test]
+fn only_kicks_and_sleeps() {
+    in_namespace("only_kicks_and_sleeps", || {
+        if role() == "looper" {
+            looper();
+        }
+        let trace = env::temp_dir().join(format!("{}.strace", env::var(FAR).unwrap()));
+        let looper = Helper::start(None, "only_kicks_and_sleeps", "looper");
+        let task = fs::read_dir(format!("/proc/{}/task", looper.0.id()))
+            .unwrap()
+            .map(|task| task.unwrap().path())
+            .find(|task| fs::read_to_string(task.join("comm")).unwrap().trim() == "loop")
+            .unwrap();
+        let thread = task.file_name().unwrap().to_str().unwrap();
+        let mut strace = Command::new("strace").args(["-p", thread, "-o"]).arg(&trace).spawn().unwrap();
+        let lines = || fs::read_to_string(&trace).unwrap_or_default();
+        wait("the trace has grown", || lines().lines().count() > 500);
+        run(&format!("kill -INT {}", strace.id()));
+        strace.wait().unwrap();
+        drop(looper);
+        let text = lines();
+        fs::remove_file(&trace).unwrap();
+        let calls = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert!(calls("sendto(") > 100 && calls("ppoll(") > 100, "{text}");
+        let others: Vec<_> = text
+            .lines()
+            .filter(|line| {
+                !["sendto(", "ppoll(", "strace:", "restart_syscall("].iter().any(|call| line.starts_with(call))
+            })
+            .collect();
+        assert!(others.iter().all(|line| line.contains("detached")), "{others:?}");
+    });
+}
+
+/// A loop of both roles on a thread of its own: 1,000 probes a second.
+fn looper() -> ! {
+    let mut opened = open();
+    let (mut sender, mut receiver) = (opened.senders.remove(0), opened.receivers.remove(0));
+    let thread = std::thread::Builder::new().name("loop".into());
+    let _loop = thread.spawn(move || {
+        echolot::nic::thread::prepare(None).unwrap();
+        let mut next = MonotonicClock.now();
+        for number in 0.. {
+            let mut fate = [Fate::Unsent(Cause::Window)];
+            sender.transmit(&[due(number)], &mut fate);
+            next += Nanos::from_millis(1);
+            while MonotonicClock.now() < next {
+                receiver.receive(&mut |_| ());
+                receiver.rest(next);
+            }
+        }
+    });
+    ready()
 }

@@ -1,8 +1,8 @@
 //! Configurations that are read, and those that are refused with the right words.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use crate::nic::{Engine, Mode};
 use super::*;
+use crate::nic::{Engine, Mode};
 use proptest::prelude::*;
 
 fn read(text: &str) -> Result<Config, ConfigError> {

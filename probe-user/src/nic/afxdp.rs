@@ -17,89 +17,36 @@
 //! been completed.
 
 use super::{
-    NicError,
     clock::MonotonicClock,
     drops::TransmitDrops,
-    frames::{Frame, Frames, Kick},
-    socket::{KICK, Transmitter, publishes},
+    frames::{Frame, Kick},
+    ring::{BARE, Ring},
+    socket::{KICK, Transmitter},
+    templates::{Load, Templates},
 };
 use crate::{
     ledger::Cause,
-    route::{Hop, Neighbour},
     time::Nanos,
-    wire::{Key, ProbeFields, Template},
-    worker::{Clock, Due, Fate, Link, Transmit},
+    wire::ProbeFields,
+    worker::{Clock as _, Due, Fate, Link, Transmit},
 };
-use std::{
-    io,
-    net::Ipv4Addr,
-    os::fd::{AsRawFd as _, RawFd},
-    ptr,
-    sync::Arc,
-};
-use xsk_rs::{CompQueue, FrameDesc, TxQueue, Umem};
+use std::{mem, sync::Arc};
 
 /// How long a kernel that makes no progress is called again.
 const PATIENCE: Nanos = Nanos::from_millis(1);
 
-/// EtherType for local experiments (IEEE 802, 88B5). A frame of it from our own address to our own address carries a
-/// descriptor that has to be used up: no switch forwards it and no host takes it.
-const VOID: [u8; 2] = [0x88, 0xb5];
-
-/// No template is laid in the frame.
-const BARE: u16 = u16::MAX;
-
 /// No probe is at the position.
 const NOBODY: u16 = u16::MAX;
-
-/// What the probes of a sender look like, apart from what changes with each.
-#[derive(Clone)]
-pub(super) struct Looks {
-    pub(super) mac: [u8; 6],
-    pub(super) identifier: u16,
-    pub(super) ttl: u8,
-    pub(super) key: Key,
-    pub(super) payloads: Vec<u16>,
-}
 
 /// Sends probes through one queue's AF_XDP socket. Owned by one sender thread.
 pub struct AfxdpSender {
     ring: Ring,
-    hops: Arc<[Hop]>,
-    /// For each hop the first of its source's templates.
-    hop_templates: Vec<u16>,
-    payloads: Vec<u16>,
-    templates: Vec<Template>,
-    key: Key,
-    mac: [u8; 6],
+    templates: Arc<Templates>,
     link: Arc<dyn Link>,
     drops: Arc<TransmitDrops>,
     clock: MonotonicClock,
     /// Which of the probes at hand is at each ring position, counted from the first that the kernel hasn't consumed.
     owners: [u16; KICK],
-}
-
-/// The rings and frames of a transmit socket.
-struct Ring {
-    umem: Umem,
-    tx: TxQueue,
-    comp: CompQueue,
-    fd: RawFd,
-    zero_copy: bool,
-    frames: Frames,
-    /// A descriptor for each frame, by its index, with the length of what it holds.
-    descs: Vec<FrameDesc>,
-    /// Which template each frame holds, or [`BARE`].
-    laid: Vec<u16>,
-    size: u32,
-    completed: [FrameDesc; 64],
-}
-
-/// A probe and what it takes to write it.
-#[derive(Clone, Copy)]
-struct Load {
-    mac: [u8; 6],
-    template: u16,
 }
 
 /// What went into the ring for a kick.
@@ -116,51 +63,18 @@ struct Filled {
 impl AfxdpSender {
     pub(super) fn new(
         half: Transmitter,
-        looks: &Looks,
-        hops: Arc<[Hop]>,
+        templates: Arc<Templates>,
         link: Arc<dyn Link>,
         drops: Arc<TransmitDrops>,
-    ) -> Result<Self, NicError> {
-        let mut sources: Vec<Ipv4Addr> = Vec::new();
-        let mut hop_templates = Vec::with_capacity(hops.len());
-        for hop in hops.iter() {
-            let source = sources.iter().position(|known| *known == hop.source).unwrap_or_else(|| {
-                sources.push(hop.source);
-                sources.len() - 1
-            });
-            // Few sources (16 at most) and few payload sizes: their product is far from u16::MAX.
-            hop_templates.push(u16::try_from(source * looks.payloads.len()).unwrap_or(BARE));
-        }
-        let templates = sources
-            .iter()
-            .flat_map(|source| looks.payloads.iter().map(|payload| (*source, *payload)))
-            .map(|(source, payload)| {
-                Template::new(looks.mac, source, looks.identifier, looks.ttl, usize::from(payload))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            ring: Ring::new(half),
-            hops,
-            hop_templates,
-            payloads: looks.payloads.clone(),
-            templates,
-            key: looks.key,
-            mac: looks.mac,
-            link,
-            drops,
-            clock: MonotonicClock,
-            owners: [NOBODY; KICK],
-        })
+    ) -> Self {
+        let clock = MonotonicClock;
+        Self { ring: Ring::new(half), templates, link, drops, clock, owners: [NOBODY; KICK] }
     }
 
-    /// How to write the probe, or why it can't leave.
-    fn load(&self, due: &Due) -> Result<Load, Cause> {
-        let hop = self.hops.get(due.hop as usize).ok_or(Cause::NoRoute)?;
-        let Neighbour::Resolved(mac) = hop.neighbour() else { return Err(Cause::Gateway) };
-        let payload = self.payloads.iter().position(|p| *p == due.payload);
-        debug_assert!(payload.is_some(), "a payload of {} bytes was not announced", due.payload);
-        let payload = u16::try_from(payload.ok_or(Cause::Refused)?).map_err(|_| Cause::Refused)?;
-        Ok(Load { mac, template: self.hop_templates[due.hop as usize] + payload })
+    /// From now on probes look like this. Returns the old templates, to be dropped where freeing memory disturbs nobody.
+    pub fn set_templates(&mut self, templates: Arc<Templates>) -> Arc<Templates> {
+        self.ring.strip();
+        mem::replace(&mut self.templates, templates)
     }
 
     /// Puts as many of the probes into the ring as fit, with one stamp for all.
@@ -176,7 +90,7 @@ impl AfxdpSender {
         let mut place = 0;
         let mut dealt = 0;
         'probes: for (index, probe) in due.iter().enumerate() {
-            let load = match self.load(probe) {
+            let load = match self.templates.load(probe) {
                 Ok(load) => load,
                 Err(cause) => {
                     fates[index] = Fate::Unsent(cause);
@@ -184,7 +98,7 @@ impl AfxdpSender {
                     continue;
                 }
             };
-            let length = self.templates[usize::from(load.template)].length();
+            let length = self.templates.get(load.template).length();
             // Frames that an earlier call left in the ring are used up first: one of the same length can carry this probe.
             while place < residents {
                 let frame = self.ring.resident(base, place);
@@ -192,7 +106,7 @@ impl AfxdpSender {
                 if reusable {
                     break;
                 }
-                self.ring.void(frame, self.mac);
+                self.ring.void(frame, self.templates.mac);
                 place += 1;
             }
             if place >= residents {
@@ -214,7 +128,7 @@ impl AfxdpSender {
         }
         for left in place..residents {
             let frame = self.ring.resident(base, left);
-            self.ring.void(frame, self.mac);
+            self.ring.void(frame, self.templates.mac);
         }
 
         // The stamp is taken here, after all looking up: what follows is writing and the kick.
@@ -233,8 +147,8 @@ impl AfxdpSender {
                 next_hop_mac: load.mac,
             };
             let frame = fresh[place].as_ref().map_or_else(|| self.ring.resident(base, place), Frame::index);
-            let template = &self.templates[usize::from(load.template)];
-            self.ring.write(frame, load.template, template, &fields, &self.key);
+            let template = self.templates.get(load.template);
+            self.ring.write(frame, load.template, template, &fields, &self.templates.key);
         }
         self.ring.produce(&mut fresh);
         Filled { dealt, base, sent }
@@ -262,18 +176,15 @@ impl AfxdpSender {
                 self.settle(told.wrapping_sub(base), fate, fates);
                 told = told.wrapping_add(1);
             }
-            let give_up = match kick {
-                Kick::Nothing => true,
-                Kick::Dropped => false,
-                // Done with descriptors left: the device no longer has this queue, and says nothing about it.
-                Kick::Done | Kick::Again if consumed != before => {
-                    since = None;
-                    false
-                }
-                Kick::Done | Kick::Again => {
-                    let now = self.clock.now();
-                    now - *since.get_or_insert(now) >= PATIENCE
-                }
+            let give_up = if kick == Kick::Nothing {
+                true
+            } else if consumed != before {
+                since = None;
+                false
+            } else {
+                // EAGAIN, or done with descriptors left: the device no longer has this queue and the kernel says nothing.
+                let now = self.clock.now();
+                now - *since.get_or_insert(now) >= PATIENCE
             };
             if give_up && self.ring.frames.resident() != 0 {
                 while told != self.ring.frames.produced() {
@@ -326,129 +237,6 @@ impl Transmit for AfxdpSender {
             let filled = self.fill(due, fates);
             outcome = if self.ring.zero_copy { self.wake(filled, fates) } else { self.kick(filled, fates) };
             done += filled.dealt;
-        }
-    }
-}
-
-impl Ring {
-    fn new(half: Transmitter) -> Self {
-        let Transmitter { umem, tx, comp, frames: descs, zero_copy, .. } = half;
-        let size = u32::try_from(descs.len()).unwrap_or(u32::MAX);
-        let publishes = publishes(&tx);
-        Self {
-            umem,
-            fd: tx.fd().as_raw_fd(),
-            tx,
-            comp,
-            zero_copy,
-            frames: Frames::new(size, 0, publishes),
-            laid: vec![BARE; descs.len()],
-            descs,
-            size,
-            completed: [FrameDesc::default(); 64],
-        }
-    }
-
-    /// The position of the first frame that may still be rewritten: in zero-copy mode none that was produced, because the
-    /// driver reads frames when it likes.
-    fn base(&self) -> u32 {
-        if self.zero_copy { self.frames.produced() } else { self.frames.consumed() }
-    }
-
-    /// The frame whose descriptor is `place` positions behind `base`.
-    fn resident(&self, base: u32, place: usize) -> usize {
-        // `place` is less than KICK.
-        self.frames.at(base.wrapping_add(place as u32))
-    }
-
-    /// How long the frame's descriptor says it is.
-    fn length(&self, frame: usize) -> usize {
-        self.descs[frame].lengths().data()
-    }
-
-    /// Takes back the frames that the kernel has completed.
-    fn reclaim(&mut self) {
-        loop {
-            // SAFETY: the completion ring is of the UMEM that `completed` is used with, and only addresses are taken from
-            // what it says.
-            let count = unsafe { self.comp.consume(&mut self.completed) };
-            for desc in &self.completed[..count] {
-                self.frames.complete(desc.addr() / super::socket::FRAME_SIZE as usize);
-            }
-            if count < self.completed.len() {
-                return;
-            }
-        }
-    }
-
-    /// The kernel's consumer position as it shows now.
-    fn stored(&mut self) -> u32 {
-        self.frames.produced().wrapping_sub(self.size.wrapping_sub(self.tx.nb_free_exact()))
-    }
-
-    /// The frame's bytes, as many as its descriptor says.
-    fn bytes(&mut self, frame: usize) -> &mut [u8] {
-        // SAFETY: the descriptor is of this UMEM. Nobody else touches the frame: it belongs to this ring alone (receive
-        // frames are others, and `&mut self` excludes a second slice), and callers only come with a frame that is free
-        // (they hold its token) or resident in copy mode, where the kernel reads frames only inside our own `sendto`; a
-        // resident in doubt may still be read by a device, which is why it only ever becomes a void.
-        let (at, length) = unsafe {
-            let mut data = self.umem.data_mut(&mut self.descs[frame]);
-            let bytes = data.contents_mut();
-            (bytes.as_mut_ptr(), bytes.len())
-        };
-        // SAFETY: as above; the slice only outlives xsk-rs' wrapper, which has no way to give it up, and borrows `self`.
-        unsafe { std::slice::from_raw_parts_mut(at, length) }
-    }
-
-    /// Writes a probe into a frame, laying its template first if another is laid there.
-    fn write(&mut self, frame: usize, index: u16, template: &Template, fields: &ProbeFields, key: &Key) {
-        if self.laid[frame] != index {
-            self.resize(frame, template.length());
-            template.lay(self.bytes(frame));
-            self.laid[frame] = index;
-        }
-        template.write(self.bytes(frame), fields, key);
-    }
-
-    /// Makes a resident frame one that nobody takes.
-    fn void(&mut self, frame: usize, mac: [u8; 6]) {
-        self.laid[frame] = BARE;
-        let bytes = self.bytes(frame);
-        bytes.fill(0);
-        bytes[..6].copy_from_slice(&mac);
-        bytes[6..12].copy_from_slice(&mac);
-        bytes[12..14].copy_from_slice(&VOID);
-    }
-
-    /// Produces the new frames in the order of their places, which is that of their positions.
-    fn produce(&mut self, fresh: &mut [Option<Frame>; KICK]) {
-        let mut descs = [FrameDesc::default(); KICK];
-        let mut count = 0;
-        for frame in fresh.iter_mut().filter_map(Option::take) {
-            descs[count] = self.descs[frame.index()];
-            count += 1;
-            self.frames.produce(frame);
-        }
-        // SAFETY: the descriptors are of this UMEM, each from a token that was just given up, so no frame is submitted
-        // twice; it is not written again before it completes or, in copy mode, between our own `sendto`s.
-        let produced = unsafe { self.tx.produce(&descs[..count]) };
-        // The ring has as many entries as there are frames.
-        assert_eq!(produced, count, "a ring that has room for every frame has room for these");
-    }
-
-    /// Makes the kernel transmit. Returns the error number, or 0.
-    fn sendto(&self) -> libc::c_int {
-        // SAFETY: no buffer and no address are passed; the descriptor is open for as long as `tx` lives.
-        let done = unsafe { libc::sendto(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
-        if done >= 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }
-    }
-
-    /// Sets the length that the descriptor of a free frame says.
-    fn resize(&mut self, frame: usize, length: usize) {
-        if self.length(frame) != length {
-            // SAFETY: as in `bytes`.
-            unsafe { self.umem.data_mut(&mut self.descs[frame]) }.cursor().set_pos(length);
         }
     }
 }

@@ -157,8 +157,35 @@ struct SampledQueue {
     ring_full: u64,
     no_buffer: u64,
     vanished: u64,
-    /// Since when `taken` and `consumed` have been what they are, with frames missing.
-    still: Option<(Nanos, u64, u64)>,
+    watch: Watch,
+}
+
+/// Watches for frames that were taken and that nobody will ever see or count (the socket was unbound at that moment, or
+/// replaced): without it a queue that lost one would not count as drained ever again.
+#[derive(Debug, Default)]
+struct Watch(Option<(Nanos, u64, u64)>);
+
+impl Watch {
+    /// How many of the `missing` frames to give up: all, once nothing has moved for [`VANISHED`] and the ring is empty.
+    fn give_up(&mut self, now: Nanos, taken: u64, consumed: u64, missing: u64, is_empty: impl FnOnce() -> bool) -> u64 {
+        if missing == 0 {
+            self.0 = None;
+            return 0;
+        }
+        match self.0 {
+            Some((since, was_taken, was_consumed)) if (was_taken, was_consumed) == (taken, consumed) => {
+                if now - since < VANISHED || !is_empty() {
+                    return 0;
+                }
+                self.0 = None;
+                missing
+            }
+            _ => {
+                self.0 = Some((now, taken, consumed));
+                0
+            }
+        }
+    }
 }
 
 impl DropSampler {
@@ -169,7 +196,7 @@ impl DropSampler {
         verdicts: Counters,
         sockets: Vec<OwnedFd>,
     ) -> Self {
-        let queue = |socket| SampledQueue { socket, ring_full: 0, no_buffer: 0, vanished: 0, still: None };
+        let queue = |socket| SampledQueue { socket, ring_full: 0, no_buffer: 0, vanished: 0, watch: Watch::default() };
         Self {
             driver: driver_drops(interface),
             interface: interface.into(),
@@ -197,24 +224,11 @@ impl DropSampler {
             let mut frames = (ring_full - queue.ring_full) + (no_buffer - queue.no_buffer);
             (queue.ring_full, queue.no_buffer) = (ring_full, no_buffer);
 
-            // A frame can also go where nobody counts it (the socket unbound at that moment, the program replaced). If
-            // nothing has moved for a second and the ring is empty, it won't come any more.
             let (taken, consumed) = (self.counts.taken(index), self.counts.consumed(index));
             let missing = taken.saturating_sub(consumed + self.counts.dropped(index) + frames);
-            if missing == 0 {
-                queue.still = None;
-            } else {
-                match queue.still {
-                    Some((since, was_taken, was_consumed)) if (was_taken, was_consumed) == (taken, consumed) => {
-                        if begun - since >= VANISHED && !is_readable(&queue.socket) {
-                            queue.vanished += missing;
-                            frames += missing;
-                            queue.still = None;
-                        }
-                    }
-                    _ => queue.still = Some((begun, taken, consumed)),
-                }
-            }
+            let vanished = queue.watch.give_up(begun, taken, consumed, missing, || !is_readable(&queue.socket));
+            queue.vanished += vanished;
+            frames += vanished;
             if frames != 0 {
                 log.note(self.last, MonotonicClock.now(), frames);
                 self.counts.dropped[index].fetch_add(frames, Release);
@@ -312,4 +326,39 @@ fn driver_drops(interface: &str) -> [u64; 2] {
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Nanos = Nanos::from_secs(1);
+
+    #[test]
+    fn missing_frames_are_given_up_when_all_has_been_still_for_a_second() {
+        let mut watch = Watch::default();
+        let at = |tenths: u64| Nanos::from_millis(100 * tenths);
+        assert_eq!(watch.give_up(at(0), 10, 7, 3, || true), 0);
+        assert_eq!(watch.give_up(at(9), 10, 7, 3, || true), 0, "not yet");
+        assert_eq!(watch.give_up(at(10), 10, 8, 2, || true), 0, "one was seen: it begins again");
+        assert_eq!(watch.give_up(at(19), 11, 8, 3, || true), 0, "one was taken: it begins again");
+        assert_eq!(watch.give_up(at(29), 11, 8, 3, || false), 0, "the ring holds some: the receiver is late");
+        assert_eq!(watch.give_up(at(30), 11, 8, 3, || true), 3);
+        assert_eq!(watch.give_up(at(31), 11, 8, 0, || true), 0, "they are counted now");
+    }
+
+    #[test]
+    fn a_queue_with_nothing_missing_is_never_watched() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.give_up(Nanos::ZERO, 5, 5, 0, || true), 0);
+        assert_eq!(watch.give_up(SECOND, 6, 5, 1, || true), 0, "the second counts from the first that is missing");
+        assert_eq!(watch.give_up(SECOND + SECOND, 6, 5, 1, || true), 1);
+    }
+
+    #[test]
+    fn causes_are_a_closed_list_without_repeats() {
+        let distinct: std::collections::BTreeSet<_> = DROP_CAUSES.iter().collect();
+        assert_eq!(distinct.len(), DROP_CAUSES.len());
+        assert!(DROP_CAUSES.iter().all(|(direction, _)| ["receive", "transmit"].contains(direction)));
+    }
 }

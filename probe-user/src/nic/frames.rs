@@ -48,8 +48,8 @@ pub(super) enum Kick {
     Nothing,
 }
 
-/// The frames of one transmit queue. Their number, the TX ring's size and the completion ring's size are one power of two,
-/// so neither ring can ever be too full for a frame that exists.
+/// The frames of one transmit queue. Their number is a power of two and the completion ring's size; the TX ring is larger,
+/// so neither can ever be too full for a frame that exists.
 #[derive(Debug)]
 pub(super) struct Frames {
     free: Vec<u32>,

@@ -13,7 +13,9 @@ mod frames;
 mod interface;
 mod program;
 mod receive;
+mod ring;
 mod socket;
+mod templates;
 pub mod thread;
 
 pub use afxdp::AfxdpSender;
@@ -21,6 +23,7 @@ pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
 pub use receive::Receiver;
+pub use templates::Templates;
 
 use crate::{
     metrics::InterfaceInfo,
@@ -29,12 +32,12 @@ use crate::{
     wire::Key,
     worker::{Link, Taken},
 };
-use afxdp::Looks;
 use drops::{QueueCounts, TransmitDrops};
 use interface::Interface;
 use probe_ebpf::layout::{MAX_QUEUES, MAX_SOURCES, Settings};
 use program::{Counters, Program};
 use std::{net::Ipv4Addr, sync::Arc};
+use templates::Looks;
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,7 @@ pub struct Nic {
     program: Program,
     info: InterfaceInfo,
     settings: Settings,
+    looks: Looks,
 }
 
 /// All that [`Nic::open`] hands out. Dropped in this order: the program is detached before the sockets close, so that no
@@ -134,7 +138,9 @@ impl Nic {
         if senders > most {
             return Err(NicError::Senders { interface: name.clone(), senders, most });
         }
-        let settings = settings(options)?;
+        let looks = Looks { mac: interface.mac, identifier: options.identifier, ttl: options.ttl, key: options.key };
+        let sources = options.hops.iter().map(|hop| hop.source).collect();
+        let settings = settings(looks, sources, options.max_age)?;
 
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
@@ -144,13 +150,7 @@ impl Nic {
         let verdicts = program.take_counters("VERDICTS")?;
 
         let transmit_drops = Arc::new(TransmitDrops::default());
-        let looks = Looks {
-            mac: interface.mac,
-            identifier: options.identifier,
-            ttl: options.ttl,
-            key: options.key,
-            payloads: options.payloads.clone(),
-        };
+        let templates = Arc::new(Templates::new(looks, options.hops.clone(), &options.payloads)?);
         // No more receivers than queues: one without a queue would have nothing to wait for.
         let count = options.receivers.clamp(1, queues.max(1) as usize);
         let mut receivers: Vec<Receiver> = (0..count).map(|_| Receiver::new(counts.clone())).collect();
@@ -166,7 +166,7 @@ impl Nic {
             zero_copy &= queue.zero_copy;
             if let Some(half) = queue.tx.take() {
                 let (link, drops) = (options.link.clone(), transmit_drops.clone());
-                afxdp.push(AfxdpSender::new(half, &looks, options.hops.clone(), link, drops)?);
+                afxdp.push(AfxdpSender::new(half, templates.clone(), link, drops));
             }
             let socket = socket::share(&queue.rx).map_err(query)?;
             receivers[index as usize % count].add(index, queue);
@@ -186,7 +186,7 @@ impl Nic {
             up: interface.up,
         };
         let sampler = DropSampler::new(name, counts.clone(), transmit_drops, verdicts, sockets);
-        let nic = Self { program, info, settings };
+        let nic = Self { program, info, settings, looks };
         Ok(Opened { nic, senders: afxdp, receivers, taken: counts, sampler })
     }
 
@@ -195,31 +195,42 @@ impl Nic {
         &self.info
     }
 
-    /// Takes replies of another age from now on, without detaching.
+    /// Makes ready for other next hops, payload sizes or ages, without detaching: steer takes replies to the new hops'
+    /// sources as well as to those that it took before, and the templates are for [`AfxdpSender::set_templates`].
     ///
     /// # Errors
-    /// If the kernel refuses the write.
-    pub fn set_max_age(&mut self, max_age: Nanos) -> Result<(), NicError> {
-        self.settings.max_age_ns = max_age.0;
-        self.program.configure(&self.settings)
+    /// If a payload size is impossible, there are too many sources, or the kernel refuses the write. Then nothing changes.
+    pub fn templates(
+        &mut self,
+        hops: Arc<[Hop]>,
+        payloads: &[u16],
+        max_age: Nanos,
+    ) -> Result<Arc<Templates>, NicError> {
+        let known = &self.settings.sources[..self.settings.source_count as usize];
+        let known = known.iter().map(|source| Ipv4Addr::from(source.to_ne_bytes()));
+        let sources = known.chain(hops.iter().map(|hop| hop.source)).collect();
+        let settings = settings(self.looks, sources, max_age)?;
+        let templates = Templates::new(self.looks, hops, payloads)?;
+        self.program.configure(&settings)?;
+        self.settings = settings;
+        Ok(Arc::new(templates))
     }
 }
 
-fn settings(options: &Options) -> Result<Settings, NicError> {
-    let mut sources: Vec<Ipv4Addr> = options.hops.iter().map(|hop| hop.source).collect();
+fn settings(looks: Looks, mut sources: Vec<Ipv4Addr>, max_age: Nanos) -> Result<Settings, NicError> {
     sources.sort_unstable();
     sources.dedup();
-    if sources.len() > MAX_SOURCES {
-        return Err(NicError::Sources { sources: sources.len(), most: MAX_SOURCES });
-    }
+    let count = sources.len();
     let mut settings = Settings {
-        key: options.key.0,
-        max_age_ns: options.max_age.0,
-        // At most MAX_SOURCES: just checked.
-        source_count: sources.len() as u32,
-        identifier: options.identifier,
+        key: looks.key.0,
+        max_age_ns: max_age.0,
+        source_count: u32::try_from(count).unwrap_or(u32::MAX),
+        identifier: looks.identifier,
         ..Settings::default()
     };
+    if count > MAX_SOURCES {
+        return Err(NicError::Sources { sources: count, most: MAX_SOURCES });
+    }
     for (slot, source) in settings.sources.iter_mut().zip(&sources) {
         *slot = u32::from_ne_bytes(source.octets());
     }

@@ -63,7 +63,7 @@ impl ReceiveQueue {
         // SAFETY: these frames came from the RX ring just now, so they are ours and in no other ring; `show` is over, so no
         // slice of them is left.
         let returned = unsafe { self.fill.produce(descs) };
-        // The fill ring has an entry for every receive frame there is.
+        // It has two entries for each frame: see `socket::entries`.
         assert_eq!(returned, count, "a fill ring that has room for every frame has room for these");
         if self.fill.needs_wakeup() {
             // Set only by a zero-copy driver that ran dry.

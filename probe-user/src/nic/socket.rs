@@ -26,29 +26,38 @@ const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 /// Most descriptors that a copy-mode `sendto` moves (the kernel's TX_BATCH_SIZE).
 pub(super) const KICK: usize = 32;
 
-/// How large the rings of a queue are. All are powers of two.
+/// How large the rings of a queue are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
-    /// Entries of the RX ring.
+    /// Entries of the RX ring: a power of two.
     pub(super) rx: u32,
-    /// Frames to receive into, and entries of the fill ring.
-    pub(super) fill: u32,
-    /// Frames to transmit from, and entries of the TX and completion rings.
+    /// Frames to receive into.
+    pub(super) receive: u32,
+    /// Frames to transmit from, and entries of the completion ring: a power of two.
     pub(super) tx: u32,
 }
 
+/// Entries of a ring through which so many frames go to the kernel. The kernel hands a frame back (`xsk_flush` fills the
+/// RX ring) before it stores how far it has read the ring that the frame came by, so for a moment a frame can seem to be
+/// in its old entry while we put it into a new one. A frame has at most one of each.
+const fn entries(frames: u32) -> u32 {
+    (2 * frames).next_power_of_two()
+}
+
 impl Sizes {
-    /// For `rate` replies and probes a second through one queue: an RX ring for 20 ms of them, and transmit frames for 5 ms.
+    /// For `rate` replies and probes a second through one queue: an RX ring for 80 ms of them, which is longer than a busy
+    /// machine's scheduler keeps a receiver waiting, and transmit frames for 5 ms.
     pub(super) fn new(rate: u64, zero_copy: bool) -> Self {
         let ring = |entries: u64, least: u32, most: u32| {
             u32::try_from(entries).unwrap_or(most).clamp(least, most).next_power_of_two()
         };
-        let rx = ring(rate / 50, 1_024, 16_384);
-        // Copy mode takes a frame from the fill ring only when it has something to put into it. A zero-copy driver fills
-        // its own ring (4,096 entries are common at most) with them first, and the host's other traffic arrives in them
-        // too: were all frames in the RX ring, a stalled receiver would starve it.
-        let fill = if zero_copy { (rx + 4_096).next_power_of_two() } else { 2 * rx };
-        Self { rx, fill, tx: ring(rate / 200, 256, 4_096) }
+        let rx = ring(rate / 1_000 * 80, 1_024, 32_768);
+        // The RX ring's, and some for what a receiver has in its hands. Copy mode takes a frame from the fill ring only
+        // when it has something to put into it. A zero-copy driver first fills its own ring (4,096 entries are common at
+        // most), and the host's other traffic arrives in those too: were all frames in the RX ring, a stalled receiver
+        // would starve it.
+        let receive = rx + 256 + if zero_copy { 4_096 } else { 0 };
+        Self { rx, receive, tx: ring(rate / 200, 256, 4_096) }
     }
 }
 
@@ -68,6 +77,8 @@ pub(super) struct Transmitter {
     pub(super) comp: CompQueue,
     /// All free.
     pub(super) frames: Vec<FrameDesc>,
+    /// Of the TX ring.
+    pub(super) entries: u32,
     pub(super) zero_copy: bool,
     /// The receiving half of a socket that has to have one. Nothing is steered to it.
     _rx: Option<RxQueue>,
@@ -91,18 +102,18 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
     let failed = |error| NicError::Socket { interface: interface.into(), queue, error };
     let config = UmemConfig::builder()
         .frame_size(FrameSize::new(FRAME_SIZE).map_err(io::Error::other).map_err(failed)?)
-        .fill_queue_size(size(sizes.fill))
+        .fill_queue_size(size(entries(sizes.receive)))
         .comp_queue_size(size(sizes.tx))
         .build()
         .map_err(io::Error::other)
         .map_err(failed)?;
-    let frames = NonZeroU32::MIN.saturating_add(sizes.fill + sizes.tx - 1);
+    let frames = NonZeroU32::MIN.saturating_add(sizes.receive + sizes.tx - 1);
     let (umem, mut descs) = Umem::new(config, frames, false).map_err(|e| failed(cause(&e)))?;
     let device = interface.parse::<Interface>().map_err(io::Error::other).map_err(failed)?;
 
     let flags = BindFlags::XDP_USE_NEED_WAKEUP | if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
     // A copy-mode receive socket sends nothing, but xsk-rs gives every socket both rings.
-    let own_tx = if zero_copy && transmits { sizes.tx } else { 2 };
+    let own_tx = if zero_copy && transmits { entries(sizes.tx) } else { 2 };
     let first = socket(&umem, &device, queue, flags, sizes.rx, own_tx).map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY) => NicError::QueueBusy { interface: interface.into(), queue },
         Some(libc::EPERM | libc::ENODEV | libc::ENOMEM | libc::ENETDOWN) => failed(error),
@@ -127,12 +138,12 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
         Some((own_tx, None))
     } else {
         // Flags beside a shared UMEM are EINVAL to the kernel: libxdp leaves them out, and the mode is the first socket's.
-        let (tx, idle_rx, _) = socket(&umem, &device, queue, flags, 2, sizes.tx).map_err(failed)?;
+        let (tx, idle_rx, _) = socket(&umem, &device, queue, flags, 2, entries(sizes.tx)).map_err(failed)?;
         Some((tx, Some(idle_rx)))
     };
     let tx = tx.map(|(tx, _rx)| {
         send_buffer(&tx, sizes.tx);
-        Transmitter { umem: umem.clone(), tx, comp, frames: descs, zero_copy, _rx }
+        Transmitter { umem: umem.clone(), tx, comp, frames: descs, entries: entries(sizes.tx), zero_copy, _rx }
     });
     let zero_copy = is_zero_copy(&rx).map_err(failed)?;
     Ok(Queue { umem, zero_copy, rx, fill, tx })
@@ -228,10 +239,12 @@ mod tests {
 
     #[test]
     fn rings_follow_the_rate_between_their_bounds() {
-        assert_eq!(Sizes::new(1_000, false), Sizes { rx: 1_024, fill: 2_048, tx: 256 });
-        assert_eq!(Sizes::new(500_000, false), Sizes { rx: 16_384, fill: 32_768, tx: 4_096 });
-        assert_eq!(Sizes::new(u64::MAX, false), Sizes { rx: 16_384, fill: 32_768, tx: 4_096 });
+        assert_eq!(Sizes::new(1_000, false), Sizes { rx: 1_024, receive: 1_280, tx: 256 });
+        assert_eq!(Sizes::new(100_000, false), Sizes { rx: 8_192, receive: 8_448, tx: 512 });
+        assert_eq!(Sizes::new(u64::MAX, false), Sizes { rx: 32_768, receive: 33_024, tx: 4_096 });
         let zero_copy = Sizes::new(1_000, true);
-        assert!(zero_copy.fill > zero_copy.rx + 4_096);
+        assert!(zero_copy.receive > zero_copy.rx + 4_096);
+        // Twice the frames, whatever their number.
+        assert_eq!(entries(1_280), 4_096);
     }
 }

@@ -25,7 +25,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 /// unresolved for now.
 pub(super) async fn resolve_all(plan: &mut Plan, exclude: &Exclusions, for_ever: bool) -> Result<(), Failure> {
     let names: Vec<(u32, Box<str>)> = plan.names.iter().map(|(index, name)| (*index, name.clone())).collect();
-    let looked_up = stream::iter(names).map(|(index, name)| async move { (index, look_up(&name, exclude).await, name) });
+    let looked_up =
+        stream::iter(names).map(|(index, name)| async move { (index, look_up(&name, exclude).await, name) });
     let mut looked_up = looked_up.buffer_unordered(AT_ONCE);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
