@@ -3,9 +3,11 @@
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use echolot::{
-    cli::args::{Cli, Command, Engine, Mode, Rate, Shard},
+    cli::args::{Cli, Command, Rate},
     ledger::Outcome,
+    nic::{Engine, Mode},
     results::Format,
+    targets::Shard,
     time::Nanos,
 };
 
@@ -93,7 +95,7 @@ fn sweep_takes_rates_shards_and_outcomes() {
                 --dry-run -f csv -o out.csv --summary sum.json";
     let Command::Sweep(args) = parse(line).unwrap() else { panic!("not sweep") };
     assert_eq!(args.rate, Rate::PerSecond(std::num::NonZeroU64::new(1_500_000).unwrap()));
-    assert_eq!(args.shard, Some(Shard { index: 1, count: 4 }));
+    assert_eq!(args.shard, Shard::new(2, 4));
     let chosen = Outcome::ALL.map(|outcome| args.outcomes().contains(outcome));
     assert_eq!(chosen, [false, true, true, false, false]);
     assert_eq!((args.targets.target_files.len(), args.targets.exclude_files.len()), (2, 2));

@@ -610,6 +610,8 @@ fn second_is_refused() {
 
         let text = Nic::open(&options("absent0")).err().unwrap().to_string();
         assert!(text.starts_with("absent0: no such interface"), "{text}");
+        let text = Nic::open(&options("a-name-that-is-too-long")).err().unwrap().to_string();
+        assert!(text.contains("no such interface"), "{text}");
         run("ip link set near0 down");
         let text = Nic::open(&options("near0")).err().unwrap().to_string();
         assert!(text.contains("is down"), "{text}");
@@ -747,8 +749,10 @@ fn looper() -> ! {
     let mut opened = open();
     let (mut sender, mut receiver) = (opened.senders.remove(0), opened.receivers.remove(0));
     let thread = std::thread::Builder::new().name("loop".into());
+    let (started, runs) = std::sync::mpsc::channel();
     let _loop = thread.spawn(move || {
         echolot::nic::thread::prepare(None).unwrap();
+        started.send(()).unwrap();
         let mut next = MonotonicClock.now();
         for number in 0.. {
             let mut fate = [Fate::Unsent(Cause::Window)];
@@ -760,5 +764,6 @@ fn looper() -> ! {
             }
         }
     });
+    runs.recv().unwrap();
     ready()
 }

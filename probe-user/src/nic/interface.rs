@@ -22,6 +22,10 @@ pub(super) struct Interface {
 impl Interface {
     /// Asks the kernel, on a thread of its own so that callers need no runtime and may have one.
     pub(super) fn find(name: &str) -> Result<Self, NicError> {
+        // The kernel would call a name that is too long out of range: there is no such interface either.
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+            return Err(NicError::NoInterface { interface: name.into() });
+        }
         let wanted = name.to_owned();
         let answer = std::thread::spawn(move || -> io::Result<Option<Self>> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
