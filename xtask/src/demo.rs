@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,25 +76,29 @@ pub fn perform(arguments: &[String]) -> Result<(), String> {
         return Ok(());
     }
     println!("That was the demo; the lab is gone. To go on:");
-    println!(
-        "  sudo cargo xtask lab up                                              a lab of your own, 1,048,576 addresses"
-    );
-    println!("  sudo cargo xtask lab exec -- {PROGRAM} ping 10.64.0.1 10.64.0.2");
-    println!("  sudo cargo xtask lab exec -- {PROGRAM} sweep 10.64.0.0/12 --rate 200000 -f none");
-    println!("  sudo cargo xtask lab down");
-    println!("  sudo {PROGRAM} doctor                                   what this host and its interfaces can do");
-    println!("  {PROGRAM} run --help                                    monitoring hosts of your own; see README.md");
+    for (command, what) in [
+        ("cargo xtask lab up", "a lab of your own: 1,048,576 addresses"),
+        ("cargo xtask lab exec -- target/release/echolot ping 10.64.0.1 10.64.0.2", "echoes, many hosts at once"),
+        ("cargo xtask lab exec -- target/release/echolot sweep 10.64.0.0/12 --rate 200000 -f none", "all of them"),
+        ("cargo xtask lab down", "nothing stays"),
+        ("sudo target/release/echolot doctor", "what this host and its interfaces can do"),
+        ("target/release/echolot run --help", "monitoring hosts of your own; README.md says more"),
+    ] {
+        println!("  {command}   # {what}");
+    }
     Ok(())
 }
 
 /// Runs echolot in the lab; true if it was interrupted.
 fn monitor(lab: &Lab, program: &Path, stop: &AtomicBool) -> Result<bool, String> {
-    let config = Config::write()?;
+    // In the lab's folder, which goes with the lab whatever becomes of us.
+    let config = lab.name().folder().join("demo.yml");
+    fs::write(&config, CONFIG).map_err(|e| format!("{}: {e}", config.display()))?;
     println!("echolot run -c FILE for {} seconds, where FILE says:\n", RUNS_FOR.as_secs());
     println!("{}", CONFIG.lines().map(|line| format!("    {line}\n")).collect::<String>());
 
     let mut echolot = lab.near(program);
-    echolot.args(["run", "-c"]).arg(&config.0).stdin(Stdio::null());
+    echolot.args(["run", "-c"]).arg(&config).stdin(Stdio::null());
     let mut echolot = Running(echolot.spawn().map_err(|e| format!("{}: {e}", program.display()))?);
     let started = Instant::now();
     let ended = |echolot: &mut Running, until: Duration| {
@@ -141,23 +145,6 @@ fn scrape(lab: &Lab) -> Result<String, String> {
 /// The lines to show of an exposition.
 fn chosen(metrics: &str) -> impl Iterator<Item = &str> {
     metrics.lines().filter(|line| SHOWN.iter().any(|series| line.starts_with(series)))
-}
-
-/// The configuration in a file that goes with this value.
-struct Config(PathBuf);
-
-impl Config {
-    fn write() -> Result<Config, String> {
-        let path = std::env::temp_dir().join(format!("echolot-demo-{}.yml", std::process::id()));
-        fs::write(&path, CONFIG).map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok(Config(path))
-    }
-}
-
-impl Drop for Config {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// echolot, ended with this value at the latest.

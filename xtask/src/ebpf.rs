@@ -76,6 +76,8 @@ pub struct Toolchain {
     pub compiler: Compiler,
     /// The bpf-linker of the same LLVM.
     pub linker: PathBuf,
+    /// It is known to be of the same LLVM. Not so for one that doesn't tell: the build will show.
+    pub certain: bool,
 }
 
 /// Why no toolchain was found: one line a thing that was looked at. Its text ends with what to do.
@@ -109,8 +111,16 @@ pub fn compilers() -> Vec<Compiler> {
     compiler_candidates().iter().filter_map(|(rustc, cargo)| inspect(rustc, cargo)).collect()
 }
 
-/// Pairs the first complete compiler with the first linker of its LLVM. Pure.
+/// Pairs the first complete compiler with the first linker of its LLVM. If there is no such pair, a linker that doesn't
+/// tell its LLVM gets its chance: it may be the right one. Pure.
 pub fn choose(compilers: &[Compiler], linkers: &[(PathBuf, Option<u32>)]) -> Result<Toolchain, Missing> {
+    let complete = || compilers.iter().filter(|compiler| compiler.version >= MIN_RUST && compiler.has_src);
+    let linker_of = |llvm: Option<u32>| linkers.iter().find(|(_, its)| *its == llvm).map(|(linker, _)| linker.clone());
+    let certain = complete().find_map(|compiler| Some((compiler, linker_of(Some(compiler.llvm))?, true)));
+    let found = certain.or_else(|| Some((complete().next()?, linker_of(None)?, false)));
+    if let Some((compiler, linker, certain)) = found {
+        return Ok(Toolchain { compiler: compiler.clone(), linker, certain });
+    }
     let mut reasons = Vec::new();
     for compiler in compilers {
         let name = format!("{} ({}, LLVM {})", compiler.rustc.display(), compiler.version, compiler.llvm);
@@ -118,17 +128,13 @@ pub fn choose(compilers: &[Compiler], linkers: &[(PathBuf, Option<u32>)]) -> Res
             reasons.push(format!("{name}: older than {MIN_RUST}"));
         } else if !compiler.has_src {
             reasons.push(format!("{name}: without the source of core (rust-src)"));
-        } else if let Some((linker, _)) = linkers.iter().find(|(_, llvm)| *llvm == Some(compiler.llvm)) {
-            return Ok(Toolchain { compiler: compiler.clone(), linker: linker.clone() });
         } else {
             reasons.push(format!("{name}: no bpf-linker of LLVM {}", compiler.llvm));
         }
     }
     for (linker, llvm) in linkers {
-        reasons.push(match llvm {
-            Some(llvm) => format!("{}: of LLVM {llvm}", linker.display()),
-            None => format!("{}: does not tell its LLVM", linker.display()),
-        });
+        let llvm = llvm.map_or_else(|| "an LLVM that it does not tell".into(), |llvm| format!("LLVM {llvm}"));
+        reasons.push(format!("{}: of {llvm}", linker.display()));
     }
     if compilers.is_empty() {
         reasons.insert(0, "no rustc, neither in /usr/bin nor from rustup".into());
@@ -146,9 +152,11 @@ pub fn build(manifest: &Path, out_dir: &Path) -> Result<PathBuf, String> {
         cargo.output().map_err(|e| format!("{}: could not be started: {e}", toolchain.compiler.cargo.display()))?;
     if !output.status.success() {
         return Err(format!(
-            "building {OBJECT} with {} and {} failed ({}):\n{}",
+            "building {OBJECT} with {} (LLVM {}) and {}{} failed ({}):\n{}",
             toolchain.compiler.rustc.display(),
+            toolchain.compiler.llvm,
             toolchain.linker.display(),
+            if toolchain.certain { "" } else { " (which does not tell its LLVM: it must be the same)" },
             output.status,
             String::from_utf8_lossy(&output.stderr)
         ));
@@ -382,9 +390,14 @@ mod tests {
         let good = compiler("good", 96, 22, true);
 
         let found = choose(&[old.clone(), bare.clone(), newer.clone(), good.clone()], &linkers).unwrap();
-        assert_eq!(found, Toolchain { compiler: good, linker: "c/bpf-linker".into() });
+        let linker = "c/bpf-linker".into();
+        assert_eq!(found, Toolchain { compiler: good.clone(), linker, certain: true });
 
-        let told = choose(&[old, bare, newer], &linkers).unwrap_err().to_string();
+        let found = choose(&[newer.clone(), good], &linkers[..2]).unwrap();
+        assert_eq!(found, Toolchain { compiler: newer.clone(), linker: "a/bpf-linker".into(), certain: false });
+
+        let linkers = &linkers[1..];
+        let told = choose(&[old, bare, newer], linkers).unwrap_err().to_string();
         for part in ["old (1.94, LLVM 22): older than", "without the source of core", "no bpf-linker of LLVM 23"] {
             assert!(told.contains(part), "{told}");
         }

@@ -129,28 +129,29 @@ impl Name {
 
     /// Who answers now, if the lab is up: what [`Answer::word`] said.
     pub fn answer_word(&self) -> Option<String> {
-        fs::read_to_string(self.state().join("answer")).ok()
+        fs::read_to_string(self.folder().join("answer")).ok()
     }
 
     fn netns_path(&self, end: End) -> PathBuf {
         Path::new("/run/netns").join(self.namespace(end))
     }
 
-    /// Holds `answer` (written last: the lab is complete) and the reflector's pid and output.
-    fn state(&self) -> PathBuf {
+    /// The lab's folder, which goes with it. Holds `answer` (written last: the lab is complete), the reflector's pid and
+    /// output, and what a lab's owner puts there.
+    pub fn folder(&self) -> PathBuf {
         Path::new(STATE).join(&self.0)
     }
 
     fn cleaner(&self) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", CLEAN, "echolot-lab", &self.namespace(End::Near), &self.namespace(End::Far)]);
-        command.arg(self.state());
+        command.arg(self.folder());
         command
     }
 
     /// Builds both ends. On failure what was built stays: the caller's guard removes it.
     fn build(&self) -> Result<(), String> {
-        fs::create_dir_all(self.state()).map_err(|e| format!("{}: {e}", self.state().display()))?;
+        fs::create_dir_all(self.folder()).map_err(|e| format!("{}: {e}", self.folder().display()))?;
         let (near, far) = (self.namespace(End::Near), self.namespace(End::Far));
         for namespace in [&near, &far] {
             ip(&format!("netns add {namespace}"))?;
@@ -195,7 +196,7 @@ impl Name {
         self.stop_reflector()?;
         let ignore = if *answer == Answer::Kernel { "0" } else { "1" };
         self.sysctl(End::Far, "ipv4/icmp_echo_ignore_all", ignore)?;
-        let path = self.state().join("answer");
+        let path = self.folder().join("answer");
         let note = |answer: &Answer| fs::write(&path, answer.word()).map_err(|e| format!("{}: {e}", path.display()));
         let Answer::Reflector(program) = answer else {
             note(answer)?;
@@ -209,7 +210,7 @@ impl Name {
     }
 
     fn start_reflector(&self, program: &Path) -> Result<Child, String> {
-        let log = self.state().join("reflector.log");
+        let log = self.folder().join("reflector.log");
         let told = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let shown = format!("{} reflect -I {FAR_INTERFACE}", program.display());
         let program = program.canonicalize().map_err(|e| format!("{}: {e}. Is it built?", program.display()))?;
@@ -218,7 +219,7 @@ impl Name {
         // A Ctrl-C at the terminal is for whoever started the lab; the lab ends its reflector itself.
         command.process_group(0);
         let mut child = command.spawn().map_err(|e| format!("{shown}: {e}"))?;
-        let pid = self.state().join("reflector.pid");
+        let pid = self.folder().join("reflector.pid");
         fs::write(&pid, child.id().to_string()).map_err(|e| format!("{}: {e}", pid.display()))?;
         let text = || fs::read_to_string(&log).unwrap_or_default();
         let ended = wait_until(READY_WITHIN, || {
@@ -240,7 +241,7 @@ impl Name {
 
     /// Ends a reflector that an earlier call (or an earlier process) started, and waits until it is gone.
     fn stop_reflector(&self) -> Result<(), String> {
-        let path = self.state().join("reflector.pid");
+        let path = self.folder().join("reflector.pid");
         let Some(pid) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
             return Ok(());
         };

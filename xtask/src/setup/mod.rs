@@ -80,6 +80,9 @@ fn execute(step: &Step, facts: &Facts) -> Result<(), String> {
             let mut cargo = Command::new(&compiler.cargo);
             ebpf::scrub(&mut cargo);
             cargo.env("RUSTC", &compiler.rustc).env("LLVM_PREFIX", facts::llvm_prefix(compiler.llvm));
+            // It links one small object: minutes of optimizing it would be lost.
+            cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0").env("CARGO_PROFILE_RELEASE_LTO", "off");
+            cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
             cargo.args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--no-default-features"]);
             // One of another LLVM that set-up installed earlier is replaced.
             cargo.args(["--force", "--features", &format!("llvm-{}", compiler.llvm), "--root"]).arg(ebpf::tools_root());

@@ -53,7 +53,17 @@ impl fmt::Display for Step {
 /// # Errors
 /// What a person must do, item by item, because set-up can't.
 pub fn plan(facts: &Facts) -> Result<Plan, String> {
-    let toolchain = ebpf::choose(&facts.compilers, &facts.linkers);
+    let mut toolchain = ebpf::choose(&facts.compilers, &facts.linkers);
+    if let Ok(found) = &toolchain
+        && !found.certain
+        && facts.apt
+        && (facts.llvm_dev.contains(&found.compiler.llvm)
+            || facts.offers.as_ref().is_none_or(|offers| offers.llvm_dev.contains(&found.compiler.llvm)))
+    {
+        // A linker that doesn't tell its LLVM is good for where we can't have one that does.
+        let known: Vec<_> = facts.linkers.iter().filter(|(_, llvm)| llvm.is_some()).cloned().collect();
+        toolchain = ebpf::choose(&facts.compilers, &known);
+    }
     if facts.missing.is_empty() && !facts.lints_missing && toolchain.is_ok() {
         return Ok(Plan::Ready);
     }
@@ -236,6 +246,17 @@ mod tests {
         let mut machine = complete_machine();
         machine.linkers = vec![("/home/someone/.cargo/bin/bpf-linker".into(), Some(21))];
         assert_eq!(steps(&machine), [Step::Linker(compiler(96, 22, true))]);
+    }
+
+    #[test]
+    fn a_linker_that_does_not_tell_its_llvm_is_the_last_resort() {
+        let mut machine = complete_machine();
+        machine.linkers = vec![("bpf-linker".into(), None)];
+        assert_eq!(steps(&machine), [Step::Linker(compiler(96, 22, true))]);
+        machine.llvm_dev = vec![];
+        assert_eq!(steps(&machine), [Step::UpdateLists]);
+        machine.offers = Some(Offers { rust: vec![], llvm_dev: vec![19] });
+        assert_eq!(plan(&machine), Ok(Plan::Ready));
     }
 
     #[test]
