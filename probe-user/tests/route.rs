@@ -344,10 +344,11 @@ fn the_link_is_followed() {
             let before = now();
             assert!(link.is_up() && link.down_since().is_none());
             sh(&down);
+            let went_down_before = now();
             until("the link down", || !link.is_up()).await;
             let seen = now();
-            assert!(link.down_since().unwrap() <= seen);
-            assert!(link.was_down_between(before, seen), "{down}");
+            assert!(link.down_since().unwrap() < went_down_before, "{down}");
+            assert!(link.was_down_between(before, went_down_before), "{down}");
             // Flushed with the link, but kept for when it returns.
             assert!(is_resolved(&routes.hops[0]));
             sh(&up);
@@ -358,9 +359,59 @@ fn the_link_is_followed() {
             assert!(!link.was_down_between(after, now()), "{up}");
             assert!(is_resolved(&routes.hops[0]));
         }
+        // Too short for anyone to have looked in between: this thread is the watcher's too.
+        let before = now();
+        sh(&format!("ip -n {far} link set far0 down && ip -n {far} link set far0 up"));
+        let after = now();
+        until("a short fall", || link.is_up() && link.was_down_between(before, after)).await;
         sh("ip link del near0");
         until("the interface gone", || link.is_gone()).await;
         assert!(!link.is_up());
+        task.abort();
+    });
+}
+
+#[test]
+fn many_on_link_targets_are_resolved() {
+    inside("many_on_link_targets_are_resolved", |far| async move {
+        sh("ip addr add 10.97.0.1/16 dev near0");
+        // The far end is the upper half of these, each of them.
+        sh(&format!(
+            "ip -n {far} addr add 10.97.255.254/16 dev far0 && ip -n {far} route add local 10.97.1.0/24 dev lo"
+        ));
+        let targets: Vec<_> = (0..400).map(|n| Ipv4Addr::from_bits(0x0a61_0100 - 200 + n)).collect();
+        let routes = discover(&targets).await;
+        assert_eq!(routes.hops.len(), 400);
+        let (mut watch, _) = watch(&routes).await;
+        let resolution = watch.resolve().await.unwrap();
+        assert_eq!((resolution.on_link, resolution.on_link_unanswered), (400, 200));
+        assert!(routes.hops[..200].iter().all(|hop| !is_resolved(hop)));
+        assert!(routes.hops[200..].iter().all(is_resolved));
+    });
+}
+
+#[test]
+fn lost_notifications_are_made_up_for() {
+    inside("lost_notifications_are_made_up_for", |_| async move {
+        let routes = discover(&[BEHIND]).await;
+        let (mut watch, _) = watch(&routes).await;
+        watch.resolve().await.unwrap();
+        let task = tokio::spawn(watch.run());
+        // More words than fit into any buffer while nobody listens (this thread is the watcher's): the last is lost.
+        let mac = |n: u32| format!("02:00:00:00:{:02x}:{:02x}", n >> 8, n & 0xff);
+        let words: String = (0..20_000)
+            .map(|n| format!("neigh replace 10.99.0.254 lladdr {} dev near0 nud reachable\n", mac(n)))
+            .collect();
+        let file = std::env::temp_dir().join(format!("el-route-words-{}", std::process::id()));
+        std::fs::write(&file, words).unwrap();
+        let done = Command::new("ip").arg("-batch").arg(&file).status();
+        std::fs::remove_file(&file).unwrap();
+        assert!(done.unwrap().success());
+        let start = Instant::now();
+        let last = Neighbour::Resolved([2, 0, 0, 0, (19_999_u16 >> 8) as u8, (19_999_u16 & 0xff) as u8]);
+        until("the last word", || routes.hops[0].neighbour() == last).await;
+        // Left alone, the kernel would say it again after some 30 s.
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         task.abort();
     });
 }
