@@ -257,6 +257,23 @@ fn what_can_not_work_is_refused_with_the_reason() {
 }
 
 #[test]
+fn without_the_privilege_it_is_named() {
+    inside("without_the_privilege_it_is_named", |_| async move {
+        // What works above, without the capability.
+        let output = Command::new("setpriv")
+            .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "hops_are_found_and_resolved", "--nocapture"])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("Permission { interface: \"near0\" }"), "{said}");
+        assert!(!said.contains("setpriv"), "{said}");
+    });
+}
+
+#[test]
 fn a_source_is_used() {
     inside("a_source_is_used", |_| async move {
         sh("ip addr add 10.99.0.9/24 dev near0");
@@ -297,6 +314,30 @@ fn a_changed_mac_address_is_seen() {
         assert_ne!(routes.hops[0].neighbour(), after);
         sh(&format!("ip -n {far} link set far0 address 02:00:00:00:be:ef"));
         until("the new address", || routes.hops[0].neighbour() == after).await;
+        task.abort();
+    });
+}
+
+#[test]
+fn an_entry_made_by_hand_is_used_and_stays() {
+    inside("an_entry_made_by_hand_is_used_and_stays", |far| async move {
+        let show = || {
+            let output = Command::new("ip").args(["neigh", "show", "dev", "near0"]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        sh("ip neigh replace 10.99.0.254 lladdr 02:00:00:00:00:07 dev near0 nud permanent");
+        let routes = discover(&[BEHIND, HERE]).await;
+        let (mut watch, link) = watch(&routes).await;
+        assert_eq!(watch.resolve().await.unwrap().on_link_unanswered, 0);
+        assert_eq!(routes.hops[0].neighbour(), Neighbour::Resolved([2, 0, 0, 0, 0, 7]));
+        let task = tokio::spawn(watch.run());
+        // A link that returns has all neighbours asked about, gateways first. Its fall took the one that was learnt.
+        sh(&format!("ip -n {far} link set far0 down"));
+        until("the link down", || !link.is_up()).await;
+        until("the learnt one gone", || !show().contains("10.99.0.2 ")).await;
+        sh(&format!("ip -n {far} link set far0 up"));
+        until("the learnt one back", || show().contains("10.99.0.2 ")).await;
+        assert!(show().contains("10.99.0.254 lladdr 02:00:00:00:00:07 PERMANENT"), "{}", show());
         task.abort();
     });
 }

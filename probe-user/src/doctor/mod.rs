@@ -123,7 +123,7 @@ async fn look_at_network(options: &Options, checks: &mut Vec<Check>) -> Result<(
         checks.push(check.advise("run it where the network interface is (`ip netns list`)"));
     }
     // Of several that nobody named, one that is unplugged stands in no one's way.
-    let named = options.interface.is_some() || !options.targets.is_empty();
+    let named = options.interface.is_some() || matches!(routes, Some(Ok(_)));
     for interface in &interfaces {
         let mut of_interface =
             [link::check(interface, &all), queues::check(interface), xdp::check(interface), attached::check(interface)];
