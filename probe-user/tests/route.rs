@@ -12,7 +12,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use echolot::{
-    route::{self, Hop, Interface, LinkState, NO_ROUTE, Neighbour, RouteError, Routes, Watch, Why},
+    doctor::{self, Check, Options, Status},
+    route::{self, Hop, Interface, LinkState, NO_ROUTE, Neighbour, RouteError, Routes, Watch, Why, XdpMode},
     time::Nanos,
 };
 use std::{
@@ -256,6 +257,23 @@ fn what_can_not_work_is_refused_with_the_reason() {
 }
 
 #[test]
+fn without_the_privilege_it_is_named() {
+    inside("without_the_privilege_it_is_named", |_| async move {
+        // What works above, without the capability.
+        let output = Command::new("setpriv")
+            .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "hops_are_found_and_resolved", "--nocapture"])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("Permission { interface: \"near0\" }"), "{said}");
+        assert!(!said.contains("setpriv"), "{said}");
+    });
+}
+
+#[test]
 fn a_source_is_used() {
     inside("a_source_is_used", |_| async move {
         sh("ip addr add 10.99.0.9/24 dev near0");
@@ -296,6 +314,30 @@ fn a_changed_mac_address_is_seen() {
         assert_ne!(routes.hops[0].neighbour(), after);
         sh(&format!("ip -n {far} link set far0 address 02:00:00:00:be:ef"));
         until("the new address", || routes.hops[0].neighbour() == after).await;
+        task.abort();
+    });
+}
+
+#[test]
+fn an_entry_made_by_hand_is_used_and_stays() {
+    inside("an_entry_made_by_hand_is_used_and_stays", |far| async move {
+        let show = || {
+            let output = Command::new("ip").args(["neigh", "show", "dev", "near0"]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        sh("ip neigh replace 10.99.0.254 lladdr 02:00:00:00:00:07 dev near0 nud permanent");
+        let routes = discover(&[BEHIND, HERE]).await;
+        let (mut watch, link) = watch(&routes).await;
+        assert_eq!(watch.resolve().await.unwrap().on_link_unanswered, 0);
+        assert_eq!(routes.hops[0].neighbour(), Neighbour::Resolved([2, 0, 0, 0, 0, 7]));
+        let task = tokio::spawn(watch.run());
+        // A link that returns has all neighbours asked about, gateways first. Its fall took the one that was learnt.
+        sh(&format!("ip -n {far} link set far0 down"));
+        until("the link down", || !link.is_up()).await;
+        until("the learnt one gone", || !show().contains("10.99.0.2 ")).await;
+        sh(&format!("ip -n {far} link set far0 up"));
+        until("the learnt one back", || show().contains("10.99.0.2 ")).await;
+        assert!(show().contains("10.99.0.254 lladdr 02:00:00:00:00:07 PERMANENT"), "{}", show());
         task.abort();
     });
 }
@@ -343,10 +385,11 @@ fn the_link_is_followed() {
             let before = now();
             assert!(link.is_up() && link.down_since().is_none());
             sh(&down);
+            let went_down_before = now();
             until("the link down", || !link.is_up()).await;
             let seen = now();
-            assert!(link.down_since().unwrap() <= seen);
-            assert!(link.was_down_between(before, seen), "{down}");
+            assert!(link.down_since().unwrap() < went_down_before, "{down}");
+            assert!(link.was_down_between(before, went_down_before), "{down}");
             // Flushed with the link, but kept for when it returns.
             assert!(is_resolved(&routes.hops[0]));
             sh(&up);
@@ -357,9 +400,59 @@ fn the_link_is_followed() {
             assert!(!link.was_down_between(after, now()), "{up}");
             assert!(is_resolved(&routes.hops[0]));
         }
+        // Too short for anyone to have looked in between: this thread is the watcher's too.
+        let before = now();
+        sh(&format!("ip -n {far} link set far0 down && ip -n {far} link set far0 up"));
+        let after = now();
+        until("a short fall", || link.is_up() && link.was_down_between(before, after)).await;
         sh("ip link del near0");
         until("the interface gone", || link.is_gone()).await;
         assert!(!link.is_up());
+        task.abort();
+    });
+}
+
+#[test]
+fn many_on_link_targets_are_resolved() {
+    inside("many_on_link_targets_are_resolved", |far| async move {
+        sh("ip addr add 10.97.0.1/16 dev near0");
+        // The far end is the upper half of these, each of them.
+        sh(&format!(
+            "ip -n {far} addr add 10.97.255.254/16 dev far0 && ip -n {far} route add local 10.97.1.0/24 dev lo"
+        ));
+        let targets: Vec<_> = (0..400).map(|n| Ipv4Addr::from_bits(0x0a61_0100 - 200 + n)).collect();
+        let routes = discover(&targets).await;
+        assert_eq!(routes.hops.len(), 400);
+        let (mut watch, _) = watch(&routes).await;
+        let resolution = watch.resolve().await.unwrap();
+        assert_eq!((resolution.on_link, resolution.on_link_unanswered), (400, 200));
+        assert!(routes.hops[..200].iter().all(|hop| !is_resolved(hop)));
+        assert!(routes.hops[200..].iter().all(is_resolved));
+    });
+}
+
+#[test]
+fn lost_notifications_are_made_up_for() {
+    inside("lost_notifications_are_made_up_for", |_| async move {
+        let routes = discover(&[BEHIND]).await;
+        let (mut watch, _) = watch(&routes).await;
+        watch.resolve().await.unwrap();
+        let task = tokio::spawn(watch.run());
+        // More words than fit into any buffer while nobody listens (this thread is the watcher's): the last is lost.
+        let mac = |n: u32| format!("02:00:00:00:{:02x}:{:02x}", n >> 8, n & 0xff);
+        let words: String = (0..20_000)
+            .map(|n| format!("neigh replace 10.99.0.254 lladdr {} dev near0 nud reachable\n", mac(n)))
+            .collect();
+        let file = std::env::temp_dir().join(format!("el-route-words-{}", std::process::id()));
+        std::fs::write(&file, words).unwrap();
+        let done = Command::new("ip").arg("-batch").arg(&file).status();
+        std::fs::remove_file(&file).unwrap();
+        assert!(done.unwrap().success());
+        let start = Instant::now();
+        let last = Neighbour::Resolved([2, 0, 0, 0, (19_999_u16 >> 8) as u8, (19_999_u16 & 0xff) as u8]);
+        until("the last word", || routes.hops[0].neighbour() == last).await;
+        // Left alone, the kernel would say it again after some 30 s.
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         task.abort();
     });
 }
@@ -377,5 +470,63 @@ fn an_interface_is_described() {
         assert_eq!(Interface::by_index(&handle, 9_999).await.unwrap(), None);
         sh(&format!("ip link add two0 numrxqueues 2 numtxqueues 2 type veth peer name two1 netns {far}"));
         assert_eq!(Interface::by_name(&handle, "two0").await.unwrap().rx_queues, 2);
+    });
+}
+
+/// What doctor says, by the name of the check.
+fn examine(options: Options) -> impl Fn(&str) -> Check {
+    // It brings its own runtime; a new thread is in the same namespace.
+    let report = std::thread::spawn(move || doctor::run(&options)).join().unwrap().unwrap();
+    println!("{}", report.to_text());
+    let failed = report.checks.iter().any(|check| check.status == Status::Problem);
+    assert_eq!(report.has_problem(), failed);
+    move |name| report.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}")).clone()
+}
+
+#[test]
+fn doctor_finds_what_is_in_the_way() {
+    inside("doctor_finds_what_is_in_the_way", |far| async move {
+        let options = Options { targets: vec![BEHIND, HERE], ..Options::default() };
+        let check = examine(options.clone());
+        assert_eq!(check("privileges").status, Status::Ok);
+        assert!(check("near0 link").detail.starts_with("veth, up, carrier, MTU 1500"));
+        assert_eq!(check("near0 program").status, Status::Ok);
+        assert_eq!(check("route").detail, "2 of 2 targets through near0");
+        let gateway = check("gateway 10.99.0.254");
+        assert_eq!(gateway.status, Status::Ok);
+        assert!(gateway.detail.ends_with("source address 10.99.0.1"), "{gateway:?}");
+        assert_eq!(check("target 10.99.0.2").status, Status::Ok);
+
+        sh(&format!("ip -n {far} addr flush dev far0 && ip neigh flush dev near0"));
+        let check = examine(options.clone());
+        assert_eq!(check("gateway 10.99.0.254").status, Status::Problem);
+        assert_eq!(check("target 10.99.0.2").status, Status::Warning);
+
+        sh("ip link set near0 down");
+        let check = examine(Options { interface: Some("near0".to_owned()), ..Options::default() });
+        let link = check("near0 link");
+        assert_eq!((link.status, link.detail.contains("ip link set near0 up")), (Status::Problem, true));
+    });
+}
+
+#[test]
+fn an_attached_program_is_told() {
+    inside("an_attached_program_is_told", |_| async move {
+        let folder = std::env::temp_dir().join(format!("el-route-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (source, object) = (folder.join("pass.c"), folder.join("pass.o"));
+        let program = "__attribute__((section(\"xdp\"), used)) int let_pass(void *frame) { return 2; }
+                       char terms[] __attribute__((section(\"license\"), used)) = \"GPL\";";
+        std::fs::write(&source, program).unwrap();
+        let (source, object) = (source.display(), object.display());
+        sh(&format!("clang -O2 -g -target bpf -c {source} -o {object} && ip link set near0 xdp obj {object} sec xdp"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        let interface = Interface::by_name(&route::connect().unwrap(), "near0").await.unwrap();
+        let program = interface.xdp.unwrap();
+        assert_eq!((program.name.as_deref(), program.mode), (Some("let_pass"), XdpMode::Native));
+        let check = examine(Options { interface: Some("near0".to_owned()), ..Options::default() });
+        let found = check("near0 program");
+        assert_eq!(found.status, Status::Problem);
+        assert!(found.detail.contains(&format!("let_pass (program {}, native)", program.id)), "{found:?}");
     });
 }

@@ -7,7 +7,10 @@ use super::{
 use futures_util::TryStreamExt;
 use rtnetlink::{
     Handle,
-    packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+    packet_route::{
+        AddressFamily,
+        link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+    },
 };
 use std::{fs, path::PathBuf};
 
@@ -104,12 +107,7 @@ impl Interface {
 
     /// The interface of that index, or None if there is none (any more).
     pub async fn by_index(handle: &Handle, index: u32) -> Result<Option<Self>, RouteError> {
-        const ENODEV: i32 = 19;
-        match handle.link().get().match_index(index).execute().try_next().await.map_err(to_io) {
-            Ok(link) => Ok(link.as_ref().map(Self::read)),
-            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
-            Err(error) => Err(RouteError::netlink(format!("asking for interface {index}"), error)),
-        }
+        Ok(link_message(handle, index).await?.as_ref().map(Self::read))
     }
 
     /// Whether probes can leave through it, or why not.
@@ -191,6 +189,18 @@ impl Interface {
         let names: Vec<_> = queues.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         let count = |kind: &str| names.iter().filter(|name| name.starts_with(kind)).count();
         (self.rx_queues, self.tx_queues) = (count("rx-").max(1), count("tx-").max(1));
+    }
+}
+
+/// What the kernel says of an interface now, but its counters. None if there is none of that index (any more).
+pub(super) async fn link_message(handle: &Handle, index: u32) -> Result<Option<LinkMessage>, RouteError> {
+    const ENODEV: i32 = 19;
+    let request = handle.link().get().match_index(index);
+    let request = request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+    match std::pin::pin!(request.execute()).try_next().await.map_err(to_io) {
+        Ok(link) => Ok(link),
+        Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
+        Err(error) => Err(RouteError::netlink(format!("asking for interface {index}"), error)),
     }
 }
 

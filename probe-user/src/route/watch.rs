@@ -4,7 +4,7 @@ use super::{
     Hops, Interface, LinkState, RouteError,
     cache::{Cache, Event},
     connect,
-    interface::has_carrier,
+    interface::{has_carrier, link_message},
     netlink::{Notification, neighbour_address, neighbours, notification, to_io},
 };
 use crate::time::Nanos;
@@ -14,7 +14,7 @@ use rtnetlink::{
     packet_core::NetlinkMessage,
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
-        link::LinkMessage,
+        link::{LinkAttribute, LinkMessage},
         neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState},
     },
     sys::{AsyncSocket, SocketAddr},
@@ -23,13 +23,17 @@ use std::{fmt, fs, io, net::Ipv4Addr, pin::Pin, sync::Arc};
 
 /// How long the kernel takes for its three questions, and then some.
 const PATIENCE: Nanos = Nanos::from_millis(3_500);
+/// How long a full neighbour table takes to make room: the kernel forgets no entry younger than 5 s (neigh_forced_gc).
+const MAKE_ROOM: Nanos = Nanos::from_secs(6);
 /// On-link neighbours asked about every 50 ms: before the first probe, and while running.
 const BURST_AT_START: usize = 100;
 const BURST: usize = 25;
-/// Word of a link that went down comes after the fact: by this much at most, while links have been quiet.
-const GUARD: Nanos = Nanos::from_millis(50);
-/// The kernel holds back word of lost carrier so that it comes once a second at most (net/core/link_watch.c).
-const HELD_BACK: Nanos = Nanos::from_secs(1);
+/// Between two looks at the link. The kernel may hold back word of lost carrier for a second (net/core/link_watch.c), but
+/// tells at once when asked.
+const LOOK: Nanos = Nanos::from_millis(100);
+/// After lost notifications: how long there has to be no word before the tables are read anew. What is still in the
+/// socket is older than they are.
+const QUIET: Nanos = Nanos::from_millis(20);
 /// The kernel's default for gc_thresh3, the most neighbours that it keeps.
 const NEIGHBOURS_AT_MOST: usize = 1024;
 /// Bytes for notifications that we have not read yet. The kernel may grant less.
@@ -48,8 +52,13 @@ pub struct Watch {
     handle: Handle,
     notifications: Notifications,
     cache: Cache,
-    /// When any interface of this namespace last changed.
-    links_changed: Nanos,
+    /// The last moment of which it is certain that the link was up, if it is.
+    seen_up: Nanos,
+    next_look: Nanos,
+    /// How often the carrier has come and gone, as of the last look.
+    carrier_changes: Option<u32>,
+    /// Notifications were lost, and the tables not read since.
+    overrun: bool,
 }
 
 /// How resolving the hops came out.
@@ -125,7 +134,10 @@ impl Watch {
             cache: Cache::new(hops, now()),
             handle: connect()?,
             notifications: Box::pin(notifications),
-            links_changed: now(),
+            seen_up: now(),
+            next_look: now(),
+            carrier_changes: None,
+            overrun: false,
             interface,
             link,
             now,
@@ -136,7 +148,7 @@ impl Watch {
                 watch.cache.tell(address, event, now());
             }
         }
-        watch.read_link().await?;
+        watch.look_at_link().await?;
         Ok(watch)
     }
 
@@ -148,9 +160,9 @@ impl Watch {
     pub async fn resolve(&mut self) -> Result<Resolution, RouteError> {
         let on_link = self.cache.on_link();
         let neighbours_at_most = neighbours_at_most();
-        let rounds = (on_link / neighbours_at_most.max(1)) as u64 + 1;
         let asking = Nanos::from_millis(50 * (on_link / BURST_AT_START) as u64);
-        let deadline = (self.now)() + Nanos(PATIENCE.0.saturating_mul(rounds)) + asking;
+        let making_room = Nanos(MAKE_ROOM.0.saturating_mul((on_link / neighbours_at_most.max(1)) as u64));
+        let deadline = (self.now)() + PATIENCE + asking + making_room;
         while self.cache.unknown() > 0 && (self.now)() < deadline {
             self.step(BURST_AT_START, deadline).await?;
         }
@@ -174,17 +186,22 @@ impl Watch {
 
     /// Asks about what is due, then waits for word or for the next that is due.
     async fn step(&mut self, burst: usize, deadline: Nanos) -> Result<(), RouteError> {
-        // While the link is down there is no one to ask; word of its coming up is what is waited for.
-        let up = self.link.is_up();
-        if up {
+        if self.next_look <= (self.now)() {
+            self.look_at_link().await?;
+        }
+        let mut until = deadline.min(self.next_look);
+        // While the link is down there is no one to ask.
+        if self.link.is_up() {
             let due = self.cache.due((self.now)(), burst);
             self.ask(due).await?;
+            until = until.min(self.cache.next());
         }
-        let until = if up { self.cache.next().min(deadline) } else { deadline };
-        let rest = (until - (self.now)()).to_duration();
-        // `until` can be MAX: the timer can't take all of that, and waking once an hour harms no one.
-        let rest = rest.min(std::time::Duration::from_secs(3_600));
+        let mut rest = (until - (self.now)()).to_duration();
+        if self.overrun {
+            rest = QUIET.to_duration();
+        }
         match tokio::time::timeout(rest, self.notifications.next()).await {
+            Err(_elapsed) if self.overrun => self.read_all().await,
             Err(_elapsed) => Ok(()),
             Ok(Some((message, _))) => self.hear(message).await,
             Ok(None) => Err(RouteError::netlink("following the kernel's tables", io::ErrorKind::BrokenPipe)),
@@ -204,11 +221,17 @@ impl Watch {
                     self.cache.tell(address, Event::Deleted, now);
                 }
             }
-            Some(Notification::Change(RouteNetlinkMessage::NewLink(message))) => self.link_changed(&message, now),
+            Some(Notification::Change(RouteNetlinkMessage::NewLink(message))) if self.is_ours(&message) => {
+                // The message tells what was, and a short fall may be told by it alone; what is, the kernel is asked.
+                if !has_carrier(message.header.flags) {
+                    self.went_down();
+                }
+                self.look_at_link().await?;
+            }
             Some(Notification::Change(RouteNetlinkMessage::DelLink(message))) if self.is_ours(&message) => {
                 self.vanished();
             }
-            Some(Notification::Overrun) => self.read_all().await?,
+            Some(Notification::Overrun) => self.overrun = true,
             _ => {}
         }
         Ok(())
@@ -229,52 +252,60 @@ impl Watch {
         message.header.index == self.interface.index && message.header.interface_family == AddressFamily::Unspec
     }
 
-    fn link_changed(&mut self, message: &LinkMessage, now: Nanos) {
-        let quiet_for = now - std::mem::replace(&mut self.links_changed, now);
-        if self.is_ours(message) {
-            let late = if quiet_for < HELD_BACK { HELD_BACK + GUARD } else { GUARD };
-            self.set_link(has_carrier(message.header.flags), now - late);
+    /// Asks the kernel how the link is. It may have gone down at any moment since it was last seen up.
+    async fn look_at_link(&mut self) -> Result<(), RouteError> {
+        let asked = (self.now)();
+        self.next_look = if self.link.is_gone() { Nanos::MAX } else { asked + LOOK };
+        let Some(link) = link_message(&self.handle, self.interface.index).await? else {
+            self.vanished();
+            return Ok(());
+        };
+        let changes = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::CarrierChanges(count) => Some(*count),
+            _ => None,
+        });
+        let flapped =
+            std::mem::replace(&mut self.carrier_changes, changes).is_some_and(|before| Some(before) != changes);
+        if !has_carrier(link.header.flags) {
+            self.went_down();
+            return Ok(());
         }
+        // Down and up again, between two looks.
+        if flapped {
+            self.went_down();
+        }
+        if !self.link.is_up() {
+            let now = (self.now)();
+            self.link.came_up(now);
+            self.cache.ask_all(now);
+            tracing::info!(interface = self.interface.name, "the link is up again");
+        }
+        self.seen_up = asked;
+        Ok(())
     }
 
-    fn set_link(&mut self, up: bool, down_since: Nanos) {
-        let interface = &self.interface.name;
-        match (self.link.is_up(), up) {
-            (true, false) => {
-                self.link.went_down(down_since);
-                tracing::warn!(interface, "the link is down");
-            }
-            (false, true) => {
-                let now = (self.now)();
-                self.link.came_up(now);
-                self.cache.ask_all(now);
-                tracing::info!(interface, "the link is up again");
-            }
-            _ => {}
+    fn went_down(&mut self) {
+        if self.link.is_up() {
+            self.link.went_down(self.seen_up);
+            tracing::warn!(interface = self.interface.name, "the link is down");
         }
     }
 
     fn vanished(&mut self) {
-        self.link.vanished((self.now)() - GUARD);
-        tracing::error!(interface = self.interface.name, "the interface was removed: nothing can be sent any more");
+        if !self.link.is_gone() {
+            self.link.vanished(self.seen_up);
+            tracing::error!(interface = self.interface.name, "the interface was removed: nothing can be sent any more");
+        }
     }
 
     /// After lost notifications: everything anew.
     async fn read_all(&mut self) -> Result<(), RouteError> {
         tracing::debug!("netlink notifications were lost, reading the tables anew");
+        self.overrun = false;
         let messages = neighbours(&self.handle).await?;
         let events = messages.iter().filter_map(|message| self.read(message)).collect();
         self.cache.tell_all(events, (self.now)());
-        self.read_link().await
-    }
-
-    async fn read_link(&mut self) -> Result<(), RouteError> {
-        let asked = (self.now)();
-        match Interface::by_index(&self.handle, self.interface.index).await? {
-            Some(interface) => self.set_link(interface.carrier, asked - GUARD),
-            None => self.vanished(),
-        }
-        Ok(())
+        self.look_at_link().await
     }
 
     /// Has the kernel behave as if it had a packet for each of these: what is stale is confirmed, what is missing resolved.

@@ -1,0 +1,123 @@
+//! A question to a generic netlink family, and the attributes of its answer.
+//!
+//! Two families with one question each: a few bytes by hand are less than the crates for it.
+
+use rtnetlink::{
+    packet_core::{NLM_F_REQUEST, NlaBuffer, NlasIterator},
+    sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC},
+};
+use std::io;
+
+/// See linux/netlink.h and linux/genetlink.h.
+const NLMSG_HEADER: usize = 16;
+const GENL_HEADER: usize = 4;
+const NLMSG_ERROR: u16 = 2;
+const GENL_ID_CTRL: u16 = 0x10;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+
+/// The attributes of an answer.
+pub(super) struct Answer(Vec<u8>);
+
+impl Answer {
+    /// The attribute as an unsigned number of 1, 2, 4 or 8 bytes.
+    pub(super) fn number(&self, kind: u16) -> Option<u64> {
+        let attributes = NlasIterator::new(self.0.as_slice()).map_while(Result::ok);
+        attributes.filter(|attribute| attribute.kind() == kind).find_map(|attribute| number(&attribute))
+    }
+}
+
+fn number(attribute: &NlaBuffer<&[u8]>) -> Option<u64> {
+    let bytes = attribute.value();
+    Some(match bytes.len() {
+        1 => u64::from(bytes[0]),
+        2 => u64::from(u16::from_ne_bytes(bytes.try_into().ok()?)),
+        4 => u64::from(u32::from_ne_bytes(bytes.try_into().ok()?)),
+        8 => u64::from_ne_bytes(bytes.try_into().ok()?),
+        _ => return None,
+    })
+}
+
+/// An attribute on the wire, padded to four bytes.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    // Values here are a few bytes: an index, a name.
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// Asks `command` of a family, with one attribute. NotFound where the kernel doesn't know the family.
+pub(super) fn ask(family: &str, command: u8, question: &[u8]) -> io::Result<Answer> {
+    let socket = Socket::new(NETLINK_GENERIC)?;
+    let name = attribute(CTRL_ATTR_FAMILY_NAME, &[family.as_bytes(), &[0]].concat());
+    let number = exchange(&socket, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 2, &name)?
+        .number(CTRL_ATTR_FAMILY_ID)
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
+    exchange(&socket, number, command, 1, question)
+}
+
+fn exchange(socket: &Socket, kind: u16, command: u8, version: u8, attributes: &[u8]) -> io::Result<Answer> {
+    let length = u32::try_from(NLMSG_HEADER + GENL_HEADER + attributes.len()).map_err(io::Error::other)?;
+    let mut message = Vec::new();
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend(1_u32.to_ne_bytes());
+    message.extend(0_u32.to_ne_bytes());
+    message.extend([command, version, 0, 0]);
+    message.extend(attributes);
+    socket.send_to(&message, &SocketAddr::new(0, 0), 0)?;
+    // The kernel has answered before send_to returns.
+    let (answer, _) = socket.recv_from_full()?;
+    parse(&answer)
+}
+
+fn parse(message: &[u8]) -> io::Result<Answer> {
+    let header: &[u8; NLMSG_HEADER] = message.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
+    let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    let body = message.get(NLMSG_HEADER..length).ok_or(io::ErrorKind::InvalidData)?;
+    let word: [u8; 4] = *body.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
+    if u16::from_ne_bytes([header[4], header[5]]) == NLMSG_ERROR {
+        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(word).saturating_neg()));
+    }
+    Ok(Answer(body[GENL_HEADER..].to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(message: Vec<u8>, kind in 0_u16..20) {
+            if let Ok(answer) = parse(&message) {
+                answer.number(kind);
+            }
+        }
+
+        #[test]
+        fn attributes_are_found(first: u32, second: u64, third: u16) {
+            let attributes = [attribute(3, &first.to_ne_bytes()), attribute(7, &second.to_ne_bytes()), attribute(9, &third.to_ne_bytes())];
+            let answer = Answer(attributes.concat());
+            prop_assert_eq!(answer.number(3), Some(u64::from(first)));
+            prop_assert_eq!(answer.number(7), Some(second));
+            prop_assert_eq!(answer.number(9), Some(u64::from(third)));
+            prop_assert_eq!(answer.number(4), None);
+        }
+    }
+
+    #[test]
+    fn the_kernel_answers() {
+        // The controller is a family that every kernel has.
+        let question = attribute(CTRL_ATTR_FAMILY_NAME, b"nlctrl\0");
+        let answer = ask("nlctrl", CTRL_CMD_GETFAMILY, &question).unwrap();
+        assert_eq!(answer.number(CTRL_ATTR_FAMILY_ID), Some(u64::from(GENL_ID_CTRL)));
+        assert_eq!(ask("no-such-family", 1, &[]).err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+}

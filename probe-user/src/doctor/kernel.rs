@@ -1,0 +1,82 @@
+//! The kernel's age and what it was built with.
+
+use super::{Check, Status};
+use std::{fs, path::Path};
+
+pub(super) fn checks() -> Vec<Check> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    vec![version(release.trim()), btf(), jit()]
+}
+
+fn version(release: &str) -> Check {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return Check::new("kernel", Status::Skipped, format!("release {release:?} can't be read"));
+    };
+    let check = |status, detail| Check::new("kernel", status, format!("{release}: {detail}"));
+    match (major, minor) {
+        (..=4, _) | (5, ..=8) => {
+            check(Status::Problem, "too old, an XDP program would outlive a crash (bpf_link for XDP is of 5.9)")
+                .advise("use a kernel from 5.18 on")
+        }
+        (5, 9..=10) => check(Status::Warning, "eBPF memory counts against RLIMIT_MEMLOCK, no live-frames engine")
+            .advise("raise RLIMIT_MEMLOCK (LimitMEMLOCK=infinity), or use a kernel from 5.18 on"),
+        (5, 11..=17) => check(
+            Status::Warning,
+            "no live-frames engine (5.18), the XDP program limits the MTU (xdp.frags is of 5.18)",
+        )
+        .advise("the afxdp engine works; for high rates use a kernel from 5.18 on"),
+        _ => check(Status::Ok, "has bpf_link for XDP, xdp.frags and live frames"),
+    }
+}
+
+fn btf() -> Check {
+    if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Check::new("kernel BTF", Status::Ok, "/sys/kernel/btf/vmlinux");
+    }
+    Check::new(
+        "kernel BTF",
+        Status::Warning,
+        "no /sys/kernel/btf/vmlinux: the live-frames engine can't see refused frames",
+    )
+    .advise("mount /sys, or use a kernel built with CONFIG_DEBUG_INFO_BTF=y; the afxdp engine works without")
+}
+
+fn jit() -> Check {
+    match fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").as_deref().map(str::trim) {
+        Ok("0") => {
+            Check::new("kernel JIT", Status::Warning, "off: the XDP program is interpreted, several times slower")
+                .advise("sysctl -w net.core.bpf_jit_enable=1")
+        }
+        Ok(_) => Check::new("kernel JIT", Status::Ok, "on"),
+        // Only the first network namespace has the file.
+        Err(_) => {
+            Check::new("kernel JIT", Status::Skipped, "net.core.bpf_jit_enable can't be read in this network namespace")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_told_apart() {
+        for (release, status) in [
+            ("4.19.0-27-amd64", Status::Problem),
+            ("5.8.0", Status::Problem),
+            ("5.9.1", Status::Warning),
+            ("5.10.0-30-amd64", Status::Warning),
+            ("5.11.0", Status::Warning),
+            ("5.17.15", Status::Warning),
+            ("5.18.0", Status::Ok),
+            ("6.1.0-28-amd64", Status::Ok),
+            ("7.0", Status::Ok),
+            ("strange", Status::Skipped),
+            ("6", Status::Skipped),
+            ("", Status::Skipped),
+        ] {
+            assert_eq!(version(release).status, status, "{release}");
+        }
+    }
+}
