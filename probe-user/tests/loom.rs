@@ -7,7 +7,7 @@ mod atomic {
 }
 
 #[path = "../src/ledger/window.rs"]
-#[expect(unreachable_pub, reason = "the model needs only a part of it")]
+#[expect(dead_code, unreachable_pub, reason = "the model needs only a part of it")]
 mod window;
 
 use loom::{

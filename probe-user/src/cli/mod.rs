@@ -16,6 +16,7 @@ use view::Live;
 
 pub mod args;
 mod check;
+mod doctor;
 mod ping;
 mod reflect;
 mod run;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(args),
         Command::Reflect(args) => reflect::run(args),
         Command::Check(args) => check::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     match ended {
         Ok(status) => status.into(),

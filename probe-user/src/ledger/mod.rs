@@ -110,3 +110,41 @@ mod atomic {
 
 mod book;
 pub use book::{Ledger, Run};
+
+#[cfg(test)]
+mod window_tests {
+    // Not in window.rs: that file is also compiled for the model checker, on its own atomics.
+    use super::{atomic::AtomicU64, window::*};
+
+    #[test]
+    fn windows_hold_a_timeout_and_a_little_more() {
+        for (timeout, interval, places) in [
+            (1, 10, 4),
+            (10, 10, 4),
+            (30, 10, 8),
+            (1_000, 10, 128),
+            (60_000, 10, 8_192),
+            (60_000, 2, MOST_PLACES),
+            (5, 0, 2),
+        ] {
+            assert_eq!(places_for(timeout, interval), places, "{timeout} / {interval}");
+        }
+    }
+
+    #[test]
+    fn neighbours_in_a_word_do_not_touch() {
+        let words: [AtomicU64; 2] = std::array::from_fn(|_| AtomicU64::new(0));
+        for bit in 0..64 {
+            Place::new(&words, bit).enter();
+        }
+        assert_eq!(pending(&words), 64);
+        assert_eq!(Place::new(&words, 33).settle(Standing::Failed), Ok(()));
+        assert_eq!(Place::new(&words, 33).settle(Standing::Answered), Err(Standing::Failed));
+        assert_eq!(Place::new(&words, 34).settle(Standing::Free), Ok(()));
+        assert_eq!(pending(&words), 62);
+        assert_eq!(Place::new(&words, 33).take(), Standing::Failed);
+        assert_eq!(Place::new(&words, 34).take(), Standing::Free);
+        assert_eq!(Place::new(&words, 35).take(), Standing::Pending);
+        assert_eq!(pending(&words), 61);
+    }
+}

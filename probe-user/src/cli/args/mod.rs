@@ -50,6 +50,8 @@ pub enum Command {
     Ping(PingArgs),
     /// Send one probe to each of many targets
     Sweep(SweepArgs),
+    /// Say what this machine can do, and what is in the way
+    Doctor(DoctorArgs),
     /// Answer echo requests at XDP speed: a test network's far end
     Reflect(ReflectArgs),
     /// Check a configuration file: is it right, how much memory, what rate?
@@ -174,13 +176,20 @@ impl SweepArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   echolot doctor                    every check, for people
+  echolot doctor 192.0.2.7          and the way to a target
   echolot doctor -I eth0 --json     one interface, for programs
 
 Exit status: 0 fine, 1 a problem.")]
 pub struct DoctorArgs {
-    /// The interface to look at [default: the one of the default route]
+    /// Addresses whose routes and next hops are looked at
+    #[arg(value_name = "ADDRESS")]
+    pub targets: Vec<Ipv4Addr>,
+    /// The interface to look at [default: the one that routes to the addresses, or all]
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: Option<String>,
+    /// The source address that probes would have
+    #[arg(short = 'S', long, value_name = "ADDRESS")]
+    pub source: Option<Ipv4Addr>,
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
