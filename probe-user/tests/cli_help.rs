@@ -114,7 +114,7 @@ fn sweep_takes_rates_shards_and_outcomes() {
 #[test]
 fn run_writes_no_results_unless_asked() {
     let Command::Run(args) = parse("echolot run -c echolot.yml").unwrap() else { panic!("not run") };
-    assert_eq!((args.format, args.progress_interval), (Format::None, Nanos::from_secs(10)));
+    assert_eq!((args.format, args.progress_interval), (Format::None, Nanos::ZERO));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn wrong_arguments_say_what_was_expected() {
         ),
         ("echolot sweep 10.64.0.0/24 --only anwered", "a similar value exists: 'answered'"),
         ("echolot sweep 10.64.0.0/24 -r fast", "a rate is a number of probes a second"),
-        ("echolot sweep 10.64.0.0/24 --shard 5/4", "a shard is I/N with I from 1 to N"),
+        ("echolot sweep 10.64.0.0/24 --shard 5/4", "is not a shard; write I/N with I from 1 to N"),
         ("echolot sweep", "TARGET"),
         ("echolot ping -i 1ms 10.64.0.1", "it must be 10ms to 1h"),
         ("echolot ping -W 2m 10.64.0.1", "it must be 1ms to 60s"),
