@@ -7,6 +7,11 @@
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
 //! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` answered |
+//! | `LIVE_SENDERS` | array | [`MAX_CPUS`] | u32: which sender transmits from this CPU, from 1; 0 none |
+//! | `LIVE_CURSORS` | array, mappable | senders | [`LiveCursor`] |
+//! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
+//! | `LIVE_TEMPLATES` | array | [`MAX_TEMPLATES`] | [`LiveTemplate`] |
+//! | `LIVE_OUT` | devices | 1 | the interface that live frames leave by |
 
 /// Receive queues that can have a socket.
 pub const MAX_QUEUES: u32 = 256;
@@ -146,5 +151,79 @@ impl Verdict {
     /// Whether the frame claimed to be a reply to this instance and failed a check: these are the rejected replies.
     pub const fn is_rejected(self) -> bool {
         matches!(self, Self::Truncated | Self::Cookie | Self::Age)
+    }
+}
+
+/// CPUs whose number a sender can have.
+pub const MAX_CPUS: u32 = 1024;
+
+/// Due probes that a sender's table holds; a power of two, and the most that one call can send.
+pub const LIVE_TABLE: u32 = 8192;
+
+/// Templates that probes can be built from: a source address and a payload size each.
+pub const MAX_TEMPLATES: u32 = 64;
+
+/// How far a sender's calls have come. Positions count from 0 and go round in the table. On a cache line of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct LiveCursor {
+    /// Frames built and redirected: the position of the next. The program writes.
+    pub built: u64,
+    /// Of those, frames whose bulk the driver has taken or refused. The watcher of `xdp_devmap_xmit` writes.
+    pub confirmed: u64,
+    /// Of those, frames that the driver refused.
+    pub refused: u64,
+}
+
+/// A probe to be built. The sender writes it, but for the last two fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveDue {
+    /// Where to.
+    pub destination: [u8; 4],
+    /// Whose.
+    pub target: u32,
+    /// Low bits of its number.
+    pub sequence: u16,
+    /// Tenant of the slot, for the cookie.
+    pub generation: u16,
+    /// MAC address of the next hop.
+    pub next_hop_mac: [u8; 6],
+    /// Index of its template.
+    pub template: u16,
+    /// Not 0: the driver refused it. The watcher of `xdp_devmap_xmit` writes.
+    pub refused: u16,
+    /// The stamp in it, CLOCK_MONOTONIC. The program writes.
+    pub sent_ns: u64,
+}
+
+/// What probes from one source with one payload size have in common: `wire::Template`, for the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveTemplate {
+    /// Ethernet, IPv4 and ICMP header, and zeros.
+    pub headers: [u8; 48],
+    /// Sum over the IPv4 header without identification and destination.
+    pub ip_sum: u64,
+    /// Sum over the ICMP message without sequence number and payload.
+    pub icmp_sum: u64,
+    /// Time to live, for the identification.
+    pub ttl: u64,
+}
+
+/// Bytes of [`LiveTemplate`].
+pub const LIVE_TEMPLATE_SIZE: usize = size_of::<LiveTemplate>();
+
+const _: () = assert!(size_of::<LiveDue>() == 32 && size_of::<LiveCursor>() == 64 && LIVE_TEMPLATE_SIZE == 72);
+
+impl LiveTemplate {
+    /// As it lies in memory, for a map whose value is bytes.
+    pub fn to_bytes(&self) -> [u8; LIVE_TEMPLATE_SIZE] {
+        let mut bytes = [0; LIVE_TEMPLATE_SIZE];
+        bytes[..48].copy_from_slice(&self.headers);
+        bytes[48..56].copy_from_slice(&self.ip_sum.to_ne_bytes());
+        bytes[56..64].copy_from_slice(&self.icmp_sum.to_ne_bytes());
+        bytes[64..].copy_from_slice(&self.ttl.to_ne_bytes());
+        bytes
     }
 }

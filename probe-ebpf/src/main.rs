@@ -8,17 +8,20 @@
 // For the one atomic instruction in `steer`. The target itself needs an unstable compiler anyway.
 #![feature(asm_experimental_arch)]
 
+mod live;
 mod parse;
 mod reflect;
 mod steer;
 
 use aya_ebpf::{
     bindings::xdp_action,
-    macros::{map, xdp},
-    maps::{Array, PerCpuArray, XskMap},
-    programs::XdpContext,
+    macros::{btf_tracepoint, map, xdp},
+    maps::{Array, DevMap, PerCpuArray, XskMap},
+    programs::{BtfTracePointContext, XdpContext},
 };
-use probe_ebpf::layout::{MAX_QUEUES, Settings, TAKEN_ENTRIES, Verdict};
+use probe_ebpf::layout::{
+    LiveCursor, LiveDue, LiveTemplate, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES, Settings, TAKEN_ENTRIES, Verdict,
+};
 
 /// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
 const MAPPABLE: u32 = 1 << 10;
@@ -33,10 +36,28 @@ static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.l
 static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static LIVE_SENDERS: Array<u32> = Array::with_max_entries(MAX_CPUS, 0);
+// These two are made larger when they are wanted: a table for each sender.
+#[map]
+static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(1, MAPPABLE);
+#[map]
+static LIVE_DUE: Array<LiveDue> = Array::with_max_entries(1, MAPPABLE);
+#[map]
+static LIVE_TEMPLATES: Array<LiveTemplate> = Array::with_max_entries(MAX_TEMPLATES, 0);
+#[map]
+static LIVE_OUT: DevMap = DevMap::with_max_entries(1, 0);
 
 /// Replies to us go to the socket of their queue, all else to the kernel, untouched.
+///
+/// One program for both jobs: run on live frames on a sender's CPU, it makes probes. A program that is attached stays in the
+/// kernel's dispatcher of XDP programs; one that isn't is put in and taken out with each call, which costs two waits for RCU
+/// (24 ms were measured).
 #[xdp(frags)]
 pub fn steer(ctx: XdpContext) -> u32 {
+    if let Some(sender) = live::sender(&ctx) {
+        return live::transmit(&ctx, sender);
+    }
     let verdict = steer::steer(&ctx);
     count(&VERDICTS, verdict as u32);
     match verdict {
@@ -61,6 +82,13 @@ pub fn reflect(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Learns what the driver made of live frames.
+#[btf_tracepoint(function = "xdp_devmap_xmit")]
+pub fn confirm(ctx: BtfTracePointContext) -> i32 {
+    let _ours = live::confirm(&ctx);
+    0
 }
 
 #[inline(always)]

@@ -137,7 +137,7 @@ fn wrong_arguments_say_what_was_expected() {
         ("echolot ping -S host 10.64.0.1", "invalid IPv4 address"),
         ("echolot ping --identifier 70000 10.64.0.1", "an identifier is a number from 0 to 65535"),
         ("echolot ping --mode native 10.64.0.1", "[possible values: auto, zero-copy, copy, generic]"),
-        ("echolot ping --engine live-frames 10.64.0.1", "[possible values: auto, afxdp]"),
+        ("echolot ping --engine pf_ring 10.64.0.1", "[possible values: auto, afxdp, live-frames]"),
         ("echolot run", "--config <FILE>"),
         ("echolot run -c a.yml --progress-interval 1ms", "0, or 100ms to 1h"),
         ("echolot reflect", "--interface <IFACE>"),

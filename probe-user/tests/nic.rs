@@ -20,6 +20,7 @@
 //! | `second_is_refused` | the second on an interface is told who is there |
 //! | `reopens_at_once` | a queue that was just closed can be bound |
 //! | `generic_where_there_is_no_native` | the fallback, and that it isn't taken unasked |
+//! | `live_frames` | live frames arrive as they were said to have left; refusals and a fallen link are told |
 //! | `killed` | SIGKILL leaves nothing attached |
 //! | `unprivileged` | what is missing is named |
 //! | `only_kicks_and_sleeps` | strace sees nothing else on a loop thread |
@@ -27,7 +28,7 @@
 
 use echolot::{
     ledger::{Cause, unheard::DropLog},
-    nic::{Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
+    nic::{Engine, Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
     route::{Hop, LinkState, Neighbour},
     time::Nanos,
     wire::{Generation, Key, ProbeNumber, TargetIndex, read_reply},
@@ -186,7 +187,8 @@ fn options_without_far(device: &str) -> Options {
         payloads: vec![18, 56],
         max_age: Nanos::from_secs(60),
         rate: 1_000,
-        senders: 1,
+        senders: vec![None],
+        engine: Engine::Auto,
         receivers: 1,
         hops: Arc::new([hop]),
         link: Arc::new(LinkState::new()),
@@ -401,18 +403,55 @@ fn payloads_and_sources_mix() {
         }
         let fates = transmit(&mut opened, &[Due { hop: 2, ..due(1) }]);
         assert_eq!(fates, [Fate::Unsent(Cause::Gateway)]);
+    });
+}
 
-        // Other templates while it runs: what was laid in the frames is not taken for theirs.
-        run("ip address add 10.77.0.20/24 dev near0");
-        let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 20), false);
-        hop.set(gateway);
-        let templates = opened.nic.templates(Arc::new([hop]), &[100], Nanos::from_secs(60)).unwrap();
-        drop(opened.senders[0].set_templates(templates));
-        let probes: Vec<Due> = (0..600).map(|number| Due { payload: 100, ..due(number) }).collect();
-        for chunk in probes.chunks(50) {
-            assert_eq!(sent(&transmit(&mut opened, chunk)).len(), chunk.len());
-            assert_eq!(replies(&mut opened, chunk.len()).len(), chunk.len());
+#[test]
+fn live_frames() {
+    in_namespace("live_frames", || {
+        if role() == "reflector" {
+            let _attached = Reflector::attach("far0", Mode::Auto).unwrap();
+            ready();
         }
+        let cpu = core_affinity::get_core_ids().unwrap()[0];
+        assert!(core_affinity::set_for_current(cpu));
+        let live = |engine| Options { engine, senders: vec![Some(cpu.id)], rate: 1_000_000, ..options("near0") };
+        let error = Nic::open(&live(Engine::LiveFrames)).err().unwrap().to_string();
+        assert!(error.contains("takes no redirected frames") && error.contains("--engine afxdp"), "{error}");
+        let auto = Nic::open(&live(Engine::Auto)).unwrap();
+        assert!(auto.nic.info().engine == "afxdp" && auto.why.contains("redirected"), "{}", auto.why);
+        drop(auto);
+
+        let _reflector = Helper::start(Some(&env::var(FAR).unwrap()), "live_frames", "reflector");
+        let mut opened = Nic::open(&live(Engine::Auto)).unwrap();
+        assert_eq!(opened.nic.info().engine, "live-frames", "{}", opened.why);
+        // Calls of all sizes, both payloads, more probes than the table holds.
+        let mut number = 0;
+        let mut expected = Vec::new();
+        let mut back = Vec::new();
+        for round in 0..400u32 {
+            let many = 1 + round * 7 % 100;
+            let probe = |n: u32| Due { payload: [18, 56][(n / 13) as usize % 2], ..due(n) };
+            let probes: Vec<Due> = (number..number + many).map(probe).collect();
+            let fates = transmit(&mut opened, &probes);
+            expected.extend((number..).zip(sent(&fates)));
+            assert_eq!(expected.len(), (number + many) as usize, "{fates:?}");
+            number += many;
+            back.extend(replies(&mut opened, many as usize));
+        }
+        assert!(number > 2 * probe_ebpf::layout::LIVE_TABLE);
+        back.sort_unstable();
+        assert!(back == expected, "every reply came back once, with the stamp that was told");
+
+        // A fall that the engine finds out by itself: nothing is said to have left.
+        run("ip link set near0 down");
+        let fates = send(&mut opened, number..number + 50);
+        assert!(fates.iter().all(|fate| matches!(fate, Fate::Unsent(_))), "{fates:?}");
+        run("ip link set near0 up");
+        wait_for_carrier();
+        let fates = send(&mut opened, 0..50);
+        assert_eq!(sent(&fates).len(), 50, "{fates:?}");
+        assert_eq!(replies(&mut opened, 50).len(), 50);
     });
 }
 
@@ -619,7 +658,7 @@ fn second_is_refused() {
         let zero_copy = Options { mode: Mode::ZeroCopy, ..options("near0") };
         let text = Nic::open(&zero_copy).err().unwrap().to_string();
         assert!(text.contains("can't do zero-copy"), "{text}");
-        let text = Nic::open(&Options { senders: 3, ..options("near0") }).err().unwrap().to_string();
+        let text = Nic::open(&Options { senders: vec![None; 3], ..options("near0") }).err().unwrap().to_string();
         assert!(text.contains("3 sender threads") && text.contains("there are 2"), "{text}");
         // After all that nothing is left behind.
         drop(open());

@@ -6,12 +6,13 @@ mod xdp;
 
 use echolot::{
     time::Nanos,
-    wire::{Generation, Key, Sequence, TargetIndex, read_reply},
+    wire::{Generation, Key, ProbeFields, Sequence, TargetIndex, Template, read_reply},
 };
 use probe_ebpf::{
     cookie,
     layout::{MAX_FRAME, MAX_SOURCES, Settings, Verdict},
 };
+use std::net::Ipv4Addr;
 use xdp::{
     Rig, XDP_PASS, XDP_REDIRECT,
     frames::{self, Around, OURS, THEIRS},
@@ -299,6 +300,35 @@ fn settings_decide() {
     passes(&rig, "the key of a process before", &reply(&Around::default()), Verdict::Cookie);
     rig.configure(&Settings { source_count: u32::MAX, ..settings(&[OURS]) });
     is_taken(&rig, "a count beyond the table", &reply(&Around::default()));
+}
+
+/// What the program builds from a table's entry is, byte for byte, what userspace would have written.
+#[test]
+fn live_frames_are_userspaces_frames() {
+    let Some(mut rig) = rig() else { return };
+    for payload in [18, 19, 25, 26, 56, 1000, 1472] {
+        let template = Template::new([2, 0, 0, 0, 0, 1], OURS.into(), IDENTIFIER, 64, payload).unwrap();
+        for i in 0..50u32 {
+            let probe = ProbeFields {
+                destination: Ipv4Addr::from_bits(0x0a40_0000 + i * 77_773),
+                target: TargetIndex(i.wrapping_mul(0x9e37_79b9)),
+                generation: Generation((i * 977) as u16),
+                sequence: Sequence((i * 1_311) as u16),
+                sent: Nanos::ZERO,
+                next_hop_mac: [2, 0, 0, 0, i as u8, 2],
+            };
+            // A frame comes back from the pool as somebody left it.
+            let dirty = vec![0xa5 ^ i as u8; template.length()];
+            let before = xdp::now();
+            let (action, frame, sent) = rig.build(&template, &probe, &dirty);
+            assert_eq!(action, XDP_REDIRECT);
+            assert!(before <= sent && sent <= xdp::now());
+            let mut expected = vec![0; template.length()];
+            template.lay(&mut expected);
+            template.write(&mut expected, &ProbeFields { sent, ..probe }, &Key(KEY));
+            assert_eq!(frame, expected, "payload {payload}, probe {i}");
+        }
+    }
 }
 
 #[test]

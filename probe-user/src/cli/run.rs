@@ -29,6 +29,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
             interface: network.interface.or(config.interface),
             source: network.source.or(config.source),
             mode: if network.mode == crate::nic::Mode::Auto { config.mode } else { network.mode },
+            engine: if network.engine == crate::nic::Engine::Auto { config.engine } else { network.engine },
             identifier: network.identifier.or(config.identifier),
         },
         rate,

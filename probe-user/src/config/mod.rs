@@ -101,7 +101,8 @@ pub struct Placed<T> {
 }
 
 /// Words for [`Engine`].
-const ENGINES: [(&str, Engine); 2] = [("auto", Engine::Auto), ("afxdp", Engine::Afxdp)];
+const ENGINES: [(&str, Engine); 3] =
+    [("auto", Engine::Auto), ("afxdp", Engine::Afxdp), ("live-frames", Engine::LiveFrames)];
 /// Words for [`Mode`].
 const MODES: [(&str, Mode); 4] =
     [("auto", Mode::Auto), ("zero-copy", Mode::ZeroCopy), ("copy", Mode::Copy), ("generic", Mode::Generic)];

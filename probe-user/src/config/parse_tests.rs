@@ -165,7 +165,7 @@ fn errors_name_place_field_and_remedy() {
         ("listen: :10816\n", "listen: `:10816` has no address; write 127.0.0.1:10816"),
         ("listen: 10816\n", "`10816` has no address; write 127.0.0.1:10816"),
         ("listen: localhost:80\n", "`localhost:80` is not an address and port"),
-        ("engine: afxpd\n", "engine: found `afxpd`, expected one of auto, afxdp; did you mean `afxdp`?"),
+        ("engine: afxpd\n", "engine: found `afxpd`, expected one of auto, afxdp, live-frames; did you mean `afxdp`?"),
         ("mode: zerocopy\n", "did you mean `zero-copy`?"),
         ("identifier: 65536\n", "identifier: found the number 65536, expected a whole number from 0 to 65535"),
         ("identifier: 0x+1\n", "found `0x+1`"),

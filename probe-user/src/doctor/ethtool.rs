@@ -1,6 +1,6 @@
 //! An interface's channels, as `ethtool -l` shows them.
 
-use super::genl::{ask, attribute};
+use crate::route::genl::{ask, attribute};
 
 /// See linux/ethtool_netlink.h.
 const CHANNELS_GET: u8 = 17;

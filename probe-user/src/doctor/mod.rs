@@ -7,7 +7,6 @@ mod attached;
 mod clock;
 mod cpus;
 mod ethtool;
-mod genl;
 mod kernel;
 mod link;
 mod path;

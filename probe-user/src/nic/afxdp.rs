@@ -30,7 +30,7 @@ use crate::{
     wire::ProbeFields,
     worker::{Clock as _, Due, Fate, Link, Transmit},
 };
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 /// How long a kernel that makes no progress is called again.
 const PATIENCE: Nanos = Nanos::from_millis(1);
@@ -69,12 +69,6 @@ impl AfxdpSender {
     ) -> Self {
         let clock = MonotonicClock;
         Self { ring: Ring::new(half), templates, link, drops, clock, owners: [NOBODY; KICK] }
-    }
-
-    /// From now on probes look like this. Returns the old templates, to be dropped where freeing memory disturbs nobody.
-    pub fn set_templates(&mut self, templates: Arc<Templates>) -> Arc<Templates> {
-        self.ring.strip();
-        mem::replace(&mut self.templates, templates)
     }
 
     /// Puts as many of the probes into the ring as fit, with one stamp for all.

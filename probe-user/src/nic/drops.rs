@@ -1,6 +1,6 @@
 //! What was taken, what was seen, what was dropped: the numbers behind *lost*, *unheard* and the drop counters.
 
-use super::{NicError, clock::MonotonicClock, program::Counters};
+use super::{NicError, clock::MonotonicClock, mapped::Mapped, program::Counters};
 use crate::{
     ledger::{Cause, unheard::DropLog},
     metrics::LocalDrops,
@@ -13,12 +13,12 @@ use probe_ebpf::layout::{TAKEN_ENTRIES, Verdict, taken_index};
 use std::{
     fs, io,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
-    ptr::{self, NonNull},
     sync::{
         Arc,
         atomic::{
             AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
+            fence,
         },
     },
 };
@@ -62,47 +62,9 @@ impl TransmitDrops {
     }
 }
 
-/// The `TAKEN` map, as mapped memory.
-struct TakenMap(NonNull<AtomicU64>);
-
-// SAFETY: the mapping belongs to this value alone, lives until it is dropped, and is only ever read, atomically.
-unsafe impl Send for TakenMap {}
-// SAFETY: as above.
-unsafe impl Sync for TakenMap {}
-
-const TAKEN_BYTES: usize = TAKEN_ENTRIES as usize * size_of::<u64>();
-
-impl TakenMap {
-    fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours. The kernel checks that the
-        // map is as large (a BPF_F_MMAPABLE array rounds up to pages) and keeps it alive while it is mapped.
-        let at =
-            unsafe { libc::mmap(ptr::null_mut(), TAKEN_BYTES, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0) };
-        match NonNull::new(at) {
-            Some(at) if at.as_ptr() != libc::MAP_FAILED => Ok(Self(at.cast())),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    fn load(&self, queue: u32) -> u64 {
-        let index = taken_index(queue);
-        assert!(index < TAKEN_ENTRIES, "queue {queue} has no counter");
-        // SAFETY: within the mapping (just checked), aligned (it begins at a page), alive as long as `self`. The kernel
-        // writes it with atomic additions only.
-        unsafe { self.0.add(index as usize).as_ref() }.load(Acquire)
-    }
-}
-
-impl Drop for TakenMap {
-    fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped, and no reference into it outlives `self`.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), TAKEN_BYTES) };
-    }
-}
-
 /// The counters of the receive queues: `taken` by steer, `consumed` by receivers, `dropped` by sockets.
 pub(super) struct QueueCounts {
-    taken: TakenMap,
+    taken: Mapped<u64>,
     consumed: Box<[CachePadded<AtomicU64>]>,
     dropped: Box<[CachePadded<AtomicU64>]>,
 }
@@ -110,7 +72,7 @@ pub(super) struct QueueCounts {
 impl QueueCounts {
     pub(super) fn new(taken: BorrowedFd<'_>, queues: u32) -> io::Result<Self> {
         let zeros = || (0..queues).map(|_| CachePadded::default()).collect();
-        Ok(Self { taken: TakenMap::new(taken)?, consumed: zeros(), dropped: zeros() })
+        Ok(Self { taken: Mapped::new(taken, TAKEN_ENTRIES as usize, false)?, consumed: zeros(), dropped: zeros() })
     }
 
     /// For the queue's one receiver: it has settled so many more frames.
@@ -128,7 +90,10 @@ impl Taken for QueueCounts {
 
     fn taken(&self, queue: usize) -> u64 {
         // Queue numbers are below MAX_QUEUES: `open` saw to it.
-        self.taken.load(u32::try_from(queue).unwrap_or(u32::MAX))
+        let taken = self.taken.get(taken_index(u32::try_from(queue).unwrap_or(u32::MAX)) as usize);
+        // What is read after the count was written before it.
+        fence(Acquire);
+        taken
     }
 
     fn consumed(&self, queue: usize) -> u64 {

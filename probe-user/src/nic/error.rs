@@ -37,6 +37,14 @@ pub enum NicError {
         /// The program's name.
         name: String,
     },
+    /// Live frames can't be had.
+    #[error("the engine live-frames can't be had: {what}: {reason}. `--engine afxdp` does without")]
+    Live {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        reason: String,
+    },
     /// The driver has no native XDP.
     #[error(
         "{interface}: the driver ({driver}) can't run XDP programs itself. `--mode generic` runs them behind it, slowly"

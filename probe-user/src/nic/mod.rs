@@ -11,6 +11,8 @@ mod drops;
 mod error;
 mod frames;
 mod interface;
+mod live;
+mod mapped;
 mod program;
 mod receive;
 mod ring;
@@ -22,22 +24,26 @@ pub use afxdp::AfxdpSender;
 pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
+pub use live::LiveSender;
 pub use receive::Receiver;
-pub use templates::Templates;
 
 use crate::{
     metrics::InterfaceInfo,
     route::Hop,
     time::Nanos,
     wire::Key,
-    worker::{Link, Taken},
+    worker::{Due, Fate, Link, Taken, Transmit},
 };
 use drops::{QueueCounts, TransmitDrops};
 use interface::Interface;
-use probe_ebpf::layout::{MAX_QUEUES, MAX_SOURCES, Settings};
+use mapped::Mapped;
+use probe_ebpf::layout::{LIVE_TABLE, MAX_QUEUES, MAX_SOURCES, Settings};
 use program::{Counters, Program};
 use std::{net::Ipv4Addr, sync::Arc};
-use templates::Looks;
+use templates::{Looks, Templates};
+
+/// Copy-mode AF_XDP carries this many probes a second with ease, their replies included.
+const EASY: u64 = 250_000;
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +62,13 @@ pub enum Mode {
 /// What sends: `--engine`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The best that this machine has. For now that is AF_XDP.
+    /// Zero-copy AF_XDP where the driver has it; else AF_XDP at rates that it carries easily, and live frames above.
     #[default]
     Auto,
     /// AF_XDP sockets.
     Afxdp,
+    /// The kernel builds probes on frames of its own.
+    LiveFrames,
 }
 
 /// What the card is wanted for.
@@ -70,6 +78,8 @@ pub struct Options {
     pub interface: String,
     /// How to attach and bind.
     pub mode: Mode,
+    /// What sends.
+    pub engine: Engine,
     /// Of the cookies.
     pub key: Key,
     /// ICMP identifier of this instance.
@@ -82,8 +92,9 @@ pub struct Options {
     pub max_age: Nanos,
     /// Probes a second that are expected, all queues together: sizes the rings.
     pub rate: u64,
-    /// How many [`AfxdpSender`]s to make. Sender i transmits through queue i.
-    pub senders: usize,
+    /// The CPUs that sender threads are pinned to, one sender each. Sender i transmits through queue i. A sender without a CPU of
+    /// its own can't send live frames.
+    pub senders: Vec<Option<usize>>,
     /// How many [`Receiver`]s to share the receive queues among.
     pub receivers: usize,
     /// The next hops of the probes to come; `Due::hop` is an index into it. Replies are taken for their sources.
@@ -94,10 +105,8 @@ pub struct Options {
 
 /// An interface with `steer` attached. Dropping it detaches.
 pub struct Nic {
-    program: Program,
+    _program: Program,
     info: InterfaceInfo,
-    settings: Settings,
-    looks: Looks,
 }
 
 /// All that [`Nic::open`] hands out. Dropped in this order: the program is detached before the sockets close, so that no
@@ -106,7 +115,9 @@ pub struct Opened {
     /// Keeps the program attached.
     pub nic: Nic,
     /// One for each sender thread.
-    pub senders: Vec<AfxdpSender>,
+    pub senders: Vec<Sender>,
+    /// Why this engine, for people.
+    pub why: String,
     /// One for each receiver thread.
     pub receivers: Vec<Receiver>,
     /// Whether queues have been drained.
@@ -133,7 +144,7 @@ impl Nic {
         if queues > MAX_QUEUES {
             return Err(NicError::Queues { interface: name.clone(), queues, most: MAX_QUEUES });
         }
-        let senders = u32::try_from(options.senders).unwrap_or(u32::MAX);
+        let senders = u32::try_from(options.senders.len()).unwrap_or(u32::MAX);
         let most = queues.min(transmit_queues);
         if senders > most {
             return Err(NicError::Senders { interface: name.clone(), senders, most });
@@ -144,7 +155,7 @@ impl Nic {
 
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
-        let mut program = Program::attach(&interface, options.mode, "steer", Some(&settings))?;
+        let mut program = Program::attach(&interface, options.mode, "steer", Some(&settings), senders)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
         let counts = Arc::new(QueueCounts::new(program.descriptor("TAKEN")?, queues).map_err(query)?);
         let verdicts = program.take_counters("VERDICTS")?;
@@ -173,6 +184,25 @@ impl Nic {
             program.steer_to(index, &socket)?;
             sockets.push(socket);
         }
+        let (live, why) = choose(options, &program, interface.index, zero_copy)?;
+        let transmitters = if live {
+            let cpus: Vec<usize> = options.senders.iter().flatten().copied().collect();
+            program.prepare_live(interface.index, templates.live(), &cpus)?;
+            let live = (0..options.senders.len()).map(|number| {
+                Ok(Sender::Live(LiveSender::new(live::Parts {
+                    number,
+                    program: program.share()?,
+                    table: mapped(&program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
+                    cursors: mapped(&program, "LIVE_CURSORS", options.senders.len())?,
+                    templates: templates.clone(),
+                    link: options.link.clone(),
+                    drops: transmit_drops.clone(),
+                })))
+            });
+            live.collect::<Result<Vec<_>, NicError>>()?
+        } else {
+            afxdp.into_iter().map(Sender::Afxdp).collect()
+        };
         let info = InterfaceInfo {
             name: name.clone(),
             driver: interface.driver,
@@ -181,40 +211,70 @@ impl Nic {
                 (false, true) => "zero-copy",
                 (false, false) => "copy",
             },
-            engine: "afxdp",
+            engine: if live { "live-frames" } else { "afxdp" },
             queues: queues as usize,
             up: interface.up,
         };
         let sampler = DropSampler::new(name, counts.clone(), transmit_drops, verdicts, sockets);
-        let nic = Self { program, info, settings, looks };
-        Ok(Opened { nic, senders: afxdp, receivers, taken: counts, sampler })
+        let nic = Self { _program: program, info };
+        Ok(Opened { nic, senders: transmitters, why, receivers, taken: counts, sampler })
     }
 
     /// What came out: driver, mode, queues. `up` is as of the opening.
     pub fn info(&self) -> &InterfaceInfo {
         &self.info
     }
+}
 
-    /// Makes ready for other next hops, payload sizes or ages, without detaching: steer takes replies to the new hops'
-    /// sources as well as to those that it took before, and the templates are for [`AfxdpSender::set_templates`].
-    ///
-    /// # Errors
-    /// If a payload size is impossible, there are too many sources, or the kernel refuses the write. Then nothing changes.
-    pub fn templates(
-        &mut self,
-        hops: Arc<[Hop]>,
-        payloads: &[u16],
-        max_age: Nanos,
-    ) -> Result<Arc<Templates>, NicError> {
-        let known = &self.settings.sources[..self.settings.source_count as usize];
-        let known = known.iter().map(|source| Ipv4Addr::from(source.to_ne_bytes()));
-        let sources = known.chain(hops.iter().map(|hop| hop.source)).collect();
-        let settings = settings(self.looks, sources, max_age)?;
-        let templates = Templates::new(self.looks, hops, payloads)?;
-        self.program.configure(&settings)?;
-        self.settings = settings;
-        Ok(Arc::new(templates))
+/// One sender's engine. Owned by one thread.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are as many as sender threads, and they never move once these run"
+)]
+pub enum Sender {
+    /// AF_XDP.
+    Afxdp(AfxdpSender),
+    /// Live frames.
+    Live(LiveSender),
+}
+
+impl Transmit for Sender {
+    fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
+        match self {
+            Self::Afxdp(sender) => sender.transmit(due, fates),
+            Self::Live(sender) => sender.transmit(due, fates),
+        }
     }
+
+    fn batch(&self) -> usize {
+        match self {
+            Self::Afxdp(sender) => sender.batch(),
+            Self::Live(sender) => sender.batch(),
+        }
+    }
+}
+
+/// Whether probes leave as live frames, and why.
+fn choose(options: &Options, program: &Program, interface: u32, zero_copy: bool) -> Result<(bool, String), NicError> {
+    let obstacle = || live::obstacle(program.generic, interface, options.senders.iter().all(Option::is_some));
+    match options.engine {
+        Engine::Afxdp => Ok((false, "asked for".into())),
+        Engine::LiveFrames => match obstacle() {
+            None => Ok((true, "asked for".into())),
+            Some(reason) => Err(NicError::Live { what: "asked for", reason }),
+        },
+        Engine::Auto if zero_copy => Ok((false, "the driver has zero-copy".into())),
+        Engine::Auto if options.rate <= EASY => Ok((false, format!("up to {EASY} probes a second are easy for it"))),
+        Engine::Auto => Ok(match obstacle() {
+            None => (true, format!("more than {EASY} probes a second, and the driver has no zero-copy")),
+            Some(reason) => (false, format!("live frames would be faster, but {reason}")),
+        }),
+    }
+}
+
+fn mapped<T: Copy>(program: &Program, map: &'static str, entries: usize) -> Result<Mapped<T>, NicError> {
+    let error = |error: std::io::Error| NicError::Live { what: "share its table", reason: error.to_string() };
+    Mapped::new(program.descriptor(map)?, entries, true).map_err(error)
 }
 
 fn settings(looks: Looks, mut sources: Vec<Ipv4Addr>, max_age: Nanos) -> Result<Settings, NicError> {
@@ -249,7 +309,7 @@ impl Reflector {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
-        let mut program = Program::attach(&Interface::find(interface)?, mode, "reflect", None)?;
+        let mut program = Program::attach(&Interface::find(interface)?, mode, "reflect", None, 0)?;
         let answered = program.take_counters("REFLECTED")?;
         Ok(Self { program, answered })
     }
@@ -278,7 +338,7 @@ impl Passage {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
-        Ok(Self(Program::attach(&Interface::find(interface)?, mode, "pass", None)?))
+        Ok(Self(Program::attach(&Interface::find(interface)?, mode, "pass", None, 0)?))
     }
 }
 

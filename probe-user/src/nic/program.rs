@@ -5,11 +5,11 @@
 
 use super::{Mode, NicError, interface::Interface};
 use aya::{
-    Ebpf,
-    maps::{Array, PerCpuArray, XskMap},
-    programs::{Xdp, loaded_programs},
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, DevMap, PerCpuArray, XskMap},
+    programs::{BtfTracePoint, Xdp, loaded_programs},
 };
-use probe_ebpf::layout::{SETTINGS_SIZE, Settings, Verdict};
+use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict};
 use std::{
     error::Error as StdError,
     io,
@@ -29,6 +29,8 @@ const BPF_XDP: u32 = 37;
 pub(super) struct Program {
     // First, so that the program is detached before its maps go.
     _link: OwnedFd,
+    /// The attached program itself.
+    program: OwnedFd,
     ebpf: Ebpf,
     /// Whether it runs in the driver or, slowly, behind it.
     pub(super) generic: bool,
@@ -36,19 +38,25 @@ pub(super) struct Program {
 
 impl Program {
     /// Loads the program of that name and attaches it: natively, or generically if asked or if, in `auto`, the driver has
-    /// no native mode. `settings` are in place before it sees its first frame.
+    /// no native mode. `settings` are in place before it sees its first frame. There are tables of live frames for so many
+    /// `senders`.
     pub(super) fn attach(
         interface: &Interface,
         mode: Mode,
         name: &'static str,
         settings: Option<&Settings>,
+        senders: u32,
     ) -> Result<Self, NicError> {
         if let Some(id) = interface.program {
             return Err(attached(interface, id));
         }
         // A limit on locked memory that can't be raised is no matter: from 5.11 on the kernel accounts maps elsewhere. aya
         // tries, and goes on.
-        let mut ebpf = Ebpf::load(OBJECT).map_err(|error| failed("load the XDP object", name, error))?;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("LIVE_CURSORS", senders.max(1))
+            .map_max_entries("LIVE_DUE", (senders * LIVE_TABLE).max(1))
+            .load(OBJECT)
+            .map_err(|error| failed("load the XDP object", name, error))?;
         if let Some(settings) = settings {
             configure(&mut ebpf, settings)?;
         }
@@ -71,12 +79,8 @@ impl Program {
             }
         };
         let link = link.map_err(|error| refused(interface, error))?;
-        Ok(Self { _link: link, ebpf, generic })
-    }
-
-    /// Changes what the program knows, while it runs.
-    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), NicError> {
-        configure(&mut self.ebpf, settings)
+        let program = fd.try_clone_to_owned().map_err(|error| failed("use the program", name, error))?;
+        Ok(Self { _link: link, program, ebpf, generic })
     }
 
     /// Gives the frames of a queue to a socket.
@@ -85,6 +89,49 @@ impl Program {
         XskMap::try_from(map)
             .and_then(|mut map| map.set(queue, socket.as_raw_fd(), 0))
             .map_err(|error| failed("hand the socket to", "XSKS", error))
+    }
+
+    /// Makes the attached program build live frames: from these templates, out by this interface, for sender i on `cpus[i]`.
+    /// Frames that the driver refuses are noted from now on.
+    pub(super) fn prepare_live(
+        &mut self,
+        interface: u32,
+        templates: impl Iterator<Item = LiveTemplate>,
+        cpus: &[usize],
+    ) -> Result<(), NicError> {
+        let map = self.ebpf.map_mut("LIVE_OUT").ok_or_else(|| missing("LIVE_OUT"))?;
+        let mut map = DevMap::try_from(map).map_err(|error| live("open the map of interfaces", &error))?;
+        map.set(0, interface, None, 0).map_err(|error| live("name the interface to the program", &error))?;
+        let map = self.ebpf.map_mut("LIVE_TEMPLATES").ok_or_else(|| missing("LIVE_TEMPLATES"))?;
+        let mut map = Array::<_, [u8; LIVE_TEMPLATE_SIZE]>::try_from(map)
+            .map_err(|error| live("open the map of templates", &error))?;
+        for (index, template) in (0..).zip(templates) {
+            map.set(index, template.to_bytes(), 0).map_err(|error| live("lay the templates", &error))?;
+        }
+
+        let watching = |error: &dyn std::fmt::Display| live("watch the tracepoint xdp_devmap_xmit", error);
+        let watcher: &mut BtfTracePoint = self
+            .ebpf
+            .program_mut("confirm")
+            .ok_or_else(|| missing("confirm"))?
+            .try_into()
+            .map_err(|error: aya::programs::ProgramError| watching(&error))?;
+        let types = Btf::from_sys_fs().map_err(|error| live("read the kernel's types", &error))?;
+        watcher.load("xdp_devmap_xmit", &types).map_err(|error| watching(&error))?;
+        watcher.attach().map_err(|error| watching(&error))?;
+
+        let map = self.ebpf.map_mut("LIVE_SENDERS").ok_or_else(|| missing("LIVE_SENDERS"))?;
+        let mut map = Array::<_, u32>::try_from(map).map_err(|error| live("open the map of senders", &error))?;
+        for (sender, cpu) in (1u32..).zip(cpus) {
+            let index = u32::try_from(*cpu).unwrap_or(MAX_CPUS);
+            map.set(index, sender, 0).map_err(|error| live("name the senders' CPUs", &error))?;
+        }
+        Ok(())
+    }
+
+    /// A descriptor of the attached program's.
+    pub(super) fn share(&self) -> Result<OwnedFd, NicError> {
+        self.program.try_clone().map_err(|error| failed("use the program", "steer", error))
     }
 
     /// A map that userspace may map into its memory.
@@ -172,6 +219,10 @@ fn attached(interface: &Interface, id: u32) -> NicError {
         .and_then(|program| Some(program.name_as_str()?.to_owned()))
         .unwrap_or_else(|| "unknown".into());
     NicError::AlreadyAttached { interface: interface.name.clone(), id, name }
+}
+
+fn live(what: &'static str, error: &dyn std::fmt::Display) -> NicError {
+    NicError::Live { what, reason: error.to_string() }
 }
 
 fn missing(map: &'static str) -> NicError {

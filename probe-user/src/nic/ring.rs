@@ -71,11 +71,6 @@ impl Ring {
         self.descs[frame].lengths().data()
     }
 
-    /// Forgets which template is laid where: the templates are others now.
-    pub(super) fn strip(&mut self) {
-        self.laid.fill(BARE);
-    }
-
     /// Takes back the frames that the kernel has completed.
     pub(super) fn reclaim(&mut self) {
         loop {

@@ -7,11 +7,11 @@ use crate::{
     wire::{Key, Template},
     worker::Due,
 };
+use probe_ebpf::layout::LiveTemplate;
 use std::{net::Ipv4Addr, sync::Arc};
 
-/// The templates of all probes over a set of next hops. Immutable: when next hops or payload sizes change, a control
-/// thread has [`Nic::templates`](super::Nic::templates) make new ones, and each sender is given them.
-pub struct Templates {
+/// The templates of all probes over a set of next hops.
+pub(super) struct Templates {
     pub(super) key: Key,
     pub(super) mac: [u8; 6],
     hops: Arc<[Hop]>,
@@ -71,6 +71,22 @@ impl Templates {
         debug_assert!(payload.is_some(), "a payload of {} bytes was not announced", due.payload);
         let payload = u16::try_from(payload.ok_or(Cause::Refused)?).map_err(|_| Cause::Refused)?;
         Ok(Load { mac, template: self.of_hop[due.hop as usize] + payload })
+    }
+
+    /// Bytes of a frame with this payload.
+    pub(super) fn length_of(&self, payload: u16) -> usize {
+        let index = self.payloads.iter().position(|known| *known == payload);
+        index.and_then(|index| self.all.get(index)).map_or(Template::HEAD, Template::length)
+    }
+
+    /// Bytes of the longest frame.
+    pub(super) fn longest(&self) -> usize {
+        self.all.iter().map(Template::length).max().unwrap_or(0)
+    }
+
+    /// All, as the XDP program wants them, by index.
+    pub(super) fn live(&self) -> impl Iterator<Item = LiveTemplate> {
+        self.all.iter().map(Template::live)
     }
 
     pub(super) fn get(&self, index: u16) -> &Template {

@@ -10,6 +10,8 @@
 mod cache;
 mod discover;
 mod error;
+mod features;
+pub(crate) mod genl;
 mod interface;
 mod link;
 mod netlink;
@@ -18,6 +20,7 @@ mod watch;
 
 pub use discover::{Routes, Unrouted};
 pub use error::{RouteError, Why};
+pub use features::XdpFeatures;
 pub use interface::{AttachedProgram, Interface, XdpMode};
 pub use link::LinkState;
 pub use netlink::{clock_offset, connect};

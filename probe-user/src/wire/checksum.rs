@@ -19,6 +19,11 @@ impl Sum {
         Self(sum + u64::from(u32::from_be_bytes(last)))
     }
 
+    /// The sum itself.
+    pub(super) fn raw(self) -> u64 {
+        self.0
+    }
+
     /// With another word.
     #[inline]
     pub(super) fn word(self, word: u16) -> Self {

@@ -5,6 +5,7 @@ use super::{Generation, Key, Sequence, TargetIndex, checksum::Sum};
 use crate::time::Nanos;
 use probe_ebpf::{
     cookie,
+    layout::LiveTemplate,
     wire::{ethernet, icmp, ipv4, payload},
 };
 use std::{net::Ipv4Addr, ops::Range};
@@ -84,6 +85,14 @@ impl Template {
         put(ICMP, icmp::IDENTIFIER, &identifier.to_be_bytes());
         let (ip_sum, icmp_sum) = (Sum::of(&headers[IP..ICMP]), Sum::of(&headers[ICMP..]));
         Ok(Self { headers, length: HEADERS + payload, ttl, ip_sum, icmp_sum })
+    }
+
+    /// The same for the XDP program, which builds live frames.
+    pub fn live(&self) -> LiveTemplate {
+        let mut headers = [0; 48];
+        headers[..HEADERS].copy_from_slice(&self.headers);
+        let (ip_sum, icmp_sum) = (self.ip_sum.raw(), self.icmp_sum.raw());
+        LiveTemplate { headers, ip_sum, icmp_sum, ttl: u64::from(self.ttl) }
     }
 
     /// Bytes of a probe's frame: 60 to 1514, without the frame check sequence.

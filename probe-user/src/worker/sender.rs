@@ -113,6 +113,7 @@ impl<T: Transmit> Sender<T> {
             }
         };
         let walks = ledger.runs_of(number).into_iter().map(walk).collect();
+        let batch = engine.batch();
         Self {
             engine,
             drained: Drained::new(common.taken.queues()),
@@ -120,9 +121,9 @@ impl<T: Transmit> Sender<T> {
             tally,
             sink,
             walks,
-            due: Vec::with_capacity(T::BATCH),
-            notes: Vec::with_capacity(T::BATCH),
-            fates: vec![Fate::Unsent(Cause::NoRoom); T::BATCH],
+            due: Vec::with_capacity(batch),
+            notes: Vec::with_capacity(batch),
+            fates: vec![Fate::Unsent(Cause::NoRoom); batch],
             stopped: false,
         }
     }
@@ -326,11 +327,11 @@ impl<T: Transmit> Sender<T> {
     #[inline]
     fn room_for_results(&self) -> usize {
         if !self.common.records || !self.common.no_result_dropped {
-            return T::BATCH;
+            return self.engine.batch();
         }
         let in_flight = self.common.in_flight();
         let free = usize::try_from((self.sink.free() as u64).saturating_sub(in_flight)).unwrap_or(usize::MAX);
-        free.min(T::BATCH)
+        free.min(self.engine.batch())
     }
 }
 

@@ -42,12 +42,14 @@ pub enum Fate {
 /// A transmit engine. One sender thread owns it.
 pub trait Transmit {
     /// Sends probes in order and says of each what became of it: `fates[i]` for `due[i]`.
-    /// Both slices have the same length, at most [`Transmit::BATCH`]. When it returns, nothing of `due` will be sent any more
+    /// Both slices have the same length, at most [`Transmit::batch`]. When it returns, nothing of `due` will be sent any more
     /// that was not: the deadline of what was sent runs from the return.
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]);
 
-    /// Most probes that are worth handing over at once.
-    const BATCH: usize = 64;
+    /// Most probes that are worth handing over at once. Always the same.
+    fn batch(&self) -> usize {
+        64
+    }
 }
 
 /// The receive queues of one receiver thread.

@@ -5,11 +5,14 @@ mod reflect;
 
 use aya::{
     Ebpf, TestRun, TestRunOptions,
-    maps::{Array, PerCpuArray, XskMap},
+    maps::{Array, DevMap, PerCpuArray, XskMap},
     programs::Xdp,
 };
-use echolot::time::Nanos;
-use probe_ebpf::layout::{SETTINGS_SIZE, Settings, Verdict, taken_index};
+use echolot::{
+    time::Nanos,
+    wire::{ProbeFields, Template},
+};
+use probe_ebpf::layout::{MAX_CPUS, SETTINGS_SIZE, Settings, Verdict, taken_index};
 use rustix::{
     net::{AddressFamily, SocketType, socket},
     process::geteuid,
@@ -82,6 +85,32 @@ impl Rig {
         let result = program.test_run(options).expect("a test run");
         out.truncate(usize::try_from(result.data_size_out).unwrap());
         Ran { action: result.return_value, frame: out, duration: result.duration }
+    }
+
+    /// Has `steer` build a probe as it does on live frames, into a frame that held `dirty`. Returns action, frame and stamp.
+    pub(crate) fn build(&mut self, template: &Template, probe: &ProbeFields, dirty: &[u8]) -> (u32, Vec<u8>, Nanos) {
+        fn set<const N: usize>(ebpf: &mut Ebpf, name: &str, index: u32, value: [u8; N]) {
+            Array::<_, [u8; N]>::try_from(ebpf.map_mut(name).unwrap()).unwrap().set(index, value, 0).unwrap();
+        }
+        // Whatever CPU this runs on.
+        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_SENDERS", cpu, 1u32.to_ne_bytes()));
+        set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.live().to_bytes());
+        set(&mut self.ebpf, "LIVE_CURSORS", 0, [0; 64]);
+        let mut due = [0u8; 32];
+        due[..4].copy_from_slice(&probe.destination.octets());
+        due[4..8].copy_from_slice(&probe.target.0.to_ne_bytes());
+        due[8..10].copy_from_slice(&probe.sequence.0.to_ne_bytes());
+        due[10..12].copy_from_slice(&probe.generation.0.to_ne_bytes());
+        due[12..18].copy_from_slice(&probe.next_hop_mac);
+        set(&mut self.ebpf, "LIVE_DUE", 0, due);
+        // The loopback device exists everywhere; a test run without live frames redirects nothing.
+        DevMap::try_from(self.ebpf.map_mut("LIVE_OUT").unwrap()).unwrap().set(0, 1, None, 0).unwrap();
+        let ran = self.run("steer", dirty);
+        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_SENDERS", cpu, 0u32.to_ne_bytes()));
+        let built = Array::<_, [u8; 64]>::try_from(self.ebpf.map("LIVE_CURSORS").unwrap()).unwrap().get(&0, 0).unwrap();
+        assert_eq!(built[0], 1, "one frame was built");
+        let due = Array::<_, [u8; 32]>::try_from(self.ebpf.map("LIVE_DUE").unwrap()).unwrap().get(&0, 0).unwrap();
+        (ran.action, ran.frame, Nanos(u64::from_ne_bytes(due[24..].try_into().unwrap())))
     }
 
     /// Frames by verdict.

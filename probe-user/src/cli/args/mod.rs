@@ -308,13 +308,16 @@ const OUTPUT: &str = "Output";
 
 impl ValueEnum for Engine {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Afxdp]
+        &[Self::Auto, Self::Afxdp, Self::LiveFrames]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Auto => PossibleValue::new("auto").help("The best that this machine has"),
             Self::Afxdp => PossibleValue::new("afxdp").help("AF_XDP sockets"),
+            Self::LiveFrames => {
+                PossibleValue::new("live-frames").help("Probes built in the kernel: fast without zero-copy")
+            }
         })
     }
 }

@@ -65,12 +65,14 @@ pub(super) struct Network {
     pub(super) interface: Option<String>,
     pub(super) source: Option<Ipv4Addr>,
     pub(super) mode: nic::Mode,
+    pub(super) engine: nic::Engine,
     pub(super) identifier: Option<u16>,
 }
 
 impl From<&NetworkArgs> for Network {
     fn from(args: &NetworkArgs) -> Self {
-        Self { interface: args.interface.clone(), source: args.source, mode: args.mode, identifier: args.identifier }
+        let NetworkArgs { source, mode, engine, identifier, .. } = *args;
+        Self { interface: args.interface.clone(), source, mode, engine, identifier }
     }
 }
 
@@ -155,18 +157,20 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let opened = Nic::open(&nic::Options {
         interface: routes.interface.name.clone(),
         mode: job.network.mode,
+        engine: job.network.engine,
         key,
         identifier: job.network.identifier.unwrap_or_else(|| fastrand::u16(..)),
         ttl: 64,
         payloads,
         max_age: longest + LATE,
         rate: job.rate,
-        senders: 1,
+        senders: vec![layout.sender],
         receivers: layout.receivers,
         hops: Arc::clone(&routes.hops),
         link: Arc::clone(&link) as Arc<dyn Link>,
     })?;
-    let nic::Opened { nic, senders, receivers, taken, mut sampler } = opened;
+    let nic::Opened { nic, senders, why, receivers, taken, mut sampler } = opened;
+    tracing::debug!("engine {}, {} mode: {why}", nic.info().engine, nic.info().mode);
 
     let drops = Arc::new(DropLog::default());
     let loops = threads::loops(&layout, receivers.len());

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Failure,
-    nic::{self, AfxdpSender, MonotonicClock},
+    nic::{self, MonotonicClock},
     results::Sink,
     targets::Plan,
     worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender},
@@ -15,7 +15,7 @@ const ONE_THREAD: u64 = 20_000;
 /// Who does what.
 pub(super) struct Layout {
     /// The CPU of the thread that sends.
-    sender: Option<usize>,
+    pub(super) sender: Option<usize>,
     /// The CPUs of those that receive only; empty: the sender receives too.
     others: Vec<usize>,
     /// How many threads receive.
@@ -63,7 +63,7 @@ impl Running {
 /// Starts the loops.
 pub(super) fn spawn(
     layout: &Layout,
-    senders: Vec<AfxdpSender>,
+    senders: Vec<nic::Sender>,
     receivers: Vec<nic::Receiver>,
     common: &Arc<Common>,
     plan: &Plan,

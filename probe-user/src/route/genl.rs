@@ -18,11 +18,11 @@ const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 /// The attributes of an answer.
-pub(super) struct Answer(Vec<u8>);
+pub(crate) struct Answer(Vec<u8>);
 
 impl Answer {
     /// The attribute as an unsigned number of 1, 2, 4 or 8 bytes.
-    pub(super) fn number(&self, kind: u16) -> Option<u64> {
+    pub(crate) fn number(&self, kind: u16) -> Option<u64> {
         let attributes = NlasIterator::new(self.0.as_slice()).map_while(Result::ok);
         attributes.filter(|attribute| attribute.kind() == kind).find_map(|attribute| number(&attribute))
     }
@@ -40,7 +40,7 @@ fn number(attribute: &NlaBuffer<&[u8]>) -> Option<u64> {
 }
 
 /// An attribute on the wire, padded to four bytes.
-pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     // Values here are a few bytes: an index, a name.
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
@@ -50,7 +50,7 @@ pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// Asks `command` of a family, with one attribute. NotFound where the kernel doesn't know the family.
-pub(super) fn ask(family: &str, command: u8, question: &[u8]) -> io::Result<Answer> {
+pub(crate) fn ask(family: &str, command: u8, question: &[u8]) -> io::Result<Answer> {
     let socket = Socket::new(NETLINK_GENERIC)?;
     let name = attribute(CTRL_ATTR_FAMILY_NAME, &[family.as_bytes(), &[0]].concat());
     let number = exchange(&socket, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 2, &name)?

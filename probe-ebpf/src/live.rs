@@ -1,0 +1,168 @@
+//! Building probes in the kernel: what userspace has laid into a table leaves as frames of the kernel's own.
+//!
+//! Userspace has the kernel run the program on live frames (BPF_PROG_TEST_RUN, `BPF_F_TEST_XDP_LIVE_FRAMES`). Such a frame
+//! comes back from the pool as its last receiver left it: every byte is written each time.
+
+use crate::{LIVE_CURSORS, LIVE_DUE, LIVE_OUT, LIVE_SENDERS, LIVE_TEMPLATES, parse::Piece};
+use aya_ebpf::{
+    bindings::xdp_action,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    programs::{BtfTracePointContext, XdpContext},
+};
+use probe_ebpf::{
+    cookie,
+    layout::{LIVE_TABLE, LiveCursor, LiveDue},
+    wire::{ethernet, icmp, ipv4, payload},
+};
+
+/// What a test run presents as the device that a frame came in by: every namespace's loopback device has this index, and no
+/// other device has.
+const LOOPBACK: u32 = 1;
+/// Most frames of a device map's bulk (the kernel's DEV_MAP_BULK_SIZE).
+const BULK: u64 = 16;
+
+const IP: usize = ethernet::HEADER;
+const ICMP: usize = IP + ipv4::HEADER;
+const PAYLOAD: usize = ICMP + icmp::HEADER;
+/// Bytes of a probe that differ from probe to probe, headers included: the shortest probe.
+const HEAD: usize = PAYLOAD + payload::LENGTH;
+/// Steps of 8 bytes over the longest padding.
+const PADDING_STEPS: usize = 182;
+
+/// Which sender's frame this is, if it is one of a test run on a sender's CPU.
+#[inline(always)]
+pub(crate) fn sender(ctx: &XdpContext) -> Option<u32> {
+    // SAFETY: the context is the kernel's.
+    if unsafe { (*ctx.ctx).ingress_ifindex } != LOOPBACK {
+        return None;
+    }
+    here()
+}
+
+/// The sender of this CPU, from 0.
+#[inline(always)]
+fn here() -> Option<u32> {
+    // SAFETY: takes nothing and returns a number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    LIVE_SENDERS.get(cpu)?.checked_sub(1)
+}
+
+#[inline(always)]
+fn cursor(sender: u32) -> Option<&'static mut LiveCursor> {
+    // SAFETY: the map's value lives as long as the program. One sender has one CPU, where one program at a time runs; userspace
+    // only reads.
+    LIVE_CURSORS.get_ptr_mut(sender).map(|cursor| unsafe { &mut *cursor })
+}
+
+#[inline(always)]
+fn due(sender: u32, position: u64) -> Option<&'static mut LiveDue> {
+    let index = sender * LIVE_TABLE + (position as u32 & (LIVE_TABLE - 1));
+    // SAFETY: as for the cursor: between a call and its end userspace leaves the table alone.
+    LIVE_DUE.get_ptr_mut(index).map(|due| unsafe { &mut *due })
+}
+
+/// Builds the next probe of the sender's table into the frame and sends it out.
+#[inline(always)]
+pub(crate) fn transmit(ctx: &XdpContext, sender: u32) -> u32 {
+    build(ctx, sender).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[inline(always)]
+fn build(ctx: &XdpContext, sender: u32) -> Option<u32> {
+    let cursor = cursor(sender)?;
+    let due = due(sender, cursor.built)?;
+    let template = LIVE_TEMPLATES.get(u32::from(due.template))?;
+    let frame = Piece::<HEAD>::at(ctx, 0)?;
+
+    let identification = cookie::identification(&key()?, due.destination, due.sequence, template.ttl as u8);
+    // SAFETY: takes nothing and returns a number.
+    let sent = unsafe { bpf_ktime_get_ns() };
+    let hash = cookie::ipv4(&key()?, sent, due.destination, due.target, due.sequence);
+    let proof = cookie::on_wire(hash, due.generation);
+    let (sent_bytes, target) = (sent.to_be_bytes(), due.target.to_be_bytes());
+
+    let ip = checksum(template.ip_sum + u64::from(identification) + u64::from(u32::from_be_bytes(due.destination)));
+    let [a, b, c, d, e, f] = proof;
+    let sum = template.icmp_sum
+        + u64::from(due.sequence)
+        + (sent >> 32)
+        + (sent & 0xffff_ffff)
+        + u64::from(due.target)
+        + u64::from(u32::from_be_bytes([a, b, c, d]))
+        + u64::from(u32::from_be_bytes([e, f, 0, 0]));
+    let icmp = checksum(sum);
+
+    frame.write(0..48, template.headers);
+    frame.write(ethernet::DESTINATION, due.next_hop_mac);
+    frame.write(at(IP, ipv4::IDENTIFICATION), identification.to_be_bytes());
+    frame.write(at(IP, ipv4::CHECKSUM), ip.to_be_bytes());
+    frame.write(at(IP, ipv4::DESTINATION), due.destination);
+    frame.write(at(ICMP, icmp::CHECKSUM), icmp.to_be_bytes());
+    frame.write(at(ICMP, icmp::SEQUENCE), due.sequence.to_be_bytes());
+    frame.write(at(PAYLOAD, payload::SENT), sent_bytes);
+    frame.write(at(PAYLOAD, payload::TARGET), target);
+    frame.write(at(PAYLOAD, payload::COOKIE), proof);
+    pad(ctx);
+
+    due.sent_ns = sent;
+    cursor.built += 1;
+    Some(LIVE_OUT.redirect(0, u64::from(xdp_action::XDP_ABORTED)).unwrap_or(xdp_action::XDP_ABORTED))
+}
+
+/// Zeros behind the head of a longer probe.
+#[inline(always)]
+fn pad(ctx: &XdpContext) {
+    let mut step = 0;
+    while step < PADDING_STEPS {
+        let Some(word) = Piece::<8>::at(ctx, HEAD + 8 * step) else { break };
+        word.write(0..8, [0; 8]);
+        step += 1;
+    }
+    let mut byte = 0;
+    while byte < 7 {
+        let Some(rest) = Piece::<1>::at(ctx, HEAD + 8 * step + byte) else { return };
+        rest.write(0..1, [0]);
+        byte += 1;
+    }
+}
+
+#[inline(always)]
+fn key() -> Option<[u64; 2]> {
+    crate::SETTINGS.get(0).map(|settings| settings.key)
+}
+
+/// A field of a header that begins at `from`.
+#[inline(always)]
+const fn at(from: usize, field: core::ops::Range<usize>) -> core::ops::Range<usize> {
+    from + field.start..from + field.end
+}
+
+/// The Internet checksum of a sum of 32-bit words (RFC 1071).
+#[inline(always)]
+fn checksum(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// The driver has dealt with a bulk of frames: `xdp_devmap_xmit(from, to, sent, drops, error)`. It takes them in order, so the
+/// refused ones are the bulk's last. What this CPU's sender has not built is somebody else's.
+#[inline(always)]
+pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
+    let (sent, refused): (i32, i32) = (ctx.arg(2), ctx.arg(3));
+    let (sent, refused) = (u64::from(sent as u32), u64::from(refused as u32));
+    let sender = here()?;
+    let cursor = cursor(sender)?;
+    if sent + refused > cursor.built - cursor.confirmed {
+        return None;
+    }
+    let mut i = 0;
+    while i < BULK && i < refused {
+        due(sender, cursor.confirmed + sent + i)?.refused = 1;
+        i += 1;
+    }
+    cursor.confirmed += sent + refused;
+    cursor.refused += refused;
+    Some(())
+}

@@ -1,0 +1,258 @@
+//! The engine `live-frames`: probes are built in the kernel, on frames of its own.
+//!
+//! The sender lays what is due into a table that it shares with the XDP program, and has the kernel run the program once for each
+//! entry (BPF_PROG_TEST_RUN with live frames, Linux 5.18). The program builds the probe, stamps it and redirects it to the
+//! interface. It needs no zero-copy driver, only one that takes redirected frames (ndo_xdp_xmit).
+//!
+//! What the driver refuses comes to light in the tracepoint `xdp_devmap_xmit`, which tells for each bulk of 16 how many it took. A
+//! refused probe is sent again for a millisecond, and is *unsent* after that.
+
+use super::{clock::MonotonicClock, drops::TransmitDrops, mapped::Mapped, templates::Templates};
+use crate::{
+    ledger::Cause,
+    route::XdpFeatures,
+    time::Nanos,
+    worker::{Clock as _, Due, Fate, Link, Transmit},
+};
+use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    sync::Arc,
+};
+
+/// Most probes of one call: at half a microsecond each, a due probe waits for less than a millisecond.
+const CALL: usize = 2_048;
+/// Fewest that back-pressure leaves.
+const LEAST: usize = 64;
+/// Frames of a kernel batch: after each, softirqs run, and a far end on this machine can take what was sent.
+const BATCH: u32 = 64;
+/// How long a refused probe is tried again.
+const PATIENCE: Nanos = Nanos::from_millis(1);
+
+/// `linux/bpf.h`.
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+
+/// Sends probes as live frames. Owned by one sender thread, which is pinned: the program knows it by its CPU.
+pub struct LiveSender {
+    number: usize,
+    program: OwnedFd,
+    table: Mapped<LiveDue>,
+    cursors: Mapped<LiveCursor>,
+    templates: Arc<Templates>,
+    link: Arc<dyn Link>,
+    drops: Arc<TransmitDrops>,
+    clock: MonotonicClock,
+    /// Which of the probes at hand each entry of the call is.
+    owners: Vec<u32>,
+    /// Probes at hand that are still to be sent.
+    open: Vec<u32>,
+    /// Probes to a call. Refusals halve it, and calls without any let it grow again.
+    call: usize,
+    /// What frames begin as; the program writes every byte.
+    blank: Vec<u8>,
+}
+
+/// What a [`LiveSender`] is made of.
+pub(super) struct Parts {
+    /// Which sender, from 0.
+    pub(super) number: usize,
+    pub(super) program: OwnedFd,
+    pub(super) table: Mapped<LiveDue>,
+    pub(super) cursors: Mapped<LiveCursor>,
+    pub(super) templates: Arc<Templates>,
+    pub(super) link: Arc<dyn Link>,
+    pub(super) drops: Arc<TransmitDrops>,
+}
+
+impl LiveSender {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { number, program, table, cursors, templates, link, drops } = parts;
+        Self {
+            number,
+            program,
+            table,
+            cursors,
+            blank: vec![0; templates.longest()],
+            templates,
+            link,
+            drops,
+            clock: MonotonicClock,
+            owners: Vec::with_capacity(CALL),
+            open: Vec::with_capacity(CALL),
+            call: CALL,
+        }
+    }
+
+    /// One call, for the first of the open probes, whose frames have this length. What the driver does not take is open again.
+    fn call(&mut self, due: &[Due], fates: &mut [Fate], length: usize) -> Result<(), Cause> {
+        let many = self.call.min(self.open.len());
+        self.owners.clear();
+        self.owners.extend(self.open.drain(..many));
+        let mut cursor = self.cursors.get(self.number);
+        // Frames of an earlier call that never reached the driver would shift the count of confirmed ones.
+        cursor.confirmed = cursor.built;
+        self.cursors.set(self.number, cursor);
+        let first = cursor.built;
+        let mut filled = 0;
+        for i in 0..many {
+            let owner = self.owners[i];
+            let probe = &due[owner as usize];
+            match self.templates.load(probe) {
+                Err(cause) => fates[owner as usize] = Fate::Unsent(cause),
+                Ok(load) => {
+                    let entry = LiveDue {
+                        destination: probe.destination.octets(),
+                        target: probe.target.0,
+                        sequence: probe.sequence.0,
+                        generation: probe.generation.0,
+                        next_hop_mac: load.mac,
+                        template: load.template,
+                        refused: 0,
+                        sent_ns: 0,
+                    };
+                    let index = self.index(first + filled as u64);
+                    self.table.set(index, entry);
+                    self.owners[filled] = owner;
+                    filled += 1;
+                }
+            }
+        }
+        self.owners.truncate(filled);
+        if filled == 0 {
+            return Ok(());
+        }
+        let error = self.test_run(filled, length);
+        let after = self.cursors.get(self.number);
+        let confirmed = after.confirmed - first;
+        let mut refused = 0;
+        for (position, owner) in (first..).zip(&self.owners) {
+            let entry = self.table.get(self.index(position));
+            if position - first < confirmed && entry.refused == 0 {
+                fates[*owner as usize] = Fate::Sent(Nanos(entry.sent_ns));
+            } else {
+                self.open.push(*owner);
+                refused += 1;
+            }
+        }
+        // Back-pressure: a driver that refuses gets less at a time, so that it has time to send it.
+        self.call = if refused == 0 { (self.call + self.call / 8 + 1).min(CALL) } else { (self.call / 2).max(LEAST) };
+        match error {
+            None => Ok(()),
+            Some(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(()),
+            Some(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(Cause::NoRoom),
+            Some(_) => Err(Cause::Refused),
+        }
+    }
+
+    /// Where in the table a position is.
+    fn index(&self, position: u64) -> usize {
+        // Below LIVE_TABLE: fits any usize.
+        self.number * LIVE_TABLE as usize + (position % u64::from(LIVE_TABLE)) as usize
+    }
+
+    /// Has the kernel run the program on `frames` frames of `length` bytes.
+    fn test_run(&self, frames: usize, length: usize) -> Option<io::Error> {
+        /// The head of `union bpf_attr` for this command.
+        #[repr(C)]
+        #[derive(Default)]
+        struct TestRun {
+            program: u32,
+            result: u32,
+            data_size_in: u32,
+            data_size_out: u32,
+            data_in: u64,
+            data_out: u64,
+            repeat: u32,
+            duration: u32,
+            context_size_in: u32,
+            context_size_out: u32,
+            context_in: u64,
+            context_out: u64,
+            flags: u32,
+            cpu: u32,
+            batch_size: u32,
+            padding: u32,
+        }
+        let mut attributes = TestRun {
+            program: self.program.as_raw_fd().unsigned_abs(),
+            data_size_in: u32::try_from(length).unwrap_or(0),
+            data_in: self.blank.as_ptr() as u64,
+            repeat: u32::try_from(frames).unwrap_or(0),
+            flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+            batch_size: BATCH,
+            ..TestRun::default()
+        };
+        // SAFETY: the kernel reads and writes as many bytes of the attributes as it is told there are, and reads `length` bytes
+        // of `blank`, which has as many as the longest frame; both outlive the call.
+        let done = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>() as libc::c_ulong)
+        };
+        (done != 0).then(io::Error::last_os_error)
+    }
+}
+
+impl Transmit for LiveSender {
+    fn batch(&self) -> usize {
+        CALL
+    }
+
+    fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
+        let mut done = 0;
+        while done < due.len() {
+            // Frames of one call have one length.
+            let payload = due[done].payload;
+            let end = done + due[done..].iter().take_while(|probe| probe.payload == payload).count();
+            let length = self.templates.length_of(payload);
+            self.open.clear();
+            self.open.extend((done..end).map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
+            done = end;
+            let begun = self.clock.now();
+            while !self.open.is_empty() {
+                let outcome = if self.link.is_up() { self.call(due, fates, length) } else { Err(Cause::LinkDown) };
+                let given_up = match outcome {
+                    Err(cause) => Some(cause),
+                    Ok(()) if self.clock.now() - begun >= PATIENCE => Some(Cause::Refused),
+                    Ok(()) => None,
+                };
+                if let Some(cause) = given_up {
+                    for owner in self.open.drain(..) {
+                        fates[owner as usize] = Fate::Unsent(cause);
+                        self.drops.count(cause);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is in the way of live frames, if anything is.
+pub(super) fn obstacle(generic: bool, interface: u32, pinned: bool) -> Option<String> {
+    if generic {
+        return Some("the XDP program runs in generic mode".into());
+    }
+    if !pinned {
+        return Some("the sender is not pinned to a CPU".into());
+    }
+    match kernel() {
+        Some(version) if version < (5, 18) => {
+            return Some(format!("kernel {}.{} lacks them (5.18 has)", version.0, version.1));
+        }
+        _ => {}
+    }
+    // A kernel that does not tell (before 6.3) is tried.
+    match XdpFeatures::of(interface) {
+        Ok(features) if !features.has(XdpFeatures::NDO_XMIT) => {
+            Some("the interface takes no redirected frames now (a veth does once its peer has an XDP program)".into())
+        }
+        _ => None,
+    }
+}
+
+/// The running kernel's major and minor number.
+fn kernel() -> Option<(u32, u32)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
