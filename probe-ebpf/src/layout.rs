@@ -201,8 +201,8 @@ pub struct LiveDue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveTemplate {
-    /// Ethernet, IPv4 and ICMP header, and zeros.
-    pub headers: [u8; 48],
+    /// Ethernet, IPv4 and ICMP header, and zeros: 48 bytes as they lie in the frame.
+    pub headers: [u64; 6],
     /// Sum over the IPv4 header without identification and destination.
     pub ip_sum: u64,
     /// Sum over the ICMP message without sequence number and payload.
@@ -220,7 +220,9 @@ impl LiveTemplate {
     /// As it lies in memory, for a map whose value is bytes.
     pub fn to_bytes(&self) -> [u8; LIVE_TEMPLATE_SIZE] {
         let mut bytes = [0; LIVE_TEMPLATE_SIZE];
-        bytes[..48].copy_from_slice(&self.headers);
+        for (to, word) in bytes.chunks_exact_mut(8).zip(&self.headers) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
         bytes[48..56].copy_from_slice(&self.ip_sum.to_ne_bytes());
         bytes[56..64].copy_from_slice(&self.icmp_sum.to_ne_bytes());
         bytes[64..].copy_from_slice(&self.ttl.to_ne_bytes());

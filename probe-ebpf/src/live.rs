@@ -92,7 +92,14 @@ fn build(ctx: &XdpContext, sender: u32) -> Option<u32> {
         + u64::from(u32::from_be_bytes([e, f, 0, 0]));
     let icmp = checksum(sum);
 
-    frame.write(0..48, template.headers);
+    // Word by word: the compiler would call a function for more.
+    let [a, b, c, d, e, f] = template.headers;
+    frame.write(0..8, a.to_ne_bytes());
+    frame.write(8..16, b.to_ne_bytes());
+    frame.write(16..24, c.to_ne_bytes());
+    frame.write(24..32, d.to_ne_bytes());
+    frame.write(32..40, e.to_ne_bytes());
+    frame.write(40..48, f.to_ne_bytes());
     frame.write(ethernet::DESTINATION, due.next_hop_mac);
     frame.write(at(IP, ipv4::IDENTIFICATION), identification.to_be_bytes());
     frame.write(at(IP, ipv4::CHECKSUM), ip.to_be_bytes());

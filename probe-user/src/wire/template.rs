@@ -89,8 +89,10 @@ impl Template {
 
     /// The same for the XDP program, which builds live frames.
     pub fn live(&self) -> LiveTemplate {
-        let mut headers = [0; 48];
-        headers[..HEADERS].copy_from_slice(&self.headers);
+        let mut bytes = [0; 48];
+        bytes[..HEADERS].copy_from_slice(&self.headers);
+        let (words, _) = bytes.as_chunks::<8>();
+        let headers = std::array::from_fn(|i| u64::from_ne_bytes(words[i]));
         let (ip_sum, icmp_sum) = (self.ip_sum.raw(), self.icmp_sum.raw());
         LiveTemplate { headers, ip_sum, icmp_sum, ttl: u64::from(self.ttl) }
     }

@@ -13,12 +13,13 @@ use crate::{
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-/// Deadlines that are met in one turn, so that sending is not held up by them.
-const EXPIRE_AT_ONCE: u32 = 512;
+/// Deadlines that are met in one turn, so that sending is not held up by them: more than ticks are entered in one, or a sender that
+/// was held up would never catch up with them.
+const EXPIRE_AT_ONCE: u32 = 8_192;
 /// Between looks at queues that have not been drained past a deadline yet.
 const LOOK_AGAIN: Nanos = Nanos::from_micros(100);
 /// Ticks looked at in one turn that lead to no probe (skipped, unresolved, unsent), so that a turn is bounded.
-const TICKS_AT_ONCE: usize = 1_024;
+const TICKS_AT_ONCE: usize = 4_096;
 
 /// The sending half of a loop: it owns the schedule of its targets, and is the one that enters and expires their probes.
 pub struct Sender<T> {
