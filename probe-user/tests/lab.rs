@@ -14,6 +14,7 @@
 //! | `sweep::of_the_reflector` | the same, and the list of those that answered has each once |
 //! | `monitor::a_fleet_without_loss` | none lost, the equation at every scrape, results and metrics agree; after SIGTERM it stops sending, drains, and nothing is in flight |
 //! | `pacing::even_and_scattered` | of 10,000 neighbours at 1 s, every 10 ms hold their share, and no /24 more than 3 probes of them |
+//! | `pacing::the_judge_sees_bursts_and_neighbours` | the test above can fail |
 //! | `silence::exactly_the_unanswered_are_lost` | with the far end silent and its link up, *lost* are the probes whose requests a capture saw go unanswered, no other |
 //! | `link::near_down` | while the near link is down probes are *unsent*, none *lost*, no target goes down, and it goes on after |
 //! | `link::far_down` | the same where it is the carrier that goes |

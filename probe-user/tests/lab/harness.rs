@@ -81,14 +81,14 @@ impl Site {
     }
 
     /// Starts `echolot run` over `targets` once a second each, and waits until it has answers.
-    pub(crate) fn run(&self, targets: &str) -> Echolot {
+    pub(crate) fn run(&self, targets: &str, format: &str) -> Echolot {
         let config = self.path("echolot.yml");
         let text = format!(
             "interface: near0\nlisten: {LISTEN}\nglobal: {{interval: 1s, timeout: 1s}}\n\
              groups:\n  - name: all\n    targets: [{targets}]\n"
         );
         File::create(&config).unwrap().write_all(text.as_bytes()).unwrap();
-        let mut echolot = self.start("jsonl", &["run", "-c", config.to_str().unwrap()]);
+        let mut echolot = self.start(format, &["run", "-c", config.to_str().unwrap()]);
         echolot.wait_for("the first answer", |scrape| scrape.settled("answered") > 0);
         echolot
     }
@@ -251,7 +251,7 @@ impl Scrape {
         assert_eq!(probes, settled + in_flight, "probes are not settled + in flight in\n{}", self.0);
     }
 
-    /// The smallest upper bound that at least this share of a histogram's samples keep; seconds.
+    /// A quantile of a histogram in seconds, as Prometheus' `histogram_quantile` takes it: evenly spread within a bucket.
     pub(crate) fn quantile(&self, histogram: &str, share: f64) -> f64 {
         let family = format!("{histogram}_bucket");
         let buckets: Vec<(f64, f64)> = self
@@ -261,8 +261,11 @@ impl Scrape {
                 (bound.replace("+Inf", "inf").parse().unwrap(), count)
             })
             .collect();
-        let all = buckets.last().unwrap().1;
-        buckets.iter().find(|(_, count)| *count >= all * share).unwrap().0
+        let wanted = buckets.last().unwrap().1 * share;
+        let at = buckets.iter().position(|(_, count)| *count >= wanted).unwrap();
+        let (below, fewer) = if at == 0 { (0.0, 0.0) } else { buckets[at - 1] };
+        let (bound, count) = buckets[at];
+        below + (bound - below) * (wanted - fewer) / (count - fewer)
     }
 }
 

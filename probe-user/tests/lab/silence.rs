@@ -14,7 +14,7 @@ fn exactly_the_unanswered_are_lost() {
     let (targets, count) =
         if is_long() { ("10.64.0.0-10.64.78.31", 20_000) } else { ("10.64.0.0-10.64.15.159", 4_000) };
     let capture = Capture::start(&site);
-    let mut echolot = site.run(targets);
+    let mut echolot = site.run(targets, "jsonl");
     echolot.wait_for("an answer from each", |scrape| scrape.settled("answered") >= count);
     site.answer(&Answer::Silent).unwrap();
     sleep(Duration::from_secs(5));
