@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     ops::{Deref, DerefMut},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
@@ -32,6 +32,12 @@ pub(crate) fn is_long() -> bool {
 pub(crate) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
+}
+
+/// For how long a thread has been ready to run and had no CPU, nanoseconds: the machine's part in what is late.
+pub(crate) fn waited(schedstat: &Path) -> u64 {
+    // Nanoseconds on a CPU, nanoseconds waiting for one, times on one.
+    fs::read_to_string(schedstat).unwrap().split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// A lab and its files, both gone when this is. No other lab of this program is up meanwhile.
@@ -131,8 +137,15 @@ pub(crate) struct Ended {
 }
 
 impl Echolot {
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// The kernel's account of the thread that sends, to be read by [`waited`].
+    pub(crate) fn sender(&self) -> PathBuf {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut threads = threads.map(|entry| entry.unwrap().path());
+        let is_sender = |path: &PathBuf| {
+            let name = fs::read_to_string(path.join("comm")).unwrap();
+            ["loop", "sender"].contains(&name.trim())
+        };
+        threads.find(is_sender).unwrap().join("schedstat")
     }
 
     /// Its metrics, now. The equation is checked: it has to hold whenever somebody looks.
@@ -181,7 +194,7 @@ impl Echolot {
     #[track_caller]
     pub(crate) fn stop(mut self) -> Ended {
         self.stopped = Some(now());
-        send_signal("TERM", self.pid());
+        send_signal("TERM", self.child.id());
         self.end(Duration::from_secs(30))
     }
 

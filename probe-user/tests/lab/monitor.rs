@@ -1,7 +1,7 @@
 //! `run` over a fleet that answers.
 
 use crate::{
-    harness::{Site, is_long},
+    harness::{Site, is_long, waited},
     results::Outcome,
 };
 use std::time::Duration;
@@ -32,6 +32,7 @@ fn a_fleet_without_loss() {
     assert!(u64::from(scrapes) >= seconds, "only {scrapes} scrapes in {seconds} s");
     let scrape = echolot.scrape();
     let [median, p99] = [0.5, 0.99].map(|share| scrape.quantile("echolot_send_lag_seconds", share) * 1e3);
+    let waited = Duration::from_nanos(waited(&echolot.sender()));
     let ended = echolot.stop();
 
     let summary = &ended.summary;
@@ -44,7 +45,7 @@ fn a_fleet_without_loss() {
     let drained = Duration::from_nanos(ended.ended - ended.stopped.unwrap());
     println!(
         "{count} targets for {seconds} s: {scrapes} scrapes, send lag p50 {median:.3} ms, p99 {p99:.3} ms, skipped {}; \
-         ended {drained:?} after SIGTERM",
+         the sender waited {waited:?} for a CPU; ended {drained:?} after SIGTERM",
         summary.number("skipped"),
     );
     if is_long() {

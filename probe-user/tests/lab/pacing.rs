@@ -7,11 +7,11 @@
 
 use crate::{
     capture::Capture,
-    harness::{Echolot, Site, is_long, now},
+    harness::{Echolot, Site, is_long, now, waited},
 };
 use std::{
     collections::HashMap,
-    fmt, fs,
+    fmt,
     net::Ipv4Addr,
     path::Path,
     sync::{
@@ -44,13 +44,10 @@ struct Witness {
 
 impl Witness {
     fn of(echolot: &Echolot) -> Self {
-        let threads = fs::read_dir(format!("/proc/{}/task", echolot.pid())).unwrap();
-        let mut threads = threads.map(|entry| entry.unwrap().path());
-        // At this rate one thread sends and receives.
-        let sender = threads.find(|path| fs::read_to_string(path.join("comm")).unwrap().trim() == "loop").unwrap();
+        let sender = echolot.sender();
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
-        Self { stop, thread: std::thread::spawn(move || watch(&sender.join("schedstat"), &asked)) }
+        Self { stop, thread: std::thread::spawn(move || watch(&sender, &asked)) }
     }
 
     /// The times in which the sender was held up, in order.
@@ -61,13 +58,11 @@ impl Witness {
 }
 
 fn watch(schedstat: &Path, stop: &AtomicBool) -> Vec<(u64, u64)> {
-    // Nanoseconds on a CPU, nanoseconds waiting for one, times on one.
-    let waited = || fs::read_to_string(schedstat).unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap();
     let mut held_up = Vec::new();
-    let (mut at, mut before) = (now(), waited());
+    let (mut at, mut before) = (now(), waited(schedstat));
     while !stop.load(Relaxed) {
         sleep(LOOK);
-        let (looked, now_waited) = (now(), waited());
+        let (looked, now_waited) = (now(), waited(schedstat));
         let lost = now_waited - before;
         // Where the witness itself came late by as much, the whole machine may have stood still.
         let late = (looked - at).saturating_sub(2 * LOOK.as_nanos() as u64);
