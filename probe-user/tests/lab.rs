@@ -16,7 +16,7 @@
 //! | `pacing::even_and_scattered` | of 10,000 neighbours at 1 s, every 10 ms hold their share, and no /24 more than 3 probes of them |
 //! | `pacing::the_judge_sees_bursts_and_neighbours` | the test above can fail |
 //! | `silence::exactly_the_unanswered_are_lost` | with the far end silent and its link up, *lost* are the probes whose requests a capture saw go unanswered, no other |
-//! | `link::near_down` | while the near link is down probes are *unsent*, none *lost*, no target goes down, and it goes on after |
+//! | `link::near_down` | while the near link is down probes are *unsent*, none *lost*, no target goes down, and it goes on after; nothing *unsent* is in a capture |
 //! | `link::far_down` | the same where it is the carrier that goes |
 //! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
 //!
