@@ -70,7 +70,7 @@ impl LinkState {
         Some(Nanos(open.since.load(Acquire)))
     }
 
-    /// When the link last came up again; zero if it was never down, MAX if it is down now.
+    /// Until when the link was down, as [`LinkState::came_up`] was told; zero if it was never down, MAX if it is down now.
     #[inline]
     pub fn down_until(&self) -> Nanos {
         Nanos(self.down_until.load(Acquire))
@@ -111,7 +111,8 @@ impl LinkState {
         self.down_until.store(u64::MAX, Release);
     }
 
-    /// The writer's word that the link is up again. No effect while it is up.
+    /// The writer's word that the link is up again, and that until `at`, which may lie ahead, it is to be excused. No
+    /// effect while it is up.
     pub fn came_up(&self, at: Nanos) {
         if self.is_up() {
             return;

@@ -31,6 +31,9 @@ const BURST: usize = 25;
 /// Between two looks at the link. The kernel may hold back word of lost carrier for a second (net/core/link_watch.c), but
 /// tells at once when asked.
 const LOOK: Nanos = Nanos::from_millis(100);
+/// For so long after the link is up again silence says nothing yet: the other end takes notice in its own time, and its
+/// kernel receives before it sends (on veth under load, 2 ms in which it swallowed its replies).
+const SETTLES: Nanos = Nanos::from_millis(100);
 /// After lost notifications: how long there has to be no word before the tables are read anew. What is still in the
 /// socket is older than they are.
 const QUIET: Nanos = Nanos::from_millis(20);
@@ -276,7 +279,7 @@ impl Watch {
         }
         if !self.link.is_up() {
             let now = (self.now)();
-            self.link.came_up(now);
+            self.link.came_up(now + SETTLES);
             self.cache.ask_all(now);
             tracing::info!(interface = self.interface.name, "the link is up again");
         }

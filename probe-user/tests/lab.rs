@@ -1,0 +1,51 @@
+//! What must be seen: the program as people run it, end to end, in a lab of network namespaces.
+//!
+//! ```text
+//!   NAME-near                                       NAME-far
+//!   near0  10.63.0.1/24  ───────── veth ─────────   far0  10.63.0.2/24
+//!   10.64.0.0/12 via 10.63.0.2                      answers for all of 10.64.0.0/12:
+//!   echolot, curl                                   the kernel's own stack, `echolot reflect`, or nobody
+//!                                                   tcpdump
+//! ```
+//!
+//! | test | proves |
+//! |---|---|
+//! | `sweep::of_the_kernels_stack` | 1,048,576 of 1,048,576 addresses are answered at 200,000 a second, each is in the results once, nothing is unexplained |
+//! | `sweep::of_the_reflector` | the same, and the list of those that answered has each once |
+//! | `monitor::a_fleet_without_loss` | none lost, the equation at every scrape, results and metrics agree; after SIGTERM it stops sending, drains, and nothing is in flight |
+//! | `pacing::even_and_scattered` | of 10,000 neighbours at 1 s, every 10 ms hold their share, and no /24 more than 3 probes of them |
+//! | `pacing::the_judge_sees_bursts_and_neighbours` | the test above can fail |
+//! | `silence::exactly_the_unanswered_are_lost` | with the far end silent and its link up, *lost* are the probes whose requests a capture saw go unanswered, no other |
+//! | `link::near_down` | while the near link is down probes are *unsent*, none *lost*, no target goes down, and it goes on after; nothing *unsent* is in a capture |
+//! | `link::far_down` | the same where it is the carrier that goes |
+//! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
+//!
+//! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
+//! They measure time, so one lab is up at a time, whatever the number of test threads.
+//!
+//! The long form has 100,000 targets for 60 seconds and no allowance for a machine that is busy with other things, and
+//! takes six minutes on a quiet machine with two cores:
+//!
+//! ```text
+//! ECHOLOT_LONG=1 cargo test --release -p echolot --test lab -- --nocapture
+//! ```
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+#[path = "lab/capture.rs"]
+mod capture;
+#[path = "lab/eye.rs"]
+mod eye;
+#[path = "lab/harness.rs"]
+mod harness;
+#[path = "lab/link.rs"]
+mod link;
+#[path = "lab/monitor.rs"]
+mod monitor;
+#[path = "lab/pacing.rs"]
+mod pacing;
+#[path = "lab/results.rs"]
+mod results;
+#[path = "lab/silence.rs"]
+mod silence;
+#[path = "lab/sweep.rs"]
+mod sweep;

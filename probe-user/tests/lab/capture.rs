@@ -1,0 +1,147 @@
+//! tcpdump in the far namespace: what really arrived and left there.
+
+use crate::harness::{SOON, Site, output};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Stdio},
+};
+use xtask::{
+    command::{send_signal, wait_until},
+    lab::{End, FAR_ADDRESS, FAR_INTERFACE, Name},
+};
+
+/// Enough for Ethernet, IPv4, ICMP and the stamp.
+const HEAD: &str = "64";
+const FILE_HEADER: usize = 24;
+const FRAME_HEADER: usize = 16;
+
+/// Frames of a capture, in order.
+pub(crate) struct Frames(Vec<u8>);
+
+/// What names a probe: whom it went to, and the stamp in it. Its reply brings both back.
+pub(crate) type Named = (Ipv4Addr, u64);
+
+impl Frames {
+    fn read(path: &Path) -> Self {
+        let mut bytes = Vec::new();
+        File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+        Self(bytes)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.0.get(FILE_HEADER..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let length = u32::from_ne_bytes(rest.get(8..12)?.try_into().unwrap()) as usize;
+            let frame = rest.get(FRAME_HEADER..FRAME_HEADER + length)?;
+            rest = &rest[FRAME_HEADER + length..];
+            Some(frame)
+        })
+    }
+
+    /// The probes' requests.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = Named> {
+        self.iter().filter(|frame| is_probe(frame, 8)).map(|frame| named(frame, 30))
+    }
+
+    /// Their replies.
+    pub(crate) fn replies(&self) -> impl Iterator<Item = Named> {
+        self.iter().filter(|frame| is_probe(frame, 0)).map(|frame| named(frame, 26))
+    }
+}
+
+/// Echo request (8) or reply (0), not of the far end's own address.
+fn is_probe(frame: &[u8], kind: u8) -> bool {
+    let is_echo = frame.len() >= 50 && frame[12..14] == [0x08, 0x00] && frame[23] == 1 && frame[34] == kind;
+    is_echo && address(frame, 26) != FAR_ADDRESS && address(frame, 30) != FAR_ADDRESS
+}
+
+fn address(frame: &[u8], at: usize) -> Ipv4Addr {
+    Ipv4Addr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap())
+}
+
+fn named(frame: &[u8], address_at: usize) -> Named {
+    (address(frame, address_at), u64::from_be_bytes(frame[42..50].try_into().unwrap()))
+}
+
+/// tcpdump at work; killed if this is dropped early.
+pub(crate) struct Capture {
+    tcpdump: Child,
+    told: BufReader<ChildStderr>,
+    pub(crate) file: PathBuf,
+    lab: Name,
+}
+
+impl Capture {
+    /// The beginnings of all ICMP frames, both ways.
+    pub(crate) fn start(site: &Site) -> Self {
+        Self::of(site, &["-s", HEAD])
+    }
+
+    /// All ICMP frames whole.
+    pub(crate) fn of_whole_frames(site: &Site) -> Self {
+        Self::of(site, &["-s", "0"])
+    }
+
+    fn of(site: &Site, options: &[&str]) -> Self {
+        let file = site.path("far.pcap");
+        let mut tcpdump = site.far("tcpdump");
+        // A buffer for a second in which tcpdump gets no CPU; each frame is in the file once it is read.
+        tcpdump.args(["-i", FAR_INTERFACE, "-B", "65536", "-U", "-n", "-Z", "root", "-w"]).arg(&file);
+        let mut tcpdump =
+            tcpdump.args(options).arg("icmp").stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(tcpdump.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            assert_ne!(told.read_line(&mut line).unwrap(), 0, "tcpdump did not start");
+        }
+        Self { tcpdump, told, file, lab: site.name().clone() }
+    }
+
+    /// Stops it once it holds all that was sent until now, and reads it. A frame that tcpdump lost is a failure.
+    pub(crate) fn stop(mut self) -> Frames {
+        // What is in the kernel's buffer when tcpdump is told to stop would be missing, so the last frame is one that we
+        // know and wait for. ARP may be needed, and an answer isn't.
+        let mut ping = self.lab.command(End::Near, "ping");
+        let _ = ping.args(["-n", "-c", "1", "-W", "1", &FAR_ADDRESS.to_string()]).output();
+        let held = wait_until(SOON, || self.ends_with_ping().then_some(()));
+        held.expect("the capture never held the last frame");
+        send_signal("INT", self.tcpdump.id());
+        assert!(self.tcpdump.wait().unwrap().success());
+        let mut told = String::new();
+        self.told.read_to_string(&mut told).unwrap();
+        let dropped = told.lines().find_map(|line| line.strip_suffix(" packets dropped by kernel")).expect(&told);
+        assert_eq!(dropped, "0", "tcpdump was too slow and lost frames: this says nothing about echolot");
+        Frames::read(&self.file)
+    }
+
+    fn ends_with_ping(&self) -> bool {
+        let mut file = File::open(&self.file).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.seek(SeekFrom::Start(length.saturating_sub(512))).unwrap();
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).unwrap();
+        // The address itself, as bytes, in the last frames: replies of ours don't come from there.
+        end.windows(4).any(|bytes| bytes == FAR_ADDRESS.octets())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
+
+/// What tshark prints for a capture, checksums being verified.
+#[track_caller]
+pub(crate) fn tshark(site: &Site, file: &Path, filter: &str, fields: &[&str]) -> Vec<String> {
+    // In a namespace, so that it has nowhere to go, whatever its preferences say.
+    let mut tshark = site.far("tshark");
+    tshark.args(["-n", "-r"]).arg(file).args(["-o", "ip.check_checksum:TRUE", "-Y", filter, "-T", "fields"]);
+    tshark.args(fields.iter().flat_map(|field| ["-e", field]));
+    output(&mut tshark).lines().map(str::to_owned).collect()
+}

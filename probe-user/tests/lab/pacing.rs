@@ -1,0 +1,203 @@
+//! How evenly `run` sends, by the stamps in the probes that arrived.
+//!
+//! A bin is 10 ms of 10,000 probes a second: its share is 100. The sender can only keep that while it has a CPU. On a
+//! machine shared with others it sometimes has none, so a witness reads from the kernel how long the sender's thread was
+//! ready to run without running, ten times a bin's length apart at most: bins touched by such a time are not judged. The
+//! long form judges all.
+
+use crate::{
+    capture::Capture,
+    harness::{Echolot, Site, is_long, now, waited},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::Ipv4Addr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{JoinHandle, sleep},
+    time::Duration,
+};
+use xtask::lab::Answer;
+
+const TARGETS: &str = "10.64.0.0-10.64.39.15";
+const COUNT: u64 = 10_000;
+const BIN: u64 = 10_000_000;
+const SHARE: u64 = COUNT / 100;
+/// Waiting for a CPU for longer than this, the sender can't keep its share.
+const DISTURBANCE: u64 = 1_000_000;
+/// How often the witness looks.
+const LOOK: Duration = Duration::from_millis(2);
+/// Runs, one of which must be clean.
+const RUNS: u32 = 3;
+/// Fewer bins than this, a second's worth, prove nothing.
+const ENOUGH: usize = 100;
+
+/// Notes when the sender's thread could not run.
+struct Witness {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<(u64, u64)>>,
+}
+
+impl Witness {
+    fn of(echolot: &Echolot) -> Self {
+        let sender = echolot.sender();
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stop);
+        Self { stop, thread: std::thread::spawn(move || watch(&sender, &asked)) }
+    }
+
+    /// The times in which the sender was held up, in order.
+    fn end(self) -> Vec<(u64, u64)> {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn watch(schedstat: &Path, stop: &AtomicBool) -> Vec<(u64, u64)> {
+    let mut held_up = Vec::new();
+    let (mut at, mut before) = (now(), waited(schedstat));
+    while !stop.load(Relaxed) {
+        sleep(LOOK);
+        let (looked, now_waited) = (now(), waited(schedstat));
+        let lost = now_waited - before;
+        // Where the witness itself came late by as much, the whole machine may have stood still.
+        let late = (looked - at).saturating_sub(2 * LOOK.as_nanos() as u64);
+        if lost.max(late) > DISTURBANCE {
+            // What was missed is made up for at twice the pace: it takes as long again.
+            held_up.push((at.saturating_sub(lost), looked + lost.max(late)));
+        }
+        (at, before) = (looked, now_waited);
+    }
+    held_up
+}
+
+/// What one run showed.
+struct Shown {
+    bins: usize,
+    judged: usize,
+    uneven: Vec<String>,
+    crowded: Vec<String>,
+    least: u64,
+    most: u64,
+    most_of_a_block: u64,
+}
+
+impl Shown {
+    fn is_clean(&self) -> bool {
+        self.judged >= ENOUGH && self.uneven.is_empty() && self.crowded.is_empty()
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bins, judged, uneven, crowded, least, most, most_of_a_block } = self;
+        write!(
+            f,
+            "{bins} bins, {judged} judged; {least} to {most} probes in 10 ms, at most {most_of_a_block} of a /24"
+        )?;
+        for (what, which) in [("uneven", uneven), ("crowded", crowded)] {
+            write!(f, "; {} {what} {:?}", which.len(), &which[..which.len().min(5)])?;
+        }
+        Ok(())
+    }
+}
+
+fn judge(stamps: &[(Ipv4Addr, u64)], held_up: &[(u64, u64)]) -> Shown {
+    let first = stamps.iter().map(|(_, sent)| *sent).min().unwrap();
+    let last = stamps.iter().map(|(_, sent)| *sent).max().unwrap();
+    // The first round, in which everything is new, and the last bin, which is not full, don't count.
+    let origin = first + 1_000_000_000;
+    let bins = usize::try_from((last - origin) / BIN).unwrap();
+    let mut counts = vec![0; bins];
+    let mut blocks: Vec<HashMap<u32, u64>> = vec![HashMap::new(); bins];
+    for (address, sent) in stamps {
+        let Some(bin) = sent.checked_sub(origin).map(|since| (since / BIN) as usize).filter(|bin| *bin < bins) else {
+            continue;
+        };
+        counts[bin] += 1;
+        *blocks[bin].entry(address.to_bits() >> 8).or_default() += 1;
+    }
+    let mut shown =
+        Shown { bins, judged: 0, uneven: vec![], crowded: vec![], least: u64::MAX, most: 0, most_of_a_block: 0 };
+    for (bin, (count, blocks)) in counts.into_iter().zip(&blocks).enumerate() {
+        let begin = origin + bin as u64 * BIN;
+        if held_up.iter().any(|(from, to)| *from <= begin + BIN && begin <= *to) {
+            continue;
+        }
+        shown.judged += 1;
+        shown.least = shown.least.min(count);
+        shown.most = shown.most.max(count);
+        let (block, crowd) =
+            blocks.iter().max_by_key(|(_, count)| **count).map_or((0, 0), |(block, count)| (*block, *count));
+        shown.most_of_a_block = shown.most_of_a_block.max(crowd);
+        if !(SHARE * 8 / 10..=SHARE * 12 / 10).contains(&count) {
+            shown.uneven.push(format!("bin {bin}: {count}"));
+        }
+        if crowd > 3 {
+            shown.crowded.push(format!("bin {bin}: {crowd} of {}/24", Ipv4Addr::from_bits(block << 8)));
+        }
+    }
+    shown
+}
+
+#[test]
+fn even_and_scattered() {
+    let Some(site) = Site::up("pacing", &Answer::Kernel) else { return };
+    let time = Duration::from_secs(if is_long() { 60 } else { 5 });
+    let mut told = Vec::new();
+    for run in 1..=RUNS {
+        let capture = Capture::start(&site);
+        let echolot = site.run(TARGETS, "none");
+        let witness = Witness::of(&echolot);
+        sleep(time);
+        let held_up = Some(witness.end()).filter(|_| !is_long()).unwrap_or_default();
+        let ended = echolot.stop();
+        let frames = capture.stop();
+        let end = ended.stopped.unwrap();
+        let stamps: Vec<_> = frames.requests().filter(|(_, sent)| *sent < end - BIN).collect();
+        let shown = judge(&stamps, &held_up);
+        let line = format!("run {run}: {shown}");
+        println!("{line}");
+        if shown.is_clean() {
+            return;
+        }
+        told.push(line);
+    }
+    panic!("no clean run (with fewer than {ENOUGH} judged, the machine was too busy to tell):\n{}", told.join("\n"));
+}
+
+/// Three seconds of a perfect schedule in an order of neighbours given by `place`, to be spoilt.
+fn schedule(place: impl Fn(u32) -> u32) -> Vec<(Ipv4Addr, u64)> {
+    let first = Ipv4Addr::new(10, 64, 0, 0).to_bits();
+    let probes = (0..3).flat_map(|round| (0..10_000u32).map(move |slot| (round, slot)));
+    probes
+        .map(|(round, slot)| {
+            (Ipv4Addr::from_bits(first + place(slot)), 1 + round * 1_000_000_000 + u64::from(slot) * 100_000)
+        })
+        .collect()
+}
+
+#[test]
+fn the_judge_sees_bursts_and_neighbours() {
+    // Each hundred that follow each other are a hundred apart.
+    let scattered = || schedule(|slot| slot % 100 * 100 + slot / 100);
+    let shown = judge(&scattered(), &[]);
+    assert!(shown.is_clean(), "{shown}");
+    assert_eq!((shown.judged, shown.least, shown.most), (199, 100, 100));
+
+    assert!(!judge(&schedule(|slot| slot), &[]).crowded.is_empty(), "neighbours one after the other");
+
+    let mut burst = scattered();
+    // Held up for 4 ms in the second round, and then all at once.
+    for (_, sent) in &mut burst {
+        if (1_507_000_001..1_511_000_001).contains(sent) {
+            *sent = 1_511_000_001;
+        }
+    }
+    assert_eq!(judge(&burst, &[]).uneven.len(), 2, "a bin that lacks some and one that has them too many");
+    assert!(judge(&burst, &[(1_507_000_001, 1_511_000_001)]).is_clean(), "where the sender had no CPU");
+}
