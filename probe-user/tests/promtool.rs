@@ -14,3 +14,5 @@ mod prometheus;
 mod server;
 #[path = "promtool/text.rs"]
 mod text;
+#[path = "promtool/tools.rs"]
+mod tools;

@@ -119,7 +119,9 @@ fn groups(top: &Table, global: &Group, folder: &Path, problems: &mut Problems) -
 }
 
 fn group(field: &Field, global: &Group, folder: &Path, p: &mut Problems) -> Option<GroupConfig> {
+    let begin = p.0.len();
     let table = field.table(&GROUP, "a group: a table with `name` and `targets`", p)?;
+    let misspelt = p.0.len() > begin;
     let mut group = global.clone();
     settings(&table, &mut group, p);
     let name = table.get("name");
@@ -131,9 +133,13 @@ fn group(field: &Field, global: &Group, folder: &Path, p: &mut Problems) -> Opti
         group.per_target = field.word(&[("none", false), ("all", true)], p).unwrap_or_default();
     }
     let labels = table.get("labels").map(|field| read_labels(&field, p)).unwrap_or_default();
+    let before = p.0.len();
     let targets = table.get("targets").map(|field| targets(&field, p));
     let target_files = table.get("target_files").map(|field| target_files(&field, folder, p));
-    if targets.as_ref().is_none_or(|(count, _)| *count == 0)
+    // Not said where the reason has been said: a list of the wrong type, or a key that may be meant for it.
+    if !misspelt
+        && p.0.len() == before
+        && targets.as_ref().is_none_or(|(count, _)| *count == 0)
         && target_files.as_ref().is_none_or(|(count, _)| *count == 0)
     {
         field.wrong(p, "the group has no targets; write `targets` or `target_files`");

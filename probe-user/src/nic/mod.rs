@@ -309,7 +309,11 @@ impl Reflector {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
-        let mut program = Program::attach(&Interface::find(interface)?, mode, "reflect", None, 0)?;
+        let interface = Interface::find(interface)?;
+        if !interface.up {
+            return Err(NicError::Down { interface: interface.name });
+        }
+        let mut program = Program::attach(&interface, mode, "reflect", None, 0)?;
         let answered = program.take_counters("REFLECTED")?;
         Ok(Self { program, answered })
     }

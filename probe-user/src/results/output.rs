@@ -1,10 +1,10 @@
 //! Where lines go: a file of our own, or standard output.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
-    os::fd::AsFd,
-    path::Path,
+    os::{fd::AsFd, unix::fs::FileTypeExt as _},
+    path::{Path, PathBuf},
 };
 
 /// Something that could not be written.
@@ -34,7 +34,9 @@ pub(super) trait Destination {
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) name: String,
-    file: File,
+    /// None: a named pipe. Opening one waits for its reader, so it is opened by who writes, at the first write.
+    file: Option<File>,
+    path: PathBuf,
     /// A regular file that we made: nobody else's bytes are in it, and its end can be cut off.
     own: bool,
 }
@@ -45,14 +47,20 @@ impl Output {
         let Some(path) = path else {
             let name = "standard output".to_owned();
             return match io::stdout().as_fd().try_clone_to_owned() {
-                Ok(fd) => Ok(Self { name, file: File::from(fd), own: false }),
+                Ok(fd) => Ok(Self { name, file: Some(File::from(fd)), path: PathBuf::new(), own: false }),
                 Err(source) => Err(WriteError { name, doing: "use it", source, advice: "Name a file with -o" }),
             };
         };
         let name = path.display().to_string();
         let advice = "Name another file with -o, or leave -o out to write to standard output";
+        if fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
+            return Ok(Self { name, file: None, path: path.into(), own: false });
+        }
         match File::create(path) {
-            Ok(file) => Ok(Self { name, own: file.metadata().is_ok_and(|m| m.is_file()), file }),
+            Ok(file) => {
+                let own = file.metadata().is_ok_and(|meta| meta.is_file());
+                Ok(Self { name, file: Some(file), path: path.into(), own })
+            }
             Err(source) => Err(WriteError { name, doing: "create the output file", source, advice }),
         }
     }
@@ -60,15 +68,18 @@ impl Output {
 
 impl Destination for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => self.file.insert(File::options().write(true).open(&self.path)?).write(bytes),
+        }
     }
 
     fn take_back(&mut self, n: usize) -> bool {
-        let mut cut = || {
-            let end = self.file.stream_position()?.saturating_sub(n as u64);
-            self.file.set_len(end)?;
-            self.file.seek(SeekFrom::Start(end))
+        let cut = |file: &mut File| {
+            let end = file.stream_position()?.saturating_sub(n as u64);
+            file.set_len(end)?;
+            file.seek(SeekFrom::Start(end))
         };
-        self.own && cut().is_ok()
+        self.own && self.file.as_mut().is_some_and(|file| cut(file).is_ok())
     }
 }

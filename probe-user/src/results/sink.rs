@@ -111,10 +111,25 @@ impl Queue {
         self.0.sinks.load(Ordering::Acquire) == 0
     }
 
-    /// A handle on how many records found no room, that outlives the queue.
-    pub(super) fn drop_counter(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let shared = Arc::clone(&self.0);
-        move || shared.dropped.load(Ordering::Relaxed)
+    /// A handle on what has not been taken out, that outlives the queue.
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.0))
+    }
+}
+
+/// What has not been taken out of a queue.
+#[derive(Debug)]
+pub(super) struct Backlog(Arc<Shared>);
+
+impl Backlog {
+    /// How many records found no room.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.0.records.len() as u64
     }
 }
 

@@ -163,6 +163,26 @@ impl Summary {
         serde_json::to_string_pretty(self).map(|json| json + "\n")
     }
 
+    /// Tries whether a summary can be written to `path`, and leaves nothing there: asked before anything is measured.
+    ///
+    /// # Errors
+    /// What [`Summary::write`] would meet, as far as can be known.
+    pub fn can_be_written(path: &Path) -> Result<(), WriteError> {
+        let try_it = || {
+            // Opening a pipe would wait for its reader.
+            if fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+                return Ok(());
+            }
+            if path.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            let beside = temporary_beside(path)?;
+            File::create(&beside)?;
+            fs::remove_file(beside)
+        };
+        try_it().map_err(|source| refused(path, source))
+    }
+
     /// Writes the JSON form to `path`, at once or not at all: a reader never sees half of it.
     ///
     /// # Errors
@@ -183,12 +203,16 @@ impl Summary {
             }
             renamed
         };
-        write().map_err(|source| WriteError {
-            name: path.display().to_string(),
-            doing: "write the summary",
-            source,
-            advice: "Name a file in a folder that exists and has room with --summary",
-        })
+        write().map_err(|source| refused(path, source))
+    }
+}
+
+fn refused(path: &Path, source: io::Error) -> WriteError {
+    WriteError {
+        name: path.display().to_string(),
+        doing: "write the summary",
+        source,
+        advice: "Name a file in a folder that exists and has room with --summary",
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Encoder, Queue, Record,
     output::{Destination, Output, WriteError},
+    sink::Backlog,
     spool::Spool,
 };
 use crate::ledger::Outcome;
@@ -103,19 +104,28 @@ pub struct WriteReport {
 pub struct Writing {
     thread: JoinHandle<WriteReport>,
     progress: Arc<Progress>,
-    full_queues: Vec<Box<dyn Fn() -> u64 + Send + Sync>>,
+    queues: Vec<Backlog>,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     dropped: AtomicU64,
+    /// Results that the destination has.
+    written: AtomicU64,
+    /// Results in the writer's hands, as of its last attempt to write.
+    held: AtomicU64,
     reader_gone: AtomicBool,
 }
 
 impl Writing {
     /// Results that are lost so far, in a queue or at the destination.
     pub fn dropped(&self) -> u64 {
-        self.progress.dropped.load(Relaxed) + self.full_queues.iter().map(|dropped| dropped()).sum::<u64>()
+        self.progress.dropped.load(Relaxed) + self.queues.iter().map(Backlog::dropped).sum::<u64>()
+    }
+
+    /// Results that the destination has so far.
+    pub fn written(&self) -> u64 {
+        self.progress.written.load(Relaxed)
     }
 
     /// Whether the reader of our output went away: a command that measures for it ends.
@@ -123,15 +133,27 @@ impl Writing {
         self.progress.reader_gone.load(Relaxed)
     }
 
+    /// Whether [`Writing::join`] would return at once.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until every sink has been dropped and all of their records are written or given up.
     pub fn join(self) -> WriteReport {
         match self.thread.join() {
             Ok(report) => {
-                let full: u64 = self.full_queues.iter().map(|dropped| dropped()).sum();
+                let full: u64 = self.queues.iter().map(Backlog::dropped).sum();
                 WriteReport { dropped: report.dropped + full, ..report }
             }
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// Leaves the thread alone with a destination that takes nothing and refuses nothing (a pipe that nobody reads). What
+    /// it has not taken counts as dropped.
+    pub fn abandon(self) -> WriteReport {
+        let waiting = self.progress.held.load(Relaxed) + self.queues.iter().map(Backlog::waiting).sum::<u64>();
+        WriteReport { written: self.written(), dropped: self.dropped() + waiting, error: None, reader_gone: false }
     }
 }
 
@@ -150,7 +172,7 @@ pub fn spawn(
     report: impl FnOnce(&WriteError) + Send + 'static,
 ) -> io::Result<Writing> {
     let progress = Arc::new(Progress::default());
-    let full_queues = queues.iter().map(|queue| Box::new(queue.drop_counter()) as Box<_>).collect();
+    let backlogs = queues.iter().map(Queue::backlog).collect();
     let drain = Drain {
         pen: Pen {
             output: writer.output,
@@ -160,6 +182,7 @@ pub fn spawn(
             retry_at: None,
             report: Some(report),
             progress: Arc::clone(&progress),
+            header: false,
             written: 0,
             error: None,
         },
@@ -169,7 +192,7 @@ pub fn spawn(
         observe,
     };
     let thread = thread::Builder::new().name("results".into()).spawn(move || drain.run())?;
-    Ok(Writing { thread, progress, full_queues })
+    Ok(Writing { thread, progress, queues: backlogs })
 }
 
 /// From the queues to the pen.
@@ -184,7 +207,7 @@ struct Drain<D, O, R> {
 impl<D: Destination + Named, O: FnMut(&Record), R: FnOnce(&WriteError)> Drain<D, O, R> {
     fn run(mut self) -> WriteReport {
         // The header is no result.
-        let header = self.pen.spool.append(|out| self.encoder.header(out));
+        self.pen.header = self.pen.spool.append(|out| self.encoder.header(out));
         let capacity = self.queues.iter().map(Queue::capacity).sum::<usize>();
         let mut nap = NAPS.0;
         loop {
@@ -193,7 +216,7 @@ impl<D: Destination + Named, O: FnMut(&Record), R: FnOnce(&WriteError)> Drain<D,
             let taken = self.take();
             self.pen.flush_if_due(false);
             if closed && taken == 0 {
-                return self.pen.finish(header);
+                return self.pen.finish();
             }
             // Busy: come back soon, before a queue is full. Idle: cost nothing.
             if taken > capacity / 16 {
@@ -246,6 +269,8 @@ struct Pen<D, R> {
     retry_at: Option<Instant>,
     report: Option<R>,
     progress: Arc<Progress>,
+    /// The first record is a header.
+    header: bool,
     /// Records, with the header.
     written: u64,
     error: Option<WriteError>,
@@ -284,12 +309,14 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Pen<D, R> {
             return;
         }
         let before = self.spool.records();
+        self.note();
         let mut result = Ok(());
         match &self.around {
             Some(around) => around(&mut || result = self.spool.flush(&mut self.output)),
             None => result = self.spool.flush(&mut self.output),
         }
         self.written += (before - self.spool.records()) as u64;
+        self.note();
         match result {
             Ok(()) => self.retry_at = None,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -301,6 +328,20 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Pen<D, R> {
                 self.refused(source);
             }
         }
+    }
+
+    /// Says how far it has come, for who can't wait.
+    fn note(&self) {
+        let (written, held) = self.results();
+        self.progress.written.store(written, Relaxed);
+        self.progress.held.store(held, Relaxed);
+    }
+
+    /// Results written, and results in the spool: a header is none.
+    fn results(&self) -> (u64, u64) {
+        let held = self.spool.records() as u64;
+        let header_left = self.header && self.written == 0 && held > 0;
+        (self.written.saturating_sub(u64::from(self.header && !header_left)), held - u64::from(header_left))
     }
 
     /// Tells of the first refusal.
@@ -318,13 +359,11 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Pen<D, R> {
     }
 
     /// The last attempt. What is refused now is dropped.
-    fn finish(mut self, header: bool) -> WriteReport {
+    fn finish(mut self) -> WriteReport {
         self.flush_if_due(true);
-        // A header that never got out is among the records left, and is no result.
-        let header_left = header && self.written == 0 && self.spool.records() > 0;
-        let left = self.spool.clear() as u64 - u64::from(header_left);
+        let (written, left) = self.results();
         WriteReport {
-            written: self.written.saturating_sub(u64::from(header && !header_left)),
+            written,
             dropped: self.progress.dropped.load(Relaxed) + left,
             error: self.error,
             reader_gone: self.progress.reader_gone.load(Relaxed),

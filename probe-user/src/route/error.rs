@@ -73,7 +73,11 @@ pub enum RouteError {
         known: Vec<Ipv4Addr>,
     },
     /// The kernel refuses to resolve neighbours for us.
-    #[error("may not ask the kernel for neighbours on {interface}: run as root, or with CAP_NET_ADMIN")]
+    // All that probing needs is named, not only what neighbours need: or the next try would end at the next capability.
+    #[error(
+        "may not ask the kernel for neighbours on {interface}: probing needs the capabilities CAP_NET_ADMIN, CAP_NET_RAW \
+         and CAP_BPF. Run as root, or grant them with `setcap cap_net_admin,cap_net_raw,cap_bpf+ep` on the program"
+    )]
     Permission {
         /// On which interface.
         interface: String,

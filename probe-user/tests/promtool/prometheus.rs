@@ -1,90 +1,18 @@
-//! The tools that people will read it with: promtool and Prometheus, from Debian's package `prometheus`.
+//! What the tools that people use make of an exposition.
 
-use super::{fake::Fake, parse::parse, server::Server, text::scrape};
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
+use super::{
+    fake::Fake,
+    parse::parse,
+    server::Server,
+    text::scrape,
+    tools::{self, Prometheus},
 };
-
-/// Starts a tool of the package; a missing one is a failure that says what to install.
-fn start(command: &mut Command) -> Child {
-    command.spawn().unwrap_or_else(|error| {
-        let tool = command.get_program().display();
-        assert!(
-            error.kind() != ErrorKind::NotFound,
-            "{tool} is not installed, and this test needs it: apt-get install prometheus"
-        );
-        panic!("{tool}: {error}")
-    })
-}
+use std::{collections::BTreeSet, sync::Arc};
 
 #[test]
 fn promtool_is_content() {
     for (name, text) in [("fresh", scrape(Fake::fresh())), ("large", scrape(Fake::large()))] {
-        let mut command = Command::new("promtool");
-        command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut promtool = start(&mut command);
-        promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let output = promtool.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{name}: {}\n{said}", output.status);
-    }
-}
-
-/// Ends what it started and removes its folder, whatever happens.
-struct Prometheus {
-    child: Child,
-    folder: PathBuf,
-    port: u16,
-}
-
-impl Prometheus {
-    fn scraping(target: std::net::SocketAddr) -> Self {
-        let folder = std::env::temp_dir().join(format!("echolot-prometheus-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-             scrape_configs:\n- job_name: echolot\n  static_configs:\n  - targets: ['{target}']\n"
-        );
-        fs::write(folder.join("prometheus.yml"), config).unwrap();
-        // Free a moment ago; Prometheus can't be asked to choose one and tell.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = Command::new("prometheus");
-        command
-            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(log);
-        Self { child: start(&mut command), folder, port }
-    }
-
-    /// The value of a query that finds one series; None while it finds none or nobody answers.
-    fn query(&self, query: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        let query: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
-        write!(stream, "GET /api/v1/query?query={query} HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (_, json) = answer.split_once("\r\n\r\n")?;
-        let json: serde_json::Value = serde_json::from_str(json).ok()?;
-        Some(json["data"]["result"][0]["value"][1].as_str()?.to_owned())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
+        tools::promtool_is_content(name, &text);
     }
 }
 
@@ -92,13 +20,7 @@ impl Drop for Prometheus {
 fn a_real_prometheus_scrapes_every_family() {
     let server = Server::start(Arc::new(Fake::large()));
     let mut prometheus = Prometheus::scraping(server.address);
-    let end = Instant::now() + Duration::from_secs(120);
-    while prometheus.query("up{job=\"echolot\"}").as_deref() != Some("1") {
-        let log = || fs::read_to_string(prometheus.folder.join("log")).unwrap_or_default();
-        assert!(Instant::now() < end, "Prometheus has not scraped in 120 s:\n{}", log());
-        assert!(prometheus.child.try_wait().unwrap().is_none(), "Prometheus ended:\n{}", log());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    prometheus.wait();
     let scrape = parse(&scrape(Fake::large()));
     let own = scrape.samples.iter().map(|sample| &sample.name).filter(|name| name.starts_with("echolot_"));
     let names = own.collect::<BTreeSet<_>>().len();

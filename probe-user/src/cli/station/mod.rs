@@ -17,9 +17,9 @@ use crate::{
     ledger::{Ledger, tally::Tally, unheard::DropLog},
     metrics::{Snapshot, Source as _},
     nic::{self, MonotonicClock, Nic},
-    results::{self, Encoder, Format, Outcomes, Summary, WallClock, Writer, Writing, human::counted},
+    results::{self, Encoder, Format, Outcomes, Summary, WallClock, WriteReport, Writer, Writing, human::counted},
     route::{self, LinkState, Routes, Watch},
-    targets::{Exclusions, Plan},
+    targets::{Exclusions, Plan, Target},
     time::Nanos,
     wire::Key,
     worker::{Asked, Clock as _, Common, Link, Phase},
@@ -29,7 +29,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -40,6 +40,8 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(50);
 /// Replies that are older than their timeout by this much are still counted as late.
 const LATE: Nanos = Nanos::from_secs(60);
+/// After the end has been asked for, results wait so long for a reader that takes none.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Results that may wait for the writer, where nothing else bounds them.
 const RESULTS: usize = 1 << 16;
 
@@ -131,7 +133,8 @@ pub(super) fn carry_out(job: Job, view: &mut dyn View) -> Result<Summary, Failur
 
 async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> {
     let mut signals = Signals::new()?;
-    // A port in use is known before anything is touched.
+    // A port in use, or a summary without a place, is known before anything is touched.
+    job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
     let handle = route::connect()?;
     names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
@@ -251,7 +254,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     drop(stop_http);
     // The writer may have much to write still; HTTP may have a scrape to finish. Neither waits for the other.
     let report = match writing {
-        Some(writing) => Some(tokio::task::spawn_blocking(move || writing.join()).await?),
+        Some(writing) => Some(written(writing, common.phase() != Phase::Run, &mut signals).await),
         None => None,
     };
     if let Some(serving) = serving {
@@ -270,10 +273,47 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     Ok(summary)
 }
 
+/// Waits until all results are written. A reader that takes nothing is waited for only until a signal comes, and once the
+/// end has been asked for no longer than [`PATIENCE`]: the monitor must end when it is told to.
+async fn written(writing: Writing, asked_to_end: bool, signals: &mut Signals) -> WriteReport {
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let mut moved = (writing.written(), Instant::now());
+    loop {
+        if writing.is_finished() {
+            return writing.join();
+        }
+        let now = writing.written();
+        if now != moved.0 {
+            moved = (now, Instant::now());
+        }
+        let given_up = tokio::select! {
+            _ = tick.tick() => asked_to_end && moved.1.elapsed() > PATIENCE,
+            () = signals.next() => true,
+        };
+        if given_up {
+            let report = writing.abandon();
+            tracing::error!("the reader of the results takes none: {} dropped", counted(report.dropped, "result"));
+            return report;
+        }
+    }
+}
+
 /// Routes of all targets; what has none is told, and an error if nothing has.
 async fn find_routes(handle: &rtnetlink::Handle, job: &Job) -> Result<Routes, Failure> {
-    let addresses = job.plan.targets.iter().map(|target| target.address.unwrap_or(Ipv4Addr::UNSPECIFIED));
-    let routes = Routes::discover(handle, addresses, job.network.interface.as_deref(), job.network.source).await?;
+    let targets = &job.plan.targets;
+    let addresses = targets.iter().filter_map(|target| target.address);
+    if addresses.clone().next().is_none() {
+        return Err(Failure::new(
+            "no target has an address: none of their names resolves, and the way to a target is found by its address. Is \
+             the resolver (/etc/resolv.conf) reachable? Give one target by address to start without it",
+        ));
+    }
+    let mut routes = Routes::discover(handle, addresses, job.network.interface.as_deref(), job.network.source).await?;
+    if routes.of.len() < targets.len() {
+        let mut of = routes.of.into_iter();
+        let hop = |target: &Target| target.address.and_then(|_| of.next()).unwrap_or(route::NO_ROUTE);
+        routes.of = targets.iter().map(hop).collect();
+    }
     if let Some(unrouted) = &routes.unrouted {
         tracing::warn!("{unrouted}; their probes are unsent");
     }

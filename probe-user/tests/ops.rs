@@ -1,0 +1,29 @@
+//! echolot as those who operate it meet it: the program itself, in a lab of two namespaces, with what goes wrong in the
+//! night. Needs root; one lab at a time.
+//!
+//! | folder | proves |
+//! |---|---|
+//! | `errors` | whatever is in the way is told in one line, with the exit status that is promised |
+//! | `output` | a full disk, or a reader that doesn't read, costs results that are counted, and never a probe |
+//! | `killed` | SIGKILL at any moment leaves nothing behind, and starting again at once works |
+//! | `threads` | loop threads kick and sleep, and allocate nothing |
+//! | `neighbours` | the host's own ping and TCP don't notice echolot beside them |
+//! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+#[path = "ops/errors.rs"]
+mod errors;
+#[path = "ops/killed.rs"]
+mod killed;
+#[path = "ops/neighbours.rs"]
+mod neighbours;
+#[path = "ops/output.rs"]
+mod output;
+#[path = "ops/place.rs"]
+mod place;
+#[path = "ops/scraped.rs"]
+mod scraped;
+#[path = "ops/threads.rs"]
+mod threads;
+#[path = "promtool/tools.rs"]
+mod tools;
