@@ -20,7 +20,8 @@ const PICTURE: Nanos = Nanos::from_millis(500);
 
 /// Probes what the configuration says until a signal comes.
 pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
-    let config = config::load(&args.config)?;
+    let mut config = config::load(&args.config)?;
+    config.seed = args.network.seed.or(config.seed);
     let plan = config.plan()?;
     let rate = station::whole(plan.needed_rate());
     let network = Network::from(&args.network);

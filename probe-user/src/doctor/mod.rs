@@ -10,6 +10,7 @@ mod ethtool;
 mod genl;
 mod kernel;
 mod link;
+mod memory;
 mod path;
 mod privileges;
 mod queues;
@@ -90,7 +91,7 @@ pub struct Report {
 /// # Errors
 /// No tokio runtime can be made. All else that fails is a check that failed.
 pub fn run(options: &Options) -> io::Result<Report> {
-    let mut checks = vec![privileges::check()];
+    let mut checks = vec![privileges::check(), memory::check()];
     checks.extend(kernel::checks());
     checks.push(clock::check());
     checks.push(cpus::check());
