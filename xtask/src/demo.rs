@@ -65,8 +65,8 @@ pub fn perform(arguments: &[String]) -> Result<(), String> {
 
     heading("The lab");
     println!(
-        "Two network namespaces joined by a veth pair; 10,000 of the addresses behind the far\n\
-         end will be probed. Nothing leaves this machine."
+        "Two network namespaces joined by a veth pair. 10,000 addresses behind the far\n\
+         end will be probed; nothing leaves this machine."
     );
     let lab = Lab::up(&format!("echolot-demo-{}", std::process::id()), &Answer::Kernel)?;
     let shown = monitor(&lab, &program, &stop);
@@ -85,7 +85,7 @@ pub fn perform(arguments: &[String]) -> Result<(), String> {
         ("take it down", "cargo xtask lab down"),
         ("what can this machine do?", "target/release/echolot doctor"),
     ] {
-        println!("{}\n    {command}", faint(&format!("# {what}")));
+        println!("{}\n{command}", faint(&format!("# {what}")));
     }
     println!("README.md tells how to monitor hosts of your own. The lab and echolot need root.");
     Ok(())
