@@ -10,7 +10,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{report}");
+        println!("{report}");
     }
     Ok(Status::Complete)
 }

@@ -7,7 +7,7 @@ use crate::{ledger::Outcome, results::Summary};
 use args::Command;
 use std::{
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     process::ExitCode,
     sync::OnceLock,
 };
@@ -28,7 +28,9 @@ pub mod view;
 pub fn main() -> ExitCode {
     let cli = args::parse();
     let filter = EnvFilter::try_from_env("ECHOLOT_LOG").unwrap_or_else(|_| EnvFilter::new("echolot=info,warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(Log).without_time().init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).without_time();
+    // Colours are for people, not for journals and pipes.
+    log.with_ansi(io::stderr().is_terminal()).with_writer(Log).init();
     let ended = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Ping(args) => ping::run(args),
