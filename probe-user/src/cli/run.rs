@@ -43,7 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     if args.network.dry_run {
         return station::dry_run(job);
     }
-    let live = Live::on_stderr()?;
+    let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let every = if live.is_some() { PICTURE } else { args.progress_interval };
     let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
