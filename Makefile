@@ -13,19 +13,26 @@ RUNNER = $$([ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null || \
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-demo: ## Set up, build, and watch echolot monitor 10,000 addresses in a lab for 20 seconds
-	@$(RUST) && cargo xtask setup && cargo build --release --locked && cargo xtask demo
+demo: build ## Set up, build, and watch echolot monitor 10,000 addresses in a lab for 20 seconds
+	@$(RUST) && cargo xtask demo
 
 build: ## Set up, and build target/release/echolot
-	@$(RUST) && cargo xtask setup && cargo build --release --locked
+	@echo "== Set-up: what building needs is installed, where it is missing"
+	@$(RUST) && cargo xtask setup
+	@echo "== Build: target/release/echolot (the first time takes some minutes)"
+	@$(RUST) && cargo build --release --locked
 
 lint: ## Formatting and clippy, warnings being errors
+	@echo "== Lint"
 	@$(RUST) && set -x && cargo fmt --check && cargo clippy --workspace --all-targets --locked -- -D warnings
 
 test: ## Set up for tests, then lint and every test, those that need root included
+	@echo "== Set-up: what building and testing need is installed, where it is missing"
 	@$(RUST) && cargo xtask setup --test
 	@$(MAKE) --no-print-directory lint
+	@echo "== Tests (the first time takes some minutes)"
 	@$(RUST) && set -x && cargo test --workspace --locked $(RUNNER)
+	@echo "== All is well"
 
 clean-lab: ## Take down the lab of `cargo xtask lab up`, whatever is left of it
 	@$(RUST) && cargo xtask lab down

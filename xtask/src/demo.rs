@@ -1,7 +1,8 @@
 //! `cargo xtask demo`: echolot at work, in a lab of its own, in half a minute.
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ const LISTEN: &str = "127.0.0.1:10816";
 const RUNS_FOR: Duration = Duration::from_secs(20);
 /// When the metrics are fetched: late enough for every target to have been probed many times over.
 const SCRAPE_AFTER: Duration = Duration::from_secs(15);
+/// Where there is no terminal for a live view, a line comes this often.
+const PROGRESS: &str = "2s";
 /// What a stop takes: the longest timeout (1 s here), and time to print a summary.
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -34,15 +37,13 @@ groups:
 ";
 
 /// Lines of /metrics that are worth a newcomer's look: series (or the beginning of their names).
-const SHOWN: [&str; 8] = [
-    "echolot_targets{",
+const SHOWN: [&str; 6] = [
     "echolot_probes_total{",
     "echolot_probes_settled_total{",
     "echolot_probes_in_flight{",
-    "echolot_rtt_seconds_sum{",
     "echolot_rtt_seconds_count{",
-    "echolot_interface_info{",
-    "echolot_build_info{",
+    "echolot_targets{group=\"demo\",state=\"up\"}",
+    "echolot_targets{group=\"demo\",state=\"down\"}",
 ];
 
 /// Runs the demo.
@@ -62,31 +63,42 @@ pub fn perform(arguments: &[String]) -> Result<(), String> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|e| format!("signal {signal}: {e}"))?;
     }
 
+    heading("The lab");
     println!(
-        "A lab: two network namespaces, a veth pair, 10,000 addresses behind the far end. Nothing leaves this machine."
+        "Two network namespaces joined by a veth pair. 10,000 addresses behind the far\n\
+         end will be probed; nothing leaves this machine."
     );
     let lab = Lab::up(&format!("echolot-demo-{}", std::process::id()), &Answer::Kernel)?;
     let shown = monitor(&lab, &program, &stop);
     lab.down()?;
     let interrupted = shown?;
 
-    println!();
     if interrupted {
-        println!("Interrupted; the lab is gone.");
+        println!("\nInterrupted; the lab is gone.");
         return Ok(());
     }
-    println!("That was the demo; the lab is gone. To go on:");
-    for (command, what) in [
-        ("cargo xtask lab up", "a lab of your own: 1,048,576 addresses"),
-        ("cargo xtask lab exec -- target/release/echolot ping 10.64.0.1 10.64.0.2", "echoes, many hosts at once"),
-        ("cargo xtask lab exec -- target/release/echolot sweep 10.64.0.0/12 --rate 200000 -f none", "all of them"),
-        ("cargo xtask lab down", "nothing stays"),
-        ("sudo target/release/echolot doctor", "what this host and its interfaces can do"),
-        ("target/release/echolot run --help", "monitoring hosts of your own; README.md says more"),
+    heading("That was the demo, and its lab is gone. To go on");
+    for (what, command) in [
+        ("a lab that stays, 1,048,576 addresses in it", "cargo xtask lab up"),
+        ("ping two of them", "cargo xtask lab exec -- target/release/echolot ping 10.64.0.1 10.64.0.2"),
+        ("sweep them all", "cargo xtask lab exec -- target/release/echolot sweep 10.64.0.0/12 -r 200k -f none"),
+        ("take it down", "cargo xtask lab down"),
+        ("what can this machine do?", "target/release/echolot doctor"),
     ] {
-        println!("  {command}   # {what}");
+        println!("{}\n{command}", faint(&format!("# {what}")));
     }
+    println!("README.md tells how to monitor hosts of your own. The lab and echolot need root.");
     Ok(())
+}
+
+/// A line above a part of the demo.
+fn heading(text: &str) {
+    if io::stdout().is_terminal() { println!("\n\x1b[1m== {text}\x1b[0m") } else { println!("\n== {text}") }
+}
+
+/// Less to be looked at than what stands beside it.
+fn faint(text: &str) -> String {
+    if io::stdout().is_terminal() { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// Runs echolot in the lab; true if it was interrupted.
@@ -94,11 +106,14 @@ fn monitor(lab: &Lab, program: &Path, stop: &AtomicBool) -> Result<bool, String>
     // In the lab's folder, which goes with the lab whatever becomes of us.
     let config = lab.name().folder().join("demo.yml");
     fs::write(&config, CONFIG).map_err(|e| format!("{}: {e}", config.display()))?;
-    println!("echolot run -c FILE for {} seconds, where FILE says:\n", RUNS_FOR.as_secs());
-    println!("{}", CONFIG.lines().map(|line| format!("    {line}\n")).collect::<String>());
+    heading(&format!("echolot run -c demo.yml, for {} seconds, where demo.yml says", RUNS_FOR.as_secs()));
+    println!("{CONFIG}");
 
     let mut echolot = lab.near(program);
-    echolot.args(["run", "-c"]).arg(&config).stdin(Stdio::null());
+    echolot.args(["run", "--progress-interval", PROGRESS, "-c"]).arg(&config).stdin(Stdio::null());
+    // What we print and what it shows is one story: in a pipe or a file, too.
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|e| format!("standard output: {e}"))?;
+    echolot.stderr(stdout);
     let mut echolot = Running(echolot.spawn().map_err(|e| format!("{}: {e}", program.display()))?);
     let started = Instant::now();
     let ended = |echolot: &mut Running, until: Duration| {
@@ -121,12 +136,12 @@ fn monitor(lab: &Lab, program: &Path, stop: &AtomicBool) -> Result<bool, String>
         _ if !status.success() => return Err(format!("echolot run did not end well ({status})")),
         _ => {}
     }
-    println!("\ncurl http://{LISTEN}/metrics, {} seconds in (some of it):\n", SCRAPE_AFTER.as_secs());
+    heading(&format!("curl http://{LISTEN}/metrics, {} seconds in (some of it)", SCRAPE_AFTER.as_secs()));
     for line in metrics.iter().flat_map(|text| chosen(text)) {
-        println!("    {line}");
+        println!("{line}");
     }
-    if !std::io::stderr().is_terminal() {
-        println!("\n(On a terminal there is a live view.)");
+    if !io::stdout().is_terminal() {
+        println!("(On a terminal there is a live view instead of the lines above.)");
     }
     Ok(false)
 }

@@ -81,10 +81,10 @@ impl View for Shown {
 
     fn tick(&mut self, _: &Source) {}
 
-    fn end(&mut self, _: &Summary, moment: &Moment<'_>) {
+    fn end(&mut self, summary: &Summary, moment: &Moment<'_>) {
         if self.as_people_know {
             let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-            eprint!("{}", tally.statistics(&moment.source.plan()));
+            eprint!("{}", tally.statistics(&moment.source.plan(), summary.in_flight));
         }
     }
 

@@ -20,7 +20,8 @@ const PICTURE: Nanos = Nanos::from_millis(500);
 
 /// Probes what the configuration says until a signal comes.
 pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
-    let config = config::load(&args.config)?;
+    let mut config = config::load(&args.config)?;
+    config.seed = args.network.seed.or(config.seed);
     let plan = config.plan()?;
     let rate = station::whole(plan.needed_rate());
     let network = Network::from(&args.network);
@@ -43,7 +44,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     if args.network.dry_run {
         return station::dry_run(job);
     }
-    let live = Live::on_stderr()?;
+    let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let every = if live.is_some() { PICTURE } else { args.progress_interval };
     let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };

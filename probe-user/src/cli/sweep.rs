@@ -45,7 +45,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     if args.network.dry_run {
         return station::dry_run(job);
     }
-    let live = Live::on_stderr()?;
+    let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let mut view = Shown { live, total, view: SweepView::default() };
     let summary = station::carry_out(job, &mut view)?;

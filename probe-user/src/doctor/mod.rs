@@ -9,6 +9,7 @@ mod cpus;
 mod ethtool;
 mod kernel;
 mod link;
+mod memory;
 mod path;
 mod privileges;
 mod queues;
@@ -89,7 +90,7 @@ pub struct Report {
 /// # Errors
 /// No tokio runtime can be made. All else that fails is a check that failed.
 pub fn run(options: &Options) -> io::Result<Report> {
-    let mut checks = vec![privileges::check()];
+    let mut checks = vec![privileges::check(), memory::check()];
     checks.extend(kernel::checks());
     checks.push(clock::check());
     checks.push(cpus::check());

@@ -12,13 +12,15 @@ const SYS_ADMIN: u64 = 1 << 21;
 const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
 
+/// This process's effective capabilities, a bit each.
+pub(super) fn effective() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(hex.trim(), 16).ok()
+}
+
 pub(super) fn check() -> Check {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    match effective {
+    match effective() {
         None => Check::new(NAME, Status::Skipped, "/proc/self/status does not tell"),
         // The kernel asks for bpf's capabilities in the first user namespace, whatever we have in ours.
         Some(_) if !in_first_user_namespace(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()) => {
@@ -50,7 +52,7 @@ fn judge(effective: u64) -> Check {
         return Check::new(NAME, Status::Ok, "CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON");
     }
     Check::new(NAME, Status::Problem, format!("missing: {}", missing.join(", ")))
-        .advise("run as root, or give the binary these capabilities (AmbientCapabilities= in a systemd unit)")
+        .advise("run as root, or grant these capabilities (AmbientCapabilities= in a systemd unit, or setcap)")
 }
 
 #[cfg(test)]

@@ -19,12 +19,18 @@ fn judge(interface: &Interface, channels: Option<Channels>, cores: u64) -> Check
     let Some(Channels { count, max }) = channels else { return check };
     match interface.driver.as_deref() {
         Some(driver @ ("ena" | "gve")) if count * 2 > max && max > 1 => Check { status: Status::Problem, ..check }
-            .advise(format!("{driver} allows XDP on at most half of its channels: ethtool -L {name} combined {}", max / 2)),
-        Some("virtio_net") if count + cores > max => Check { status: Status::Warning, ..check }.advise(format!(
-            "virtio_net wants a spare transmit queue for each core with XDP, else cores share one under a lock: give the \
-             machine more queues, or ethtool -L {name} combined {}",
-            max.saturating_sub(cores).max(1)
-        )),
+            .advise(format!(
+                "{driver} allows XDP on at most half of its channels: ethtool -L {name} combined {}",
+                max / 2
+            )),
+        Some("virtio_net") if count + cores > max => {
+            let fewer = max.saturating_sub(cores).max(1);
+            let fewer = if fewer < count { format!(", or ethtool -L {name} combined {fewer}") } else { String::new() };
+            Check { status: Status::Warning, ..check }.advise(format!(
+                "virtio_net wants a spare transmit queue for each core with XDP, else cores share one under a lock: give \
+                 the machine more queues{fewer}"
+            ))
+        }
         _ => check,
     }
 }
@@ -46,7 +52,10 @@ mod tests {
         assert_eq!(ena.status, Status::Problem);
         assert!(ena.advice.is_some_and(|advice| advice.ends_with("ethtool -L eth0 combined 4")));
         assert_eq!(of("virtio_net", 4, 8, 4).status, Status::Ok);
-        assert_eq!(of("virtio_net", 4, 4, 4).status, Status::Warning);
+        assert!(of("virtio_net", 4, 4, 2).advice.is_some_and(|advice| advice.ends_with("ethtool -L eth0 combined 2")));
+        let least = of("virtio_net", 1, 1, 2);
+        assert_eq!(least.status, Status::Warning);
+        assert!(least.advice.is_some_and(|advice| advice.ends_with("more queues")), "it has no fewer");
         assert_eq!(judge(&interface(), None, 4).detail, "4 receive, 4 transmit");
     }
 }

@@ -20,10 +20,25 @@ pub enum NicError {
     },
     /// Not root and not enough capabilities.
     #[error(
-        "not permitted: loading XDP programs and AF_XDP need the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF. \
-         Run as root, or grant them with `setcap cap_net_admin,cap_net_raw,cap_bpf+ep` on the program"
+        "not permitted: loading XDP programs and AF_XDP need the capabilities CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and \
+         CAP_PERFMON. Run as root, or grant them (systemd: AmbientCapabilities=; else `setcap \
+         cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep` on the program)"
     )]
     Privileges,
+    /// The frames' memory stays locked, and so much is not allowed.
+    #[error(
+        "{interface}: the frames of queue {queue} need {mebibytes} MiB of locked memory, more than this process may have \
+         (`ulimit -l`; a user's processes share it). Raise it (systemd: LimitMEMLOCK=infinity), or grant CAP_IPC_LOCK, \
+         which lifts the limit"
+    )]
+    LockedMemory {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// What this queue's frames take, MiB, rounded up.
+        mebibytes: u32,
+    },
     /// Another XDP program is there.
     #[error(
         "{interface}: an XDP program is attached already: `{name}` (id {id}). Stop what attached it{}, or name another \

@@ -108,7 +108,18 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
         .map_err(io::Error::other)
         .map_err(failed)?;
     let frames = NonZeroU32::MIN.saturating_add(sizes.receive + sizes.tx - 1);
-    let (umem, mut descs) = Umem::new(config, frames, false).map_err(|e| failed(cause(&e)))?;
+    let (umem, mut descs) = Umem::new(config, frames, false).map_err(|error| {
+        let error = cause(&error);
+        match error.raw_os_error() {
+            Some(libc::EPERM) => NicError::Privileges,
+            // xdp_umem_account_pages: past RLIMIT_MEMLOCK.
+            Some(libc::ENOBUFS) => {
+                let mebibytes = (frames.get() * FRAME_SIZE).div_ceil(1 << 20);
+                NicError::LockedMemory { interface: interface.into(), queue, mebibytes }
+            }
+            _ => failed(error),
+        }
+    })?;
     let device = interface.parse::<Interface>().map_err(io::Error::other).map_err(failed)?;
 
     let flags = BindFlags::XDP_USE_NEED_WAKEUP | if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };

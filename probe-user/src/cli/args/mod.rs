@@ -61,11 +61,14 @@ pub enum Command {
 /// `echolot run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  echolot run -c echolot.yml                            monitor; metrics where the file's `listen` says
+  echolot run -c echolot.yml                            monitor, serve metrics
   echolot run -c echolot.yml -f jsonl -o probes.jsonl   and keep every result
-  echolot run -c echolot.yml --dry-run                  say what would be probed, send nothing
+  echolot run -c echolot.yml --dry-run                  what would be probed?
 
-It ends on Ctrl-C or SIGTERM: sending stops, what is in flight is waited for, and a summary is printed.
+Metrics are served where the file's `listen` says; without it, nowhere.
+
+It ends on Ctrl-C or SIGTERM: sending stops, what is in flight is waited for, and a summary is printed. A second \
+signal ends the waiting.
 
 Exit status: 0 ended as asked, 2 could not run.")]
 pub struct RunArgs {
@@ -90,7 +93,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   echolot ping 192.0.2.7                            once a second until Ctrl-C
-  echolot ping -c 5 -i 0.2 192.0.2.7 host.example   five probes to each, five a second
+  echolot ping -c 5 -i 0.2 192.0.2.7 host.example   five to each, five a second
   echolot ping -c 10 -i 10ms -q 198.51.100.0/24     statistics alone
   echolot ping -c 1 --targets hosts.txt -f list     who answers?
 
@@ -132,7 +135,7 @@ pub struct PingArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   echolot sweep 198.51.100.0/24                          one result a line
-  echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt   only addresses that answer, into a file
+  echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt   who answers, in a file
   echolot sweep 10.64.0.0/12 --shard 2/4                 the second of four equal parts
   echolot sweep --targets nets.txt --exclude never.txt --only lost,unreachable -f csv
 
@@ -201,8 +204,10 @@ pub struct DoctorArgs {
   echolot reflect -I veth1                until Ctrl-C
   echolot reflect -I veth1 --seconds 30   for half a minute
 
-It prints `ready` on standard error once it answers. It answers every echo request that arrives, to whatever address: use
-it in test networks only.")]
+It prints `ready` on standard error once it answers. It answers every echo request that arrives, to whatever \
+address: use it in test networks only.
+
+Exit status: 0 ended as asked, 2 could not run.")]
 pub struct ReflectArgs {
     /// The interface whose echo requests are answered
     #[arg(short = 'I', long, value_name = "IFACE")]
@@ -215,7 +220,7 @@ pub struct ReflectArgs {
 /// `echolot check`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  echolot check echolot.yml           what it would probe, at what rate, with how much memory
+  echolot check echolot.yml           what it probes, at what rate, in how much memory
   echolot check echolot.yml --json    the same for programs
 
 Exit status: 0 the file is right, 2 it is not.")]
@@ -276,7 +281,7 @@ pub struct NetworkArgs {
     /// ICMP identifier, 0 to 65535 or 0x0 to 0xffff [default: random]
     #[arg(long, value_name = "ID", value_parser = values::identifier)]
     pub identifier: Option<u16>,
-    /// Makes the order of the targets repeatable [default: random]
+    /// Makes the order of the targets repeatable [default: random; in run the configuration's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Say what would be done, and send nothing

@@ -42,6 +42,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LATE: Nanos = Nanos::from_secs(60);
 /// After the end has been asked for, results wait so long for a reader that takes none.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Someone who stops us and has to wait longer than this is told why.
+const WAIT_TOLD: Nanos = Nanos::from_secs(2);
 /// Results that may wait for the writer, where nothing else bounds them.
 const RESULTS: usize = 1 << 16;
 
@@ -224,7 +226,13 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = signals.next() => common.ask(if common.phase() == Phase::Run { Phase::Drain } else { Phase::Abort }),
+            () = signals.next() => {
+                let first = common.phase() == Phase::Run;
+                if first && longest > WAIT_TOLD {
+                    tracing::info!("waiting up to {longest} for what is in flight; the same again ends that");
+                }
+                common.ask(if first { Phase::Drain } else { Phase::Abort });
+            }
             error = &mut watching, if failed.is_none() => {
                 // The loops go on with what is known; people are told.
                 let error = error.map_or_else(|error| error.to_string(), |error| error.to_string());

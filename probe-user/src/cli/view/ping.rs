@@ -126,8 +126,9 @@ impl Tally {
         self.targets.iter().filter(|target| target.of(Outcome::Answered) > 0).count() as u64
     }
 
-    /// The last lines: one target as ping does, several in a table, and of many the totals and the worst.
-    pub fn statistics(&self, plan: &Plan) -> String {
+    /// The last lines: one target as ping does, several in a table, and of many the totals and the worst. `in_flight`
+    /// probes were not waited for, because a second signal ended the waiting.
+    pub fn statistics(&self, plan: &Plan, in_flight: u64) -> String {
         let mut total = PerTarget::default();
         self.targets.iter().for_each(|target| total.add(target));
         let span = self.times.map_or(Nanos::ZERO, |(first, last)| last - first);
@@ -137,7 +138,7 @@ impl Tally {
             n => counted(n as u64, "target"),
         };
         // Writing to a string does not fail.
-        let _never = writeln!(text, "\n--- {whom} ping statistics ---\n{}", totals(&total, span));
+        let _never = writeln!(text, "\n--- {whom} ping statistics ---\n{}", totals(&total, in_flight, span));
         if total.of(Outcome::Answered) > 0 {
             let _never = writeln!(text, "{}", round_trips(&total));
         }
@@ -148,6 +149,9 @@ impl Tally {
             order.sort_by_key(|i| std::cmp::Reverse(badness(i)));
             order.truncate(WORST_SHOWN);
             title = format!("the worst {WORST_SHOWN}");
+        } else {
+            // Targets stand in the scattered order in which they are probed.
+            order.sort_by_key(|&i| plan.targets.get(i).and_then(|target| target.address));
         }
         if self.targets.len() > 1 {
             text.push('\n');
@@ -158,16 +162,19 @@ impl Tally {
 }
 
 /// `3 packets transmitted, 2 received, 33.33% packet loss, time 2003ms`, and what else became of them.
-fn totals(total: &PerTarget, span: Nanos) -> String {
+fn totals(total: &PerTarget, in_flight: u64, span: Nanos) -> String {
     let (failed, all) = total.loss();
-    let mut text =
-        format!("{} packets transmitted, {} received", count(total.sent()), count(total.of(Outcome::Answered)));
+    let sent = total.sent() + in_flight;
+    let mut text = format!("{} packets transmitted, {} received", count(sent), count(total.of(Outcome::Answered)));
     for (outcome, called) in
         [(Outcome::Unreachable, "unreachable"), (Outcome::Unheard, "unheard"), (Outcome::Unsent, "not sent")]
     {
         if total.of(outcome) > 0 {
             let _never = write!(text, ", {} {called}", count(total.of(outcome)));
         }
+    }
+    if in_flight > 0 {
+        let _never = write!(text, ", {} not waited for", count(in_flight));
     }
     let loss = share(failed, all).replace(' ', "");
     let _never = write!(text, ", {loss} packet loss, time {}ms", span.0 / 1_000_000);
@@ -278,18 +285,23 @@ mod tests {
         let mut last = with_rtt(0, 2, 50);
         last.sent += Nanos::from_millis(2_003);
         assert_eq!(
-            tally(1, &[with_rtt(0, 0, 40), record(0), last]).statistics(&plan),
+            tally(1, &[with_rtt(0, 0, 40), record(0), last]).statistics(&plan, 0),
             "\n--- 10.64.0.0 ping statistics ---\n\
              3 packets transmitted, 2 received, 33.33% packet loss, time 2003ms\n\
              rtt min/avg/max/mdev = 0.040/0.045/0.050/0.005 ms\n"
         );
         assert_eq!(
-            tally(1, &[record(0), unsent(0, 1)]).statistics(&plan),
+            tally(1, &[record(0), unsent(0, 1)]).statistics(&plan, 0),
             "\n--- 10.64.0.0 ping statistics ---\n\
              1 packets transmitted, 0 received, 1 not sent, 100% packet loss, time 0ms\n"
         );
+        assert!(
+            tally(1, &[record(0)])
+                .statistics(&plan, 2)
+                .contains("3 packets transmitted, 0 received, 2 not waited for, 100% packet loss")
+        );
         assert_eq!(
-            tally(1, &[]).statistics(&plan),
+            tally(1, &[]).statistics(&plan, 0),
             "\n--- 10.64.0.0 ping statistics ---\n0 packets transmitted, 0 received, -% packet loss, time 0ms\n"
                 .replace("-%", "-")
         );
@@ -306,7 +318,7 @@ mod tests {
             unreachable(2, 1),
         ];
         assert_eq!(
-            tally(3, &records).statistics(&plan()),
+            tally(3, &records).statistics(&plan(), 0),
             "\n--- 3 targets ping statistics ---\n\
              6 packets transmitted, 3 received, 2 unreachable, 50.00% packet loss, time 1ms\n\
              rtt min/avg/max/mdev = 0.040/0.440/1.230/0.558 ms\n\
@@ -322,7 +334,7 @@ mod tests {
     fn of_many_targets_the_worst_are_shown() {
         let mut records: Vec<Record> = (0..256).map(|n| with_rtt(n, 0, u64::from(n) + 1)).collect();
         records.extend([record(7), record(100), record(100)]);
-        let text = tally(256, &records).statistics(&many());
+        let text = tally(256, &records).statistics(&many(), 0);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "--- 256 targets ping statistics ---");
         assert_eq!(lines[5], "the worst 10  sent  answered     loss      min      avg      max  stddev");
