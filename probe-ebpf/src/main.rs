@@ -1,4 +1,4 @@
-//! The XDP programs. `steer` takes replies to our probes, `reflect` answers echo requests, `pass` lets all through.
+//! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all through.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -34,7 +34,7 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Replies to us go to the socket of their queue, all else to the kernel, untouched.
+/// Replies to us, and errors about our probes, go to the socket of their queue, all else to the kernel, untouched.
 #[xdp(frags)]
 pub fn steer(ctx: XdpContext) -> u32 {
     let verdict = steer::steer(&ctx);
