@@ -55,8 +55,10 @@ pub struct Settings {
     pub source_count: u32,
     /// ICMP identifier of this instance, host byte order.
     pub identifier: u16,
+    /// Time to live that probes are sent with. On its way it falls, so a quoted header doesn't say it.
+    pub ttl: u8,
     /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: u16,
+    pub padding: u8,
 }
 
 /// Bytes of [`Settings`].
@@ -77,7 +79,7 @@ impl Settings {
         self.sources.iter().for_each(|address| put(&address.to_ne_bytes()));
         put(&self.source_count.to_ne_bytes());
         put(&self.identifier.to_ne_bytes());
-        put(&self.padding.to_ne_bytes());
+        put(&[self.ttl, self.padding]);
         bytes
     }
 }
@@ -87,23 +89,25 @@ impl Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Verdict {
-    /// A reply to us: stamped and redirected to the queue's socket.
+    /// A reply to us or an error that quotes a probe of ours: stamped and redirected to the queue's socket.
     Taken,
     /// Not IPv4, behind at most two VLAN tags.
     NotIp,
     /// Too short for its headers up to the ICMP identifier, or an IPv4 header that contradicts itself.
     Malformed,
-    /// IPv4, and not an ICMP echo reply.
+    /// IPv4, and neither an ICMP echo reply nor an ICMP error.
     NotReply,
     /// A fragment of an ICMP message.
     Fragment,
     /// An echo reply to somebody else's identifier: the host's own ping.
     ForeignIdentifier,
+    /// An ICMP error that quotes no echo request with our identifier, or too little to say: about the host's own traffic.
+    ForeignQuote,
     /// Our identifier, sent to an address that is not among ours.
     ForeignAddress,
     /// Longer than [`MAX_FRAME`], or in several pieces.
     Large,
-    /// Our identifier, shorter than its IPv4 header says or than a probe.
+    /// Our identifier, shorter than its IPv4 header says, or a reply shorter than a probe.
     Truncated,
     /// Our identifier, and no proof that we sent it.
     Cookie,
@@ -115,13 +119,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// All, in the order of their counters in `VERDICTS`.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Taken,
         Self::NotIp,
         Self::Malformed,
         Self::NotReply,
         Self::Fragment,
         Self::ForeignIdentifier,
+        Self::ForeignQuote,
         Self::ForeignAddress,
         Self::Large,
         Self::Truncated,
@@ -139,6 +144,7 @@ impl Verdict {
             Self::NotReply => "not_reply",
             Self::Fragment => "fragment",
             Self::ForeignIdentifier => "foreign_identifier",
+            Self::ForeignQuote => "foreign_quote",
             Self::ForeignAddress => "foreign_address",
             Self::Large => "large",
             Self::Truncated => "truncated",
@@ -148,7 +154,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the frame claimed to be a reply to this instance and failed a check: these are the rejected replies.
+    /// Whether the frame claimed to be a reply to this instance, or an error about it, and failed a check: these are the rejected replies.
     pub const fn is_rejected(self) -> bool {
         matches!(self, Self::Truncated | Self::Cookie | Self::Age)
     }

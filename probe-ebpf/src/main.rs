@@ -1,4 +1,4 @@
-//! The XDP programs. `steer` takes replies to our probes, `reflect` answers echo requests, `pass` lets all through.
+//! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all through.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -48,7 +48,7 @@ static LIVE_TEMPLATES: Array<LiveTemplate> = Array::with_max_entries(MAX_TEMPLAT
 #[map]
 static LIVE_OUT: DevMap = DevMap::with_max_entries(1, 0);
 
-/// Replies to us go to the socket of their queue, all else to the kernel, untouched.
+/// Replies to us, and errors about our probes, go to the socket of their queue, all else to the kernel, untouched.
 ///
 /// One program for both jobs: run on live frames on a sender's CPU, it makes probes. A program that is attached stays in the
 /// kernel's dispatcher of XDP programs; one that isn't is put in and taken out with each call, which costs two waits for RCU

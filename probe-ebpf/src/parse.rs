@@ -51,8 +51,8 @@ impl<const LENGTH: usize> Piece<LENGTH> {
     }
 }
 
-/// An ICMP echo message over IPv4 that is no fragment.
-pub(crate) struct Echo {
+/// An ICMP message over IPv4 that is no fragment.
+pub(crate) struct Message {
     pub(crate) ethernet: Piece<{ ethernet::HEADER }>,
     pub(crate) ip: Piece<{ ipv4::HEADER }>,
     pub(crate) icmp: Piece<{ icmp::HEADER }>,
@@ -62,9 +62,9 @@ pub(crate) struct Echo {
     pub(crate) length: usize,
 }
 
-/// Reads a frame up to its ICMP header. `kind` is the ICMP type that is wanted.
+/// Reads a frame up to its ICMP header.
 #[inline(always)]
-pub(crate) fn echo(ctx: &XdpContext, kind: u8) -> Result<Echo, Verdict> {
+pub(crate) fn message(ctx: &XdpContext) -> Result<Message, Verdict> {
     let ethernet = Piece::at(ctx, 0).ok_or(Verdict::Malformed)?;
     let mut ethertype = ethernet.number(ethernet::ETHERTYPE);
     let mut offset = ethernet::HEADER;
@@ -93,10 +93,7 @@ pub(crate) fn echo(ctx: &XdpContext, kind: u8) -> Result<Echo, Verdict> {
     }
     offset += header;
     let icmp = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
-    if icmp.byte(icmp::TYPE) != kind || icmp.byte(icmp::CODE) != 0 {
-        return Err(Verdict::NotReply);
-    }
-    Ok(Echo { ethernet, ip, icmp, offset, length: total - header })
+    Ok(Message { ethernet, ip, icmp, offset, length: total - header })
 }
 
 /// Bytes of the whole frame, with the pieces behind its first.

@@ -1,6 +1,6 @@
 //! An answer to every echo request, made of the request's own frame.
 
-use crate::parse::{self, Echo};
+use crate::parse::{self, Message};
 use aya_ebpf::programs::XdpContext;
 use probe_ebpf::wire::{ethernet, icmp, ipv4};
 
@@ -10,11 +10,15 @@ const TTL: u8 = 64;
 /// Turns a valid echo request into its reply. None: it is something else, and was not touched.
 #[inline(always)]
 pub(crate) fn reflect(ctx: &XdpContext) -> Option<()> {
-    let request = parse::echo(ctx, icmp::ECHO_REQUEST).ok()?;
-    if request.offset + request.length > parse::frame_length(ctx) || !is_between_hosts(&request) {
+    let request = parse::message(ctx).ok()?;
+    if request.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST
+        || request.icmp.byte(icmp::CODE) != 0
+        || request.offset + request.length > parse::frame_length(ctx)
+        || !is_between_hosts(&request)
+    {
         return None;
     }
-    let Echo { ethernet, ip, icmp, .. } = request;
+    let Message { ethernet, ip, icmp, .. } = request;
 
     let (destination, source) = (ethernet.bytes::<6>(ethernet::DESTINATION), ethernet.bytes::<6>(ethernet::SOURCE));
     ethernet.write(ethernet::DESTINATION, source);
@@ -45,7 +49,7 @@ pub(crate) fn reflect(ctx: &XdpContext) -> Option<()> {
 
 /// From one host to one host: what came to many is never answered, and nothing is sent to many.
 #[inline(always)]
-fn is_between_hosts(request: &Echo) -> bool {
+fn is_between_hosts(request: &Message) -> bool {
     let link = request.ethernet.byte(ethernet::DESTINATION.start) | request.ethernet.byte(ethernet::SOURCE.start);
     link & ethernet::GROUP == 0
         && is_host(request.ip.byte(ipv4::DESTINATION.start))

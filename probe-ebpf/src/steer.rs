@@ -2,7 +2,7 @@
 
 use crate::{
     SETTINGS, TAKEN, XSKS,
-    parse::{self, Echo, Piece},
+    parse::{self, Message, Piece},
 };
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_ktime_get_ns, programs::XdpContext};
 use core::arch::asm;
@@ -15,54 +15,100 @@ use probe_ebpf::{
 /// Judges a frame. What is [`Verdict::Taken`] carries its arrival stamp and is to be redirected; nothing else was touched.
 #[inline(always)]
 pub(crate) fn steer(ctx: &XdpContext) -> Verdict {
-    match parse::echo(ctx, icmp::ECHO_REPLY).and_then(|reply| judge(ctx, &reply).map(|taken| (reply, taken))) {
-        Ok((reply, taken)) => {
+    match parse::message(ctx).and_then(|message| judge(ctx, &message).map(|taken| (message, taken))) {
+        Ok((message, taken)) => {
             // Counted before the clock is read: whoever reads the clock and then this counter knows of every frame that
             // was stamped earlier.
             taken.add_one();
-            reply.ethernet.write(STAMP, now().to_ne_bytes());
+            message.ethernet.write(STAMP, now().to_ne_bytes());
             Verdict::Taken
         }
         Err(verdict) => verdict,
     }
 }
 
+/// What a message says of a probe: echoed by a reply, or quoted by an error.
+struct Probe {
+    icmp: Piece<{ icmp::HEADER }>,
+    destination: [u8; 4],
+    /// Where in the frame its payload begins, if there is as much of it.
+    payload: usize,
+    /// The IPv4 identification that it was sent with, which only an error quotes.
+    identification: Option<u16>,
+}
+
+impl Probe {
+    #[inline(always)]
+    fn echoed(reply: &Message) -> Self {
+        Self {
+            icmp: reply.icmp,
+            destination: reply.ip.bytes(ipv4::SOURCE),
+            payload: reply.offset + icmp::HEADER,
+            identification: None,
+        }
+    }
+
+    /// None: what is quoted is no echo request from the address that the error was sent to, or there is too little of it.
+    #[inline(always)]
+    fn quoted(ctx: &XdpContext, error: &Message) -> Option<Self> {
+        let offset = error.offset + icmp::HEADER;
+        let ip = Piece::<{ ipv4::HEADER }>::at(ctx, offset)?;
+        let header = ipv4::header_length(ip.byte(ipv4::VERSION))?;
+        let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset + header)?;
+        let is_request = error.length >= icmp::HEADER + header + icmp::HEADER
+            && ip.byte(ipv4::PROTOCOL) == ipv4::ICMP
+            && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
+            && ip.bytes::<4>(ipv4::SOURCE) == error.ip.bytes::<4>(ipv4::DESTINATION)
+            && icmp.byte(icmp::TYPE) == icmp::ECHO_REQUEST
+            && icmp.byte(icmp::CODE) == 0;
+        is_request.then_some(Self {
+            icmp,
+            destination: ip.bytes(ipv4::DESTINATION),
+            payload: offset + header + icmp::HEADER,
+            identification: Some(ip.number(ipv4::IDENTIFICATION)),
+        })
+    }
+}
+
 /// Everything that has to be right before the first byte is written: the stamp overwrites the MAC addresses, and a frame
 /// that was passed after all would reach the kernel as somebody else's. Returns the counter of its queue.
 #[inline(always)]
-fn judge(ctx: &XdpContext, reply: &Echo) -> Result<Counter, Verdict> {
+fn judge(ctx: &XdpContext, message: &Message) -> Result<Counter, Verdict> {
     // An array of one always has its first; the verifier wants to hear it.
     let settings = SETTINGS.get(0).ok_or(Verdict::ForeignIdentifier)?;
-    if reply.icmp.number(icmp::IDENTIFIER) != settings.identifier {
-        return Err(Verdict::ForeignIdentifier);
+    let (probe, foreign) = match (message.icmp.byte(icmp::TYPE), message.icmp.byte(icmp::CODE)) {
+        (icmp::ECHO_REPLY, 0) => (Probe::echoed(message), Verdict::ForeignIdentifier),
+        (kind, _) if icmp::is_error(kind) => {
+            (Probe::quoted(ctx, message).ok_or(Verdict::ForeignQuote)?, Verdict::ForeignQuote)
+        }
+        _ => return Err(Verdict::NotReply),
+    };
+    if probe.icmp.number(icmp::IDENTIFIER) != settings.identifier {
+        return Err(foreign);
     }
-    if !is_source(settings, u32::from_ne_bytes(reply.ip.bytes(ipv4::DESTINATION))) {
+    if !is_source(settings, u32::from_ne_bytes(message.ip.bytes(ipv4::DESTINATION))) {
         return Err(Verdict::ForeignAddress);
     }
     let length = parse::frame_length(ctx);
     if length > MAX_FRAME || length != ctx.data_end() - ctx.data() {
         return Err(Verdict::Large);
     }
-    if reply.length < icmp::HEADER + payload::LENGTH || reply.offset + reply.length > length {
+    let end = message.offset + message.length;
+    if end > length {
         return Err(Verdict::Truncated);
     }
-    let probe = Piece::<{ payload::LENGTH }>::at(ctx, reply.offset + icmp::HEADER).ok_or(Verdict::Truncated)?;
-    let sent = u64::from_be_bytes(probe.bytes(payload::SENT));
-    let hash = cookie::ipv4(
-        &settings.key,
-        sent,
-        reply.ip.bytes(ipv4::SOURCE),
-        u32::from_be_bytes(probe.bytes(payload::TARGET)),
-        reply.icmp.number(icmp::SEQUENCE),
-    );
-    if !cookie::kernel_bits_match(hash, probe.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
+    let sequence = probe.icmp.number(icmp::SEQUENCE);
+    // 16 keyed bits that every quote has.
+    if let Some(identification) = probe.identification
+        && identification != cookie::identification(&settings.key, probe.destination, sequence, settings.ttl)
+    {
         return Err(Verdict::Cookie);
     }
-    // A probe from the future is older than everything: the difference wraps. The stamp has a reading of the clock of its
-    // own, after the frame was counted. The coarse clock would save 11 ns of 125 here, and lags by a tick or, where a
-    // virtual machine stalls, by more.
-    if now().wrapping_sub(sent) > settings.max_age_ns {
-        return Err(Verdict::Age);
+    if probe.payload + payload::LENGTH <= end {
+        let payload = Piece::<{ payload::LENGTH }>::at(ctx, probe.payload).ok_or(Verdict::Truncated)?;
+        judge_payload(settings, payload, probe.destination, sequence)?;
+    } else if probe.identification.is_none() {
+        return Err(Verdict::Truncated);
     }
     let queue = ctx.rx_queue_index();
     let taken = TAKEN.get_ptr_mut(taken_index(queue)).ok_or(Verdict::NoSocket)?;
@@ -70,6 +116,26 @@ fn judge(ctx: &XdpContext, reply: &Echo) -> Result<Counter, Verdict> {
     // no second look-up has to agree with it, and the frame can still go either way.
     XSKS.redirect(queue, u64::from(xdp_action::XDP_PASS)).map_err(|_| Verdict::NoSocket)?;
     Ok(Counter(taken))
+}
+
+/// Whether a payload proves that we sent it, to that address, not too long ago.
+#[inline(always)]
+fn judge_payload(
+    settings: &Settings,
+    payload: Piece<{ payload::LENGTH }>,
+    destination: [u8; 4],
+    sequence: u16,
+) -> Result<(), Verdict> {
+    let sent = u64::from_be_bytes(payload.bytes(payload::SENT));
+    let target = u32::from_be_bytes(payload.bytes(payload::TARGET));
+    let hash = cookie::ipv4(&settings.key, sent, destination, target, sequence);
+    if !cookie::kernel_bits_match(hash, payload.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
+        return Err(Verdict::Cookie);
+    }
+    // A probe from the future is older than everything: the difference wraps. The stamp has a reading of the clock of its
+    // own, after the frame was counted. The coarse clock would save 11 ns of 125 here, and lags by a tick or, where a
+    // virtual machine stalls, by more.
+    if now().wrapping_sub(sent) > settings.max_age_ns { Err(Verdict::Age) } else { Ok(()) }
 }
 
 #[inline(always)]

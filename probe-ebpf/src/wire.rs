@@ -73,7 +73,7 @@ pub mod ipv4 {
     }
 }
 
-/// ICMP echo (RFC 792).
+/// ICMP echo, and errors that quote one (RFC 792).
 pub mod icmp {
     use core::ops::Range;
 
@@ -87,12 +87,25 @@ pub mod icmp {
     pub const IDENTIFIER: Range<usize> = 4..6;
     /// Sequence number.
     pub const SEQUENCE: Range<usize> = 6..8;
-    /// Bytes before the payload.
+    /// Bytes before the payload, or in an error before the quoted datagram.
     pub const HEADER: usize = 8;
     /// Type of an echo reply.
     pub const ECHO_REPLY: u8 = 0;
     /// Type of an echo request.
     pub const ECHO_REQUEST: u8 = 8;
+    /// Type of "destination unreachable".
+    pub const UNREACHABLE: u8 = 3;
+    /// Type of "time exceeded".
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Type of "parameter problem".
+    pub const PARAMETER_PROBLEM: u8 = 12;
+
+    /// Whether a message of this type says that the datagram it quotes did not arrive. A source quench (4) and a redirect
+    /// (5) quote one too, and say no such thing.
+    #[inline(always)]
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
+    }
 }
 
 /// What a probe carries, numbers big-endian. Longer probes are padded.

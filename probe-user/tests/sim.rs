@@ -10,7 +10,7 @@ use echolot::{
     targets::{Group, LabelSet, Plan, Sum, Target},
     time::Nanos,
     wire::{Key, Template},
-    worker::{Asked, Clock, Common, Loop, Phase, Receiver, Sender},
+    worker::{Asked, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -69,12 +69,14 @@ fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
     let common = Arc::new(Common {
         ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], 1)),
         key,
+        ttl: 64,
         hops: Arc::new([hop]),
         taken: net.numbers(),
         link: net.numbers(),
         drops,
         records: false,
         no_result_dropped: false,
+        short_quotes: Box::new([ShortQuotes::default()]),
         tallies: Box::new([Arc::clone(&tally)]),
         asked: Asked::new(1),
     });
@@ -128,14 +130,16 @@ impl World {
         let facts: Facts = self.net.facts();
         let snapshot = self.snapshot();
         assert_eq!(self.outcome(Outcome::Answered), facts.in_time);
+        assert_eq!(self.outcome(Outcome::Unreachable), facts.unreachable);
         assert_eq!(self.sum(|row| row.late), facts.late);
         assert_eq!(self.sum(|row| row.duplicate), facts.duplicate);
         assert_eq!(self.outcome(Outcome::Unsent), facts.refused);
         assert_eq!(snapshot.rejected.iter().sum::<u64>(), facts.corrupt);
         assert_eq!(self.sum(|row| row.probes), facts.sent + facts.refused);
-        assert_eq!(self.outcome(Outcome::Lost) + self.outcome(Outcome::Unheard), facts.sent - facts.in_time);
+        let heard = facts.in_time + facts.unreachable;
+        assert_eq!(self.outcome(Outcome::Lost) + self.outcome(Outcome::Unheard), facts.sent - heard);
         assert!(self.outcome(Outcome::Unheard) <= facts.dropped);
-        assert_eq!(self.sum(|row| row.contradicted), 0);
+        assert_eq!(self.sum(|row| row.contradicted), facts.contradicted);
         for (i, target) in
             (0..u32::try_from(self.common.ledger.len()).unwrap()).map(echolot::wire::TargetIndex).enumerate()
         {
@@ -152,6 +156,9 @@ const ROUGH: Rules = Rules {
     duplicate: 0.02,
     late: Some((0.01, Nanos::from_millis(1_300))),
     corrupt: 0.01,
+    unreachable: 0.03,
+    error_then_reply: 0.3,
+    short_quotes: 0.4,
     refuse: 0.005,
     silences: Vec::new(),
     ring: 0,
@@ -194,6 +201,7 @@ fn many_in_flight() {
         world.drain();
         world.compare();
         assert!(world.outcome(Outcome::Lost) > 0, "{interval_ms} {timeout_ms}");
+        assert!(world.outcome(Outcome::Unreachable) > 0, "{interval_ms} {timeout_ms}");
         assert_eq!(world.snapshot().unsent[echolot::ledger::Cause::Window as usize], 0, "windows are wide enough");
     }
 }
@@ -252,6 +260,50 @@ fn a_dropped_frame_does_not_hide_an_outage() {
     world.go(Nanos::from_secs(15));
     assert_eq!(world.outcome(Outcome::Unheard), 1);
     assert_eq!(world.snapshot().sums[0].states[State::Down as usize], 1_000);
+}
+
+/// Somebody on the way says of all probes that they don't arrive, quoting as little as routers may: no probe is lost, and every
+/// target goes down; an answer behind such an error contradicts it.
+#[test]
+fn short_quotes_settle_the_probe_that_they_quote() {
+    let mut plan = plan(vec![
+        (group("g", Nanos::from_millis(100), Nanos::from_millis(950), None), 300),
+        (group("h", Nanos::from_secs(1), Nanos::from_secs(1), None), 300),
+    ]);
+    // Both groups have the same addresses, and as long as their numbers agree their quotes look the same.
+    for i in 0..300 {
+        plan.targets[300 + i].address = plan.targets[i].address;
+    }
+    let delay = Nanos::from_millis(300);
+    let rules = Rules { unreachable: 1.0, short_quotes: 1.0, delay, ..Rules::default() };
+    let mut world = world(&plan, rules, 8);
+    world.go(Nanos::from_secs(100));
+    world.drain();
+    world.compare();
+    let facts = world.net.facts();
+    assert_eq!(world.outcome(Outcome::Unreachable), facts.sent);
+    let states: u64 = world.snapshot().sums.iter().map(|row| row.states[State::Down as usize]).sum();
+    assert_eq!(states, 600);
+}
+
+/// An error that comes so late that the place of its probe is in use again settles nothing, however little it quotes.
+#[test]
+fn an_error_from_an_earlier_round_of_the_window_is_late() {
+    let interval = Nanos::from_millis(10);
+    let plan = plan(vec![(group("g", interval, Nanos::from_millis(90), None), 3)]);
+    for rounds in [16, 32, 256, 65_536 - 16, 65_536 + 16] {
+        // The window has 16 places: the probe that has just been sent is in the same one.
+        let after = Nanos(interval.0 * rounds + 1_000_000);
+        let rules = Rules { unreachable: 1.0, short_quotes: 0.5, late: Some((1.0, after)), ..Rules::default() };
+        let mut world = world(&plan, rules, rounds);
+        let begin = world.clock.now();
+        world.go(begin + after + Nanos::from_secs(20));
+        let late = world.sum(|row| row.late);
+        assert!(late > 5_900, "{rounds}: {late}");
+        // The last may still lie in the ring.
+        assert!((late..=late + 1).contains(&world.net.facts().late), "{rounds}");
+        assert_eq!(world.outcome(Outcome::Unreachable), 0, "{rounds}");
+    }
 }
 
 /// A sweep: everybody once, and then it ends by itself, with the last deadline.

@@ -2,6 +2,7 @@
 
 use super::{
     Outcome, State,
+    addresses::Addresses,
     window::{self, PER_WORD, Place},
 };
 use crate::{
@@ -89,6 +90,7 @@ pub struct Ledger {
     /// Group of each row of sums.
     groups_of_rows: Box<[u32]>,
     groups: Box<[GroupFacts]>,
+    addresses: Addresses,
 }
 
 impl Ledger {
@@ -130,6 +132,7 @@ impl Ledger {
             sides: sides.collect(),
             groups_of_rows: plan.sums.iter().map(|sum| u32::try_from(sum.group).unwrap_or(0)).collect(),
             groups: groups.collect(),
+            addresses: Addresses::new(plan),
         }
     }
 
@@ -222,6 +225,11 @@ impl Ledger {
             0 => None,
             address => Some(Ipv4Addr::from(address)),
         }
+    }
+
+    /// The targets with this address: one in each group that names it. A search, where [`Ledger::address`] is a look.
+    pub fn targets_at(&self, address: Ipv4Addr) -> impl Iterator<Item = TargetIndex> {
+        self.addresses.candidates(address).filter(move |target| self.address(*target) == Some(address))
     }
 
     /// By which next hop.

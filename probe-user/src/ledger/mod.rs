@@ -108,6 +108,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
+mod addresses;
 mod book;
 pub use book::{Ledger, Run};
 

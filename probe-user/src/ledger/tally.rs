@@ -25,9 +25,9 @@ pub struct RowTally {
     pub skipped: AtomicU64,
     /// Replies after their timeout.
     pub late: AtomicU64,
-    /// Further replies to an answered probe.
+    /// Further replies to an answered probe, and further errors about one that was heard of.
     pub duplicate: AtomicU64,
-    /// Replies to a probe settled as unreachable or unsent.
+    /// Replies to a probe settled as unreachable or unsent, and errors about an unsent one.
     pub contradicted: AtomicU64,
     /// Round-trip times of answered probes.
     pub rtt: Histogram,

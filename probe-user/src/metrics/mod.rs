@@ -65,9 +65,9 @@ pub struct SumRow {
     pub skipped: u64,
     /// Replies after their timeout.
     pub late: u64,
-    /// Further replies to an answered probe.
+    /// Further replies to an answered probe, and further errors about one that was heard of.
     pub duplicate: u64,
-    /// Replies to a probe settled as unreachable or unsent.
+    /// Replies to a probe settled as unreachable or unsent, and errors about an unsent one.
     pub contradicted: u64,
     /// Round-trip times.
     pub rtt: Distribution,

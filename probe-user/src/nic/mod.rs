@@ -286,6 +286,7 @@ fn settings(looks: Looks, mut sources: Vec<Ipv4Addr>, max_age: Nanos) -> Result<
         max_age_ns: max_age.0,
         source_count: u32::try_from(count).unwrap_or(u32::MAX),
         identifier: looks.identifier,
+        ttl: looks.ttl,
         ..Settings::default()
     };
     if count > MAX_SOURCES {

@@ -308,7 +308,7 @@ mod tests {
         let expected = [
             r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"host.example","address":"10.64.0.1","seq":0,"outcome":"answered","rtt_ns":41234,"reply_ttl":64,"tx_stamp":"user","rx_stamp":"xdp"}"#,
             r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"10.64.0.0","address":"10.64.0.0","seq":0,"outcome":"lost","tx_stamp":"user"}"#,
-            r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"10.64.0.0","address":"10.64.0.0","seq":70000,"outcome":"unreachable","rtt_ns":1230000,"reply_ttl":63,"tx_stamp":"user","rx_stamp":"xdp","reason":"host","from":"10.64.0.254"}"#,
+            r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"10.64.0.0","address":"10.64.0.0","seq":70000,"outcome":"unreachable","rtt_ns":1230000,"reply_ttl":63,"tx_stamp":"user","rx_stamp":"xdp","reason":"host_unreachable","from":"10.64.0.254"}"#,
             r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"the \"far\", side","target":"10.64.0.2","address":"10.64.0.2","seq":1,"outcome":"unsent","reason":"link_down"}"#,
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
@@ -326,7 +326,7 @@ mod tests {
                 "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from\n",
                 "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,\n",
                 "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host,10.64.0.254\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254\n",
                 "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,\n",
             )
         );
@@ -346,7 +346,7 @@ mod tests {
             text,
             "2026-11-20T21:00:00.123Z edge host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64\n\
              2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=0 lost\n\
-             2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=3 unreachable 1.23 ms ttl=63 (host) from 10.64.0.254\n\
+             2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=3 unreachable 1.23 ms ttl=63 (host_unreachable) from 10.64.0.254\n\
              2026-11-20T21:00:00.123Z the \"far\", side 10.64.0.2 seq=1 unsent (link_down)\n"
         );
     }
@@ -366,7 +366,7 @@ mod tests {
              64 bytes from 10.64.0.0: icmp_seq=4 ttl=64 time=12.3 ms\n\
              no reply from 10.64.0.0: icmp_seq=0 (lost)\n\
              no reply from host.example (10.64.0.1): icmp_seq=0 (unheard: this machine dropped received frames)\n\
-             unreachable 10.64.0.0: icmp_seq=3 (host) from 10.64.0.254\n\
+             unreachable 10.64.0.0: icmp_seq=3 (host_unreachable) from 10.64.0.254\n\
              unreachable 10.64.0.0: icmp_seq=0 (neighbour)\n\
              not sent to 10.64.0.2: icmp_seq=1 (link_down)\n"
         );

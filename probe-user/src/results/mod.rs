@@ -7,7 +7,7 @@
 use crate::{
     ledger::Outcome,
     time::Nanos,
-    wire::{ProbeNumber, TargetIndex},
+    wire::{ProbeNumber, Refusal, TargetIndex},
 };
 
 mod encode;
@@ -45,10 +45,28 @@ pub struct Record {
     pub tx_stamp: Stamp,
     /// Where the arrival stamp was taken; None where nothing arrived.
     pub rx_stamp: Option<Stamp>,
-    /// Why, for *unreachable* ("neighbour", ...) and *unsent* (`Cause::name`).
+    /// Why, for *unreachable* (`wire::UNREACHABLE_REASONS`) and *unsent* (`Cause::name`).
     pub reason: Option<&'static str>,
     /// Who said *unreachable*, where somebody did.
     pub from: Option<std::net::Ipv4Addr>,
+}
+
+impl Record {
+    /// Of a probe that an ICMP error says did not arrive.
+    pub fn refused(target: TargetIndex, number: ProbeNumber, sent: Nanos, refusal: &Refusal) -> Self {
+        Self {
+            target,
+            number,
+            sent,
+            outcome: Outcome::Unreachable,
+            rtt: Some(refusal.arrived - sent),
+            reply_ttl: Some(refusal.ttl),
+            tx_stamp: Stamp::User,
+            rx_stamp: Some(Stamp::Xdp),
+            reason: Some(refusal.reason),
+            from: Some(refusal.from),
+        }
+    }
 }
 
 /// Where a stamp was taken.
@@ -137,7 +155,7 @@ pub(crate) mod tests {
             outcome: Outcome::Unreachable,
             rtt: Some(Nanos(1_230_000)),
             reply_ttl: Some(63),
-            reason: Some("host"),
+            reason: Some("host_unreachable"),
             from: Some(Ipv4Addr::new(10, 64, 0, 254)),
             ..answered(target, number)
         }

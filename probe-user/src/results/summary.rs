@@ -31,9 +31,9 @@ pub struct Summary {
     pub skipped: u64,
     /// Replies after their timeout.
     pub late: u64,
-    /// Further replies to an answered probe.
+    /// Further replies to an answered probe, and further errors about one that was heard of.
     pub duplicate: u64,
-    /// Replies to a probe settled as unreachable or unsent.
+    /// Replies to a probe settled as unreachable or unsent, and errors about an unsent one.
     pub contradicted: u64,
     /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
     pub rejected: [u64; RejectedReason::ALL.len()],

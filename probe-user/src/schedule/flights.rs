@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     ticks: u32,
+    /// Ticks pushed before and with it, ever.
+    through: u64,
     /// Before the first of them left.
     begun: Nanos,
     /// After the last of them had left.
@@ -19,6 +21,10 @@ struct Flight {
 #[derive(Debug)]
 pub struct Flights {
     queue: VecDeque<Flight>,
+    /// Ticks landed, ever.
+    landed: u64,
+    /// Ticks pushed, ever.
+    pushed: u64,
     timeout: Nanos,
     /// Ticks that leave within this time of each other share a flight, and the deadline of the last.
     grain: Nanos,
@@ -38,28 +44,40 @@ impl Flights {
     pub fn new(timeout: Nanos) -> Self {
         let grain = Nanos(timeout.0 / 64).clamp(Nanos::from_micros(10), Nanos::from_millis(1));
         let most = usize::try_from(2 * timeout.0 / grain.0).unwrap_or(usize::MAX) + 64;
-        Self { queue: VecDeque::with_capacity(most), timeout, grain }
+        Self { queue: VecDeque::with_capacity(most), landed: 0, pushed: 0, timeout, grain }
     }
 
     /// Adds `ticks` that left after `begun` and by `ended`.
     #[inline]
     pub fn push(&mut self, ticks: u32, begun: Nanos, ended: Nanos) {
+        self.pushed += u64::from(ticks);
         let full = self.queue.len() == self.queue.capacity();
         if let Some(last) = self.queue.back_mut()
             && (full || ended - last.begun <= self.grain)
             && let Some(sum) = last.ticks.checked_add(ticks)
         {
             last.ticks = sum;
+            last.through = self.pushed;
             last.ended = ended;
             return;
         }
-        self.queue.push_back(Flight { ticks, begun, ended });
+        self.queue.push_back(Flight { ticks, through: self.pushed, begun, ended });
     }
 
     /// When the first deadline comes; None when nothing is in flight.
     #[inline]
     pub fn next_at(&self) -> Option<Nanos> {
         self.queue.front().map(|flight| flight.ended + self.timeout)
+    }
+
+    /// By when the tick before which `earlier` others were pushed has to be answered; None if it has landed, or was never
+    /// pushed.
+    pub fn deadline_of(&self, earlier: u64) -> Option<Nanos> {
+        if earlier < self.landed {
+            return None;
+        }
+        let flight = self.queue.partition_point(|flight| flight.through <= earlier);
+        self.queue.get(flight).map(|flight| flight.ended + self.timeout)
     }
 
     /// Takes the first tick out if its deadline lies before `drained`.
@@ -72,6 +90,7 @@ impl Flights {
         }
         let landed = Landed { begun: flight.begun, deadline };
         flight.ticks -= 1;
+        self.landed += 1;
         if flight.ticks == 0 {
             self.queue.pop_front();
         }
@@ -89,6 +108,7 @@ mod tests {
         let mut flights = Flights::new(timeout);
         let capacity = flights.queue.capacity();
         let mut left = VecDeque::new();
+        let mut landed_ones = 0u64;
         let mut now = Nanos::ZERO;
         for step in 0..200_000u64 {
             now += Nanos(1 + step * 7919 % 40_000);
@@ -102,6 +122,15 @@ mod tests {
                 assert!(landed.begun <= begun);
                 assert!(landed.deadline >= ended + timeout, "not early");
                 assert!(landed.deadline <= ended + timeout + Nanos::from_millis(1), "not late");
+                assert_eq!(flights.deadline_of(landed_ones), None, "landed");
+                landed_ones += 1;
+            }
+            if step.is_multiple_of(1_000) {
+                for (earlier, (_, ended)) in (landed_ones..).zip(&left) {
+                    let deadline = flights.deadline_of(earlier).expect("in flight");
+                    assert!(*ended + timeout <= deadline && deadline <= *ended + timeout + Nanos::from_millis(1));
+                }
+                assert_eq!(flights.deadline_of(landed_ones + left.len() as u64), None, "not pushed yet");
             }
         }
         while flights.land(Nanos::MAX).is_some() {

@@ -19,6 +19,14 @@ use std::{
 
 /// Frames of probes with the shortest payload.
 const FRAME: usize = 60;
+/// Frames of errors that quote all of such a probe: Ethernet, IPv4, ICMP, and the probe without its Ethernet header.
+const ERROR: usize = 14 + 20 + 8 + FRAME - 14;
+/// What a short quote leaves out: the payload.
+const PAYLOAD: usize = 18;
+/// From an error to the reply behind it, at least: an error without payload has been settled by then.
+const GAP: Nanos = Nanos::from_millis(1);
+/// Who sends errors.
+const ROUTER: [u8; 4] = [10, 63, 0, 254];
 /// What handing over one probe costs, of simulated time.
 const SEND_COST: Nanos = Nanos(500);
 
@@ -37,6 +45,12 @@ pub struct Rules {
     pub late: Option<(f64, Nanos)>,
     /// One bit of the reply's ICMP part is flipped.
     pub corrupt: f64,
+    /// An ICMP error comes instead of the reply.
+    pub unreachable: f64,
+    /// Of the errors, those that are followed by the reply.
+    pub error_then_reply: f64,
+    /// Of the errors, those that quote the probe without its payload.
+    pub short_quotes: f64,
     /// This machine refuses the probe.
     pub refuse: f64,
     /// Nothing comes back in these stretches, whatever was sent.
@@ -63,11 +77,15 @@ pub struct Facts {
     pub refused: u64,
     /// Probes whose first reply arrived unharmed and in time, by the stamp.
     pub in_time: u64,
-    /// Replies that arrived unharmed after their time.
+    /// Replies and errors that arrived unharmed after their time.
     pub late: u64,
-    /// Further unharmed replies in time to a probe that had one.
+    /// Probes of which an error was the first word, unharmed and in time.
+    pub unreachable: u64,
+    /// Further unharmed words in time on a probe that had one, but for those below.
     pub duplicate: u64,
-    /// Replies that were harmed on their way.
+    /// Unharmed replies in time to a probe of which an error had said that it did not arrive.
+    pub contradicted: u64,
+    /// Replies and errors that were harmed on their way.
     pub corrupt: u64,
     /// Frames that found the ring full.
     pub dropped: u64,
@@ -78,11 +96,27 @@ struct Arrival {
     at: Nanos,
     /// Keeps arrivals of the same moment in order.
     serial: u64,
-    frame: [u8; FRAME],
-    harmed: bool,
-    copy: bool,
+    /// The probe's frame.
+    probe: [u8; FRAME],
+    word: Word,
+    /// Which bit is flipped, if one is; counted from the first that the ICMP checksum covers behind itself.
+    harm: Option<u16>,
+    /// The word on the same probe that came before, unharmed.
+    follows: Option<Word>,
     sent: Nanos,
 }
+
+/// What comes back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Reply,
+    Error,
+    /// An error that quotes no payload.
+    ShortError,
+}
+
+/// A frame in the ring: so many of its bytes.
+type Frame = ([u8; ERROR], usize);
 
 /// The numbers of the one queue.
 #[derive(Debug, Default)]
@@ -127,7 +161,7 @@ struct State {
     template: Template,
     serial: u64,
     flying: BinaryHeap<Reverse<Arrival>>,
-    ring: VecDeque<[u8; FRAME]>,
+    ring: VecDeque<Frame>,
     numbers: Arc<Numbers>,
     facts: Facts,
     /// Told of every period in which frames were dropped.
@@ -247,13 +281,17 @@ impl State {
             next_hop_mac: [2; 6],
         };
         self.template.write(&mut frame, &fields, &self.key);
-        answer(&mut frame);
+        let first = self.first_word();
         let late = self.rules.late.filter(|(share, _)| self.rng.f64() < *share).map(|(_, after)| after);
-        let delay = late.unwrap_or_else(|| self.some_delay());
-        let harmed = self.fly(frame, sent, delay, false);
+        let mut delay = late.unwrap_or_else(|| self.some_delay());
+        let mut follows = self.fly(frame, first, sent, delay, None);
+        if first != Word::Reply && self.rng.f64() < self.rules.error_then_reply {
+            delay = self.some_delay().max(delay + GAP);
+            follows = self.fly(frame, Word::Reply, sent, delay, follows);
+        }
         if self.rng.f64() < self.rules.duplicate {
             let delay = self.some_delay().max(delay);
-            self.fly(frame, sent, delay, !harmed);
+            self.fly(frame, first, sent, delay, follows);
         }
         Fate::Sent(sent)
     }
@@ -262,14 +300,31 @@ impl State {
         self.rules.delay + Nanos(self.rng.u64(0..=self.rules.jitter.0))
     }
 
-    fn fly(&mut self, mut frame: [u8; FRAME], sent: Nanos, delay: Nanos, copy: bool) -> bool {
-        let harmed = self.rng.f64() < self.rules.corrupt;
-        if harmed {
-            frame[self.rng.usize(38..FRAME)] ^= 1 << self.rng.u32(0..8);
+    /// Whether the probe is answered, or somebody on the way says that it did not arrive.
+    fn first_word(&mut self) -> Word {
+        if self.rules.unreachable == 0.0 || self.rng.f64() >= self.rules.unreachable {
+            Word::Reply
+        } else if self.rng.f64() < self.rules.short_quotes {
+            Word::ShortError
+        } else {
+            Word::Error
         }
+    }
+
+    /// Sends a word back. Returns the word that now stands first: `follows`, or this one if it is unharmed.
+    fn fly(
+        &mut self,
+        probe: [u8; FRAME],
+        word: Word,
+        sent: Nanos,
+        delay: Nanos,
+        follows: Option<Word>,
+    ) -> Option<Word> {
+        let harm = (self.rng.f64() < self.rules.corrupt).then(|| self.rng.u16(..));
         self.serial += 1;
-        self.flying.push(Reverse(Arrival { at: sent + delay, serial: self.serial, frame, harmed, copy, sent }));
-        harmed
+        let arrival = Arrival { at: sent + delay, serial: self.serial, probe, word, harm, follows, sent };
+        self.flying.push(Reverse(arrival));
+        follows.or(if harm.is_none() { Some(word) } else { None })
     }
 
     /// Time goes on to `until`, or to the first arrival before it. Returns whether something arrived.
@@ -284,30 +339,59 @@ impl State {
         while let Some(Reverse(first)) = self.flying.peek()
             && first.at <= self.now
         {
-            let Some(Reverse(mut arrival)) = self.flying.pop() else { break };
+            let Some(Reverse(arrival)) = self.flying.pop() else { break };
             self.numbers.taken.fetch_add(1, Relaxed);
-            // What steer does: the stamp over the MAC addresses.
-            arrival.frame[..8].copy_from_slice(&arrival.at.0.to_ne_bytes());
             if self.rules.ring > 0 && self.ring.len() >= self.rules.ring {
                 self.facts.dropped += 1;
                 (self.dropped)(arrival.at, arrival.at, 1);
                 self.numbers.dropped.fetch_add(1, Relaxed);
                 continue;
             }
-            match (arrival.harmed, arrival.at - arrival.sent <= self.timeout, arrival.copy) {
-                (true, ..) => self.facts.corrupt += 1,
-                (_, false, _) => self.facts.late += 1,
-                (_, _, true) => self.facts.duplicate += 1,
-                (_, _, false) => self.facts.in_time += 1,
-            }
-            self.ring.push_back(arrival.frame);
+            self.count(&arrival);
+            self.ring.push_back(arrival.frame());
         }
         true
+    }
+
+    fn count(&mut self, arrival: &Arrival) {
+        let facts = &mut self.facts;
+        let counter = match (arrival.word, arrival.follows) {
+            _ if arrival.harm.is_some() => &mut facts.corrupt,
+            _ if arrival.at - arrival.sent > self.timeout => &mut facts.late,
+            (Word::Reply, None) => &mut facts.in_time,
+            (Word::Error | Word::ShortError, None) => &mut facts.unreachable,
+            (Word::Reply, Some(Word::Error | Word::ShortError)) => &mut facts.contradicted,
+            _ => &mut facts.duplicate,
+        };
+        *counter += 1;
+    }
+}
+
+impl Arrival {
+    /// As it comes in.
+    fn frame(&self) -> Frame {
+        let mut frame = [0; ERROR];
+        let length = match self.word {
+            Word::Reply => {
+                frame[..FRAME].copy_from_slice(&self.probe);
+                answer(&mut frame);
+                FRAME
+            }
+            Word::Error => refuse(&self.probe, &mut frame),
+            Word::ShortError => refuse(&self.probe[..FRAME - PAYLOAD], &mut frame),
+        };
+        if let Some(harm) = self.harm {
+            let bit = usize::from(harm) % ((length - 38) * 8);
+            frame[38 + bit / 8] ^= 1 << (bit % 8);
+        }
+        // What steer does: the stamp over the MAC addresses.
+        frame[..8].copy_from_slice(&self.at.0.to_ne_bytes());
+        (frame, length)
     }
 }
 
 /// Makes a reply of a request: addresses swapped, type 8 to 0, checksum adjusted (RFC 1624: the type's word falls by 0x0800).
-fn answer(frame: &mut [u8; FRAME]) {
+fn answer(frame: &mut [u8; ERROR]) {
     let (source, destination): ([u8; 4], [u8; 4]) =
         (std::array::from_fn(|i| frame[26 + i]), std::array::from_fn(|i| frame[30 + i]));
     frame[26..30].copy_from_slice(&destination);
@@ -316,6 +400,27 @@ fn answer(frame: &mut [u8; FRAME]) {
     let sum = u32::from(u16::from_be_bytes([frame[36], frame[37]])) + 0x0800;
     let folded = (sum & 0xffff) + (sum >> 16);
     frame[36..38].copy_from_slice(&u16::try_from(folded).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+/// Lays an ICMP error, "host unreachable", that quotes as much of a probe as is given. Returns its length. The IPv4 checksum,
+/// which only a kernel would look at, stays empty.
+fn refuse(probe: &[u8], frame: &mut [u8; ERROR]) -> usize {
+    let quote = &probe[14..];
+    let length = 42 + quote.len();
+    frame[12..14].copy_from_slice(&probe[12..14]);
+    frame[14] = 0x45;
+    frame[16..18].copy_from_slice(&u16::try_from(length - 14).unwrap_or(u16::MAX).to_be_bytes());
+    frame[22..24].copy_from_slice(&[63, 1]);
+    frame[26..30].copy_from_slice(&ROUTER);
+    frame[30..34].copy_from_slice(&probe[26..30]);
+    frame[34..36].copy_from_slice(&[3, 1]);
+    frame[42..length].copy_from_slice(quote);
+    let words = frame[34..length].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let sum: u32 = words.sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let checksum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(u16::MAX);
+    frame[36..38].copy_from_slice(&checksum.to_be_bytes());
+    length
 }
 
 /// The network as a receive queue, and as what a loop rests on.
@@ -330,8 +435,8 @@ impl Receive for SimQueue {
         let mut received = 0;
         loop {
             // The ring is not borrowed while the loop settles: it asks the clock.
-            let Some(frame) = self.0.0.borrow_mut().ring.pop_front() else { break };
-            settle(&[&frame]);
+            let Some((frame, length)) = self.0.0.borrow_mut().ring.pop_front() else { break };
+            settle(&[&frame[..length]]);
             numbers.consumed.fetch_add(1, Relaxed);
             received += 1;
         }

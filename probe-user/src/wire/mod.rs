@@ -1,14 +1,18 @@
-//! Bytes: frame templates, checksums, reading a reply. Pure: no I/O, no clock.
+//! Bytes: frame templates, checksums, reading a reply or an error. Pure: no I/O, no clock.
 //!
 //! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
 
 mod checksum;
+mod refusal;
+#[cfg(test)]
+mod refusal_tests;
 mod reply;
 mod template;
 #[cfg(test)]
 mod tests;
 
-pub use reply::{Reply, read_reply};
+pub use refusal::{Quoted, Refusal, UNREACHABLE_REASONS};
+pub use reply::{Heard, Reply, read_frame, read_reply};
 pub use template::{PAYLOADS, PayloadLength, ProbeFields, Template};
 
 /// The key of this process' cookies: random, made at start, never shown.
@@ -48,7 +52,7 @@ impl ProbeNumber {
 #[repr(transparent)]
 pub struct Generation(pub u16);
 
-/// Why a frame that claimed to be a reply was not taken for one.
+/// Why a frame that claimed to be a reply, or an error about a probe, was not taken for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
 pub enum RejectedReason {

@@ -1,6 +1,6 @@
-//! Reading a reply, as steer hands it over.
+//! Reading what steer hands over: replies here, errors in `refusal`.
 
-use super::{Generation, Key, RejectedReason, Sequence, TargetIndex, checksum::Sum};
+use super::{Generation, Key, Refusal, RejectedReason, Sequence, TargetIndex, checksum::Sum};
 use crate::time::Nanos;
 use probe_ebpf::{
     cookie,
@@ -38,60 +38,109 @@ impl Reply {
     }
 }
 
+/// What steer hands over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// The target answered.
+    Reply(Reply),
+    /// Somebody says that the probe did not arrive.
+    Refusal(Refusal),
+}
+
 /// Reads a whole Ethernet frame whose first 8 bytes are the arrival stamp in native byte order: up to two VLAN tags, IPv4
-/// with or without options, an echo reply.
+/// with or without options, an echo reply or an ICMP error that quotes an echo request.
 ///
 /// # Errors
-/// *Truncated*: the frame is shorter than its headers say, or the message shorter than a probe. *Corrupt*: the ICMP
-/// checksum is wrong, or it is no IPv4 echo reply at all, which steer would not have handed over.
+/// *Truncated*: the frame is shorter than its headers say, the reply shorter than a probe, or the quote than its headers.
+/// *Corrupt*: the ICMP checksum is wrong, or it is something else, which steer would not have handed over.
+#[inline]
+pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
+    let message = Message::read(frame)?;
+    match message.body.first() {
+        Some(kind) if icmp::is_error(*kind) => Refusal::read(&message).map(Heard::Refusal),
+        _ => Reply::read(&message).map(Heard::Reply),
+    }
+}
+
+/// As [`read_frame`], where only replies are waited for.
+///
+/// # Errors
+/// As there; an ICMP error is *corrupt*.
 pub fn read_reply(frame: &[u8]) -> Result<Reply, RejectedReason> {
-    let arrived = u64::from_ne_bytes(field(frame, STAMP)?);
-    let mut ethertype = number(frame, ethernet::ETHERTYPE)?;
-    let mut rest = &frame[ethernet::HEADER..];
-    for _ in 0..ethernet::MAX_TAGS {
-        if !ethernet::is_tag(ethertype) {
-            break;
+    Reply::read(&Message::read(frame)?)
+}
+
+/// An ICMP message in its frame. Nothing of it has been checked but that it is all there.
+pub(super) struct Message<'a> {
+    pub(super) arrived: Nanos,
+    pub(super) ip: &'a [u8; ipv4::HEADER],
+    pub(super) body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    #[inline]
+    fn read(frame: &'a [u8]) -> Result<Self, RejectedReason> {
+        let arrived = u64::from_ne_bytes(field(frame, STAMP)?);
+        let mut ethertype = number(frame, ethernet::ETHERTYPE)?;
+        let mut rest = &frame[ethernet::HEADER..];
+        for _ in 0..ethernet::MAX_TAGS {
+            if !ethernet::is_tag(ethertype) {
+                break;
+            }
+            ethertype = number(rest, ethernet::TAG - 2..ethernet::TAG)?;
+            rest = &rest[ethernet::TAG..];
         }
-        ethertype = number(rest, ethernet::TAG - 2..ethernet::TAG)?;
-        rest = &rest[ethernet::TAG..];
+        if ethertype != ethernet::IPV4 {
+            return Err(RejectedReason::Corrupt);
+        }
+        let ip = rest.first_chunk::<{ ipv4::HEADER }>().ok_or(RejectedReason::Truncated)?;
+        let header = ipv4::header_length(ip[ipv4::VERSION]).ok_or(RejectedReason::Corrupt)?;
+        if ip[ipv4::PROTOCOL] != ipv4::ICMP {
+            return Err(RejectedReason::Corrupt);
+        }
+        // The IPv4 header says how long the message is: Ethernet pads short frames.
+        let total = usize::from(number(ip, ipv4::TOTAL_LENGTH)?);
+        let body = rest.get(header..total).ok_or(RejectedReason::Truncated)?;
+        Ok(Self { arrived: Nanos(arrived), ip, body })
     }
-    if ethertype != ethernet::IPV4 {
-        return Err(RejectedReason::Corrupt);
+
+    #[inline]
+    pub(super) fn is_intact(&self) -> bool {
+        Sum::of(self.body).checksum() == 0
     }
-    let ip = rest.first_chunk::<{ ipv4::HEADER }>().ok_or(RejectedReason::Truncated)?;
-    let header = ipv4::header_length(ip[ipv4::VERSION]).ok_or(RejectedReason::Corrupt)?;
-    if ip[ipv4::PROTOCOL] != ipv4::ICMP {
-        return Err(RejectedReason::Corrupt);
+}
+
+impl Reply {
+    #[inline]
+    fn read(message: &Message<'_>) -> Result<Self, RejectedReason> {
+        let Message { arrived, ip, body } = message;
+        if body.len() < icmp::HEADER + payload::LENGTH {
+            return Err(RejectedReason::Truncated);
+        }
+        if !message.is_intact() || body[icmp::TYPE] != icmp::ECHO_REPLY || body[icmp::CODE] != 0 {
+            return Err(RejectedReason::Corrupt);
+        }
+        let payload = &body[icmp::HEADER..];
+        Ok(Self {
+            arrived: *arrived,
+            source: Ipv4Addr::from(field(*ip, ipv4::SOURCE)?),
+            identifier: number(body, icmp::IDENTIFIER)?,
+            sequence: Sequence(number(body, icmp::SEQUENCE)?),
+            sent: Nanos(u64::from_be_bytes(field(payload, payload::SENT)?)),
+            target: TargetIndex(u32::from_be_bytes(field(payload, payload::TARGET)?)),
+            cookie: field(payload, payload::COOKIE)?,
+            ttl: ip[ipv4::TTL],
+        })
     }
-    // The IPv4 header says how long the message is: Ethernet pads short frames.
-    let total = usize::from(number(ip, ipv4::TOTAL_LENGTH)?);
-    let message = rest.get(header..total).ok_or(RejectedReason::Truncated)?;
-    if message.len() < icmp::HEADER + payload::LENGTH {
-        return Err(RejectedReason::Truncated);
-    }
-    if Sum::of(message).checksum() != 0 || message[icmp::TYPE] != icmp::ECHO_REPLY || message[icmp::CODE] != 0 {
-        return Err(RejectedReason::Corrupt);
-    }
-    let payload = &message[icmp::HEADER..];
-    Ok(Reply {
-        arrived: Nanos(arrived),
-        source: Ipv4Addr::from(field(ip, ipv4::SOURCE)?),
-        identifier: number(message, icmp::IDENTIFIER)?,
-        sequence: Sequence(number(message, icmp::SEQUENCE)?),
-        sent: Nanos(u64::from_be_bytes(field(payload, payload::SENT)?)),
-        target: TargetIndex(u32::from_be_bytes(field(payload, payload::TARGET)?)),
-        cookie: field(payload, payload::COOKIE)?,
-        ttl: ip[ipv4::TTL],
-    })
 }
 
 /// A field of `N` bytes; a frame that ends before is truncated.
 #[inline]
-fn field<const N: usize>(bytes: &[u8], at: Range<usize>) -> Result<[u8; N], RejectedReason> {
+pub(super) fn field<const N: usize>(bytes: &[u8], at: Range<usize>) -> Result<[u8; N], RejectedReason> {
     bytes.get(at).and_then(|field| field.try_into().ok()).ok_or(RejectedReason::Truncated)
 }
 
 #[inline]
-fn number(bytes: &[u8], at: Range<usize>) -> Result<u16, RejectedReason> {
+pub(super) fn number(bytes: &[u8], at: Range<usize>) -> Result<u16, RejectedReason> {
     field(bytes, at).map(u16::from_be_bytes)
 }

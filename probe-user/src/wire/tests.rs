@@ -20,7 +20,7 @@ fn siphasher(key: [u64; 2], message: &[u8]) -> u64 {
 }
 
 prop_compose! {
-    fn probes()(
+    pub(super) fn probes()(
         destination in any::<u32>(),
         target in any::<u32>(),
         generation in any::<u16>(),
@@ -41,14 +41,14 @@ prop_compose! {
 
 /// How a reply reaches us: tags, options and padding that the network put around it.
 #[derive(Clone, Debug)]
-struct Wrapping {
-    tags: usize,
-    options: Vec<u8>,
-    ttl: u8,
-    trailer: usize,
+pub(super) struct Wrapping {
+    pub(super) tags: usize,
+    pub(super) options: Vec<u8>,
+    pub(super) ttl: u8,
+    pub(super) trailer: usize,
 }
 
-fn wrappings() -> impl Strategy<Value = Wrapping> {
+pub(super) fn wrappings() -> impl Strategy<Value = Wrapping> {
     let options = (0..=10usize).prop_map(|words| vec![1; words * 4]);
     (0..=2usize, options, any::<u8>(), 0..40usize).prop_map(|(tags, options, ttl, trailer)| Wrapping {
         tags,
@@ -90,13 +90,13 @@ fn reply_to(probe: &ProbeFields, key: &Key, identifier: u16, padding: usize, aro
     (frame, 14 + 4 * around.tags + 20 + around.options.len())
 }
 
-fn stamped(mut frame: Vec<u8>, arrived: u64) -> Vec<u8> {
+pub(super) fn stamped(mut frame: Vec<u8>, arrived: u64) -> Vec<u8> {
     frame[..8].copy_from_slice(&arrived.to_ne_bytes());
     frame
 }
 
 /// Fills in the ICMP checksum anew.
-fn mend(frame: &mut [u8], icmp: usize, length: usize) {
+pub(super) fn mend(frame: &mut [u8], icmp: usize, length: usize) {
     frame[icmp + 2..icmp + 4].fill(0);
     let checksum = checksum::Sum::of(&frame[icmp..icmp + length]).checksum();
     frame[icmp + 2..icmp + 4].copy_from_slice(&checksum.to_be_bytes());
@@ -276,7 +276,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(frame in prop::collection::vec(any::<u8>(), 0..120)) {
-        let _ = read_reply(&frame);
+        let _ = read_frame(&frame);
     }
 
     /// Bytes that begin like a reply get further than random ones.
@@ -294,7 +294,10 @@ proptest! {
         if let Some(protocol) = frame.get_mut(at + 11) {
             *protocol = 1;
         }
-        let _ = read_reply(&frame);
+        if let Some(kind) = frame.get_mut(at + 22) {
+            *kind = if *kind < 128 { 0 } else { 3 };
+        }
+        let _ = read_frame(&frame);
     }
 
     /// The bytes that go into the map are the structure that the XDP programs read, at the offsets that C's rules give.
@@ -305,8 +308,9 @@ proptest! {
         sources in any::<[u32; 16]>(),
         source_count in any::<u32>(),
         identifier in any::<u16>(),
+        ttl in any::<u8>(),
     ) {
-        let settings = Settings { key, max_age_ns, sources, source_count, identifier, padding: 0 };
+        let settings = Settings { key, max_age_ns, sources, source_count, identifier, ttl, padding: 0 };
         let bytes = settings.to_bytes();
         let mut expected = [0; SETTINGS_SIZE];
         let mut put = |at: usize, field: &[u8]| expected[at..at + field.len()].copy_from_slice(field);
@@ -318,6 +322,7 @@ proptest! {
         }
         put(std::mem::offset_of!(Settings, source_count), &source_count.to_ne_bytes());
         put(std::mem::offset_of!(Settings, identifier), &identifier.to_ne_bytes());
+        put(std::mem::offset_of!(Settings, ttl), &[ttl]);
         prop_assert_eq!(&bytes[..], &expected[..]);
     }
 }

@@ -1,6 +1,6 @@
 //! What all loops of a worker see.
 
-use super::{Link, Taken};
+use super::{Link, ShortQuotes, Taken};
 use crate::{
     ledger::{Ledger, tally::Tally, unheard::DropLog},
     route::Hop,
@@ -32,6 +32,8 @@ pub struct Common {
     pub ledger: Arc<Ledger>,
     /// Proves our probes.
     pub key: Key,
+    /// Time to live that they are sent with.
+    pub ttl: u8,
     /// Next hops, by `Due::hop`.
     pub hops: Arc<[Hop]>,
     /// How far each receive queue has come.
@@ -44,6 +46,8 @@ pub struct Common {
     pub records: bool,
     /// Slow down rather than drop a result.
     pub no_result_dropped: bool,
+    /// Errors for each sender to settle.
+    pub short_quotes: Box<[ShortQuotes]>,
     /// What each loop has counted.
     pub tallies: Box<[Arc<Tally>]>,
     /// What is asked for.

@@ -6,12 +6,16 @@
 mod common;
 mod drained;
 mod looping;
+mod quotes;
 mod receiver;
+mod refuse;
 mod sender;
+mod settle;
 mod traits;
 
 pub use common::{Asked, Common, Phase};
 pub use looping::{Loop, NoQueues, NoTransmit};
+pub use quotes::ShortQuotes;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use traits::{Clock, Due, Fate, Link, Receive, Rest, Taken, Transmit};

@@ -1,11 +1,11 @@
 //! Settles what has arrived.
 
-use super::{Clock, Common, Receive};
+use super::{Clock, Common, Receive, settle::settle};
 use crate::{
     ledger::{Outcome, histogram::add, tally::Tally, window::Standing},
     results::{Record, Sink, Stamp},
     time::Nanos,
-    wire::{self, RejectedReason, Reply},
+    wire::{self, Heard, Refusal, RejectedReason, Reply},
 };
 use std::sync::Arc;
 
@@ -48,7 +48,11 @@ impl<R: Receive> Receiver<R> {
 impl Settle {
     #[inline]
     fn frame(&self, frame: &[u8], now: Nanos) {
-        let judged = wire::read_reply(frame).and_then(|reply| self.reply(&reply, now));
+        let judged = match wire::read_frame(frame) {
+            Ok(Heard::Reply(reply)) => self.reply(&reply, now),
+            Ok(Heard::Refusal(refusal)) => self.refusal(&refusal, now),
+            Err(reason) => Err(reason),
+        };
         if let Err(reason) = judged {
             add(&self.tally.rejected[reason as usize], 1);
         }
@@ -106,6 +110,54 @@ impl Settle {
         }
         // Last: who sees a probe settled finds its record in the queue.
         self.tally.settle(ledger.row(target), Outcome::Answered, now);
+        Ok(())
+    }
+    /// An error says that a probe did not arrive.
+    #[cold]
+    fn refusal(&self, refusal: &Refusal, now: Nanos) -> Result<(), RejectedReason> {
+        let ledger = &self.common.ledger;
+        if !refusal.is_ours(&self.common.key, self.common.ttl) {
+            return Err(RejectedReason::Cookie);
+        }
+        let Some(quoted) = &refusal.quoted else {
+            if ledger.targets_at(refusal.destination).next().is_none() {
+                return Err(RejectedReason::Target);
+            }
+            self.common.short_quotes.iter().for_each(|quotes| quotes.put(*refusal));
+            return Ok(());
+        };
+        let target = quoted.target;
+        if !ledger.has(target) {
+            return Err(RejectedReason::Target);
+        }
+        if !refusal.is_proven(quoted, &self.common.key, ledger.generation(target)) {
+            return Err(RejectedReason::Cookie);
+        }
+        if refusal.arrived < quoted.sent {
+            return Err(RejectedReason::Age);
+        }
+        let row = &self.tally.rows[ledger.row(target) as usize];
+        self.tally.receive_delay.record(now - refusal.arrived);
+        // As for replies: past its timeout it touches no bit.
+        if refusal.arrived - quoted.sent > ledger.timeout(target) {
+            add(&row.late, 1);
+            return Ok(());
+        }
+        match ledger.place_of(target, u64::from(refusal.sequence.0)).settle(Standing::Failed) {
+            Ok(()) => {
+                let number = ledger.number_of(target, refusal.sequence);
+                settle(
+                    &self.common,
+                    &self.tally,
+                    &self.sink,
+                    Record::refused(target, number, quoted.sent, refusal),
+                    now,
+                );
+            }
+            // An error behind an answer, or behind another error: the first word holds.
+            Err(Standing::Answered | Standing::Failed) => add(&row.duplicate, 1),
+            Err(Standing::Free | Standing::Pending) => add(&row.contradicted, 1),
+        }
         Ok(())
     }
 }

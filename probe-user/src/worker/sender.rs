@@ -1,6 +1,6 @@
 //! Enters what is due, hands it over, and settles what nobody answered.
 
-use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained};
+use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained, refuse, settle::settle};
 use crate::{
     health::{Health, Verdict},
     ledger::{Cause, Outcome, Run, State, histogram::add, tally::Tally, window::Standing},
@@ -9,7 +9,7 @@ use crate::{
     schedule::{Flights, Pacer, Tick},
     targets::Plan,
     time::Nanos,
-    wire::{ProbeNumber, TargetIndex},
+    wire::{ProbeNumber, Sequence, TargetIndex},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -27,6 +27,7 @@ pub struct Sender<T> {
     common: Arc<Common>,
     tally: Arc<Tally>,
     sink: Sink,
+    number: usize,
     walks: Vec<Walk>,
     drained: Drained,
     due: Vec<Due>,
@@ -44,7 +45,7 @@ struct Note {
 }
 
 /// A run on its way round.
-struct Walk {
+pub(super) struct Walk {
     run: Run,
     pacer: Pacer,
     flights: Flights,
@@ -72,10 +73,39 @@ impl Walk {
         round < u64::from(self.places) || self.landing > (round - u64::from(self.places), slot)
     }
 
+    /// Whether the target is of this run.
+    pub(super) fn has(&self, target: TargetIndex) -> bool {
+        self.run.targets.contains(&target.0)
+    }
+
+    #[inline]
+    fn stamp_at(&self, slot: u32, number: u64) -> usize {
+        slot as usize * self.places as usize + (number & u64::from(self.places - 1)) as usize
+    }
+
     #[inline]
     fn stamp(&mut self, slot: u32, number: u64) -> &mut Nanos {
-        let place = (number & u64::from(self.places - 1)) as usize;
-        &mut self.sent[slot as usize * self.places as usize + place]
+        &mut self.sent[self.stamp_at(slot, number)]
+    }
+
+    /// The probe of a target that has not landed and whose number has these low bits: its number, by when it has to be
+    /// answered, and its send stamp where that is kept. The target is of this run.
+    ///
+    /// If there is a pending probe in the place of that number, it is this one and no other: places are taken in the order of
+    /// the numbers, each after the number before it in the same place has landed, and this is the first in its place of all
+    /// that have not landed. All 16 bits are compared, and a window has at most half as many places, so an error about an
+    /// earlier probe in the same place finds other bits; until 65,536 rounds later, when the bits are the same. At the shortest
+    /// interval that is 655 s: a datagram lives for at most 255 s (RFC 791, "Time to Live"), and so does the error about it.
+    pub(super) fn in_flight(&self, target: TargetIndex, sequence: Sequence) -> Option<(u64, Nanos, Option<Nanos>)> {
+        let slot = target.0 - self.run.targets.start;
+        let slots = u64::from(self.run.targets.end - self.run.targets.start);
+        let first = self.landing.0 + u64::from(slot < self.landing.1);
+        let number = first + (u64::from(sequence.0).wrapping_sub(first) & 0xffff);
+        if number - first >= u64::from(self.places) {
+            return None;
+        }
+        let deadline = self.flights.deadline_of(number * slots + u64::from(slot))?;
+        Some((number, deadline, self.sent.get(self.stamp_at(slot, number)).copied()))
     }
 }
 
@@ -121,6 +151,7 @@ impl<T: Transmit> Sender<T> {
             common,
             tally,
             sink,
+            number,
             walks,
             due: Vec::with_capacity(batch),
             notes: Vec::with_capacity(batch),
@@ -150,9 +181,11 @@ impl<T: Transmit> Sender<T> {
     pub fn expire(&mut self, clock: &impl Clock) -> bool {
         let first = self.walks.iter().filter_map(|walk| walk.flights.next_at()).min();
         if first.is_none_or(|deadline| deadline >= clock.now()) {
-            return false;
+            return self.hear_quotes(clock);
         }
         let past = self.drained.past(clock, &*self.common.taken);
+        // After that look: whatever had arrived by then has been handed over, so nothing that lands below has an error waiting.
+        let heard = self.hear_quotes(clock);
         let mut budget = EXPIRE_AT_ONCE;
         for walk in &mut self.walks {
             while budget > 0
@@ -170,10 +203,11 @@ impl<T: Transmit> Sender<T> {
                     Standing::Failed => Verdict::Bad,
                     Standing::Pending => {
                         let excused = self.common.link.was_down(landed.begun, landed.deadline)
-                            || self.common.drops.claim(landed.begun, landed.deadline);
+                            || self.common.drops.claim(landed.begun, landed.deadline)
+                            || self.common.short_quotes[self.number].claim();
                         let outcome = if excused { Outcome::Unheard } else { Outcome::Lost };
                         let sent = if self.common.records { *walk.stamp(slot, round) } else { Nanos::ZERO };
-                        settle(&self.common, &self.tally, &self.sink, target, round, sent, outcome, None, past);
+                        settle(&self.common, &self.tally, &self.sink, silent(target, round, sent, outcome, None), past);
                         if excused { Verdict::Silent } else { Verdict::Bad }
                     }
                 };
@@ -189,7 +223,18 @@ impl<T: Transmit> Sender<T> {
                 }
             }
         }
-        budget < EXPIRE_AT_ONCE
+        heard || budget < EXPIRE_AT_ONCE
+    }
+
+    /// Settles the probes of which errors said no more than address and sequence number. True if there was something.
+    #[inline]
+    fn hear_quotes(&mut self, clock: &impl Clock) -> bool {
+        let mut heard = false;
+        for refusal in self.common.short_quotes[self.number].take() {
+            heard = true;
+            refuse::short_quote(&self.common, &self.tally, &self.sink, &self.walks, &refusal, clock.now());
+        }
+        heard
     }
 
     /// Enters what is due, at most a batch. True if there was something.
@@ -254,7 +299,8 @@ impl<T: Transmit> Sender<T> {
         add(&tally.rows[row as usize].entered, 1);
         let unsent = |cause: Cause| {
             add(&tally.unsent[cause as usize], 1);
-            settle(&self.common, tally, &self.sink, target, tick.round, now, Outcome::Unsent, Some(cause.name()), now);
+            let record = silent(target, tick.round, now, Outcome::Unsent, Some(cause.name()));
+            settle(&self.common, tally, &self.sink, record, now);
         };
         if !walk.is_free(tick.round, tick.slot) {
             return unsent(Cause::Window);
@@ -269,8 +315,8 @@ impl<T: Transmit> Sender<T> {
             }
             place.enter();
             if place.settle(Standing::Failed).is_ok() {
-                let reason = Some("neighbour");
-                settle(&self.common, tally, &self.sink, target, tick.round, now, Outcome::Unreachable, reason, now);
+                let record = silent(target, tick.round, now, Outcome::Unreachable, Some("neighbour"));
+                settle(&self.common, tally, &self.sink, record, now);
             }
             return;
         }
@@ -306,9 +352,9 @@ impl<T: Transmit> Sender<T> {
                         // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
                         if self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok() {
                             add(&self.tally.unsent[cause as usize], 1);
-                            let (number, reason) = (note.number, Some(cause.name()));
-                            let (common, tally, sink) = (&self.common, &self.tally, &self.sink);
-                            settle(common, tally, sink, due.target, number, begun, Outcome::Unsent, reason, ended);
+                            let reason = Some(cause.name());
+                            let record = silent(due.target, note.number, begun, Outcome::Unsent, reason);
+                            settle(&self.common, &self.tally, &self.sink, record, ended);
                         }
                     }
                 }
@@ -336,36 +382,24 @@ impl<T: Transmit> Sender<T> {
     }
 }
 
-/// Counts a probe as settled, by target and by row, and hands out its record.
-#[expect(clippy::too_many_arguments, reason = "parts of a sender that is borrowed in parts already")]
-fn settle(
-    common: &Common,
-    tally: &Tally,
-    sink: &Sink,
+/// The record of a probe that nobody answered for.
+const fn silent(
     target: TargetIndex,
     number: u64,
     sent: Nanos,
     outcome: Outcome,
     reason: Option<&'static str>,
-    now: Nanos,
-) {
-    common.ledger.count_settled(target, outcome);
-    if common.records {
-        let record = Record {
-            target,
-            number: ProbeNumber(number),
-            sent,
-            outcome,
-            rtt: None,
-            reply_ttl: None,
-            tx_stamp: Stamp::User,
-            rx_stamp: None,
-            reason,
-            from: None,
-        };
-        if !sink.push(record) {
-            add(&tally.results_dropped, 1);
-        }
+) -> Record {
+    Record {
+        target,
+        number: ProbeNumber(number),
+        sent,
+        outcome,
+        rtt: None,
+        reply_ttl: None,
+        tx_stamp: Stamp::User,
+        rx_stamp: None,
+        reason,
+        from: None,
     }
-    tally.settle(common.ledger.row(target), outcome, now);
 }

@@ -9,7 +9,9 @@ use echolot::{
     targets::{self, Exclusions, Group, GroupInput, TargetList},
     time::Nanos,
     wire::Key,
-    worker::{Asked, Clock as _, Common, Loop, NoQueues, NoTransmit, Receive, Receiver, Rest, Sender, Transmit},
+    worker::{
+        Asked, Clock as _, Common, Loop, NoQueues, NoTransmit, Receive, Receiver, Rest, Sender, ShortQuotes, Transmit,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -126,13 +128,14 @@ async fn allocations(apart: bool) {
     let nic::Opened { nic, mut senders, mut receivers, taken, .. } = Nic::open(&nic::Options {
         interface: routes.interface.name.clone(),
         mode: Mode::Auto,
+        engine: nic::Engine::Auto,
         key,
         identifier: 77,
         ttl: 64,
         payloads: vec![18],
         max_age: Nanos::from_secs(60),
         rate: 10_240,
-        senders: 1,
+        senders: vec![None],
         receivers: 1,
         hops: Arc::clone(&hops),
         link: Arc::clone(&link) as _,
@@ -150,6 +153,8 @@ async fn allocations(apart: bool) {
         no_result_dropped: true,
         tallies,
         asked: Asked::new(1),
+        ttl: 64,
+        short_quotes: Box::new([ShortQuotes::default()]),
     });
     let (sink, queue) = results::queue(1 << 16);
     let clock = WallClock::new(MonotonicClock.now(), SystemTime::now());

@@ -79,6 +79,13 @@ impl Around {
         frame
     }
 
+    /// An ICMP error of this type and code, about `quote`.
+    pub(crate) fn error(&self, kind: u8, code: u8, quote: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().icmpv4_raw(kind, code, [0; 4]).write(&mut frame, quote).unwrap();
+        frame
+    }
+
     pub(crate) fn udp(&self, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().udp(7, 8).write(&mut frame, payload).unwrap();

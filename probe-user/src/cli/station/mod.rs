@@ -22,7 +22,7 @@ use crate::{
     targets::{Exclusions, Plan, Target},
     time::Nanos,
     wire::Key,
-    worker::{Asked, Clock as _, Common, Link, Phase},
+    worker::{Asked, Clock as _, Common, Link, Phase, ShortQuotes},
 };
 pub(super) use source::Source;
 use std::{
@@ -44,6 +44,8 @@ const LATE: Nanos = Nanos::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Someone who stops us and has to wait longer than this is told why.
 const WAIT_TOLD: Nanos = Nanos::from_secs(2);
+/// Time to live that probes are sent with.
+const TTL: u8 = 64;
 /// Results that may wait for the writer, where nothing else bounds them.
 const RESULTS: usize = 1 << 16;
 
@@ -165,7 +167,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         engine: job.network.engine,
         key,
         identifier: job.network.identifier.unwrap_or_else(|| fastrand::u16(..)),
-        ttl: 64,
+        ttl: TTL,
         payloads,
         max_age: longest + LATE,
         rate: job.rate,
@@ -184,12 +186,14 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let common = Arc::new(Common {
         ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
         key,
+        ttl: TTL,
         hops: Arc::clone(&routes.hops),
         taken,
         link: Arc::clone(&link) as _,
         drops: Arc::clone(&drops),
         records,
         no_result_dropped: records && !job.for_ever,
+        short_quotes: Box::new([ShortQuotes::default()]),
         tallies,
         asked: Asked::new(1),
     });

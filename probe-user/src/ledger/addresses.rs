@@ -1,0 +1,35 @@
+//! From an address to the targets that have it: only for errors that quote too little of a probe to say whose it was.
+
+use crate::{targets::Plan, wire::TargetIndex};
+use std::net::Ipv4Addr;
+
+/// Eight bytes a target, sorted once at the start.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    /// Address in the upper half, index in the lower.
+    sorted: Box<[u64]>,
+    /// Targets that had no address yet: names that did not resolve. Few, and looked at one by one.
+    unresolved: Box<[TargetIndex]>,
+}
+
+impl Addresses {
+    /// Of the plan's targets.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let indexed = || (0u32..).zip(&plan.targets);
+        let mut sorted: Box<[u64]> = indexed()
+            .filter_map(|(index, target)| Some(u64::from(u32::from(target.address?)) << 32 | u64::from(index)))
+            .collect();
+        sorted.sort_unstable();
+        let unresolved = indexed().filter(|(_, target)| target.address.is_none()).map(|(index, _)| TargetIndex(index));
+        Self { sorted, unresolved: unresolved.collect() }
+    }
+
+    /// Targets that may have this address, a few: one in each group that names it, and all that had none at the start.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the index")]
+    pub(super) fn candidates(&self, address: Ipv4Addr) -> impl Iterator<Item = TargetIndex> {
+        let address = u64::from(u32::from(address));
+        let first = self.sorted.partition_point(|entry| entry >> 32 < address);
+        let same = self.sorted[first..].iter().take_while(move |entry| **entry >> 32 == address);
+        same.map(|entry| TargetIndex(*entry as u32)).chain(self.unresolved.iter().copied())
+    }
+}

@@ -1,0 +1,137 @@
+//! Reading an ICMP error that quotes a probe: somebody on the way says that it did not arrive.
+
+use super::{
+    Generation, Key, RejectedReason, Sequence, TargetIndex,
+    reply::{Message, field, number},
+};
+use crate::time::Nanos;
+use probe_ebpf::{
+    cookie,
+    wire::{icmp, ipv4, payload},
+};
+use std::net::Ipv4Addr;
+
+/// What an error says of a probe. Nothing of it is true before [`Refusal::is_ours`] has said so, and nothing of what it
+/// [`Quoted`] before [`Refusal::is_proven`] has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// When XDP saw it, CLOCK_MONOTONIC. This machine's own word.
+    pub arrived: Nanos,
+    /// Who says so.
+    pub from: Ipv4Addr,
+    /// Why: one of [`UNREACHABLE_REASONS`].
+    pub reason: &'static str,
+    /// Time to live on arrival.
+    pub ttl: u8,
+    /// Where the probe went.
+    pub destination: Ipv4Addr,
+    /// Identifier of the probe.
+    pub identifier: u16,
+    /// Low bits of the probe's number.
+    pub sequence: Sequence,
+    /// The IPv4 identification of the probe: the proof that every quote has.
+    pub identification: u16,
+    /// The probe's payload. RFC 792 asks for no more than 8 bytes behind the IPv4 header, and there are routers that quote no
+    /// more (RFC 1812, section 4.3.2.3, wants as much as fits).
+    pub quoted: Option<Quoted>,
+}
+
+/// What a probe's payload says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quoted {
+    /// When the probe was sent, CLOCK_MONOTONIC.
+    pub sent: Nanos,
+    /// Whose probe it was.
+    pub target: TargetIndex,
+    /// The proof, as it came.
+    pub cookie: [u8; 6],
+}
+
+impl Refusal {
+    /// Whether we sent a probe with this sequence number to this address, under this key and with this time to live, as far
+    /// as 16 bits can say.
+    pub fn is_ours(&self, key: &Key, ttl: u8) -> bool {
+        cookie::identification(&key.0, self.destination.octets(), self.sequence.0, ttl) == self.identification
+    }
+
+    /// Whether we sent the probe whose payload is quoted, for the tenant of this generation.
+    pub fn is_proven(&self, quoted: &Quoted, key: &Key, generation: Generation) -> bool {
+        let Quoted { sent, target, cookie } = quoted;
+        let hash = cookie::ipv4(&key.0, sent.0, self.destination.octets(), target.0, self.sequence.0);
+        cookie::on_wire(hash, generation.0) == *cookie
+    }
+
+    pub(super) fn read(message: &Message<'_>) -> Result<Self, RejectedReason> {
+        let Message { arrived, ip, body } = message;
+        let quote = body.get(icmp::HEADER..).unwrap_or_default();
+        let probe_ip = quote.first_chunk::<{ ipv4::HEADER }>().ok_or(RejectedReason::Truncated)?;
+        let header = ipv4::header_length(probe_ip[ipv4::VERSION]).ok_or(RejectedReason::Corrupt)?;
+        let probe = quote.get(header..).unwrap_or_default();
+        let (echo, rest) = probe.split_first_chunk::<{ icmp::HEADER }>().ok_or(RejectedReason::Truncated)?;
+        if !message.is_intact()
+            || probe_ip[ipv4::PROTOCOL] != ipv4::ICMP
+            || number(probe_ip, ipv4::FRAGMENT)? & ipv4::IS_FRAGMENT != 0
+            || echo[icmp::TYPE] != icmp::ECHO_REQUEST
+            || echo[icmp::CODE] != 0
+        {
+            return Err(RejectedReason::Corrupt);
+        }
+        let quoted = rest.first_chunk::<{ payload::LENGTH }>().map(|bytes| -> Result<_, RejectedReason> {
+            Ok(Quoted {
+                sent: Nanos(u64::from_be_bytes(field(bytes, payload::SENT)?)),
+                target: TargetIndex(u32::from_be_bytes(field(bytes, payload::TARGET)?)),
+                cookie: field(bytes, payload::COOKIE)?,
+            })
+        });
+        Ok(Self {
+            arrived: *arrived,
+            from: Ipv4Addr::from(field(*ip, ipv4::SOURCE)?),
+            reason: reason(body[icmp::TYPE], body[icmp::CODE]),
+            ttl: ip[ipv4::TTL],
+            destination: Ipv4Addr::from(field(probe_ip, ipv4::DESTINATION)?),
+            identifier: number(echo, icmp::IDENTIFIER)?,
+            sequence: Sequence(number(echo, icmp::SEQUENCE)?),
+            identification: number(probe_ip, ipv4::IDENTIFICATION)?,
+            quoted: quoted.transpose()?,
+        })
+    }
+}
+
+/// Why a probe can be *unreachable*, as in results. The first is this machine's own finding, the others are those of ICMP
+/// errors: types 3 (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section 5.2.7.1), 11 and 12.
+pub const UNREACHABLE_REASONS: [&str; 22] = [
+    "neighbour",
+    "net_unreachable",
+    "host_unreachable",
+    "protocol_unreachable",
+    "port_unreachable",
+    "fragmentation_needed",
+    "source_route_failed",
+    "net_unknown",
+    "host_unknown",
+    "source_isolated",
+    "net_prohibited",
+    "host_prohibited",
+    "net_tos",
+    "host_tos",
+    "admin_prohibited",
+    "precedence_violation",
+    "precedence_cutoff",
+    "destination_unreachable",
+    "ttl_exceeded",
+    "reassembly_time_exceeded",
+    "time_exceeded",
+    "parameter_problem",
+];
+
+/// The reason that an error of this type and code gives: codes that no RFC names have the name of their type.
+pub(super) fn reason(kind: u8, code: u8) -> &'static str {
+    UNREACHABLE_REASONS[match (kind, code) {
+        (icmp::UNREACHABLE, 0..=15) => usize::from(code) + 1,
+        (icmp::UNREACHABLE, _) => 17,
+        (icmp::TIME_EXCEEDED, 0) => 18,
+        (icmp::TIME_EXCEEDED, 1) => 19,
+        (icmp::TIME_EXCEEDED, _) => 20,
+        _ => 21,
+    }]
+}
