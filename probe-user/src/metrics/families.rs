@@ -57,10 +57,8 @@ pub(super) const SKIPPED: Family = counter(
     "Due times that passed without a probe: this machine did not keep the pace.",
 );
 pub(super) const LATE: Family = counter("echolot_replies_late_total", "Replies that came after their timeout.");
-pub(super) const DUPLICATE: Family = counter(
-    "echolot_replies_duplicate_total",
-    "Further replies to probes that were answered already, and errors about probes that were heard of already.",
-);
+pub(super) const DUPLICATE: Family =
+    counter("echolot_replies_duplicate_total", "Further replies to probes that were answered already.");
 pub(super) const CONTRADICTED: Family =
     counter("echolot_replies_contradicted_total", "Replies in time to probes that had ended as unreachable or unsent.");
 pub(super) const RTT: Family = histogram("echolot_rtt_seconds", "Round-trip times of answered probes.");
