@@ -1,8 +1,11 @@
 //! The host's own traffic beside echolot.
 
-use super::place::{Ended, Place, Running, reflector, sum_of};
+use super::place::{Ended, LONG, Place, Running, reflector, sum_of};
 use std::env;
-use xtask::lab::FAR_ADDRESS;
+use xtask::{
+    command::wait_until,
+    lab::{Answer, FAR_ADDRESS},
+};
 
 /// Rounds of a transfer with and without echolot.
 const ROUNDS: usize = 3;
@@ -62,42 +65,43 @@ fn the_kernels_ping_loses_nothing() {
     assert_eq!(running.stop().status.code(), Some(0));
 }
 
-/// As many bytes as fit into a second or so, by turns without and with echolot on the same interface.
+/// 200 MiB at 1 Gbit/s, by turns without and with echolot on the same interface. Not as fast as it goes: then TCP fills the
+/// two cores and the pair's queue by itself and retransmits, more or less often, whoever else is there; that is printed
+/// beside. The far end is its kernel's stack, because an XDP program there would put a ring of 256 frames before it.
 #[test]
 fn tcp_completes_with_no_more_retransmissions() {
-    let Some(place) = Place::new("tcp", &reflector()) else { return };
+    let Some(place) = Place::new("tcp", &Answer::Kernel) else { return };
     let far = FAR_ADDRESS.to_string();
     let mut server = place.lab.far("iperf3");
-    // --one-off would need a start for each transfer.
     let _server = place.start(server.args(["-s", "-B", &far]));
-    let transfer = || {
-        let result = xtask::command::wait_until(super::place::LONG, || {
+    let transfer = |rate: &str| {
+        let result = wait_until(LONG, || {
             let mut client = place.lab.near("iperf3");
             // Refused while the server starts, or is still at the last one.
-            let output = client.args(["-c", &far, "-n", "200M", "-J"]).output().unwrap();
+            let output = client.args(["-c", &far, "-n", "200M", "-b", rate, "-J"]).output().unwrap();
             output.status.success().then_some(output.stdout)
         });
         let json: serde_json::Value = serde_json::from_slice(&result.unwrap()).unwrap();
         let sent = &json["end"]["sum_sent"];
         assert!(sent["bytes"].as_u64().unwrap() >= 200 << 20, "{sent}");
-        (sent["retransmits"].as_u64().unwrap(), sent["bits_per_second"].as_f64().unwrap() / 1e9)
+        sent["retransmits"].as_u64().unwrap()
     };
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        without.push(transfer());
-        let config = place.config(targets(), "");
+    let (mut without, mut with) = ([0; ROUNDS], [0; ROUNDS]);
+    let (mut full_without, mut full_with) = ([0; ROUNDS], [0; ROUNDS]);
+    for round in 0..ROUNDS {
+        (without[round], full_without[round]) = (transfer("1G"), transfer("0"));
         // Its output goes into the files of the server's, which says nothing of interest.
-        let running = place.run(&config, &[]);
-        with.push(transfer());
+        let running = run(&place);
+        (with[round], full_with[round]) = (transfer("1G"), transfer("0"));
         tell(&place);
         assert_eq!(running.stop().status.code(), Some(0));
     }
-    let median = |rounds: &mut Vec<(u64, f64)>| {
-        rounds.sort_by_key(|(retransmits, _)| *retransmits);
-        rounds[rounds.len() / 2].0
+    println!("retransmissions in 200 MiB at 1 Gbit/s: without echolot {without:?}, with {with:?}");
+    println!("as fast as it goes: without echolot {full_without:?}, with {full_with:?}");
+    let median = |mut rounds: [u64; ROUNDS]| {
+        rounds.sort_unstable();
+        rounds[ROUNDS / 2]
     };
-    println!("200 MiB by TCP, (retransmissions, Gbit/s): without echolot {without:?}, with {with:?}");
-    let (median_without, median_with) = (median(&mut without), median(&mut with));
-    // 200 MiB are 140,000 segments and more. A handful is the noise of a shared machine.
-    assert!(median_with <= median_without + 20, "{median_with} retransmissions, and {median_without} without echolot");
+    // Of 140,000 segments. A few are the noise of a machine that others use.
+    assert!(median(with) <= median(without) + 5, "{with:?} retransmissions, and {without:?} without echolot");
 }
