@@ -11,7 +11,7 @@ use crate::{
     config::DEFAULT_RATE,
     metrics::Source as _,
     results::{Format, Outcomes, Summary},
-    targets::{self, Exclusions, Group, GroupInput, Options},
+    targets::{Group, Options},
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,9 +24,8 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         count: args.count,
         ..Group::named("ping")
     };
-    let input = GroupInput { group, labels: std::collections::BTreeMap::default(), lists: args.targets.lists()? };
-    let exclude = Exclusions::read_files(&args.targets.exclude_files)?;
-    let plan = targets::build(vec![input], &exclude, &Options { seed: args.network.seed_or_random(), shard: None })?;
+    let options = Options { seed: args.network.seed_or_random(), shard: None };
+    let (plan, exclude) = args.targets.plan(group, &options)?;
     let rate = station::whole(plan.needed_rate());
     if rate > DEFAULT_RATE {
         return Err(Failure::new(format!(

@@ -11,17 +11,15 @@ use crate::{
     ledger::Outcome,
     metrics::Source as _,
     results::Summary,
-    targets::{self, Exclusions, Group, GroupInput, Options},
+    targets::{Group, Options},
     time::Nanos,
 };
 
 /// Sends one probe to each target, and ends when the last deadline has passed.
 pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     let group = Group { timeout: args.timeout, count: Some(1), ..Group::named("sweep") };
-    let input = GroupInput { group, labels: std::collections::BTreeMap::default(), lists: args.targets.lists()? };
-    let exclude = Exclusions::read_files(&args.targets.exclude_files)?;
     let options = Options { seed: args.network.seed_or_random(), shard: args.shard };
-    let mut plan = targets::build(vec![input], &exclude, &options)?;
+    let (mut plan, exclude) = args.targets.plan(group, &options)?;
     let total = plan.targets.len() as u64;
     let rate = match args.rate {
         Rate::PerSecond(rate) => rate.get(),

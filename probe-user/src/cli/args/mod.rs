@@ -6,7 +6,7 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum, builder::PossibleValue, builder::PossibleValuesParser,
     builder::TypedValueParser,
 };
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
 mod values;
 pub use values::Rate;
@@ -15,7 +15,7 @@ use crate::{
     ledger::Outcome,
     nic::{Engine, Mode},
     results::{Format, Outcomes},
-    targets::{self, Shard, TargetList},
+    targets::{self, Exclusions, Group, GroupInput, Options, Plan, Shard, TargetList},
     time::Nanos,
 };
 
@@ -249,16 +249,18 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// Everybody who is named, in arguments and in files.
+    /// A plan of one group with everybody who is named, in arguments and in files; and who is never probed.
     ///
     /// # Errors
-    /// Names the argument, or the file and line.
-    pub fn lists(&self) -> Result<Vec<TargetList>, targets::Error> {
+    /// Names the argument, or the file and line; or says why there is no plan.
+    pub fn plan(&self, group: Group, options: &Options) -> Result<(Plan, Exclusions), targets::Error> {
         let mut list = TargetList::from_arguments(&self.targets)?;
         for file in &self.target_files {
             list.read_file(file)?;
         }
-        Ok(vec![list])
+        let exclude = Exclusions::read_files(&self.exclude_files)?;
+        let input = GroupInput { group, labels: BTreeMap::default(), lists: vec![list] };
+        Ok((targets::build(vec![input], &exclude, options)?, exclude))
     }
 }
 
