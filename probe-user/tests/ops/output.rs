@@ -79,6 +79,14 @@ fn p99(before: &str, after: &str) -> f64 {
     new.iter().find(|(_, count)| *count >= 0.99 * all).unwrap().0
 }
 
+/// As [`observe`], and lag is roughly what it is in quiet: buckets double, and a machine with other work gets two more
+/// tries.
+fn undisturbed(place: &Place, what: &str, running: &Running, quiet: f64) {
+    let bound = (quiet * 4.0).max(0.02);
+    let calm = (0..3).any(|_| observe(place, what, running) <= bound);
+    assert!(calm, "{what}: send lag p99 stays over {bound} s; it is {quiet} s with nothing in the way");
+}
+
 /// What becomes of probing at 20,000 a second while something holds: a scrape before and after some seconds.
 fn observe(place: &Place, what: &str, running: &Running) -> f64 {
     let scrape = || place.get("/metrics").unwrap().1;
@@ -91,16 +99,18 @@ fn observe(place: &Place, what: &str, running: &Running) -> f64 {
         (probes(&after) > probes(&before) + 80_000.0).then_some(())
     });
     assert!(on.is_some(), "{what}: probing has stopped: {}", running.stderr());
-    let rate = (probes(&after) - probes(&before)) / begun.elapsed().as_secs_f64();
+    let took = begun.elapsed().as_secs_f64();
     let more = |name| sum_of(&after, name) - sum_of(&before, name);
+    let (entered, skipped) = (more("echolot_probes_total"), more("echolot_probes_skipped_total"));
     let p99 = p99(&before, &after);
     println!(
-        "{what}: {rate:.0} probes a second, send lag p99 at most {p99} s, {} skipped, {} lost",
-        more("echolot_probes_skipped_total"),
+        "{what}: {:.0} probes a second, send lag p99 at most {p99} s, {skipped} skipped, {} lost",
+        entered / took,
         more("echolot_probes_settled_total{outcome=\"lost\"")
     );
     assert_eq!(more("echolot_probes_settled_total{outcome=\"unsent\""), 0.0, "{what}");
-    assert!(rate > 15_000.0, "{what}");
+    // The grid is kept: what a machine with other work could not send in time, it has skipped.
+    assert!((entered + skipped) / took > 15_000.0, "{what}: {entered} and {skipped} skipped in {took} s");
     p99
 }
 
@@ -120,7 +130,7 @@ fn readers_that_do_not_read_hold_up_nothing() {
             stream
         })
         .collect();
-    let scrapes = observe(&place, "20 scrapes that nobody reads", &running);
+    undisturbed(&place, "20 scrapes that nobody reads", &running, quiet);
     drop(stuck);
     assert_eq!(running.stop().status.code(), Some(0));
 
@@ -129,9 +139,9 @@ fn readers_that_do_not_read_hold_up_nothing() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let into = ["-f", "jsonl", "-o", pipe.to_str().unwrap(), "--summary", summary.to_str().unwrap()];
     let running = place.run(&config, &into);
-    let unopened = observe(&place, "a pipe that nobody opens", &running);
+    undisturbed(&place, "a pipe that nobody opens", &running, quiet);
     let reader = fs::File::open(&pipe).unwrap();
-    let unread = observe(&place, "a pipe that nobody reads", &running);
+    undisturbed(&place, "a pipe that nobody reads", &running, quiet);
     let asked = Instant::now();
     let ended = running.stop();
     let took = asked.elapsed();
@@ -145,11 +155,6 @@ fn readers_that_do_not_read_hold_up_nothing() {
     // A pipe holds 64 KiB, some hundred results.
     assert!(dropped > 0 && dropped + 1_000 > summary["probes"].as_u64().unwrap(), "{summary}");
     assert_eq!(summary["in_flight"], 0);
-
-    // Roughly: the bounds of the buckets double.
-    for (what, p99) in [("scrapes", scrapes), ("unopened", unopened), ("unread", unread)] {
-        assert!(p99 <= (quiet * 8.0).max(0.05), "{what}: lag p99 {p99} s, {quiet} s in quiet");
-    }
 }
 
 /// A sweep drops nothing for a slow reader: it waits for it; and where there is none any more, a signal ends it.
