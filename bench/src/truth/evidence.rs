@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(read(&[&line(0), &line(1), end].join("\n")).unwrap().len(), 2);
         assert!(read(&[&line(0), &line(2), end].join("\n")).unwrap_err().contains("some are lost"));
         assert!(read(&[&line(0), end].join("\n")).unwrap_err().contains("1 of 2"));
-        assert!(read(&[&line(0), &line(1)].join("\n")).unwrap_err().contains("no end"));
+        assert!(read(&[line(0), line(1)].join("\n")).unwrap_err().contains("no end"));
         let lost = r#"{"end":true,"requests":1,"lost":3}"#;
         assert!(read(&[&line(0), lost].join("\n")).unwrap_err().contains("3 were lost"));
     }

@@ -179,7 +179,10 @@ pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
     for (seen, owner) in record.iter().zip(&owner) {
         if owner.is_none() {
             verdict.mismatch(|| {
-                format!("{} sequence {} sent_ns {}: it arrived, and has no result", seen.address, seen.sequence, seen.sent_ns)
+                format!(
+                    "{} sequence {} sent_ns {}: it arrived, and has no result",
+                    seen.address, seen.sequence, seen.sent_ns
+                )
             });
         }
     }
@@ -331,7 +334,9 @@ fn sums(lives: &[Life], record: &[Seen], owner: &[Option<usize>], excused: u64, 
         let mut within = |what: &str, told: u64, bounds: Bounds| {
             let Bounds { least, most } = bounds;
             if told > most || told + excused < least {
-                verdict.mismatch(|| format!("life {number}: {what} {told} in the summary, {least} to {most} in the record"));
+                verdict.mismatch(|| {
+                    format!("life {number}: {what} {told} in the summary, {least} to {most} in the record")
+                });
             }
         };
         let wider = |bounds: Bounds| Bounds { most: bounds.most + counts.open, ..bounds };

@@ -92,13 +92,7 @@ pub(super) fn run(name: &str, scenario: &Scenario, programs: &Programs) -> Resul
     Ok((verdict, lives))
 }
 
-fn start_far_end(
-    lab: &Lab,
-    programs: &Programs,
-    rules: &Path,
-    record: &Path,
-    rate: u64,
-) -> Result<Running, String> {
+fn start_far_end(lab: &Lab, programs: &Programs, rules: &Path, record: &Path, rate: u64) -> Result<Running, String> {
     let path = lab.name().folder().join("far.log");
     let log = File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut command = lab.far(&programs.bench);

@@ -50,11 +50,8 @@ impl Drop for Pen {
 pub(super) fn begin(path: &Path) -> Result<(Pen, JoinHandle<io::Result<u64>>), String> {
     let told = |error: io::Error| format!("{}: {error}", path.display());
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(told)?);
-    let shared = Arc::new(Shared {
-        queue: ArrayQueue::new(WAITING),
-        lost: AtomicU64::new(0),
-        ended: AtomicBool::new(false),
-    });
+    let shared =
+        Arc::new(Shared { queue: ArrayQueue::new(WAITING), lost: AtomicU64::new(0), ended: AtomicBool::new(false) });
     let pen = Pen(Arc::clone(&shared));
     let body = move || {
         let mut line = String::new();

@@ -70,8 +70,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let begin = clock.now();
     let probes = scenario.rate() * (life.time.0.0 / 1_000_000_000 + 2);
     let (sink, queue) = results::queue(usize::try_from(probes).map_err(|e| e.to_string())?);
-    let sender =
-        Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), sink.clone(), &plan, 0, begin);
+    let sender = Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), sink.clone(), &plan, 0, begin);
     let receiver = Receiver::new(net.queue(), Arc::clone(&common), tally, sink.clone());
     let mut looping = Loop::new(net.clock(), Arc::clone(&common), Some(sender), receiver);
     while clock.now() < begin + life.time.0 && looping.turn() {}
@@ -83,12 +82,19 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let path = folder.join("results.jsonl");
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let wall = WallClock { offset_ns: (1_700_000_000 + step) * 1_000_000_000 };
-    let writer = Writer::open(Encoder::new(Format::Jsonl, Arc::clone(&plan), wall), Some(&path)).map_err(|e| told(&e))?;
+    let writer =
+        Writer::open(Encoder::new(Format::Jsonl, Arc::clone(&plan), wall), Some(&path)).map_err(|e| told(&e))?;
     let report = results::spawn(writer, vec![queue], |_| (), |_| ()).map_err(|e| told(&e))?.join();
     let snapshot = tally::snapshot(&common.tallies, clock.now());
     let targets = plan.targets.len() as u64;
-    let summary =
-        Summary::new(&snapshot, &[], &InterfaceInfo::default(), targets, common.ledger.answered_targets(), report.dropped);
+    let summary = Summary::new(
+        &snapshot,
+        &[],
+        &InterfaceInfo::default(),
+        targets,
+        common.ledger.answered_targets(),
+        report.dropped,
+    );
     let summary_path = folder.join("summary.json");
     summary.write(&summary_path).map_err(|e| told(&e))?;
     let record = folder.join("record.jsonl");

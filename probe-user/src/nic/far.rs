@@ -56,8 +56,7 @@ impl FarEnd {
         let interface = Interface::find(interface)?;
         let name = &interface.name;
         let (queues, _) = interface.queues()?;
-        let mut program =
-            Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
+        let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
         let counts = Arc::new(QueueCounts::new(program.descriptor("TAKEN")?, queues).map_err(query)?);

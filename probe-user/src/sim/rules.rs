@@ -463,8 +463,10 @@ impl Range {
             times.push(("late", late.delay.0, late.delay.0));
         }
         if let Some(error) = self.error_then_reply {
-            let later: Vec<_> =
-                times.iter().map(|(_, from, to)| ("error_then_reply", *from + error.after.0, *to + error.after.0)).collect();
+            let later: Vec<_> = times
+                .iter()
+                .map(|(_, from, to)| ("error_then_reply", *from + error.after.0, *to + error.after.0))
+                .collect();
             times.extend(later);
         }
         if let Some(duplicate) = self.duplicate {
