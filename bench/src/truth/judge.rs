@@ -76,6 +76,8 @@ pub struct Verdict {
     pub mismatches: u64,
     /// Probes that would be mismatches, were it not for an interface's counter.
     pub excused: u64,
+    /// What there was to excuse them with.
+    pub excuses: Excuses,
     /// Probes that may have ended either way: a reply left just before the timeout.
     pub borderline: u64,
     /// Round-trip time less the far end's hold: the path's own time.
@@ -100,6 +102,10 @@ impl fmt::Display for Verdict {
         }
         let Self { judged, mismatches, excused, borderline, .. } = self;
         writeln!(f, "  {judged} results, {mismatches} mismatches, {excused} excused, {borderline} borderline")?;
+        let Excuses { there, back } = self.excuses;
+        if there + back > 0 {
+            writeln!(f, "  counters admit to {there} frames lost on the way there, {back} on the way back")?;
+        }
         writeln!(f, "  path  {} ({} answers)", self.path, self.path.count)?;
         write!(f, "  hold  {}", self.hold)
     }
@@ -142,7 +148,7 @@ struct Expected {
 
 /// Holds the lives of echolot, in their order, against the far end's record.
 pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict { excuses, ..Verdict::default() };
     let mut known: HashMap<Key, usize> = HashMap::with_capacity(record.len());
     for (index, seen) in record.iter().enumerate() {
         if known.insert((seen.address, seen.sent_ns), index).is_some() {
@@ -241,15 +247,16 @@ fn probe(
     if told.reply_ttl != Some(TTL) {
         verdict.mismatch(|| format!("{}: reply_ttl {:?} instead of {TTL}", shown(told), told.reply_ttl));
     }
-    if told.sent_ns + rtt < departure {
+    if told.sent_ns.saturating_add(rtt) < departure {
         let early = departure - told.sent_ns - rtt;
         return verdict.mismatch(|| format!("{}: the reply left {early} ns after that", shown(told)));
     }
     if rtt > life.timeout_ns {
         return verdict.mismatch(|| format!("{}: past its timeout", shown(told)));
     }
-    path.push(rtt - (departure - seen.arrival_ns));
-    hold.push(departure - seen.arrival_ns);
+    let held = departure.saturating_sub(seen.arrival_ns);
+    path.push(rtt.saturating_sub(held));
+    hold.push(held);
 }
 
 /// What must have come of a probe whose replies left when they did.
@@ -274,7 +281,7 @@ fn expected(seen: &Seen, timeout: u64) -> Expected {
         if !expected.outcomes.contains(&outcome) {
             expected.outcomes.push(outcome);
         }
-        if took + NEAR <= timeout {
+        if took.saturating_add(NEAR) <= timeout {
             return expected;
         }
         expected.borderline = true;
@@ -287,16 +294,16 @@ fn expected(seen: &Seen, timeout: u64) -> Expected {
 fn numbers(results: &[Told], summary: &Summary, verdict: &mut Verdict) {
     let mut by_target: Vec<(Ipv4Addr, u64)> = results.iter().map(|told| (told.address, told.seq)).collect();
     by_target.sort_unstable();
-    let mut left_out = 0;
+    let mut left_out = 0u64;
     for (index, (address, number)) in by_target.iter().enumerate() {
         let next = match index.checked_sub(1).map(|before| by_target[before]) {
-            Some((before, last)) if before == *address => last + 1,
+            Some((before, last)) if before == *address => last.saturating_add(1),
             _ => 0,
         };
         if *number < next {
             verdict.mismatch(|| format!("{address} seq {number}: two results have this number"));
         }
-        left_out += number.saturating_sub(next);
+        left_out = number.saturating_sub(next).saturating_add(left_out);
     }
     if left_out > summary.skipped {
         let skipped = summary.skipped;
@@ -349,7 +356,7 @@ fn sums(lives: &[Life], record: &[Seen], owner: &[Option<usize>], excused: u64, 
 
 fn span(results: &[Told], timeout: u64) -> (u64, u64) {
     let sent = || results.iter().filter(|told| told.outcome != Outcome::Unsent).map(|told| told.sent_ns);
-    (sent().min().unwrap_or(u64::MAX), sent().max().map_or(0, |last| last + timeout))
+    (sent().min().unwrap_or(u64::MAX), sent().max().map_or(0, |last| last.saturating_add(timeout)))
 }
 
 /// Counts what the replies to one request must have been to each life.
@@ -370,7 +377,7 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
                 continue;
             }
             let own = number == owner;
-            let sure = (own || departure > begin + LAST) && departure + LAST < *end;
+            let sure = (own || departure > begin.saturating_add(LAST)) && departure.saturating_add(LAST) < *end;
             match form {
                 Form::Error | Form::ShortError => {}
                 Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => counts.rejected.add(sure),
@@ -379,7 +386,7 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
                     let took = departure.saturating_sub(seen.sent_ns);
                     if took > timeout {
                         counts.late.add(sure);
-                    } else if took + NEAR > timeout {
+                    } else if took.saturating_add(NEAR) > timeout {
                         // In time or late; if in time, perhaps the first.
                         counts.late.add(false);
                         counts.open += 1;

@@ -134,6 +134,14 @@ fn a_sequence_off_by_one() {
 }
 
 #[test]
+fn impossible_numbers_are_mismatches_and_no_panic() {
+    caught("its sequence was", |life, _| life.results.iter_mut().for_each(|told| told.seq = u64::MAX));
+    caught("past its timeout", |life, _| life.results[0].rtt_ns = Some(u64::MAX));
+    caught("the far end never saw it", |life, _| life.results[0].sent_ns = u64::MAX);
+    caught("must be lost", |_, record| record[0].replies[0].departure_ns = Some(u64::MAX));
+}
+
+#[test]
 fn late_counted_as_answered() {
     caught("must be lost", |life, _| instead(life, 4, Outcome::Answered, Some(150 * MS + 4_000)));
     caught("late 1 in the summary, 2 to 2", |life, _| life.summary.late = 1);
