@@ -24,11 +24,17 @@ struct Cli {
 enum Command {
     /// CPU and memory of `run` at a probe a second to each target
     Idle(idle::Args),
+    /// Hold what echolot says against an independent record
+    #[command(subcommand)]
+    Truth(bench::truth::Command),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Idle(args) => idle::run(&args),
+        Command::Truth(command) => {
+            bench::truth::perform(&command).map(|fine| if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
     };
     match done {
         Ok(status) => status,

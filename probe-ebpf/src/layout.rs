@@ -6,7 +6,10 @@
 //! | `TAKEN` | array, mappable | [`TAKEN_ENTRIES`] | u64: frames that `steer` took for a queue, at [`taken_index`] |
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
-//! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` answered |
+//! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` or `impair` answered |
+//! | `IMPAIRED` | longest prefix | [`MAX_RANGES`] | u32 by address: not 0 where `impair` leaves the answer to userspace |
+//! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
+//! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
 //! | `LIVE_SENDERS` | array | [`MAX_CPUS`] | u32: which sender transmits from this CPU, from 1; 0 none |
 //! | `LIVE_CURSORS` | array, mappable | senders | [`LiveCursor`] |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
@@ -15,6 +18,9 @@
 
 /// Receive queues that can have a socket.
 pub const MAX_QUEUES: u32 = 256;
+
+/// Address ranges that `impair` can tell apart.
+pub const MAX_RANGES: u32 = 1024;
 
 /// Words of 8 bytes between the counters of two queues in `TAKEN`: each has a cache line of its own.
 pub const TAKEN_STRIDE: u32 = 8;
@@ -81,6 +87,41 @@ impl Settings {
         put(&self.identifier.to_ne_bytes());
         put(&[self.ttl, self.padding]);
         bytes
+    }
+}
+
+/// A request that `impair` answered: what its far end knows of it. Times are CLOCK_MONOTONIC, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct AnsweredRequest {
+    /// When the program saw the request.
+    pub arrival_ns: u64,
+    /// When it was done with the reply.
+    pub departure_ns: u64,
+    /// The probe's send stamp, as it says.
+    pub sent_ns: u64,
+    /// Whom it was sent to, host byte order.
+    pub address: u32,
+    /// Its sequence number.
+    pub sequence: u16,
+    /// Its identifier.
+    pub identifier: u16,
+}
+
+impl AnsweredRequest {
+    /// From memory as the program wrote it; None if that is not as long.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let ([arrival, departure, sent, last], []) = (words, rest) else { return None };
+        let [a, b, c, d, e, f, g, h] = *last;
+        Some(Self {
+            arrival_ns: u64::from_ne_bytes(*arrival),
+            departure_ns: u64::from_ne_bytes(*departure),
+            sent_ns: u64::from_ne_bytes(*sent),
+            address: u32::from_ne_bytes([a, b, c, d]),
+            sequence: u16::from_ne_bytes([e, f]),
+            identifier: u16::from_ne_bytes([g, h]),
+        })
     }
 }
 

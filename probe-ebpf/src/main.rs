@@ -1,4 +1,5 @@
-//! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all through.
+//! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all
+//! through, and `impair` is a far end that keeps a record of its own, for tests of what echolot says.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -8,6 +9,7 @@
 // For the one atomic instruction in `steer`. The target itself needs an unstable compiler anyway.
 #![feature(asm_experimental_arch)]
 
+mod impair;
 mod live;
 mod parse;
 mod reflect;
@@ -16,15 +18,18 @@ mod steer;
 use aya_ebpf::{
     bindings::xdp_action,
     macros::{btf_tracepoint, map, xdp},
-    maps::{Array, DevMap, PerCpuArray, XskMap},
+    maps::{Array, DevMap, LpmTrie, PerCpuArray, RingBuf, XskMap},
     programs::{BtfTracePointContext, XdpContext},
 };
 use probe_ebpf::layout::{
-    LiveCursor, LiveDue, LiveTemplate, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES, Settings, TAKEN_ENTRIES, Verdict,
+    LiveCursor, LiveDue, LiveTemplate, MAX_CPUS, MAX_QUEUES, MAX_RANGES, MAX_TEMPLATES, Settings, TAKEN_ENTRIES,
+    Verdict,
 };
 
 /// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
 const MAPPABLE: u32 = 1 << 10;
+/// BPF_F_NO_PREALLOC, bpf.h.
+const NO_PREALLOC: u32 = 1;
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
@@ -47,6 +52,14 @@ static LIVE_DUE: Array<LiveDue> = Array::with_max_entries(1, MAPPABLE);
 static LIVE_TEMPLATES: Array<LiveTemplate> = Array::with_max_entries(MAX_TEMPLATES, 0);
 #[map]
 static LIVE_OUT: DevMap = DevMap::with_max_entries(1, 0);
+/// Tries have no room set aside (BPF_F_NO_PREALLOC is demanded of them): one that nobody fills costs nothing.
+#[map]
+static IMPAIRED: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(MAX_RANGES, NO_PREALLOC);
+/// A page, unless whoever loads `impair` makes it larger.
+#[map]
+static ANSWERED: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+static UNRECORDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Replies to us, and errors about our probes, go to the socket of their queue, all else to the kernel, untouched.
 ///
@@ -75,6 +88,20 @@ pub fn reflect(ctx: XdpContext) -> u32 {
             xdp_action::XDP_TX
         }
         None => xdp_action::XDP_PASS,
+    }
+}
+
+/// Echo requests to impaired ranges go to the socket of their queue with their arrival stamp, others are answered where
+/// they came in and recorded, all else goes to the kernel.
+#[xdp(frags)]
+pub fn impair(ctx: XdpContext) -> u32 {
+    match impair::impair(&ctx) {
+        impair::Fate::Taken => xdp_action::XDP_REDIRECT,
+        impair::Fate::Answered => {
+            count(&REFLECTED, 0);
+            xdp_action::XDP_TX
+        }
+        impair::Fate::Passed => xdp_action::XDP_PASS,
     }
 }
 

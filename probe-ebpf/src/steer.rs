@@ -152,20 +152,20 @@ fn is_source(settings: &Settings, address: u32) -> bool {
 
 /// CLOCK_MONOTONIC, nanoseconds.
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: takes nothing and returns a number.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// A value of `TAKEN`.
-struct Counter(*mut u64);
+pub(crate) struct Counter(pub(crate) *mut u64);
 
 impl Counter {
     /// Adds one, as a full barrier. The kernel orders an atomic instruction fully if it fetches (BPF_FETCH:
     /// Documentation/bpf/standardization/instruction-set.rst, "Atomic operations"; on arm64 the plain one is relaxed).
     /// Spelled out because `core` offers no read-modify-write for a target that had none in its first instruction set.
     #[inline(always)]
-    fn add_one(self) {
+    pub(crate) fn add_one(self) {
         // SAFETY: the map's value is 8 aligned bytes that live as long as the program; all writers are atomic.
         unsafe {
             asm!("{one} = atomic_fetch_add((u64 *)({at} + 0), {one})", at = in(reg) self.0, one = inout(reg) 1u64 => _)

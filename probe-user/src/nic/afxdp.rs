@@ -236,7 +236,7 @@ impl Transmit for AfxdpSender {
 }
 
 /// What an error of the kick means for the ring, and for probes that are given up because of it. See the table above.
-fn classify(error: libc::c_int) -> (Kick, Cause) {
+pub(super) fn classify(error: libc::c_int) -> (Kick, Cause) {
     match error {
         0 => (Kick::Done, Cause::Refused),
         libc::EBUSY => (Kick::Dropped, Cause::Refused),

@@ -9,6 +9,7 @@ mod afxdp;
 mod clock;
 mod drops;
 mod error;
+mod far;
 mod frames;
 mod interface;
 mod live;
@@ -24,6 +25,7 @@ pub use afxdp::AfxdpSender;
 pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
+pub use far::{FarEnd, FrameSender, OpenedFarEnd};
 pub use live::LiveSender;
 pub use receive::Receiver;
 

@@ -6,13 +6,14 @@
 use super::{Mode, NicError, interface::Interface};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, DevMap, PerCpuArray, XskMap},
+    maps::{Array, DevMap, LpmTrie, MapData, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
     programs::{BtfTracePoint, Xdp, loaded_programs},
 };
 use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict};
 use std::{
     error::Error as StdError,
     io,
+    net::Ipv4Addr,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
@@ -47,16 +48,28 @@ impl Program {
         settings: Option<&Settings>,
         senders: u32,
     ) -> Result<Self, NicError> {
+        let sizes = [("LIVE_CURSORS", senders.max(1)), ("LIVE_DUE", (senders * LIVE_TABLE).max(1))];
+        Self::attach_with(interface, mode, name, settings, &sizes)
+    }
+
+    /// The same, some maps being larger than they say themselves.
+    pub(super) fn attach_with(
+        interface: &Interface,
+        mode: Mode,
+        name: &'static str,
+        settings: Option<&Settings>,
+        sizes: &[(&'static str, u32)],
+    ) -> Result<Self, NicError> {
         if let Some(id) = interface.program {
             return Err(attached(interface, id));
         }
         // A limit on locked memory that can't be raised is no matter: from 5.11 on the kernel accounts maps elsewhere. aya
         // tries, and goes on.
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("LIVE_CURSORS", senders.max(1))
-            .map_max_entries("LIVE_DUE", (senders * LIVE_TABLE).max(1))
-            .load(OBJECT)
-            .map_err(|error| failed("load the XDP object", name, error))?;
+        let mut loader = EbpfLoader::new();
+        for (map, entries) in sizes {
+            loader.map_max_entries(map, *entries);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| failed("load the XDP object", name, error))?;
         if let Some(settings) = settings {
             configure(&mut ebpf, settings)?;
         }
@@ -142,6 +155,24 @@ impl Program {
         }
     }
 
+    /// Says of address ranges (prefix and its length) whether `impair` leaves their answers to userspace.
+    pub(super) fn impair(&mut self, ranges: &[(Ipv4Addr, u8, bool)]) -> Result<(), NicError> {
+        let map = self.ebpf.map_mut("IMPAIRED").ok_or_else(|| missing("IMPAIRED"))?;
+        let write = |error| failed("write", "IMPAIRED", error);
+        let mut trie = LpmTrie::<_, [u8; 4], u32>::try_from(map).map_err(write)?;
+        for (address, length, impaired) in ranges {
+            let key = Key::new(u32::from(*length), address.octets());
+            trie.insert(&key, u32::from(*impaired), 0).map_err(write)?;
+        }
+        Ok(())
+    }
+
+    /// A ring buffer, taken out of the program's hands.
+    pub(super) fn take_ring(&mut self, map: &'static str) -> Result<RingBuf<MapData>, NicError> {
+        let data = self.ebpf.take_map(map).ok_or_else(|| missing(map))?;
+        RingBuf::try_from(data).map_err(|error| failed("open the map", map, error))
+    }
+
     /// A per-CPU array, taken out of the program's hands so that it can be read from anywhere.
     pub(super) fn take_counters(&mut self, map: &'static str) -> Result<Counters, NicError> {
         let data = self.ebpf.take_map(map).ok_or_else(|| missing(map))?;
@@ -150,7 +181,7 @@ impl Program {
 }
 
 /// A per-CPU array of counters.
-pub(super) struct Counters(PerCpuArray<aya::maps::MapData, u64>);
+pub(super) struct Counters(PerCpuArray<MapData, u64>);
 
 impl Counters {
     /// The sum over all CPUs.

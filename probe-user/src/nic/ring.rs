@@ -116,6 +116,13 @@ impl Ring {
         template.write(self.bytes(frame), fields, key);
     }
 
+    /// Writes any bytes into a free frame, which is bare then. At most [`FRAME_SIZE`] of them.
+    pub(super) fn put(&mut self, frame: usize, bytes: &[u8]) {
+        self.laid[frame] = BARE;
+        self.resize(frame, bytes.len());
+        self.bytes(frame).copy_from_slice(bytes);
+    }
+
     /// Makes a resident frame one that nobody takes.
     pub(super) fn void(&mut self, frame: usize, mac: [u8; 6]) {
         self.laid[frame] = BARE;

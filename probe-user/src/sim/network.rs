@@ -1,5 +1,6 @@
 //! One far end for all targets, and the queue that its replies come back on.
 
+use super::{ruled::Ruled, rules::RuleFile, witness::Witnessed};
 use crate::{
     ledger::Cause,
     time::Nanos,
@@ -128,6 +129,13 @@ pub struct Numbers {
     stalled: AtomicBool,
 }
 
+impl Numbers {
+    /// A frame has been taken.
+    pub(super) fn take(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+}
+
 impl Taken for Numbers {
     fn queues(&self) -> usize {
         1
@@ -166,6 +174,8 @@ struct State {
     facts: Facts,
     /// Told of every period in which frames were dropped.
     dropped: Box<dyn FnMut(Nanos, Nanos, u64)>,
+    /// Goes by a rule file, and not by `rules`.
+    ruled: Option<Ruled>,
 }
 
 /// The network. Its parts ([`SimClock`], [`SimEngine`], [`SimQueue`]) share it, on one thread.
@@ -196,7 +206,18 @@ impl Network {
             numbers: Arc::default(),
             facts: Facts::default(),
             dropped: Box::new(dropped),
+            ruled: None,
         })))
+    }
+
+    /// From now on the network does what a rule file says instead, and keeps a record like a far end's.
+    pub fn obey(&self, file: RuleFile) {
+        self.0.borrow_mut().ruled = Some(Ruled::new(file));
+    }
+
+    /// The record of a network that obeys a rule file: every probe in the order of sending.
+    pub fn witnessed(&self) -> Vec<Witnessed> {
+        self.0.borrow().ruled.as_ref().map_or_else(Vec::new, |ruled| ruled.witnessed().to_vec())
     }
 
     /// The numbers of its queue, and its link, which is always up.
@@ -217,7 +238,7 @@ impl Network {
     /// Whether a frame is under way or waits in the ring.
     pub fn is_quiet(&self) -> bool {
         let state = self.0.borrow();
-        state.flying.is_empty() && state.ring.is_empty()
+        state.flying.is_empty() && state.ring.is_empty() && state.ruled.as_ref().is_none_or(Ruled::is_quiet)
     }
 
     /// The clock that the network runs on.
@@ -266,21 +287,17 @@ impl State {
         let sent = self.now;
         self.now += SEND_COST;
         self.facts.sent += 1;
+        if let Some(mut ruled) = self.ruled.take() {
+            let frame = self.probe(due, sent);
+            ruled.send(&frame, due.destination, due.sequence.0, sent);
+            self.ruled = Some(ruled);
+            return Fate::Sent(sent);
+        }
         let silent = self.rules.silences.iter().any(|silence| silence.from <= sent && sent < silence.to);
         if silent || self.rng.f64() < self.rules.loss {
             return Fate::Sent(sent);
         }
-        let mut frame = [0; FRAME];
-        self.template.lay(&mut frame);
-        let fields = ProbeFields {
-            destination: due.destination,
-            target: due.target,
-            generation: due.generation,
-            sequence: due.sequence,
-            sent,
-            next_hop_mac: [2; 6],
-        };
-        self.template.write(&mut frame, &fields, &self.key);
+        let frame = self.probe(due, sent);
         let first = self.first_word();
         let late = self.rules.late.filter(|(share, _)| self.rng.f64() < *share).map(|(_, after)| after);
         let mut delay = late.unwrap_or_else(|| self.some_delay());
@@ -294,6 +311,22 @@ impl State {
             self.fly(frame, first, sent, delay, follows);
         }
         Fate::Sent(sent)
+    }
+
+    /// The probe's frame.
+    fn probe(&self, due: &Due, sent: Nanos) -> [u8; FRAME] {
+        let mut frame = [0; FRAME];
+        self.template.lay(&mut frame);
+        let fields = ProbeFields {
+            destination: due.destination,
+            target: due.target,
+            generation: due.generation,
+            sequence: due.sequence,
+            sent,
+            next_hop_mac: [2; 6],
+        };
+        self.template.write(&mut frame, &fields, &self.key);
+        frame
     }
 
     fn some_delay(&mut self) -> Nanos {
@@ -329,6 +362,11 @@ impl State {
 
     /// Time goes on to `until`, or to the first arrival before it. Returns whether something arrived.
     fn go_on(&mut self, until: Nanos) -> bool {
+        if let Some(ruled) = &mut self.ruled {
+            let (now, arrived) = ruled.go_on(self.now, until, &self.numbers);
+            self.now = now;
+            return arrived;
+        }
         match self.flying.peek() {
             Some(Reverse(first)) if first.at <= until.max(self.now) => self.now = self.now.max(first.at),
             _ => {
@@ -434,9 +472,16 @@ impl Receive for SimQueue {
         }
         let mut received = 0;
         loop {
-            // The ring is not borrowed while the loop settles: it asks the clock.
-            let Some((frame, length)) = self.0.0.borrow_mut().ring.pop_front() else { break };
-            settle(&[&frame[..length]]);
+            // The state is not borrowed while the loop settles: it asks the clock.
+            let mut state = self.0.0.borrow_mut();
+            let frame = state.ring.pop_front();
+            let ruled = if frame.is_none() { state.ruled.as_mut().and_then(Ruled::receive) } else { None };
+            drop(state);
+            match (&frame, &ruled) {
+                (Some((frame, length)), _) => settle(&[&frame[..*length]]),
+                (None, Some(frame)) => settle(&[frame]),
+                (None, None) => break,
+            }
             numbers.consumed.fetch_add(1, Relaxed);
             received += 1;
         }

@@ -1,0 +1,38 @@
+//! Builds of echolot that lie, each in one way: the judge must find out every one of them.
+
+use super::{Programs, run, scenario};
+use std::process::Command;
+
+/// Features of echolot, and the scenario that shows what each breaks.
+const BROKEN: [(&str, &str); 4] = [
+    ("broken-sequence", "clean"),
+    ("broken-late", "late"),
+    ("broken-bit", "reuse"),
+    ("broken-duplicate", "duplicates"),
+];
+
+/// Builds each and judges it. True: all were found out.
+pub(super) fn run_all(programs: &Programs) -> Result<bool, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // A folder of its own: the sound build beside must stay what it is.
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/broken");
+    let mut found = true;
+    for (feature, name) in BROKEN {
+        let mut build = Command::new(&cargo);
+        build.args(["build", "--locked", "-q", "-p", "echolot", "--bin", "echolot", "--features", feature]);
+        build.arg("--target-dir").arg(&folder).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let status = build.status().map_err(|e| format!("cargo: {e}"))?;
+        if !status.success() {
+            return Err(format!("echolot with {feature} can't be built"));
+        }
+        let broken = Programs { echolot: folder.join("debug/echolot"), ..programs.clone() };
+        for (name, scenario) in scenario::all(&super::folder(), &[name.to_owned()])? {
+            let (sound, _) = run(&name, &scenario, programs)?;
+            let (verdict, _) = run(&name, &scenario, &broken)?;
+            println!("{feature}: {name} has {} mismatches, {} when sound", verdict.mismatches, sound.mismatches);
+            println!("{verdict}");
+            found &= verdict.mismatches > 0 && sound.mismatches == 0;
+        }
+    }
+    Ok(found)
+}

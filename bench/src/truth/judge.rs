@@ -1,0 +1,413 @@
+//! The judge: every result of echolot's held against what the far end recorded of that very probe.
+//!
+//! It shares no code with echolot. Probes are joined by address and send stamp. What must have come of a probe follows
+//! from when its replies left: the path takes no time worth mentioning, and a reply that left within [`NEAR`] before the
+//! timeout may count either way. So may replies that left as echolot was about to end.
+
+use super::evidence::{Form, Outcome, Seen, Summary, Told};
+use std::{collections::HashMap, fmt, net::Ipv4Addr};
+
+/// A reply that left so shortly before the timeout may have arrived after it, nanoseconds.
+const NEAR: u64 = 5_000_000;
+/// Replies that left so shortly before an echolot's last deadline may not have been counted by it any more.
+const LAST: u64 = 100_000_000;
+/// Time to live of the far end's replies.
+const TTL: u8 = 64;
+/// Mismatches that are told one by one.
+const SHOWN: usize = 20;
+
+/// One life of an echolot process.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Its results.
+    pub results: Vec<Told>,
+    /// Its summary.
+    pub summary: Summary,
+    /// How long its probes could be answered, nanoseconds.
+    pub timeout_ns: u64,
+}
+
+/// Frames that interfaces and sockets between the two ends admit to having lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Excuses {
+    /// On the way to the far end.
+    pub there: u64,
+    /// On the way back.
+    pub back: u64,
+}
+
+/// A distribution, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Times {
+    pub count: usize,
+    pub min: u64,
+    pub median: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+impl Times {
+    fn of(mut times: Vec<u64>) -> Self {
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len().saturating_sub(1) * share / 100).copied().unwrap_or(0);
+        Self { count: times.len(), min: at(0), median: at(50), p90: at(90), p99: at(99), max: at(100) }
+    }
+}
+
+impl fmt::Display for Times {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = |ns: u64| ns as f64 / 1_000.0;
+        let (min, median, p90, p99, max) = (us(self.min), us(self.median), us(self.p90), us(self.p99), us(self.max));
+        write!(f, "min {min:.1} us, median {median:.1} us, p90 {p90:.1} us, p99 {p99:.1} us, max {max:.1} us")
+    }
+}
+
+/// What the judge found.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Results judged.
+    pub judged: u64,
+    /// The first mismatches, in words.
+    pub told: Vec<String>,
+    /// All of them.
+    pub mismatches: u64,
+    /// Probes that would be mismatches, were it not for an interface's counter.
+    pub excused: u64,
+    /// What there was to excuse them with.
+    pub excuses: Excuses,
+    /// Probes that may have ended either way: a reply left just before the timeout.
+    pub borderline: u64,
+    /// Round-trip time less the far end's hold: the path's own time.
+    pub path: Times,
+    /// What the far end held the answers for.
+    pub hold: Times,
+}
+
+impl Verdict {
+    fn mismatch(&mut self, what: impl FnOnce() -> String) {
+        self.mismatches += 1;
+        if self.told.len() < SHOWN {
+            self.told.push(what());
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for told in &self.told {
+            writeln!(f, "  MISMATCH {told}")?;
+        }
+        let Self { judged, mismatches, excused, borderline, .. } = self;
+        writeln!(f, "  {judged} results, {mismatches} mismatches, {excused} excused, {borderline} borderline")?;
+        let Excuses { there, back } = self.excuses;
+        if there + back > 0 {
+            writeln!(f, "  counters admit to {there} frames lost on the way there, {back} on the way back")?;
+        }
+        writeln!(f, "  path  {} ({} answers)", self.path, self.path.count)?;
+        write!(f, "  hold  {}", self.hold)
+    }
+}
+
+/// At least, and at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bounds {
+    least: u64,
+    most: u64,
+}
+
+impl Bounds {
+    fn add(&mut self, sure: bool) {
+        self.least += u64::from(sure);
+        self.most += 1;
+    }
+}
+
+/// What echolot must have counted beside outcomes.
+#[derive(Default)]
+struct Counts {
+    late: Bounds,
+    duplicate: Bounds,
+    contradicted: Bounds,
+    rejected: Bounds,
+    /// In time, but for which of the two above is open: at most.
+    open: u64,
+}
+
+type Key = (Ipv4Addr, u64);
+
+/// What must have come of a probe.
+struct Expected {
+    outcomes: Vec<Outcome>,
+    borderline: bool,
+    /// When the first good reply that may count left.
+    departure: Option<u64>,
+}
+
+/// Holds the lives of echolot, in their order, against the far end's record.
+pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
+    let mut verdict = Verdict { excuses, ..Verdict::default() };
+    let mut known: HashMap<Key, usize> = HashMap::with_capacity(record.len());
+    for (index, seen) in record.iter().enumerate() {
+        if known.insert((seen.address, seen.sent_ns), index).is_some() {
+            verdict.mismatch(|| format!("{} sent_ns {}: it arrived twice", seen.address, seen.sent_ns));
+        }
+    }
+    let mut owner: Vec<Option<usize>> = vec![None; record.len()];
+    let (mut there, mut back) = (excuses.there, excuses.back);
+    let (mut path, mut hold) = (Vec::new(), Vec::new());
+    for (number, life) in lives.iter().enumerate() {
+        for told in &life.results {
+            verdict.judged += 1;
+            if told.outcome == Outcome::Unsent {
+                continue;
+            }
+            let Some(index) = known.get(&(told.address, told.sent_ns)).copied() else {
+                if told.outcome != Outcome::Answered && there > 0 {
+                    there -= 1;
+                    verdict.excused += 1;
+                } else {
+                    verdict.mismatch(|| format!("{}: the far end never saw it", shown(told)));
+                }
+                continue;
+            };
+            let seen = &record[index];
+            if owner[index].replace(number).is_some() {
+                verdict.mismatch(|| format!("{}: a second result for this probe", shown(told)));
+                continue;
+            }
+            probe(told, seen, life, &mut verdict, &mut back, &mut path, &mut hold);
+        }
+        numbers(&life.results, &life.summary, &mut verdict);
+    }
+    for (seen, owner) in record.iter().zip(&owner) {
+        if owner.is_none() {
+            verdict.mismatch(|| {
+                format!(
+                    "{} sequence {} sent_ns {}: it arrived, and has no result",
+                    seen.address, seen.sequence, seen.sent_ns
+                )
+            });
+        }
+    }
+    sums(lives, record, &owner, excuses.back, &mut verdict);
+    verdict.path = Times::of(path);
+    verdict.hold = Times::of(hold);
+    verdict
+}
+
+fn shown(told: &Told) -> String {
+    let Told { address, seq, sent_ns, outcome, rtt_ns, .. } = told;
+    let rtt = rtt_ns.map_or_else(String::new, |rtt| format!(" in {rtt} ns"));
+    format!("{address} seq {seq} sent_ns {sent_ns}, {}{rtt}", outcome.name())
+}
+
+/// One result against the record of its probe.
+fn probe(
+    told: &Told,
+    seen: &Seen,
+    life: &Life,
+    verdict: &mut Verdict,
+    back: &mut u64,
+    path: &mut Vec<u64>,
+    hold: &mut Vec<u64>,
+) {
+    if told.seq & 0xffff != u64::from(seen.sequence) {
+        verdict.mismatch(|| format!("{}: its sequence was {}", shown(told), seen.sequence));
+        return;
+    }
+    if seen.arrival_ns < told.sent_ns {
+        verdict.mismatch(|| format!("{}: it arrived {} ns before that", shown(told), told.sent_ns - seen.arrival_ns));
+        return;
+    }
+    let expected = expected(seen, life.timeout_ns);
+    verdict.borderline += u64::from(expected.borderline);
+    // Unheard is lost with an excuse; how many there may be is judged with the sums.
+    let outcome = if told.outcome == Outcome::Unheard { Outcome::Lost } else { told.outcome };
+    if !expected.outcomes.contains(&outcome) {
+        if outcome == Outcome::Lost && *back > 0 {
+            *back -= 1;
+            verdict.excused += 1;
+            return;
+        }
+        let wanted: Vec<&str> = expected.outcomes.iter().map(|outcome| outcome.name()).collect();
+        verdict.mismatch(|| {
+            format!("{}: must be {}; {:?} {:?}", shown(told), wanted.join(" or "), seen.decided, seen.replies)
+        });
+        return;
+    }
+    if outcome != Outcome::Answered {
+        return;
+    }
+    let (Some(rtt), Some(departure)) = (told.rtt_ns, expected.departure) else {
+        return verdict.mismatch(|| format!("{}: answered needs a time and a reply", shown(told)));
+    };
+    if told.reply_ttl != Some(TTL) {
+        verdict.mismatch(|| format!("{}: reply_ttl {:?} instead of {TTL}", shown(told), told.reply_ttl));
+    }
+    if told.sent_ns.saturating_add(rtt) < departure {
+        let early = departure - told.sent_ns - rtt;
+        return verdict.mismatch(|| format!("{}: the reply left {early} ns after that", shown(told)));
+    }
+    if rtt > life.timeout_ns {
+        return verdict.mismatch(|| format!("{}: past its timeout", shown(told)));
+    }
+    let held = departure.saturating_sub(seen.arrival_ns);
+    path.push(rtt.saturating_sub(held));
+    hold.push(held);
+}
+
+/// What must have come of a probe whose replies left when they did.
+fn expected(seen: &Seen, timeout: u64) -> Expected {
+    let mut expected = Expected { outcomes: Vec::new(), borderline: false, departure: None };
+    let mut replies: Vec<(u64, Form)> =
+        seen.replies.iter().filter_map(|reply| Some((reply.departure_ns?, reply.form))).collect();
+    replies.sort_by_key(|(departure, _)| *departure);
+    for (departure, form) in replies {
+        let outcome = match form {
+            Form::Good => Outcome::Answered,
+            Form::Error | Form::ShortError => Outcome::Unreachable,
+            Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => continue,
+        };
+        let took = departure.saturating_sub(seen.sent_ns);
+        if took > timeout {
+            break;
+        }
+        if outcome == Outcome::Answered && expected.departure.is_none() {
+            expected.departure = Some(departure);
+        }
+        if !expected.outcomes.contains(&outcome) {
+            expected.outcomes.push(outcome);
+        }
+        if took.saturating_add(NEAR) <= timeout {
+            return expected;
+        }
+        expected.borderline = true;
+    }
+    expected.outcomes.push(Outcome::Lost);
+    expected
+}
+
+/// The numbers of each target's probes: none twice, none left out but what was skipped.
+fn numbers(results: &[Told], summary: &Summary, verdict: &mut Verdict) {
+    let mut by_target: Vec<(Ipv4Addr, u64)> = results.iter().map(|told| (told.address, told.seq)).collect();
+    by_target.sort_unstable();
+    let mut left_out = 0u64;
+    for (index, (address, number)) in by_target.iter().enumerate() {
+        let next = match index.checked_sub(1).map(|before| by_target[before]) {
+            Some((before, last)) if before == *address => last.saturating_add(1),
+            _ => 0,
+        };
+        if *number < next {
+            verdict.mismatch(|| format!("{address} seq {number}: two results have this number"));
+        }
+        left_out = number.saturating_sub(next).saturating_add(left_out);
+    }
+    if left_out > summary.skipped {
+        let skipped = summary.skipped;
+        verdict.mismatch(|| format!("{left_out} numbers are left out, and {skipped} probes were skipped"));
+    }
+}
+
+/// What echolot summed up against its own results and the record.
+fn sums(lives: &[Life], record: &[Seen], owner: &[Option<usize>], excused: u64, verdict: &mut Verdict) {
+    // An echolot looks at its replies from its first probe to its last deadline.
+    let spans: Vec<(u64, u64)> = lives.iter().map(|life| span(&life.results, life.timeout_ns)).collect();
+    let mut counts: Vec<Counts> = lives.iter().map(|_| Counts::default()).collect();
+    for (seen, owner) in record.iter().zip(owner) {
+        let Some(owner) = *owner else { continue };
+        count(seen, owner, lives, &spans, &mut counts);
+    }
+    for (number, (life, counts)) in lives.iter().zip(&counts).enumerate() {
+        let summary = &life.summary;
+        let mut equal = |what: &str, told: u64, counted: u64| {
+            if told != counted {
+                verdict.mismatch(|| format!("life {number}: {what} {told} in the summary, {counted} in the results"));
+            }
+        };
+        equal("probes", summary.probes, life.results.len() as u64);
+        for outcome in Outcome::ALL {
+            let counted = life.results.iter().filter(|told| told.outcome == outcome).count() as u64;
+            equal(outcome.name(), summary.of(outcome), counted);
+        }
+        equal("in_flight", summary.in_flight, 0);
+        equal("results dropped", summary.drops.get("results").copied().unwrap_or(0), 0);
+        if summary.unheard > summary.received_drops() {
+            let (unheard, drops) = (summary.unheard, summary.received_drops());
+            verdict.mismatch(|| format!("life {number}: {unheard} unheard, and {drops} received frames were dropped"));
+        }
+        let mut within = |what: &str, told: u64, bounds: Bounds| {
+            let Bounds { least, most } = bounds;
+            if told > most || told + excused < least {
+                verdict.mismatch(|| {
+                    format!("life {number}: {what} {told} in the summary, {least} to {most} in the record")
+                });
+            }
+        };
+        let wider = |bounds: Bounds| Bounds { most: bounds.most + counts.open, ..bounds };
+        within("late", summary.late, counts.late);
+        within("duplicate", summary.duplicate, wider(counts.duplicate));
+        within("contradicted", summary.contradicted, wider(counts.contradicted));
+        within("rejected", summary.rejected.values().sum(), counts.rejected);
+    }
+}
+
+fn span(results: &[Told], timeout: u64) -> (u64, u64) {
+    let sent = || results.iter().filter(|told| told.outcome != Outcome::Unsent).map(|told| told.sent_ns);
+    (sent().min().unwrap_or(u64::MAX), sent().max().map_or(0, |last| last.saturating_add(timeout)))
+}
+
+/// Counts what the replies to one request must have been to each life.
+fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts: &mut [Counts]) {
+    let timeout = lives[owner].timeout_ns;
+    let mut replies: Vec<(u64, Form)> =
+        seen.replies.iter().filter_map(|reply| Some((reply.departure_ns?, reply.form))).collect();
+    replies.sort_by_key(|(departure, _)| *departure);
+    let mut first: Option<Form> = None;
+    let mut unsure = false;
+    for (departure, form) in replies {
+        for (number, ((begin, end), counts)) in spans.iter().zip(counts.iter_mut()).enumerate() {
+            if departure < begin.saturating_sub(LAST) {
+                continue;
+            }
+            // Somebody else has taken over by then.
+            if spans.get(number + 1).is_some_and(|(next, _)| departure > *next) {
+                continue;
+            }
+            let own = number == owner;
+            let sure = (own || departure > begin.saturating_add(LAST)) && departure.saturating_add(LAST) < *end;
+            match form {
+                Form::Error | Form::ShortError => {}
+                Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => counts.rejected.add(sure),
+                Form::Good if !own => counts.rejected.add(sure),
+                Form::Good => {
+                    let took = departure.saturating_sub(seen.sent_ns);
+                    if took > timeout {
+                        counts.late.add(sure);
+                    } else if took.saturating_add(NEAR) > timeout {
+                        // In time or late; if in time, perhaps the first.
+                        counts.late.add(false);
+                        counts.open += 1;
+                        unsure = true;
+                    } else {
+                        match first {
+                            None => {}
+                            Some(Form::Good) => counts.duplicate.add(sure && !unsure),
+                            Some(_) => counts.contradicted.add(sure && !unsure),
+                        }
+                    }
+                }
+            }
+        }
+        let took = departure.saturating_sub(seen.sent_ns);
+        if first.is_none() && took <= timeout && matches!(form, Form::Good | Form::Error | Form::ShortError) {
+            first = Some(form);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,241 @@
+//! Hand-made records and results: a true account passes, and each kind of lie is found out.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::super::evidence::Reply;
+use super::*;
+
+const MS: u64 = 1_000_000;
+const TIMEOUT: u64 = 100 * MS;
+
+/// A request to 10.64.0.1, sent at this moment, with these replies after so many milliseconds.
+fn seen(number: u64, sent: u64, replies: &[(Form, u64)]) -> Seen {
+    let reply = |(form, after): &(Form, u64)| Reply { form: *form, departure_ns: Some(sent + after * MS) };
+    Seen {
+        number,
+        address: Ipv4Addr::new(10, 64, 0, 1),
+        sequence: u16::try_from(number & 0xffff).unwrap(),
+        sent_ns: sent,
+        arrival_ns: sent + 3_000,
+        decided: Vec::new(),
+        replies: replies.iter().map(reply).collect(),
+    }
+}
+
+fn told(seen: &Seen, outcome: Outcome) -> Told {
+    let departure = seen.replies.first().and_then(|reply| reply.departure_ns);
+    let rtt = departure.filter(|_| outcome == Outcome::Answered).map(|departure| departure + 4_000 - seen.sent_ns);
+    Told {
+        sent_ns: seen.sent_ns,
+        address: seen.address,
+        seq: seen.number,
+        outcome,
+        rtt_ns: rtt,
+        reply_ttl: rtt.map(|_| 64),
+    }
+}
+
+/// Two seconds of a probe every 100 ms: lost, late, duplicate, corrupt, forged ones among them.
+fn record() -> Vec<Seen> {
+    let replies: [&[(Form, u64)]; 20] = [
+        &[(Form::Good, 10)],
+        &[(Form::Good, 20)],
+        &[],
+        &[(Form::Good, 10), (Form::Good, 12)],
+        &[(Form::Good, 150)],
+        &[(Form::CorruptPayload, 10)],
+        &[(Form::CorruptCookie, 10)],
+        &[(Form::Good, 10), (Form::Forged, 5)],
+        &[(Form::Stranger, 10)],
+        &[(Form::Good, 10), (Form::Good, 130)],
+        &[(Form::Good, 80)],
+        &[],
+        &[(Form::Good, 11)],
+        &[(Form::Error, 10)],
+        &[(Form::ShortError, 10), (Form::Good, 20)],
+        &[(Form::Good, 13)],
+        &[(Form::Good, 14)],
+        &[(Form::Good, 15)],
+        &[(Form::Good, 16)],
+        &[(Form::Good, 17)],
+    ];
+    (0..).zip(replies).map(|(number, replies)| seen(number, (number + 10) * 100 * MS, replies)).collect()
+}
+
+fn account(record: &[Seen]) -> Life {
+    use Outcome::{Answered as A, Lost as L, Unreachable as U};
+    let outcomes = [A, A, L, A, L, L, L, A, L, A, A, L, A, U, U, A, A, A, A, A];
+    let results: Vec<Told> = record.iter().zip(outcomes).map(|(seen, outcome)| told(seen, outcome)).collect();
+    let mut life = Life { results, summary: Summary::default(), timeout_ns: TIMEOUT };
+    let of = |outcome| outcomes.iter().filter(|o| **o == outcome).count() as u64;
+    life.summary = Summary {
+        probes: 20,
+        answered: of(A),
+        lost: of(L),
+        unreachable: of(U),
+        late: 2,
+        duplicate: 1,
+        contradicted: 1,
+        rejected: [("cookie".to_owned(), 4)].into(),
+        ..Summary::default()
+    };
+    life
+}
+
+fn verdict(change: impl FnOnce(&mut Life, &mut Vec<Seen>)) -> Verdict {
+    let mut record = record();
+    let mut life = account(&record);
+    change(&mut life, &mut record);
+    judge(&[life], &record, Excuses::default())
+}
+
+/// The change is found out, and this is said of it.
+fn caught(about: &str, change: impl FnOnce(&mut Life, &mut Vec<Seen>)) {
+    let verdict = verdict(change);
+    assert!(verdict.mismatches > 0, "{about}: not caught");
+    assert!(verdict.told.iter().any(|told| told.contains(about)), "{about}: {:?}", verdict.told);
+}
+
+/// Makes a result another one, in the summary as well.
+fn instead(life: &mut Life, index: usize, outcome: Outcome, rtt: Option<u64>) {
+    for (outcome, by) in [(life.results[index].outcome, -1), (outcome, 1)] {
+        let counter = match outcome {
+            Outcome::Answered => &mut life.summary.answered,
+            Outcome::Unreachable => &mut life.summary.unreachable,
+            Outcome::Lost => &mut life.summary.lost,
+            Outcome::Unheard => &mut life.summary.unheard,
+            Outcome::Unsent => &mut life.summary.unsent,
+        };
+        *counter = counter.saturating_add_signed(by);
+    }
+    let result = &mut life.results[index];
+    (result.outcome, result.rtt_ns, result.reply_ttl) = (outcome, rtt, rtt.map(|_| 64));
+}
+
+#[test]
+fn the_truth_passes() {
+    let verdict = verdict(|_, _| ());
+    assert_eq!(verdict.mismatches, 0, "{verdict}");
+    assert_eq!((verdict.judged, verdict.excused, verdict.borderline), (20, 0, 0));
+    // 3 us there and 4 us back.
+    let seven = Times { count: 12, min: 7_000, median: 7_000, p90: 7_000, p99: 7_000, max: 7_000 };
+    assert_eq!(verdict.path, seven);
+    assert_eq!(verdict.hold.max, 80 * MS - 3_000);
+}
+
+#[test]
+fn a_sequence_off_by_one() {
+    caught("its sequence was 0", |life, _| life.results[0].seq += 1);
+    caught("20 numbers are left out", |life, _| life.results.iter_mut().for_each(|told| told.seq += 65_536 * 20));
+    // On the wire and in the results alike.
+    caught("1 numbers are left out", |life, record| {
+        life.results.iter_mut().for_each(|told| told.seq += 1);
+        record.iter_mut().for_each(|seen| seen.sequence += 1);
+    });
+}
+
+#[test]
+fn impossible_numbers_are_mismatches_and_no_panic() {
+    caught("its sequence was", |life, _| life.results.iter_mut().for_each(|told| told.seq = u64::MAX));
+    caught("past its timeout", |life, _| life.results[0].rtt_ns = Some(u64::MAX));
+    caught("the far end never saw it", |life, _| life.results[0].sent_ns = u64::MAX);
+    caught("must be lost", |_, record| record[0].replies[0].departure_ns = Some(u64::MAX));
+}
+
+#[test]
+fn late_counted_as_answered() {
+    caught("must be lost", |life, _| instead(life, 4, Outcome::Answered, Some(150 * MS + 4_000)));
+    caught("late 1 in the summary, 2 to 2", |life, _| life.summary.late = 1);
+    caught("a second result", |life, _| {
+        let twice = life.results[0].clone();
+        life.results.push(twice);
+    });
+}
+
+#[test]
+fn a_bit_not_cleared() {
+    // The probe that meets it is taken for answered, or its reply for another one's.
+    caught("must be lost", |life, _| instead(life, 2, Outcome::Answered, Some(10 * MS)));
+    caught("contradicted 2 in the summary, 1 to 1", |life, _| life.summary.contradicted = 2);
+    caught("must be answered", |life, _| instead(life, 1, Outcome::Lost, None));
+    caught("has no result", |life, _| {
+        life.results.remove(19);
+    });
+}
+
+#[test]
+fn duplicates_counted_as_answers() {
+    caught("duplicate 0 in the summary, 1 to 1", |life, _| life.summary.duplicate = 0);
+    caught("answered 13 in the summary, 12 in the results", |life, _| life.summary.answered += 1);
+}
+
+#[test]
+fn wrong_times() {
+    caught("the reply left", |life, _| life.results[0].rtt_ns = Some(9 * MS));
+    caught("past its timeout", |life, _| life.results[10].rtt_ns = Some(TIMEOUT + 1));
+    caught("the far end never saw it", |life, _| life.results[0].sent_ns += 1);
+    caught("before that", |_, record| record[0].arrival_ns = record[0].sent_ns - 1);
+    caught("reply_ttl", |life, _| life.results[0].reply_ttl = Some(63));
+}
+
+#[test]
+fn forgeries_and_errors_believed() {
+    caught("must be lost", |life, _| instead(life, 8, Outcome::Answered, Some(10 * MS + 4_000)));
+    caught("must be unreachable", |life, _| instead(life, 13, Outcome::Lost, None));
+    caught("must be unreachable", |life, _| instead(life, 14, Outcome::Answered, Some(20 * MS + 4_000)));
+    caught("rejected 3 in the summary", |life, _| life.summary.rejected = [("cookie".to_owned(), 3)].into());
+}
+
+#[test]
+fn unheard_needs_a_dropped_frame() {
+    caught("1 unheard, and 0 received frames", |life, _| instead(life, 2, Outcome::Unheard, None));
+    let found = verdict(|life, _| {
+        instead(life, 2, Outcome::Unheard, None);
+        life.summary.drops.insert("receive_ring_full".into(), 1);
+    });
+    assert_eq!(found.mismatches, 0, "{found}");
+}
+
+#[test]
+fn what_nobody_saw_needs_a_counter() {
+    let mut record = record();
+    let life = account(&record);
+    record.remove(2);
+    assert!(judge(std::slice::from_ref(&life), &record, Excuses::default()).mismatches > 0);
+    let verdict = judge(&[life], &record, Excuses { there: 1, back: 0 });
+    assert_eq!((verdict.mismatches, verdict.excused), (0, 1), "{verdict}");
+}
+
+#[test]
+fn a_reply_just_before_the_timeout_may_count_either_way() {
+    for outcome in [Outcome::Answered, Outcome::Lost] {
+        let found = verdict(|life, record| {
+            record[0].replies[0].departure_ns = Some(record[0].sent_ns + 98 * MS);
+            instead(life, 0, outcome, (outcome == Outcome::Answered).then_some(98 * MS + 4_000));
+        });
+        assert_eq!((found.mismatches, found.borderline), (0, 1), "{found}");
+    }
+}
+
+#[test]
+fn replies_to_an_earlier_life_are_rejected_by_the_next() {
+    // Both lives probe for two seconds; the last probe of the first is answered in the middle of the second.
+    let mut first = record();
+    first[18].replies[0].departure_ns = Some(first[18].sent_ns + 1_500 * MS);
+    let mut before = account(&first);
+    instead(&mut before, 18, Outcome::Lost, None);
+    let mut second = record();
+    for seen in &mut second {
+        seen.number += 20;
+        seen.sent_ns += 2_200 * MS;
+        seen.arrival_ns += 2_200 * MS;
+        seen.replies.iter_mut().for_each(|reply| reply.departure_ns = reply.departure_ns.map(|at| at + 2_200 * MS));
+    }
+    let mut after = account(&second);
+    after.results.iter_mut().for_each(|told| told.seq -= 20);
+    let all: Vec<Seen> = first.into_iter().chain(second).collect();
+    let found = judge(&[before.clone(), after.clone()], &all, Excuses::default());
+    assert!(found.told.iter().any(|told| told.contains("life 1: rejected 4 in the summary, 5 to 5")), "{found}");
+    after.summary.rejected.insert("cookie".into(), 5);
+    let found = judge(&[before, after], &all, Excuses::default());
+    assert_eq!(found.mismatches, 0, "{found}");
+}

@@ -1,0 +1,197 @@
+//! A scenario between two network namespaces: the far end of this crate, and echolot as people run it.
+
+use super::{
+    evidence,
+    judge::{Excuses, Life, Verdict, judge},
+    scenario::{Command as Way, Scenario},
+};
+use echolot::{config::duration, time::Nanos};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+use xtask::{
+    command::{send_signal, wait_until},
+    lab::{Answer, End, FAR_INTERFACE, Lab, NEAR_INTERFACE},
+};
+
+/// Old replies must be taken for such of this instance.
+const IDENTIFIER: &str = "4711";
+/// Requests a second that the far end's rings are made for, whatever the rate: it must not be what loses probes, and it
+/// shares its CPU.
+const RINGS: u64 = 400_000;
+/// What takes longer than it ought to by so much will not end.
+const PATIENCE: Duration = Duration::from_secs(60);
+const COUNTERS: [&str; 4] = ["rx_dropped", "rx_errors", "tx_dropped", "tx_errors"];
+
+/// The programs that take part.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `echolot`.
+    pub echolot: PathBuf,
+    /// This crate's program: `bench`.
+    pub bench: PathBuf,
+}
+
+/// A process that goes with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `ip netns exec` becomes the program, so this is its own process. One that has ended is no matter.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn spawn(command: &mut Command) -> Result<Self, String> {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().map(Self).map_err(|e| format!("{command:?}: {e}"))
+    }
+
+    /// Waits for its end.
+    fn end(&mut self, what: &str, within: Duration) -> Result<Option<i32>, String> {
+        wait_until(within, || self.0.try_wait().ok().flatten())
+            .map(|status| status.code())
+            .ok_or_else(|| format!("{what} does not end within {within:?}"))
+    }
+}
+
+/// What came of a scenario: the verdict, and the lives that it is about.
+pub(super) fn run(name: &str, scenario: &Scenario, programs: &Programs) -> Result<(Verdict, Vec<Life>), String> {
+    let lab = Lab::up(&format!("truth-{}-{}", std::process::id(), name.replace('_', "-")), &Answer::Silent)?;
+    let folder = lab.name().folder();
+    let rules = super::folder().join(format!("{name}.yml"));
+    let record = folder.join("record.jsonl");
+    let before = counters(&lab);
+    let mut far = start_far_end(&lab, programs, &rules, &record)?;
+    let busy = keep_busy(scenario.busy)?;
+    let mut ends = Vec::new();
+    for (number, life) in scenario.lives.iter().enumerate() {
+        ends.push(live(&lab, programs, scenario, number, life.timeout.0, life.time.0.to_duration())?);
+    }
+    drop(busy);
+    send_signal("TERM", far.0.id());
+    far.end("the far end", PATIENCE)?;
+    let after = counters(&lab);
+    let log = fs::read_to_string(folder.join("far.log")).unwrap_or_default();
+    let missed = log.rsplit(';').next().and_then(|last| last.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+    // Each drop shows in one counter at least; one that shows in two excuses two, and is told as such.
+    let dropped: u64 = after.iter().zip(&before).map(|(after, before)| after.saturating_sub(*before)).sum();
+    let excuses = Excuses { there: dropped + missed, back: dropped };
+    let mut lives = Vec::new();
+    for (end, life) in ends.iter().zip(&scenario.lives) {
+        let (results, summary) = (evidence::results(&end.results)?, evidence::summary(&end.summary)?);
+        lives.push(Life { results, summary, timeout_ns: life.timeout.0.0 });
+    }
+    let seen = evidence::record(&record)?;
+    let verdict = judge(&lives, &seen, excuses);
+    Ok((verdict, lives))
+}
+
+fn start_far_end(lab: &Lab, programs: &Programs, rules: &Path, record: &Path) -> Result<Running, String> {
+    let path = lab.name().folder().join("far.log");
+    let log = File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut command = lab.far(&programs.bench);
+    command.args(["truth", "reflect", "-I", FAR_INTERFACE, "--cpu", "0", "--rate", &RINGS.to_string()]);
+    command.arg("--rules").arg(rules).arg("--record").arg(record).stderr(log);
+    let mut far = Running::spawn(&mut command)?;
+    let text = || fs::read_to_string(&path).unwrap_or_default();
+    let ready = wait_until(PATIENCE, || {
+        let ended = far.0.try_wait().ok().flatten().is_some();
+        (ended || text().contains("ready")).then_some(!ended)
+    });
+    if ready == Some(true) { Ok(far) } else { Err(format!("the far end did not start: {}", text().trim())) }
+}
+
+/// Where a life left its account.
+struct Ended {
+    results: PathBuf,
+    summary: PathBuf,
+}
+
+fn live(
+    lab: &Lab,
+    programs: &Programs,
+    scenario: &Scenario,
+    number: usize,
+    timeout: Nanos,
+    time: Duration,
+) -> Result<Ended, String> {
+    let folder = lab.name().folder();
+    let ended = Ended {
+        results: folder.join(format!("results-{number}.jsonl")),
+        summary: folder.join(format!("summary-{number}.json")),
+    };
+    let probe = &scenario.probe;
+    let last = Ipv4Addr::from(probe.first.to_bits() + probe.targets - 1);
+    let range = format!("{}-{last}", probe.first);
+    let timeout = duration::show(timeout);
+    let mut command = lab.near(&programs.echolot);
+    command.arg(probe.command.word());
+    match probe.command {
+        Way::Sweep => {
+            command.arg(range).args(["--rate", &probe.rate.to_string(), "-W", &timeout]);
+        }
+        Way::Run => {
+            let config = folder.join(format!("echolot-{number}.yml"));
+            let interval = duration::show(probe.interval.0);
+            let text = format!(
+                "interface: {NEAR_INTERFACE}\nglobal: {{interval: {interval}, timeout: {timeout}}}\n\
+                 groups: [{{name: g, targets: [{range}]}}]\n"
+            );
+            fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
+            command.arg("-c").arg(config);
+        }
+    }
+    command.args(["-I", NEAR_INTERFACE, "--identifier", IDENTIFIER, "--seed", "1", "-f", "jsonl", "-o"]);
+    command.arg(&ended.results).arg("--summary").arg(&ended.summary);
+    let path = folder.join(format!("echolot-{number}.log"));
+    command.stderr(File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?);
+    let mut echolot = Running::spawn(&mut command)?;
+    let mut expected = time;
+    if probe.command == Way::Run {
+        // How long it runs is the scenario's business: nothing is waited for here.
+        thread::sleep(time);
+        send_signal("TERM", echolot.0.id());
+    } else {
+        expected = Duration::from_secs(u64::from(probe.targets) / probe.rate.max(1));
+    }
+    let code = echolot.end("echolot", expected + PATIENCE)?;
+    let mut log = String::new();
+    let _ = File::open(&path).and_then(|mut file| file.read_to_string(&mut log));
+    // 3: a sweep with something unsent or unheard.
+    if !matches!(code, Some(0 | 3)) {
+        return Err(format!("echolot ended with status {code:?}: {}", log.trim()));
+    }
+    Ok(ended)
+}
+
+/// Drops and errors of both interfaces.
+fn counters(lab: &Lab) -> Vec<u64> {
+    let read = |end: End, interface: &str, counter: &str| {
+        let path = format!("/sys/class/net/{interface}/statistics/{counter}");
+        let output = lab.name().command(end, "cat").arg(path).output();
+        output.ok().and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok()).unwrap_or(0)
+    };
+    let ends = [(End::Near, NEAR_INTERFACE), (End::Far, FAR_INTERFACE)];
+    ends.iter().flat_map(|(end, interface)| COUNTERS.map(|counter| read(*end, interface, counter))).collect()
+}
+
+/// So many busy processes on each CPU.
+fn keep_busy(each: usize) -> Result<Vec<Running>, String> {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let mut busy = Vec::new();
+    for cpu in (0..cpus).flat_map(|cpu| std::iter::repeat_n(cpu, each)) {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &cpu.to_string(), "sh", "-c", "while :; do :; done"]).stderr(Stdio::null());
+        busy.push(Running::spawn(&mut command)?);
+    }
+    Ok(busy)
+}

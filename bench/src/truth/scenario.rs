@@ -1,0 +1,207 @@
+//! Scenario files: what happens to probes, how echolot is run, and what must come of it.
+
+use clap::ValueEnum as _;
+use echolot::{
+    sim::{
+        read::{self, Span},
+        rules::RuleFile,
+    },
+    time::Nanos,
+};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+/// A scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is about, in a line.
+    pub about: String,
+    /// What happens to probes.
+    pub rules: RuleFile,
+    /// How echolot is run.
+    pub probe: Probe,
+    /// Echolot's lives, one after the other. Each begins as soon as the one before has ended.
+    pub lives: Vec<Life>,
+    /// The same for the long form.
+    #[serde(default)]
+    pub long: Option<Vec<Life>>,
+    /// Where it runs.
+    #[serde(default)]
+    pub network: Where,
+    /// Processes that keep each CPU busy beside it.
+    #[serde(default)]
+    pub busy: usize,
+    /// What must come of it: shares of all probes, at least and at most, by the members of echolot's summary.
+    pub expect: BTreeMap<String, [f64; 2]>,
+}
+
+/// How echolot is run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// By which command.
+    pub command: Command,
+    /// First target.
+    pub first: Ipv4Addr,
+    /// How many follow each other.
+    pub targets: u32,
+    /// `run`: between two probes to a target.
+    #[serde(default)]
+    pub interval: Span,
+    /// `sweep`: probes a second.
+    #[serde(default)]
+    pub rate: u64,
+}
+
+/// Commands that write results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Command {
+    Run,
+    Sweep,
+}
+
+/// From start to end of one process.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Life {
+    /// How long probes may be answered.
+    pub timeout: Span,
+    /// How long it runs; a sweep ends by itself.
+    #[serde(default)]
+    pub time: Span,
+}
+
+/// Where a scenario runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Where {
+    /// Between two network namespaces, with the real far end.
+    #[default]
+    Lab,
+    /// In the simulated network, in its time.
+    Simulated,
+}
+
+impl Scenario {
+    /// Reads a scenario and checks it.
+    ///
+    /// # Errors
+    /// Names the file, and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Self::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let scenario: Self = read::yaml(text)?;
+        scenario.rules.check().map_err(|why| format!("rules: {why}"))?;
+        for life in scenario.lives.iter().chain(scenario.long.iter().flatten()) {
+            if !scenario.rules.timeouts.contains(&life.timeout) {
+                return Err(format!("lives: the timeout {} is not among the rules' timeouts", life.timeout.0));
+            }
+        }
+        let probe = &scenario.probe;
+        match probe.command {
+            Command::Run if probe.interval.0 == Nanos::ZERO => Err("probe: run needs an interval".into()),
+            Command::Sweep if probe.rate == 0 => Err("probe: sweep needs a rate".into()),
+            Command::Sweep if scenario.network == Where::Simulated => Err("probe: what is simulated is a run".into()),
+            _ if scenario.lives.is_empty() => Err("lives: there is none".into()),
+            _ => Ok(scenario),
+        }
+    }
+
+    /// Probes a second.
+    pub fn rate(&self) -> u64 {
+        match self.probe.command {
+            Command::Sweep => self.probe.rate,
+            Command::Run => u64::from(self.probe.targets) * 1_000_000_000 / self.probe.interval.0.0,
+        }
+    }
+}
+
+/// All scenarios of a folder, or those named: name and scenario.
+///
+/// # Errors
+/// Names the file that can't be read, or a name that has none.
+pub fn all(folder: &Path, names: &[String]) -> Result<Vec<(String, Scenario)>, String> {
+    let entries = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "yml"));
+    paths.sort();
+    let name = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let known: Vec<String> = paths.iter().map(name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(format!("{unknown}: no such scenario; there are {}", known.join(", ")));
+    }
+    let wanted = known.into_iter().zip(&paths).filter(|(name, _)| names.is_empty() || names.contains(name));
+    wanted.map(|(name, path)| Ok((name, Scenario::read(path)?))).collect()
+}
+
+impl Command {
+    /// As on echolot's command line.
+    pub fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const GOOD: &str = "
+about: a test
+rules:
+  seed: 1
+  timeouts: [100ms]
+  ranges:
+    - addresses: [10.64.0.0/16]
+      delay: 10ms
+probe: {command: run, first: 10.64.0.0, targets: 10, interval: 100ms}
+lives: [{timeout: 100ms, time: 1s}]
+expect: {answered: [1, 1]}
+";
+
+    #[test]
+    fn a_scenario_is_read() {
+        let scenario = Scenario::parse(GOOD).unwrap();
+        assert_eq!(scenario.rate(), 100);
+        assert_eq!(scenario.rules.prefixes(), [(Ipv4Addr::new(10, 64, 0, 0), 16, true)]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, expected) in [
+            ("delay: 10ms", "delay: 96ms", "within 5ms of the timeout 100ms"),
+            ("delay: 10ms", "delay: 90ms\n      jitter: 6ms", "delay and jitter"),
+            ("delay: 10ms", "late: {share: 0.1, delay: 104ms}", "late: replies from 104ms"),
+            ("delay: 10ms", "late: {share: 0.1, delay: 50ms}", "not past any timeout"),
+            ("delay: 10ms", "duplicate: {share: 1, after: 98ms}", "duplicate: replies"),
+            ("delay: 10ms", "duplicate: {share: 1, copies: 9}", "more than 8 replies"),
+            ("delay: 10ms", "los: 0.1", "8:7: unknown field `los`"),
+            ("delay: 10ms", "loss: 1.1", "the share 1.1 is not from 0 to 1"),
+            ("delay: 10ms", "delay: 10", "invalid type"),
+            ("10.64.0.0/16", "10.64.0.1/16", "neither an address nor a prefix"),
+            ("timeout: 100ms", "timeout: 200ms", "not among the rules' timeouts"),
+            (", interval: 100ms", "", "run needs an interval"),
+        ] {
+            let error = Scenario::parse(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_of_the_folder_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        assert!(all(&folder, &[]).unwrap().len() >= 12);
+        assert!(all(&folder, &["nothing".into()]).unwrap_err().contains("there are"));
+    }
+}

@@ -1,0 +1,128 @@
+//! A scenario in the simulated network: the real loop, in simulated time, by the same rules, before the same judge.
+
+use super::{
+    evidence,
+    judge::{Excuses, Life, Verdict, judge},
+    scenario::Scenario,
+};
+use echolot::{
+    ledger::{Ledger, tally, tally::Tally, unheard::DropLog},
+    metrics::InterfaceInfo,
+    results::{self, Encoder, Format, Summary, WallClock, Writer},
+    route::{Hop, Neighbour},
+    sim::{Network, Rules, witness},
+    targets::{Group, LabelSet, Plan, Sum, Target},
+    time::Nanos,
+    wire::{Key, Template},
+    worker::{Asked, Clock as _, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
+};
+use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
+
+/// Seconds by which the time of day is stepped for the second run.
+const STEP: i64 = 86_400;
+
+/// Runs it twice, the second time a day later by the wall clock, which may change nothing but the column of times.
+/// Files are left in `folder`.
+pub(super) fn run(scenario: &Scenario, folder: &Path) -> Result<(Verdict, Vec<Life>), String> {
+    let now = once(scenario, folder, 0)?;
+    let then = once(scenario, folder, STEP)?;
+    let without_time = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.split_once(",\"sent_ns\"")).map(|(_, rest)| rest.to_owned()).collect()
+    };
+    if now.text == then.text {
+        return Err("the time of day was stepped by a day, and the column of times is the same".into());
+    }
+    if without_time(&now.text) != without_time(&then.text) {
+        return Err("stepping the time of day changed more than the column of times".into());
+    }
+    Ok((now.verdict, now.lives))
+}
+
+struct Done {
+    verdict: Verdict,
+    lives: Vec<Life>,
+    text: String,
+}
+
+fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
+    let [life] = &scenario.lives[..] else { return Err("what is simulated has one life".into()) };
+    let plan = Arc::new(plan(scenario, life.timeout.0));
+    let key = Key([scenario.rules.seed, 42]);
+    let template = Template::new([2; 6], Ipv4Addr::new(10, 63, 0, 1), 4711, 64, 18).map_err(|e| e.to_string())?;
+    let net = Network::new(scenario.rules.seed, Rules::default(), life.timeout.0, key, template, |_, _, _| ());
+    net.obey(scenario.rules.clone());
+    let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
+    hop.set(Neighbour::Resolved([2; 6]));
+    let tally = Arc::new(Tally::new(1));
+    let common = Arc::new(Common {
+        ttl: 64,
+        short_quotes: Box::new([ShortQuotes::default()]),
+        ledger: Arc::new(Ledger::new(&plan, &vec![0; plan.targets.len()], 1)),
+        key,
+        hops: Arc::new([hop]),
+        taken: net.numbers(),
+        link: net.numbers(),
+        drops: Arc::new(DropLog::default()),
+        records: true,
+        no_result_dropped: false,
+        tallies: Box::new([Arc::clone(&tally)]),
+        asked: Asked::new(1),
+    });
+    let clock = net.clock();
+    let begin = clock.now();
+    let probes = scenario.rate() * (life.time.0.0 / 1_000_000_000 + 2);
+    let (sink, queue) = results::queue(usize::try_from(probes).map_err(|e| e.to_string())?);
+    let sender = Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), sink.clone(), &plan, 0, begin);
+    let receiver = Receiver::new(net.queue(), Arc::clone(&common), tally, sink.clone());
+    let mut looping = Loop::new(net.clock(), Arc::clone(&common), Some(sender), receiver);
+    while clock.now() < begin + life.time.0 && looping.turn() {}
+    common.ask(Phase::Drain);
+    while looping.turn() {}
+    drop(looping);
+    drop(sink);
+
+    let path = folder.join("results.jsonl");
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let wall = WallClock { offset_ns: (1_700_000_000 + step) * 1_000_000_000 };
+    let writer =
+        Writer::open(Encoder::new(Format::Jsonl, Arc::clone(&plan), wall), Some(&path)).map_err(|e| told(&e))?;
+    let report = results::spawn(writer, vec![queue], |_| (), |_| ()).map_err(|e| told(&e))?.join();
+    let snapshot = tally::snapshot(&common.tallies, clock.now());
+    let targets = plan.targets.len() as u64;
+    let summary = Summary::new(
+        &snapshot,
+        &[],
+        &InterfaceInfo::default(),
+        targets,
+        common.ledger.answered_targets(),
+        report.dropped,
+    );
+    let summary_path = folder.join("summary.json");
+    summary.write(&summary_path).map_err(|e| told(&e))?;
+    let record = folder.join("record.jsonl");
+    let (mut lines, witnessed) = (String::new(), net.witnessed());
+    for (number, request) in (0..).zip(&witnessed) {
+        request.write(number, &mut lines);
+    }
+    witness::write_end(witnessed.len() as u64, 0, &mut lines);
+    fs::write(&record, lines).map_err(|e| told(&e))?;
+
+    let text = fs::read_to_string(&path).map_err(|e| told(&e))?;
+    let summary = evidence::summary(&summary_path)?;
+    let lives = vec![Life { results: evidence::results(&path)?, summary, timeout_ns: life.timeout.0.0 }];
+    let verdict = judge(&lives, &evidence::record(&record)?, Excuses::default());
+    Ok(Done { verdict, lives, text })
+}
+
+fn plan(scenario: &Scenario, timeout: Nanos) -> Plan {
+    let probe = &scenario.probe;
+    let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.targets, ..Group::named("g") };
+    let target = |n| Target { address: Some(Ipv4Addr::from(probe.first.to_bits() + n)), label_set: 0 };
+    Plan {
+        groups: vec![group],
+        sums: vec![Sum { group: 0, values: vec![] }],
+        label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }],
+        targets: (0..probe.targets).map(target).collect(),
+        ..Plan::default()
+    }
+}

@@ -1,0 +1,69 @@
+//! Every scenario in its short form, judged probe by probe.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use bench::truth::{
+    self, Programs,
+    scenario::{self, Where},
+};
+use std::path::PathBuf;
+use xtask::command::is_root;
+
+/// Scenarios about outcomes that this echolot does not have: it takes no ICMP error for an answer.
+const BEYOND: [&str; 1] = ["errors"];
+
+/// Both programs, built by the same `cargo test --workspace`.
+fn programs() -> Programs {
+    let bench = PathBuf::from(env!("CARGO_BIN_EXE_bench"));
+    let echolot = bench.with_file_name("echolot");
+    assert!(echolot.exists(), "{} is not there: cargo build -p echolot makes it", echolot.display());
+    Programs { echolot, bench }
+}
+
+fn judge(network: Where) {
+    let scenarios = scenario::all(&truth::folder(), &[]).unwrap();
+    let mut wrong = Vec::new();
+    let wanted = |(name, scenario): &&(String, _)| {
+        let scenario: &scenario::Scenario = scenario;
+        scenario.network == network && !BEYOND.contains(&&name[..])
+    };
+    for (name, scenario) in scenarios.iter().filter(wanted) {
+        let (verdict, _) = truth::run(name, scenario, &programs()).unwrap_or_else(|why| panic!("{name}: {why}"));
+        println!("{name}: {}\n{verdict}", scenario.about);
+        assert!(verdict.judged > 0, "{name}: nothing was judged");
+        if verdict.mismatches > 0 {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "not the truth in {wrong:?}");
+}
+
+#[test]
+fn scenarios_in_the_lab() {
+    if !is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    judge(Where::Lab);
+}
+
+#[test]
+fn scenarios_in_the_simulated_network() {
+    judge(Where::Simulated);
+}
+
+/// The same far end that scenarios use, by hand: a rule file that can't be right is refused, and says why.
+#[test]
+fn a_wrong_rule_file_is_refused() {
+    let folder = std::env::temp_dir().join(format!("echolot-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let rules = folder.join("rules.yml");
+    let text = "seed: 1\ntimeouts: [100ms]\nranges:\n  - {addresses: [10.64.0.0/16], delay: 97ms}\n";
+    std::fs::write(&rules, text).unwrap();
+    let mut command = std::process::Command::new(programs().bench);
+    command.args(["truth", "reflect", "-I", "nothing", "--record"]).arg(folder.join("record")).arg("--rules");
+    let output = command.arg(&rules).output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("rules.yml: ranges[0]: delay and jitter"), "{told}");
+}

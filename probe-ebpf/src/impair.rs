@@ -1,0 +1,90 @@
+//! The kernel's part of a far end that does harm: it stamps requests and answers the ranges that nothing happens to.
+//!
+//! An independent witness of the time between request and reply: it stamps every request before anybody else sees it, and
+//! leaves a record of every request that it answers itself. It shares with `steer` the reading of frames and nothing else.
+
+use crate::{
+    ANSWERED, IMPAIRED, TAKEN, UNRECORDED, XSKS,
+    parse::{self, Piece},
+    reflect,
+    steer::{Counter, now},
+};
+use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
+use probe_ebpf::{
+    layout::{AnsweredRequest, MAX_FRAME, taken_index},
+    wire::{STAMP, ethernet, icmp, ipv4, payload},
+};
+
+/// What a frame turned out to be.
+pub(crate) enum Fate {
+    /// A request that userspace impairs: stamped, and to be redirected.
+    Taken,
+    /// A request, answered here.
+    Answered,
+    /// Something else, untouched.
+    Passed,
+}
+
+/// Judges a frame.
+#[inline(always)]
+pub(crate) fn impair(ctx: &XdpContext) -> Fate {
+    let arrival = now();
+    let Ok(request) = parse::message(ctx) else { return Fate::Passed };
+    if request.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || request.icmp.byte(icmp::CODE) != 0 {
+        return Fate::Passed;
+    }
+    let Some(probe) = Piece::<{ payload::LENGTH }>::at(ctx, request.offset + icmp::HEADER) else {
+        return answer(ctx);
+    };
+    let address = request.ip.bytes::<4>(ipv4::DESTINATION);
+    if IMPAIRED.get(Key::new(32, address)).is_some_and(|impaired| *impaired != 0) {
+        let length = parse::frame_length(ctx);
+        if length > MAX_FRAME || length != ctx.data_end() - ctx.data() || request.offset + request.length > length {
+            return Fate::Passed;
+        }
+        let queue = ctx.rx_queue_index();
+        let Some(taken) = TAKEN.get_ptr_mut(taken_index(queue)) else { return Fate::Passed };
+        if XSKS.redirect(queue, u64::from(xdp_action::XDP_PASS)).is_err() {
+            return Fate::Passed;
+        }
+        Counter(taken).add_one();
+        // The sender's address is needed for the reply. The type is known by now and makes room for what of the address
+        // the stamp overwrites.
+        let sender = request.ethernet.bytes::<2>(ethernet::SOURCE.start..ethernet::SOURCE.start + 2);
+        request.ethernet.write(STAMP, arrival.to_ne_bytes());
+        request.ethernet.write(ethernet::ETHERTYPE, sender);
+        return Fate::Taken;
+    }
+    let sent_ns = u64::from_be_bytes(probe.bytes(payload::SENT));
+    let sequence = request.icmp.number(icmp::SEQUENCE);
+    let identifier = request.icmp.number(icmp::IDENTIFIER);
+    match answer(ctx) {
+        Fate::Answered => {
+            let record = AnsweredRequest {
+                arrival_ns: arrival,
+                departure_ns: now(),
+                sent_ns,
+                address: u32::from_be_bytes(address),
+                sequence,
+                identifier,
+            };
+            match ANSWERED.reserve::<AnsweredRequest>(0) {
+                Some(mut entry) => {
+                    entry.write(record);
+                    entry.submit(0);
+                }
+                None => crate::count(&UNRECORDED, 0),
+            }
+            Fate::Answered
+        }
+        other => other,
+    }
+}
+
+#[inline(always)]
+fn answer(ctx: &XdpContext) -> Fate {
+    match reflect::reflect(ctx) {
+        Some(()) => Fate::Answered,
+        None => Fate::Passed,
+    }
+}

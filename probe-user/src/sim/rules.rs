@@ -1,0 +1,544 @@
+//! Rule files: what happens to the probes of which addresses. The simulated network and the impairing far end of the
+//! bench go by the same file and the same decisions.
+
+use super::{
+    dice::Dice,
+    read::{self, Span},
+};
+use crate::time::Nanos;
+use serde::Deserialize;
+use std::net::Ipv4Addr;
+
+/// Replies to one request at most.
+pub const MOST_REPLIES: usize = 8;
+/// No reply may be meant to arrive so near the timeout: what it counts as would be up to chance.
+pub const CLEARANCE: Nanos = Nanos::from_millis(5);
+
+/// A rule file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleFile {
+    /// All chances follow from it.
+    pub seed: u64,
+    /// What else they follow from, besides the address.
+    #[serde(default)]
+    pub by: By,
+    /// How long the probes may be answered; several where it changes on the way. No reply is meant to come within
+    /// [`CLEARANCE`] of any.
+    pub timeouts: Vec<Span>,
+    /// Who says that a host can't be reached.
+    #[serde(default = "router")]
+    pub router: Ipv4Addr,
+    /// Of the ranges that an address is in, the one with the longest prefix counts.
+    pub ranges: Vec<Range>,
+}
+
+/// What of a probe, besides its address, decides what happens to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// Its sequence number: the same in every run, and again after 65,536 probes.
+    #[default]
+    Sequence,
+    /// Its send stamp: another thing each time, except in a simulation.
+    Sent,
+}
+
+/// Addresses, and what happens to their probes. All shares are from 0 to 1; each probe meets each with a chance of its
+/// own. What is left out does not happen.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Range {
+    /// Prefixes such as 10.64.0.0/16, or single addresses.
+    pub addresses: Vec<Prefix>,
+    /// No reply.
+    pub loss: f64,
+    /// The reply leaves after this time.
+    pub delay: Span,
+    /// Or up to so much later, evenly.
+    pub jitter: Span,
+    /// The reply leaves after this time instead, past the timeout.
+    pub late: Option<Late>,
+    /// The reply is followed by others like it.
+    pub duplicate: Option<Duplicate>,
+    /// The reply is held back, so that later ones overtake it.
+    pub reorder: Option<Reorder>,
+    /// A bit of the reply's payload is flipped, as a broken memory would: the checksum stays.
+    pub corrupt_payload: f64,
+    /// A bit of the reply's cookie is flipped and the checksum made right.
+    pub corrupt_cookie: f64,
+    /// Beside the reply come others, that claim to be of other targets.
+    pub forged: Option<Forged>,
+    /// The reply comes from another address.
+    pub stranger: f64,
+    /// An ICMP error comes instead of the reply: host unreachable.
+    pub unreachable: Option<Unreachable>,
+    /// An ICMP error comes, and so much later the reply.
+    pub error_then_reply: Option<ErrorThenReply>,
+    /// Nothing comes back in these stretches, counted from the first request of all.
+    pub silences: Vec<Stretch>,
+}
+
+/// See [`Range::late`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Late {
+    pub share: f64,
+    pub delay: Span,
+}
+
+/// See [`Range::duplicate`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Duplicate {
+    pub share: f64,
+    #[serde(default = "one")]
+    pub copies: u8,
+    /// Between one and the next.
+    #[serde(default)]
+    pub after: Span,
+}
+
+/// See [`Range::reorder`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Reorder {
+    pub share: f64,
+    pub by: Span,
+}
+
+/// See [`Range::forged`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Forged {
+    pub share: f64,
+    #[serde(default = "one")]
+    pub copies: u8,
+}
+
+/// See [`Range::unreachable`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Unreachable {
+    pub share: f64,
+    #[serde(default)]
+    pub quote: Quote,
+}
+
+/// See [`Range::error_then_reply`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ErrorThenReply {
+    pub share: f64,
+    pub after: Span,
+    #[serde(default)]
+    pub quote: Quote,
+}
+
+/// How much of the request an ICMP error quotes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quote {
+    /// All of it.
+    #[default]
+    Full,
+    /// The IPv4 header and 8 bytes (RFC 792).
+    Short,
+}
+
+/// From one moment to another.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Stretch {
+    pub from: Span,
+    pub to: Span,
+}
+
+/// Addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Prefix {
+    /// The first of them.
+    pub address: Ipv4Addr,
+    /// How many bits.
+    pub length: u8,
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is neither an address nor a prefix such as 10.64.0.0/16");
+        let (address, length) = text.split_once('/').unwrap_or((&text, "32"));
+        let prefix =
+            Self { address: address.parse().map_err(|_| wrong())?, length: length.parse().map_err(|_| wrong())? };
+        if prefix.length > 32 || prefix.address.to_bits() & !prefix.mask() != 0 {
+            return Err(wrong());
+        }
+        Ok(prefix)
+    }
+}
+
+impl Prefix {
+    fn mask(self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0)
+    }
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        address.to_bits() & self.mask() == self.address.to_bits()
+    }
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn router() -> Ipv4Addr {
+    Ipv4Addr::new(10, 63, 0, 2)
+}
+
+/// What was decided about a request: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decided(u16);
+
+impl Decided {
+    const NAMES: [&str; 12] = [
+        "answered_in_xdp",
+        "silence",
+        "loss",
+        "late",
+        "duplicate",
+        "reorder",
+        "corrupt_payload",
+        "corrupt_cookie",
+        "forged",
+        "stranger",
+        "unreachable",
+        "error_then_reply",
+    ];
+    /// Nothing happens to it, and the XDP program answers.
+    pub const IN_XDP: Self = Self(1);
+    const SILENCE: Self = Self(1 << 1);
+    const LOSS: Self = Self(1 << 2);
+    const LATE: Self = Self(1 << 3);
+    const DUPLICATE: Self = Self(1 << 4);
+    const REORDER: Self = Self(1 << 5);
+    const PAYLOAD: Self = Self(1 << 6);
+    const COOKIE: Self = Self(1 << 7);
+    const FORGED: Self = Self(1 << 8);
+    const STRANGER: Self = Self(1 << 9);
+    const UNREACHABLE: Self = Self(1 << 10);
+    const ERROR_THEN_REPLY: Self = Self(1 << 11);
+
+    fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// As in rule files.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
+    }
+}
+
+/// What a reply looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As it should be.
+    #[default]
+    Good,
+    /// A bit of the payload is flipped; the checksum is that of before.
+    Payload,
+    /// A bit of the cookie is flipped; the checksum is right.
+    Cookie,
+    /// It claims to be of another target.
+    Forged,
+    /// It comes from another address.
+    Stranger,
+    /// An ICMP error that quotes the whole request.
+    Error,
+    /// One that quotes 28 bytes of it.
+    ShortError,
+}
+
+impl Form {
+    /// As in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Payload => "corrupt_payload",
+            Self::Cookie => "corrupt_cookie",
+            Self::Forged => "forged",
+            Self::Stranger => "stranger",
+            Self::Error => "error",
+            Self::ShortError => "short_error",
+        }
+    }
+
+    const fn error(quote: Quote) -> Self {
+        match quote {
+            Quote::Full => Self::Error,
+            Quote::Short => Self::ShortError,
+        }
+    }
+}
+
+/// A reply to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// So long after the request arrived.
+    pub after: Nanos,
+    /// Looking like this.
+    pub form: Form,
+    /// Which bit, which address: any number.
+    pub twist: u64,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Decision {
+    /// What was decided.
+    pub decided: Decided,
+    replies: [Planned; MOST_REPLIES],
+    count: usize,
+}
+
+impl Decision {
+    /// The replies that will come.
+    pub fn replies(&self) -> &[Planned] {
+        &self.replies[..self.count]
+    }
+
+    fn reply(&mut self, after: Nanos, form: Form, dice: &mut Dice) {
+        if let Some(place) = self.replies.get_mut(self.count) {
+            *place = Planned { after, form, twist: dice.next() };
+            self.count += 1;
+        }
+    }
+}
+
+/// What a decision goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Whom it was sent to.
+    pub address: Ipv4Addr,
+    /// Its sequence number.
+    pub sequence: u16,
+    /// Its send stamp.
+    pub sent: Nanos,
+    /// When it arrived, counted from the first request of all.
+    pub since: Nanos,
+}
+
+impl RuleFile {
+    /// Reads a rule file in YAML and checks it.
+    ///
+    /// # Errors
+    /// What is wrong, where, and why.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let file: Self = read::yaml(text)?;
+        file.check()?;
+        Ok(file)
+    }
+
+    /// Whether all of it can be: shares are shares, no delay comes too near a timeout.
+    ///
+    /// # Errors
+    /// What is wrong and why.
+    pub fn check(&self) -> Result<(), String> {
+        if self.timeouts.is_empty() {
+            return Err("timeouts: there is none; name the prober's, such as [250ms]".into());
+        }
+        for (number, range) in self.ranges.iter().enumerate() {
+            range.check(&self.timeouts).map_err(|why| format!("ranges[{number}]: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// The range that an address is in.
+    pub fn range(&self, address: Ipv4Addr) -> Option<&Range> {
+        let longest = |range: &&Range| range.addresses.iter().filter(|p| p.contains(address)).map(|p| p.length).max();
+        self.ranges.iter().filter(|range| longest(range).is_some()).max_by_key(longest)
+    }
+
+    /// Every prefix, its length, and whether something happens to its probes: the rest is for an XDP program to answer.
+    pub fn prefixes(&self) -> Vec<(Ipv4Addr, u8, bool)> {
+        let of = |range: &Range| {
+            let impaired = !range.is_harmless();
+            range.addresses.iter().map(move |prefix| (prefix.address, prefix.length, impaired)).collect::<Vec<_>>()
+        };
+        self.ranges.iter().flat_map(of).collect()
+    }
+
+    /// What happens to a request. The same request meets the same each time.
+    pub fn decide(&self, request: &Request) -> Decision {
+        let mut decision = Decision::default();
+        let variable = match self.by {
+            By::Sequence => u64::from(request.sequence),
+            By::Sent => request.sent.0,
+        };
+        let mut dice = Dice::of(&[self.seed, u64::from(request.address.to_bits()), variable]);
+        match self.range(request.address) {
+            Some(range) => range.decide(request.since, &mut decision, &mut dice),
+            None => decision.reply(Nanos::ZERO, Form::Good, &mut dice),
+        }
+        decision
+    }
+}
+
+impl Range {
+    fn is_harmless(&self) -> bool {
+        let shares = [self.loss, self.corrupt_payload, self.corrupt_cookie, self.stranger];
+        shares.iter().all(|share| *share <= 0.0)
+            && (self.delay.0, self.jitter.0) == (Nanos::ZERO, Nanos::ZERO)
+            && self.late.is_none()
+            && self.duplicate.is_none()
+            && self.reorder.is_none()
+            && self.forged.is_none()
+            && self.unreachable.is_none()
+            && self.error_then_reply.is_none()
+            && self.silences.is_empty()
+    }
+
+    fn check(&self, timeouts: &[Span]) -> Result<(), String> {
+        let optional = [
+            ("late", self.late.map(|late| late.share)),
+            ("duplicate", self.duplicate.map(|duplicate| duplicate.share)),
+            ("reorder", self.reorder.map(|reorder| reorder.share)),
+            ("forged", self.forged.map(|forged| forged.share)),
+            ("unreachable", self.unreachable.map(|error| error.share)),
+            ("error_then_reply", self.error_then_reply.map(|error| error.share)),
+            ("loss", Some(self.loss)),
+            ("corrupt_payload", Some(self.corrupt_payload)),
+            ("corrupt_cookie", Some(self.corrupt_cookie)),
+            ("stranger", Some(self.stranger)),
+        ];
+        for (name, share) in optional {
+            if let Some(share) = share
+                && !(0.0..=1.0).contains(&share)
+            {
+                return Err(format!("{name}: the share {share} is not from 0 to 1"));
+            }
+        }
+        if self.addresses.is_empty() {
+            return Err("addresses: there are none; name at least one prefix".into());
+        }
+        let copies = self.duplicate.map_or(0, |duplicate| duplicate.copies);
+        let forged = self.forged.map_or(0, |forged| forged.copies);
+        if usize::from(copies) + usize::from(forged) + 2 > MOST_REPLIES {
+            return Err(format!("a request would have more than {MOST_REPLIES} replies; lower the copies"));
+        }
+        for timeout in timeouts {
+            for (what, from, to) in self.times(copies) {
+                if to + CLEARANCE > timeout.0 && timeout.0 + CLEARANCE > from {
+                    return Err(format!(
+                        "{what}: replies from {from} to {to} would come within {CLEARANCE} of the timeout {}; move them",
+                        timeout.0
+                    ));
+                }
+            }
+        }
+        if let Some(late) = self.late
+            && !timeouts.iter().any(|timeout| late.delay.0 > timeout.0)
+        {
+            return Err(format!("late: {} is not past any timeout", late.delay.0));
+        }
+        Ok(())
+    }
+
+    /// Every stretch in which a reply may leave, after its request.
+    fn times(&self, copies: u8) -> Vec<(&'static str, Nanos, Nanos)> {
+        let (first, last) = (self.delay.0, self.delay.0 + self.jitter.0);
+        let mut times = vec![("delay and jitter", first, last)];
+        if let Some(reorder) = self.reorder {
+            times.push(("reorder", first + reorder.by.0, last + reorder.by.0));
+        }
+        if let Some(late) = self.late {
+            times.push(("late", late.delay.0, late.delay.0));
+        }
+        if let Some(error) = self.error_then_reply {
+            let later: Vec<_> = times
+                .iter()
+                .map(|(_, from, to)| ("error_then_reply", *from + error.after.0, *to + error.after.0))
+                .collect();
+            times.extend(later);
+        }
+        if let Some(duplicate) = self.duplicate {
+            let once = times.clone();
+            for copy in 1..=u64::from(copies) {
+                let after = Nanos(duplicate.after.0.0 * copy);
+                times.extend(once.iter().map(|(_, from, to)| ("duplicate", *from + after, *to + after)));
+            }
+        }
+        times
+    }
+
+    fn decide(&self, since: Nanos, decision: &mut Decision, dice: &mut Dice) {
+        if self.silences.iter().any(|silence| silence.from.0 <= since && since < silence.to.0) {
+            return decision.decided.add(Decided::SILENCE);
+        }
+        if dice.falls(self.loss) {
+            return decision.decided.add(Decided::LOSS);
+        }
+        let mut after = self.delay.0 + Nanos(dice.up_to(self.jitter.0.0));
+        if let Some(reorder) = self.reorder
+            && dice.falls(reorder.share)
+        {
+            decision.decided.add(Decided::REORDER);
+            after += reorder.by.0;
+        }
+        if let Some(late) = self.late
+            && dice.falls(late.share)
+        {
+            decision.decided.add(Decided::LATE);
+            after = late.delay.0;
+        }
+        let mut form = Form::Good;
+        for (share, decided, other) in [
+            (self.stranger, Decided::STRANGER, Form::Stranger),
+            (self.corrupt_cookie, Decided::COOKIE, Form::Cookie),
+            (self.corrupt_payload, Decided::PAYLOAD, Form::Payload),
+        ] {
+            if form == Form::Good && dice.falls(share) {
+                decision.decided.add(decided);
+                form = other;
+            }
+        }
+        if let Some(error) = self.unreachable
+            && dice.falls(error.share)
+        {
+            decision.decided.add(Decided::UNREACHABLE);
+            form = Form::error(error.quote);
+        } else if let Some(error) = self.error_then_reply
+            && dice.falls(error.share)
+        {
+            decision.decided.add(Decided::ERROR_THEN_REPLY);
+            decision.reply(after, Form::error(error.quote), dice);
+            after += error.after.0;
+        }
+        decision.reply(after, form, dice);
+        if let Some(duplicate) = self.duplicate
+            && dice.falls(duplicate.share)
+        {
+            decision.decided.add(Decided::DUPLICATE);
+            for copy in 1..=u64::from(duplicate.copies) {
+                decision.reply(after + Nanos(duplicate.after.0.0 * copy), form, dice);
+            }
+        }
+        if let Some(forged) = self.forged
+            && dice.falls(forged.share)
+        {
+            decision.decided.add(Decided::FORGED);
+            for _ in 0..forged.copies {
+                let when = Nanos(dice.up_to(after.0));
+                decision.reply(when, Form::Forged, dice);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The far end's own record of a request, and the line that it is written as.
+
+use super::rules::{Decided, Form, MOST_REPLIES};
+use crate::time::Nanos;
+use std::{fmt::Write as _, net::Ipv4Addr};
+
+/// What a far end knows of a request. Times are CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug)]
+pub struct Witnessed {
+    /// Whom it was sent to.
+    pub address: Ipv4Addr,
+    /// Its sequence number.
+    pub sequence: u16,
+    /// Its identifier.
+    pub identifier: u16,
+    /// Its send stamp, as it says.
+    pub sent: Nanos,
+    /// When it arrived.
+    pub arrival: Nanos,
+    /// What was decided about it.
+    pub decided: Decided,
+    replies: [Departed; MOST_REPLIES],
+    count: usize,
+}
+
+/// A reply. Zero: it never left.
+#[derive(Clone, Copy, Debug, Default)]
+struct Departed {
+    form: Form,
+    departure: Nanos,
+}
+
+impl Witnessed {
+    /// A request that nobody has answered yet.
+    pub fn new(address: Ipv4Addr, sequence: u16, identifier: u16, sent: Nanos, arrival: Nanos) -> Self {
+        let replies = [Departed::default(); MOST_REPLIES];
+        let decided = Decided::default();
+        Self { address, sequence, identifier, sent, arrival, decided, replies, count: 0 }
+    }
+
+    /// Adds a reply, which left at `departure`; None: it could not leave.
+    pub fn departed(&mut self, form: Form, departure: Option<Nanos>) {
+        if let Some(place) = self.replies.get_mut(self.count) {
+            *place = Departed { form, departure: departure.unwrap_or(Nanos::ZERO) };
+            self.count += 1;
+        }
+    }
+
+    /// Appends the record as a line of JSON, being the `number`th.
+    pub fn write(&self, number: u64, out: &mut String) {
+        // Writing to a string can't fail.
+        let _ = write!(
+            out,
+            r#"{{"number":{number},"address":"{}","sequence":{},"identifier":{},"sent_ns":{},"arrival_ns":{},"decided":["#,
+            self.address, self.sequence, self.identifier, self.sent.0, self.arrival.0
+        );
+        for (i, name) in self.decided.names().enumerate() {
+            let _ = write!(out, r#"{}"{name}""#, if i > 0 { "," } else { "" });
+        }
+        out.push_str(r#"],"replies":["#);
+        for (i, reply) in self.replies[..self.count].iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let _ = write!(out, r#"{comma}{{"form":"{}","departure_ns":"#, reply.form.name());
+            let _ = match reply.departure {
+                Nanos::ZERO => write!(out, "null}}"),
+                at => write!(out, "{}}}", at.0),
+            };
+        }
+        out.push_str("]}\n");
+    }
+}
+
+/// The last line: how many there ought to be, and what got lost on the way to the record.
+pub fn write_end(requests: u64, lost: u64, out: &mut String) {
+    let _ = writeln!(out, r#"{{"end":true,"requests":{requests},"lost":{lost}}}"#);
+}
