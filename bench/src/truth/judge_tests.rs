@@ -196,6 +196,21 @@ fn unheard_needs_a_dropped_frame() {
 }
 
 #[test]
+fn a_reply_that_echolots_socket_dropped_makes_its_probe_unheard() {
+    caught("1 unheard, and 0 received frames", |life, _| instead(life, 0, Outcome::Unheard, None));
+    let found = verdict(|life, _| {
+        instead(life, 0, Outcome::Unheard, None);
+        life.summary.drops.insert("receive_ring_full".into(), 1);
+    });
+    assert_eq!((found.mismatches, found.excused), (0, 1), "{found}");
+    // Lost is another thing: nobody is told that this machine was to blame.
+    caught("must be answered", |life, _| {
+        instead(life, 0, Outcome::Lost, None);
+        life.summary.drops.insert("receive_ring_full".into(), 1);
+    });
+}
+
+#[test]
 fn what_nobody_saw_needs_a_counter() {
     let mut record = record();
     let life = account(&record);
