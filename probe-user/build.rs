@@ -1,11 +1,34 @@
 //! Builds the XDP programs, so that the program that is installed is one file. The object is `echolot-xdp` in OUT_DIR.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+/// For `echolot_build_info`: which commit a release was built from. Other builds don't say, so that a commit rebuilds nothing.
+fn tell_revision() {
+    println!("cargo::rerun-if-env-changed=ECHOLOT_REVISION");
+    if env::var("PROFILE").is_ok_and(|profile| profile != "release") || env::var_os("ECHOLOT_REVISION").is_some() {
+        return;
+    }
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+    };
+    if let (Some(log), Some(revision)) =
+        (git(&["rev-parse", "--git-path", "logs/HEAD"]), git(&["rev-parse", "--short=12", "HEAD"]))
+    {
+        println!("cargo::rerun-if-changed={log}");
+        println!("cargo::rustc-env=ECHOLOT_REVISION={revision}");
+    }
+}
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=../probe-ebpf/src");
     println!("cargo::rerun-if-changed=../probe-ebpf/Cargo.toml");
     println!("cargo::rerun-if-changed=../Cargo.lock");
+    tell_revision();
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set: run by cargo only"));
     let built = variable("CARGO_MANIFEST_DIR")
         .and_then(|package| xtask::ebpf::build(&package.join("../probe-ebpf/Cargo.toml"), &variable("OUT_DIR")?));

@@ -8,9 +8,6 @@ use bench::truth::{
 use std::path::PathBuf;
 use xtask::command::is_root;
 
-/// Scenarios about outcomes that this echolot does not have: it takes no ICMP error for an answer.
-const BEYOND: [&str; 1] = ["errors"];
-
 /// Both programs, built by the same `cargo test --workspace`.
 fn programs() -> Programs {
     let bench = PathBuf::from(env!("CARGO_BIN_EXE_bench"));
@@ -22,9 +19,9 @@ fn programs() -> Programs {
 fn judge(network: Where) {
     let scenarios = scenario::all(&truth::folder(), &[]).unwrap();
     let mut wrong = Vec::new();
-    let wanted = |(name, scenario): &&(String, _)| {
+    let wanted = |(_, scenario): &&(String, _)| {
         let scenario: &scenario::Scenario = scenario;
-        scenario.network == network && !BEYOND.contains(&&name[..])
+        scenario.network == network
     };
     for (name, scenario) in scenarios.iter().filter(wanted) {
         let (verdict, _) = truth::run(name, scenario, &programs()).unwrap_or_else(|why| panic!("{name}: {why}"));
