@@ -4,13 +4,13 @@
 use echolot::{
     ledger::{Ledger, Outcome, State, tally, tally::Tally, unheard::DropLog},
     metrics::Snapshot,
-    results::Sink,
+    results::{Sink, Stamp},
     route::{Hop, Neighbour},
     sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
     targets::{Group, LabelSet, Plan, Sum, Target},
     time::Nanos,
     wire::{Key, Template},
-    worker::{Asked, Clock, Common, Loop, Phase, Receiver, Sender},
+    worker::{Asked, Changes, Clock, Common, Loop, Phase, Receiver, Sender},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -75,6 +75,8 @@ fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
         drops,
         records: false,
         no_result_dropped: false,
+        tx_stamp: Stamp::User,
+        changes: Some(Arc::new(Changes::new(plan.targets.len()))),
         tallies: Box::new([Arc::clone(&tally)]),
         asked: Asked::new(1),
     });
