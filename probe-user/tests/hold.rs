@@ -229,7 +229,8 @@ fn samples_say_where_their_stamps_were_taken() {
             assert_eq!((&sample["tx_stamp"], &sample["rx_stamp"]), (&stamp.into(), &"xdp".into()), "{engine}");
         }
         let mut ping = lab.near(PROGRAM);
-        let output = ping.args(["ping", "-q", "-c", "50", "-i", "10ms", "--engine", engine, "10.64.0.1"]).output().unwrap();
+        let output =
+            ping.args(["ping", "-q", "-c", "50", "-i", "10ms", "--engine", engine, "10.64.0.1"]).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         let accuracy = told.lines().find(|line| line.starts_with("accuracy: "));
         println!("{engine}: {}", accuracy.unwrap());

@@ -190,3 +190,176 @@ fn set(common: &Common, tally: &Tally, target: TargetIndex, before: Health, afte
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::Ledger,
+        results::Stamp,
+        route::Hop,
+        targets::{Group, LabelSet, Plan, Sum, Target},
+        wire::Key,
+        worker::{Asked, Link, Taken},
+    };
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    struct Quiet;
+
+    impl Taken for Quiet {
+        fn queues(&self) -> usize {
+            0
+        }
+        fn taken(&self, _: usize) -> u64 {
+            0
+        }
+        fn consumed(&self, _: usize) -> u64 {
+            0
+        }
+        fn dropped(&self, _: usize) -> u64 {
+            0
+        }
+    }
+
+    impl Link for Quiet {
+        fn is_up(&self) -> bool {
+            true
+        }
+        fn was_down(&self, _: Nanos, _: Nanos) -> bool {
+            false
+        }
+    }
+
+    const WHO: TargetIndex = TargetIndex(0);
+
+    /// One target behind one gateway.
+    fn common(up_after: u32, down_after: u32) -> Arc<Common> {
+        let group = Group { up_after, down_after, targets: 0..1, ..Group::named("g") };
+        let plan = Plan {
+            groups: vec![group],
+            sums: vec![Sum { group: 0, values: vec![] }],
+            label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }],
+            targets: vec![Target { address: Some(Ipv4Addr::LOCALHOST), label_set: 0 }],
+            ..Plan::default()
+        };
+        let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);
+        hop.life.watch();
+        Arc::new(Common {
+            ledger: Arc::new(Ledger::new(&plan, &[0], 1)),
+            key: Key([1, 2]),
+            hops: Arc::new([hop]),
+            taken: Arc::new(Quiet),
+            link: Arc::new(Quiet),
+            drops: Arc::default(),
+            records: false,
+            no_result_dropped: false,
+            tx_stamp: Stamp::User,
+            changes: None,
+            tallies: Box::new([Arc::new(Tally::new(1))]),
+            asked: Asked::new(1),
+        })
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Good,
+        /// Nobody said anything.
+        Lost,
+        /// A router said that it can't be reached: no word about the gateway but that somebody speaks.
+        Failed,
+        Silent,
+        Proven,
+        Died,
+        CameBack,
+    }
+
+    /// The plainest telling, from its own books.
+    #[derive(Default)]
+    struct Model {
+        state: State,
+        good: u32,
+        bad: u32,
+        /// Deadlines of probes that would have made it down.
+        owed: Vec<u64>,
+        proven: u64,
+        dead: bool,
+        dead_until: u64,
+    }
+
+    impl Model {
+        /// The probe of a step lives from 5 before its moment to its moment.
+        fn step(&mut self, step: Step, at: u64, up_after: u32, down_after: u32) {
+            match step {
+                Step::Silent => {}
+                Step::Good => {
+                    (self.good, self.bad) = (self.good + 1, 0);
+                    if self.good >= up_after {
+                        self.state = State::Up;
+                    }
+                }
+                Step::Lost if self.dead || (self.dead_until != 0 && at - 5 <= self.dead_until) => {}
+                Step::Lost | Step::Failed => {
+                    (self.good, self.bad) = (0, self.bad + 1);
+                    if self.bad >= down_after && self.state != State::Down {
+                        if matches!(step, Step::Failed) || self.proven >= at {
+                            self.state = State::Down;
+                        } else {
+                            self.owed.push(at);
+                        }
+                    }
+                }
+                Step::Proven => self.proven = at,
+                Step::Died if !self.dead => {
+                    self.dead = true;
+                    self.bad = 0;
+                    self.owed.clear();
+                }
+                Step::CameBack if self.dead => (self.dead, self.dead_until) = (false, at),
+                Step::Died | Step::CameBack => {}
+            }
+            // Paid where the gateway is known to have lived that long, and only if the streak still stands.
+            let paid = self.owed.iter().any(|deadline| *deadline <= self.proven);
+            self.owed.retain(|deadline| *deadline > self.proven);
+            if paid && self.bad >= down_after {
+                self.state = State::Down;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_model(
+            story in proptest::collection::vec(prop_oneof![
+                3 => Just(Step::Good), 8 => Just(Step::Lost), 1 => Just(Step::Failed), 1 => Just(Step::Silent),
+                3 => Just(Step::Proven), 1 => Just(Step::Died), 2 => Just(Step::CameBack),
+            ], 0..80),
+            up_after in 1u32..4,
+            down_after in 1u32..4,
+        ) {
+            let common = common(up_after, down_after);
+            let mut judge = Judge::new(Arc::clone(&common), Arc::clone(&common.tallies[0]), &common.ledger.runs_of(0));
+            let life = &common.hops[0].life;
+            let mut model = Model::default();
+            for (number, step) in (1u64..).zip(story) {
+                let at = number * 10_000_000;
+                let now = Nanos(at);
+                // Begun 5 before: in the model's units and in these.
+                let landed = Landed { begun: now - Nanos(5), deadline: now };
+                let mut landing = |verdict, silent| judge.judge(WHO, verdict, silent, landed, (up_after, down_after));
+                match step {
+                    Step::Good => landing(Verdict::Good, false),
+                    Step::Lost => landing(Verdict::Bad, true),
+                    Step::Failed => landing(Verdict::Bad, false),
+                    Step::Silent => landing(Verdict::Silent, false),
+                    Step::Proven => life.prove(now),
+                    Step::Died => life.died(now),
+                    Step::CameBack => life.came_back(now),
+                }
+                judge.look(now + Nanos::from_millis(2));
+                model.step(step, at, up_after, down_after);
+                prop_assert_eq!(common.ledger.health(WHO).state(), model.state, "step {}: {:?}", number, step);
+            }
+        }
+    }
+}
