@@ -4,13 +4,13 @@
 use echolot::{
     ledger::{Ledger, Outcome, State, tally, tally::Tally, unheard::DropLog},
     metrics::Snapshot,
-    results::Sink,
+    results::{Sink, Stamp},
     route::{Hop, Neighbour},
     sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
     targets::{Group, LabelSet, Plan, Sum, Target},
     time::Nanos,
     wire::{Key, Template},
-    worker::{Asked, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
+    worker::{Asked, Changes, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -77,6 +77,8 @@ fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
         records: false,
         no_result_dropped: false,
         short_quotes: Box::new([ShortQuotes::default()]),
+        tx_stamp: Stamp::User,
+        changes: Some(Arc::new(Changes::new(plan.targets.len()))),
         tallies: Box::new([Arc::clone(&tally)]),
         asked: Asked::new(1),
     });
@@ -332,4 +334,75 @@ fn a_turn_allocates_nothing() {
     });
     assert!(turns > 100_000, "{turns}");
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
+}
+
+/// Everybody is up, and from 10 s on nobody answers. The test takes the watcher's part of finding out whether the gateway lives.
+fn silence_behind_a_watched_gateway(seed: u64, to: Nanos) -> World {
+    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 500)]);
+    let silences = vec![Silence { from: Nanos::from_secs(10), to }];
+    let mut world = world(&plan, Rules { delay: Nanos::from_millis(5), silences, ..Rules::default() }, seed);
+    world.common.hops[0].life.watch();
+    world.go(Nanos::from_secs(9));
+    assert_eq!(world.common.hops[0].life.doubted(), None);
+    world.go(Nanos::from_millis(14_500));
+    let states = world.snapshot().sums[0].states;
+    assert_eq!(states[State::Up as usize], 500, "nobody goes down before the gateway is known to be alive: {states:?}");
+    assert!(world.common.hops[0].life.doubted() >= Some(Nanos::from_secs(13)));
+    world
+}
+
+fn went_down(world: &World) -> usize {
+    let changes = world.common.changes.as_ref().unwrap();
+    std::iter::from_fn(|| changes.pop()).filter(|change| change.to == State::Down).count()
+}
+
+/// The gateway answers: what was owed is paid at once, and each is told once.
+#[test]
+fn an_outage_behind_a_living_gateway_is_told_when_it_is_proven() {
+    let mut world = silence_behind_a_watched_gateway(8, Nanos::MAX);
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(Nanos::from_millis(14_510));
+    assert_eq!(world.snapshot().sums[0].states[State::Down as usize], 500);
+    assert_eq!(went_down(&world), 500);
+}
+
+/// The gateway is dead: nobody goes down, however long it lasts; and after its return it takes as many bad probes as ever.
+#[test]
+fn nobody_goes_down_behind_a_dead_gateway() {
+    let mut world = silence_behind_a_watched_gateway(9, Nanos::from_secs(30));
+    world.common.hops[0].life.died(world.clock.now());
+    world.go(Nanos::from_secs(30));
+    world.common.hops[0].life.came_back(world.clock.now());
+    world.go(Nanos::from_secs(40));
+    assert_eq!(world.snapshot().sums[0].states[State::Up as usize], 500);
+    assert_eq!(went_down(&world), 0);
+    assert!(world.outcome(Outcome::Lost) >= 9_500, "what was lost is counted all the same");
+
+    // The same, but the far end stays silent: the streaks begin with the gateway's return.
+    let mut world = silence_behind_a_watched_gateway(10, Nanos::MAX);
+    world.common.hops[0].life.died(world.clock.now());
+    world.go(Nanos::from_secs(20));
+    let back = world.clock.now();
+    world.common.hops[0].life.came_back(back);
+    world.go(back + Nanos::from_millis(2_900));
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(back + Nanos::from_millis(2_990));
+    assert_eq!(went_down(&world), 0, "the third probe since has not been missed yet");
+    world.go(back + Nanos::from_millis(4_100));
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(back + Nanos::from_millis(4_200));
+    assert_eq!(went_down(&world), 500);
+}
+
+/// While others answer through the same gateway there is nothing to doubt: who is silent alone goes down at once.
+#[test]
+fn a_reply_through_the_gateway_is_proof_enough() {
+    let mut slow = group("g", Nanos::from_secs(1), Nanos::from_secs(1), None);
+    slow.down_after = 2;
+    let plan = plan(vec![(slow, 500)]);
+    let mut world = world(&plan, Rules { delay: Nanos::from_millis(5), loss: 0.2, ..Rules::default() }, 11);
+    world.common.hops[0].life.watch();
+    world.go(Nanos::from_secs(30));
+    assert!(went_down(&world) > 100);
+    assert_eq!(world.common.hops[0].life.doubted(), None);
 }

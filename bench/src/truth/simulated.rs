@@ -55,6 +55,8 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     hop.set(Neighbour::Resolved([2; 6]));
     let tally = Arc::new(Tally::new(1));
     let common = Arc::new(Common {
+        tx_stamp: results::Stamp::User,
+        changes: None,
         ttl: 64,
         short_quotes: Box::new([ShortQuotes::default()]),
         ledger: Arc::new(Ledger::new(&plan, &vec![0; plan.targets.len()], 1)),

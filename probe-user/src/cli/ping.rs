@@ -5,7 +5,7 @@ use super::{
     args::PingArgs,
     show_log_above,
     station::{self, Job, Moment, Network, Results, Source, View},
-    view::{Live, ping},
+    view::{self, Live, ping},
 };
 use crate::{
     config::DEFAULT_RATE,
@@ -53,6 +53,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,
+        events: None,
         exclude,
     };
     if args.network.dry_run {
@@ -84,6 +85,9 @@ impl View for Shown {
         if self.as_people_know {
             let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
             eprint!("{}", tally.statistics(&moment.source.plan(), summary.in_flight));
+            if let Some(line) = view::accuracy(moment.snapshot, &moment.source.interface()) {
+                eprintln!("{line}");
+            }
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,
+        events: args.events.clone().or(config.events),
         exclude: config.exclude,
         plan,
     };

@@ -38,6 +38,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,
+        events: None,
         exclude,
     };
     if args.network.dry_run {

@@ -50,6 +50,8 @@ pub struct Config {
     pub source: Option<Ipv4Addr>,
     /// Where metrics are served; None for nowhere.
     pub listen: Option<SocketAddr>,
+    /// Events are appended to this file; a relative path is joined to the folder of this one. None for nowhere.
+    pub events: Option<PathBuf>,
     /// Transmit engine.
     pub engine: Engine,
     /// How AF_XDP sockets are bound.

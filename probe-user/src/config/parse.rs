@@ -22,8 +22,20 @@ pub(super) const HOMES: [(&[&str], &str); 4] = [
     (&["rate"], "in `limits`"),
     (&TOP, "at the top level"),
 ];
-const TOP: [&str; 11] =
-    ["interface", "source", "listen", "engine", "mode", "identifier", "seed", "global", "groups", "exclude", "limits"];
+const TOP: [&str; 12] = [
+    "interface",
+    "source",
+    "listen",
+    "events",
+    "engine",
+    "mode",
+    "identifier",
+    "seed",
+    "global",
+    "groups",
+    "exclude",
+    "limits",
+];
 const SETTINGS: [&str; 6] = ["interval", "timeout", "size", "down_after", "up_after", "buckets"];
 const GROUP: [&str; 12] = [
     "name",
@@ -72,18 +84,20 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
     }
     let limits = top.get("limits").and_then(|field| field.table(&["rate"], "a table with `rate`", p));
     let rate = limits.and_then(|table| table.get("rate"));
+    let folder = file.parent().unwrap_or(Path::new(""));
     let config = Config {
         file: file.to_owned(),
         interface: top.get("interface").and_then(|f| f.parsed("the name of an interface", p, interface)),
         source: top.get("source").and_then(|f| f.parsed("an IPv4 address", p, source)),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
+        events: top.get("events").and_then(|f| f.parsed("the path of a file", p, path)).map(|path| folder.join(path)),
         engine: top.get("engine").and_then(|f| f.word(&ENGINES, p)).unwrap_or_default(),
         mode: top.get("mode").and_then(|f| f.word(&MODES, p)).unwrap_or_default(),
         identifier: top.get("identifier").and_then(|f| f.number(0..=0xffff, p)).and_then(|n| u16::try_from(n).ok()),
         seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
         rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),
         places: Places { groups: top.get("groups").map_or(top.place, |f| f.place()), rate: rate.map(|f| f.place()) },
-        groups: groups(&top, &global, file.parent().unwrap_or(Path::new("")), p),
+        groups: groups(&top, &global, folder, p),
         exclude: top.get("exclude").map(|f| exclude(&f, p)).unwrap_or_default(),
     };
     Some(config)
@@ -291,6 +305,13 @@ fn interface(text: &str) -> Result<String, String> {
     if !fits || text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
         let shown = shorten(text);
         return Err(format!("`{shown}` cannot be an interface's name; see `ip link` for those that there are"));
+    }
+    Ok(text.to_owned())
+}
+
+fn path(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("the path is empty; write one such as events.jsonl".to_owned());
     }
     Ok(text.to_owned())
 }

@@ -3,6 +3,7 @@
 //! Nothing is changed on the host, with one exception: for given targets the kernel is asked to resolve their next hops,
 //! as the first packet to them would have it do.
 
+mod accuracy;
 mod attached;
 mod clock;
 mod cpus;
@@ -94,6 +95,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     checks.extend(kernel::checks());
     checks.push(clock::check());
     checks.push(cpus::check());
+    checks.push(accuracy::check());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Err(error) = runtime.block_on(look_at_network(options, &mut checks)) {
         checks.push(Check::new("network", Status::Problem, error.to_string()));

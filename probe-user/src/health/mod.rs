@@ -1,4 +1,10 @@
-//! Up, down, unknown: from outcomes in probe order. Pure.
+//! Up, down, unknown: from outcomes in probe order; flapping, from changes of state. Pure.
+
+mod flapping;
+mod hold;
+
+pub use flapping::{Change, Flapping, MOST_CHANGES, window};
+pub use hold::{Hold, Holding};
 
 use crate::ledger::State;
 
@@ -54,6 +60,29 @@ impl Health {
             _ => self.state,
         };
         Self { state, good, streak }
+    }
+
+    /// The streak as it is, the state as it was `before`: a change that is put off.
+    #[must_use]
+    pub const fn put_off(self, before: Self) -> Self {
+        Self { state: before.state, ..self }
+    }
+
+    /// Whether the streak is long enough for *down*, and the state is another: the change was put off.
+    pub const fn owes_down(self, down_after: u32) -> bool {
+        !self.good && self.streak >= down_after && matches!(self.state, State::Unknown | State::Up)
+    }
+
+    /// The change that was put off.
+    #[must_use]
+    pub const fn pay_down(self) -> Self {
+        Self { state: State::Down, ..self }
+    }
+
+    /// A streak of bad probes that turned out to say nothing about the target is forgotten. The state stays.
+    #[must_use]
+    pub const fn forgiven(self) -> Self {
+        if self.good { self } else { Self { streak: 0, ..self } }
     }
 
     /// In one word: state in bits 30 and 31, kind of streak in bit 29, streak below.

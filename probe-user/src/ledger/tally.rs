@@ -47,8 +47,12 @@ pub struct Tally {
     pub unsent: [AtomicU64; Cause::ALL.len()],
     /// From the due time to the hand-over.
     pub send_lag: Histogram,
+    /// From a probe's send stamp to the moment by which it was surely handed to the driver. Senders alone.
+    pub transmit_dwell: Histogram,
     /// From the arrival stamp to the settling.
     pub receive_delay: Histogram,
+    /// Arrival stamp of the last reply that proved to be ours; 0 before the first.
+    pub heard_at: AtomicU64,
     /// Results that found their queue full.
     pub results_dropped: AtomicU64,
     /// First hand-over; `u64::MAX` before it.
@@ -75,7 +79,9 @@ impl Tally {
             rejected: zeros(),
             unsent: zeros(),
             send_lag: Histogram::default(),
+            transmit_dwell: Histogram::default(),
             receive_delay: Histogram::default(),
+            heard_at: AtomicU64::new(0),
             results_dropped: AtomicU64::new(0),
             first_send: AtomicU64::new(u64::MAX),
             last_settled: AtomicU64::new(0),
@@ -116,6 +122,7 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
         add_all(&mut all.rejected, &tally.rejected);
         add_all(&mut all.unsent, &tally.unsent);
         tally.send_lag.add_to(&mut all.send_lag);
+        tally.transmit_dwell.add_to(&mut all.transmit_dwell);
         tally.receive_delay.add_to(&mut all.receive_delay);
         all.results_dropped += tally.results_dropped.load(Acquire);
         first = first.min(tally.first_send.load(Acquire));

@@ -63,6 +63,8 @@ pub(super) const CONTRADICTED: Family =
     counter("echolot_replies_contradicted_total", "Replies in time to probes that had ended as unreachable or unsent.");
 pub(super) const RTT: Family = histogram("echolot_rtt_seconds", "Round-trip times of answered probes.");
 pub(super) const TARGETS: Family = gauge("echolot_targets", "Targets by state.");
+pub(super) const FLAPPING: Family =
+    gauge("echolot_targets_flapping", "Targets that changed between up and down more than six times lately.");
 
 // Of this machine.
 pub(super) const REJECTED: Family =
@@ -71,11 +73,19 @@ pub(super) const LOCAL_DROPS: Family =
     counter("echolot_local_drops_total", "Frames that this machine dropped or could not send, by where and why.");
 pub(super) const SEND_LAG: Family =
     histogram("echolot_send_lag_seconds", "From the configured due time of a probe to its hand-over for sending.");
+pub(super) const TRANSMIT_DWELL: Family = histogram(
+    "echolot_transmit_dwell_seconds",
+    "From the send stamp of a probe to the moment by which it was surely handed to the driver.",
+);
 pub(super) const RECEIVE_DELAY: Family =
     histogram("echolot_receive_delay_seconds", "From the arrival stamp of a reply to its settling.");
 pub(super) const INTERFACE_INFO: Family = gauge("echolot_interface_info", "The interface in use and how it is driven.");
 pub(super) const INTERFACE_UP: Family = gauge("echolot_interface_up", "Whether the interface is up and has carrier.");
 pub(super) const INTERFACE_QUEUES: Family = gauge("echolot_interface_queues", "Receive queues that have a socket.");
+pub(super) const STATE_HOLD: Family =
+    gauge("echolot_state_hold", "Whether states of targets are held because this machine is at fault, by reason.");
+pub(super) const EVENTS_DROPPED: Family =
+    counter("echolot_events_dropped_total", "Events that found their queue full or could not be written.");
 pub(super) const BUILD_INFO: Family = gauge("echolot_build_info", "Version and revision of this build.");
 pub(super) const RELOAD_SUCCESSFUL: Family =
     gauge("echolot_config_last_reload_successful", "Whether the configuration that was read last was taken over.");
@@ -110,8 +120,19 @@ pub(super) const TARGET_INFO: Family = gauge("echolot_target_info", "The target'
 
 /// All, in the order of the exposition.
 pub fn all() -> impl Iterator<Item = Family> {
-    let sums = [PROBES, SETTLED, IN_FLIGHT, SKIPPED, LATE, DUPLICATE, CONTRADICTED, RTT, TARGETS];
-    let local = [REJECTED, LOCAL_DROPS, SEND_LAG, RECEIVE_DELAY, INTERFACE_INFO, INTERFACE_UP, INTERFACE_QUEUES];
+    let sums = [PROBES, SETTLED, IN_FLIGHT, SKIPPED, LATE, DUPLICATE, CONTRADICTED, RTT, TARGETS, FLAPPING];
+    let local = [
+        REJECTED,
+        LOCAL_DROPS,
+        SEND_LAG,
+        TRANSMIT_DWELL,
+        RECEIVE_DELAY,
+        INTERFACE_INFO,
+        INTERFACE_UP,
+        INTERFACE_QUEUES,
+        STATE_HOLD,
+        EVENTS_DROPPED,
+    ];
     let program = [BUILD_INFO, RELOAD_SUCCESSFUL, RELOAD_TIMESTAMP];
     let process = [
         PROCESS_CPU,

@@ -25,6 +25,7 @@ pub(crate) use sums::consistent;
 pub use sums::sums;
 
 use crate::{
+    health::Hold,
     ledger::{Cause, Outcome, State, histogram::Distribution},
     time::Nanos,
     wire::RejectedReason,
@@ -44,10 +45,16 @@ pub struct Snapshot {
     pub unsent: [u64; Cause::ALL.len()],
     /// From the configured due time to the hand-over to the engine.
     pub send_lag: Distribution,
+    /// From the send stamp to the moment by which the probe was surely handed to the driver.
+    pub transmit_dwell: Distribution,
     /// From the arrival stamp to the settling.
     pub receive_delay: Distribution,
     /// Results that were not written because their writer did not keep up.
     pub results_dropped: u64,
+    /// Whether states are held, indexed like `Hold::ALL`.
+    pub held: [bool; Hold::ALL.len()],
+    /// Events that found their queue full, or could not be written.
+    pub events_dropped: u64,
     /// First send.
     pub first_send: Option<Nanos>,
     /// Last moment at which a probe was settled.
@@ -73,6 +80,8 @@ pub struct SumRow {
     pub rtt: Distribution,
     /// Targets by state, indexed like `State::ALL`.
     pub states: [u64; State::ALL.len()],
+    /// Targets that are flapping.
+    pub flapping: u64,
 }
 
 impl SumRow {

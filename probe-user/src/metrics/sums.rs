@@ -7,6 +7,7 @@ use super::{
     process,
 };
 use crate::{
+    health::Hold,
     ledger::{Outcome, State, histogram::Distribution},
     targets::Plan,
     time::Nanos,
@@ -85,6 +86,7 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
         plain(f::CONTRADICTED, |row| row.contradicted),
         family(f::RTT, distributions),
         split(f::TARGETS, "state", &State::ALL.map(State::name), |row| &row.states),
+        plain(f::FLAPPING, |row| row.flapping),
     ])
 }
 
@@ -106,15 +108,21 @@ fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
     ];
     let build = vec![label("version", VERSION), label("revision", REVISION)];
     let reload = source.reload();
-    let delays = delay_bounds();
+    let delays = bounds_from(0.000_01);
+    let dwells = bounds_from(0.000_001);
+    let holds = Hold::ALL.iter().zip(snapshot.held);
+    let holds = holds.map(|(hold, held)| number(f::STATE_HOLD, vec![label("reason", hold.name())], u64::from(held)));
     vec![
         family(f::REJECTED, rejected),
         family(f::LOCAL_DROPS, drops),
         family(f::SEND_LAG, [distribution(Vec::new(), &snapshot.send_lag, &delays)]),
+        family(f::TRANSMIT_DWELL, [distribution(Vec::new(), &snapshot.transmit_dwell, &dwells)]),
         family(f::RECEIVE_DELAY, [distribution(Vec::new(), &snapshot.receive_delay, &delays)]),
         family(f::INTERFACE_INFO, [number(f::INTERFACE_INFO, interface_info, 1)]),
         family(f::INTERFACE_UP, [number(f::INTERFACE_UP, Vec::new(), u64::from(interface.up))]),
         family(f::INTERFACE_QUEUES, [number(f::INTERFACE_QUEUES, Vec::new(), interface.queues as u64)]),
+        family(f::STATE_HOLD, holds),
+        family(f::EVENTS_DROPPED, [number(f::EVENTS_DROPPED, Vec::new(), snapshot.events_dropped)]),
         family(f::BUILD_INFO, [number(f::BUILD_INFO, build, 1)]),
         family(f::RELOAD_SUCCESSFUL, [number(f::RELOAD_SUCCESSFUL, Vec::new(), u64::from(reload.successful))]),
         family(f::RELOAD_TIMESTAMP, [value(f::RELOAD_TIMESTAMP, Vec::new(), reload.at_unix_seconds)]),
@@ -129,9 +137,9 @@ pub(crate) const REVISION: &str = match option_env!("ECHOLOT_REVISION") {
     None => "unknown",
 };
 
-/// Bounds of the histograms of this machine's own delays: 10 us, doubled 20 times, to 10.5 s.
-fn delay_bounds() -> [f64; 21] {
-    let mut bound = 0.000_005;
+/// Bounds of the histograms of this machine's own delays: doubled 20 times, from 10 us to 10.5 s, or from 1 us to 1.05 s.
+fn bounds_from(first: f64) -> [f64; 21] {
+    let mut bound = first / 2.0;
     std::array::from_fn(|_| {
         bound *= 2.0;
         bound
@@ -211,7 +219,7 @@ mod tests {
 
     #[test]
     fn delays_are_counted_from_ten_microseconds_to_ten_seconds() {
-        let bounds = delay_bounds();
+        let bounds = bounds_from(0.000_01);
         assert_eq!(bounds[0].to_string(), "0.00001");
         assert_eq!(bounds[20].to_string(), "10.48576");
     }

@@ -216,6 +216,10 @@ impl AfxdpSender {
 }
 
 impl Transmit for AfxdpSender {
+    fn together(&self) -> usize {
+        KICK
+    }
+
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
         assert_eq!(due.len(), fates.len(), "one fate for each probe");
         let mut done = 0;

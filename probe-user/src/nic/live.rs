@@ -198,6 +198,11 @@ impl Transmit for LiveSender {
         CALL
     }
 
+    /// The kernel flushes its redirects after each of its own batches.
+    fn together(&self) -> usize {
+        BATCH as usize
+    }
+
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
         let mut done = 0;
         while done < due.len() {

@@ -31,6 +31,7 @@ pub use receive::Receiver;
 
 use crate::{
     metrics::InterfaceInfo,
+    results::Stamp,
     route::Hop,
     time::Nanos,
     wire::Key,
@@ -252,6 +253,23 @@ impl Transmit for Sender {
         match self {
             Self::Afxdp(sender) => sender.batch(),
             Self::Live(sender) => sender.batch(),
+        }
+    }
+
+    fn together(&self) -> usize {
+        match self {
+            Self::Afxdp(sender) => sender.together(),
+            Self::Live(sender) => sender.together(),
+        }
+    }
+}
+
+impl Sender {
+    /// Where its probes' send stamps are taken.
+    pub const fn stamp(&self) -> Stamp {
+        match self {
+            Self::Afxdp(_) => Stamp::User,
+            Self::Live(_) => Stamp::Xdp,
         }
     }
 }

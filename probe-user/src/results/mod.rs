@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod encode;
+mod events;
 mod fields;
 pub mod human;
 mod output;
@@ -21,6 +22,7 @@ mod text;
 mod writer;
 
 pub use encode::{Encoder, Format, WallClock};
+pub use events::{EventLines, Fault};
 pub use output::WriteError;
 pub use sink::{Queue, Sink, queue};
 pub use summary::{Summary, Times};

@@ -279,6 +279,7 @@ mod tests {
             contradicted: 8,
             rtt: rtt.snapshot(),
             states: [0; 4],
+            flapping: 0,
         };
         let snapshot = Snapshot {
             sums: vec![row.clone(), SumRow { rtt: Distribution::default(), ..row }],

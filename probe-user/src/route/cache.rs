@@ -3,7 +3,7 @@
 //! AF_XDP traffic does not confirm neighbours, so the kernel would let them go stale: it is asked about each every ten
 //! seconds or so (as if we had a packet to send, NTF_USE), and every second where one is missing.
 
-use super::{Hops, Neighbour};
+use super::{Hop, Hops, Neighbour};
 use crate::time::Nanos;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use std::{cmp::Reverse, collections::BinaryHeap, net::Ipv4Addr, sync::Arc};
@@ -211,6 +211,12 @@ impl Cache {
         of_that_kind.filter(|entry| entry.state != State::Resolved).map(|entry| entry.address)
     }
 
+    /// Whether its entry was made by hand.
+    pub(super) fn is_fixed(&self, address: Ipv4Addr) -> bool {
+        let place = self.entries.binary_search_by_key(&address, |entry| entry.address);
+        place.is_ok_and(|place| self.entries[place].fixed)
+    }
+
     /// How many neighbours are only targets.
     pub(super) fn on_link(&self) -> usize {
         self.entries.iter().filter(|entry| !entry.gateway).count()
@@ -228,6 +234,7 @@ impl Cache {
         if entry.state == State::Failing {
             entry.state = State::Failed;
             self.set(address, Neighbour::Unresolved);
+            self.gateway_failed(address, now);
         }
         let entry = &self.entries[place];
         let wait = if entry.state == State::Resolved { refresh(place) } else { RETRY };
@@ -242,10 +249,18 @@ impl Cache {
     }
 
     fn set(&self, address: Ipv4Addr, neighbour: Neighbour) {
+        self.hops_of(address).for_each(|hop| hop.set(neighbour));
+    }
+
+    /// A gateway that is not there any more is dead.
+    fn gateway_failed(&self, address: Ipv4Addr, now: Nanos) {
+        self.hops_of(address).filter(|hop| !hop.on_link).for_each(|hop| hop.life.died(now));
+    }
+
+    fn hops_of(&self, address: Ipv4Addr) -> impl Iterator<Item = &Hop> {
         let first = self.by_address.partition_point(|(other, _)| *other < address);
-        for &(_, hop) in self.by_address[first..].iter().take_while(|(other, _)| *other == address) {
-            self.hops[hop as usize].set(neighbour);
-        }
+        let of = self.by_address[first..].iter().take_while(move |(other, _)| *other == address);
+        of.map(|&(_, hop)| &self.hops[hop as usize])
     }
 }
 
@@ -272,7 +287,6 @@ fn refresh(place: usize) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::Hop;
 
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];

@@ -11,8 +11,10 @@ mod cache;
 mod discover;
 mod error;
 mod features;
+mod gateways;
 pub(crate) mod genl;
 mod interface;
+mod life;
 mod link;
 mod netlink;
 mod segments;
@@ -22,6 +24,7 @@ pub use discover::{Routes, Unrouted};
 pub use error::{RouteError, Why};
 pub use features::XdpFeatures;
 pub use interface::{AttachedProgram, Interface, XdpMode};
+pub use life::Life;
 pub use link::LinkState;
 pub use netlink::{clock_offset, connect};
 pub use watch::{Resolution, Watch};
@@ -50,6 +53,8 @@ pub struct Hop {
     pub source: Ipv4Addr,
     /// True where the hop is the target itself: unresolved is then the target's *unreachable*, else our *unsent*.
     pub on_link: bool,
+    /// Of a gateway: whether it is alive.
+    pub life: Life,
     /// Bit 63: resolved; low 48 bits: the MAC address, first byte highest.
     mac: AtomicU64,
 }
@@ -62,7 +67,7 @@ const RESOLVED: u64 = 1 << 63;
 impl Hop {
     /// A hop that is not resolved yet.
     pub fn new(address: Ipv4Addr, source: Ipv4Addr, on_link: bool) -> Self {
-        Self { address, source, on_link, mac: AtomicU64::new(0) }
+        Self { address, source, on_link, life: Life::default(), mac: AtomicU64::new(0) }
     }
 
     /// As the watcher last said.

@@ -4,6 +4,7 @@ use super::{
     Hops, Interface, LinkState, RouteError,
     cache::{Cache, Event},
     connect,
+    gateways::{Gateways, Question},
     interface::{has_carrier, link_message},
     netlink::{Notification, neighbour_address, neighbours, notification, to_io},
 };
@@ -37,6 +38,8 @@ const SETTLES: Nanos = Nanos::from_millis(100);
 /// After lost notifications: how long there has to be no word before the tables are read anew. What is still in the
 /// socket is older than they are.
 const QUIET: Nanos = Nanos::from_millis(20);
+/// Between two looks whether a sender doubts that a gateway is alive.
+const GATEWAYS: Nanos = Nanos::from_millis(20);
 /// The kernel's default for gc_thresh3, the most neighbours that it keeps.
 const NEIGHBOURS_AT_MOST: usize = 1024;
 /// Bytes for notifications that we have not read yet. The kernel may grant less.
@@ -62,6 +65,7 @@ pub struct Watch {
     carrier_changes: Option<u32>,
     /// Notifications were lost, and the tables not read since.
     overrun: bool,
+    gateways: Gateways,
 }
 
 /// How resolving the hops came out.
@@ -107,6 +111,13 @@ impl Resolution {
     }
 }
 
+/// A watcher that is gone proves nothing any more: gateways are believed to be alive, and no change of state waits for ever.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.gateways.believe();
+    }
+}
+
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("interface", &self.interface.name).finish_non_exhaustive()
@@ -134,6 +145,7 @@ impl Watch {
         }
         tokio::spawn(connection);
         let mut watch = Self {
+            gateways: Gateways::watch(Arc::clone(&hops)),
             cache: Cache::new(hops, now()),
             handle: connect()?,
             notifications: Box::pin(notifications),
@@ -181,9 +193,10 @@ impl Watch {
     /// Follows for ever: returns only when netlink has failed for good, with the reason. Drop it to end it.
     pub async fn run(mut self) -> RouteError {
         loop {
-            if let Err(error) = self.step(BURST, Nanos::MAX).await {
+            if let Err(error) = self.step(BURST, (self.now)() + GATEWAYS).await {
                 return error;
             }
+            self.ask_gateways().await;
         }
     }
 
@@ -217,6 +230,9 @@ impl Watch {
             Some(Notification::Change(RouteNetlinkMessage::NewNeighbour(message))) => {
                 if let Some((address, event)) = self.read(&message) {
                     self.cache.tell(address, event, now);
+                    if message.header.state == NeighbourState::Reachable {
+                        self.gateways.answered(address, now);
+                    }
                 }
             }
             Some(Notification::Change(RouteNetlinkMessage::DelNeighbour(message))) => {
@@ -298,6 +314,28 @@ impl Watch {
         if !self.link.is_gone() {
             self.link.vanished(self.seen_up);
             tracing::error!(interface = self.interface.name, "the interface was removed: nothing can be sent any more");
+        }
+    }
+
+    /// Has the kernel ask each gateway that a sender has doubts about: at once, by unicast ARP, whatever it last knew of it.
+    async fn ask_gateways(&mut self) {
+        // While the link is down nothing can be proven, and nobody is to blame.
+        if !self.link.is_up() {
+            return self.gateways.forget();
+        }
+        for Question { address } in self.gateways.questions((self.now)()) {
+            // Asking would turn an entry that was made by hand into an ordinary one: it is believed.
+            if self.cache.is_fixed(address) {
+                self.gateways.answered(address, (self.now)());
+                continue;
+            }
+            let request = self.handle.neighbours().add(self.interface.index, address.into());
+            let request = request.state(NeighbourState::Probe).replace();
+            // An entry that is not there, or without a MAC address, can't be probed: the cache has it resolved.
+            if let Err(error) = request.execute().await.map_err(to_io) {
+                tracing::debug!(%address, %error, "the kernel does not probe a gateway");
+                self.cache.tell(address, Event::Deleted, (self.now)());
+            }
         }
     }
 

@@ -3,5 +3,5 @@
 mod flights;
 mod pacer;
 
-pub use flights::Flights;
+pub use flights::{Flights, Landed};
 pub use pacer::{Pacer, Tick};

@@ -1,9 +1,11 @@
 //! What all loops of a worker see.
 
-use super::{Link, ShortQuotes, Taken};
+use super::{Changes, Link, ShortQuotes, Taken};
 use crate::{
-    ledger::{Ledger, tally::Tally, unheard::DropLog},
+    ledger::{Cause, Ledger, tally::Tally, unheard::DropLog},
+    results::Stamp,
     route::Hop,
+    time::Nanos,
     wire::Key,
 };
 use std::sync::{
@@ -48,6 +50,10 @@ pub struct Common {
     pub no_result_dropped: bool,
     /// Errors for each sender to settle.
     pub short_quotes: Box<[ShortQuotes]>,
+    /// Where send stamps are taken.
+    pub tx_stamp: Stamp,
+    /// Where changes of state are told, if anybody wants to know.
+    pub changes: Option<Arc<Changes>>,
     /// What each loop has counted.
     pub tallies: Box<[Arc<Tally>]>,
     /// What is asked for.
@@ -74,6 +80,22 @@ impl Common {
         let rows = || self.tallies.iter().flat_map(|tally| &tally.rows);
         let settled: u64 = rows().flat_map(|row| &row.settled).map(|counter| counter.load(Acquire)).sum();
         rows().map(|row| row.entered.load(Acquire)).sum::<u64>().saturating_sub(settled)
+    }
+
+    /// Probes that came due, and those of them that the device refused or that found no room.
+    pub fn due_and_refused(&self) -> (u64, u64) {
+        let refused = |tally: &Arc<Tally>| {
+            [Cause::Refused, Cause::NoRoom].map(|cause| tally.unsent[cause as usize].load(Acquire)).iter().sum::<u64>()
+        };
+        let refused = self.tallies.iter().map(refused).sum();
+        let rows = self.tallies.iter().flat_map(|tally| &tally.rows);
+        (rows.map(|row| row.entered.load(Acquire)).sum(), refused)
+    }
+
+    /// When the last reply arrived that proved to be one of ours; zero before the first.
+    pub fn heard_at(&self) -> Nanos {
+        let heard = self.tallies.iter().map(|tally| tally.heard_at.load(Acquire));
+        Nanos(heard.max().unwrap_or(0))
     }
 
     /// What the loops are asked to do now.

@@ -3,8 +3,10 @@
 //! A loop is six verbs long, see [`Loop::turn`]. What makes it a sender, a receiver or both is which of its parts have something to
 //! do: a sender walks runs of targets, a receiver has queues. Loops share the ledger, lock-free, and nothing else.
 
+mod changes;
 mod common;
 mod drained;
+mod judge;
 mod looping;
 mod quotes;
 mod receiver;
@@ -13,6 +15,7 @@ mod sender;
 mod settle;
 mod traits;
 
+pub use changes::{Changes, Transition};
 pub use common::{Asked, Common, Phase};
 pub use looping::{Loop, NoQueues, NoTransmit};
 pub use quotes::ShortQuotes;

@@ -7,7 +7,7 @@ use crate::{
     time::Nanos,
     wire::{self, Heard, Refusal, RejectedReason, Reply},
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// The receiving half of a loop.
 pub struct Receiver<R> {
@@ -72,6 +72,7 @@ impl Settle {
         }
         let row = &self.tally.rows[ledger.row(target) as usize];
         self.tally.receive_delay.record(now - reply.arrived);
+        self.tally.heard_at.store(reply.arrived.0, Relaxed);
         // Age first: past its timeout a reply touches no bit, which may be another probe's by now.
         let rtt = reply.arrived - reply.sent;
         if rtt > ledger.timeout(target) && !cfg!(feature = "broken-late") {
@@ -101,7 +102,7 @@ impl Settle {
                 outcome: Outcome::Answered,
                 rtt: Some(rtt),
                 reply_ttl: Some(reply.ttl),
-                tx_stamp: Stamp::User,
+                tx_stamp: self.common.tx_stamp,
                 rx_stamp: Some(Stamp::Xdp),
                 reason: None,
                 from: None,

@@ -1,10 +1,15 @@
 //! Enters what is due, hands it over, and settles what nobody answered.
 
-use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained, refuse, settle::settle};
+use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained, judge::Judge, refuse, settle::settle};
 use crate::{
     health::{Health, Verdict},
-    ledger::{Cause, Outcome, Run, State, histogram::add, tally::Tally, window::Standing},
-    results::{Record, Sink, Stamp},
+    ledger::{
+        Cause, Outcome, Run, State,
+        histogram::{Histogram, add},
+        tally::Tally,
+        window::Standing,
+    },
+    results::{Record, Sink},
     route::Neighbour,
     schedule::{Flights, Pacer, Tick},
     targets::Plan,
@@ -29,6 +34,7 @@ pub struct Sender<T> {
     sink: Sink,
     number: usize,
     walks: Vec<Walk>,
+    judge: Judge,
     drained: Drained,
     due: Vec<Due>,
     /// For each of `due`: which walk, which number, and when it was due.
@@ -143,7 +149,9 @@ impl<T: Transmit> Sender<T> {
                 run,
             }
         };
-        let walks = ledger.runs_of(number).into_iter().map(walk).collect();
+        let runs = ledger.runs_of(number);
+        let judge = Judge::new(Arc::clone(&common), Arc::clone(&tally), &runs);
+        let walks = runs.into_iter().map(walk).collect();
         let batch = engine.batch();
         Self {
             engine,
@@ -153,6 +161,7 @@ impl<T: Transmit> Sender<T> {
             sink,
             number,
             walks,
+            judge,
             due: Vec::with_capacity(batch),
             notes: Vec::with_capacity(batch),
             fates: vec![Fate::Unsent(Cause::NoRoom); batch],
@@ -173,14 +182,16 @@ impl<T: Transmit> Sender<T> {
             let deadline = walk.flights.next_at().map_or(Nanos::MAX, |at| (at + Nanos(1)).max(now + LOOK_AGAIN));
             due.min(deadline)
         };
-        self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX)
+        self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at())
     }
 
     /// Settles what nobody answered in time. True if there was something.
     #[inline]
     pub fn expire(&mut self, clock: &impl Clock) -> bool {
+        let now = clock.now();
+        self.judge.look(now);
         let first = self.walks.iter().filter_map(|walk| walk.flights.next_at()).min();
-        if first.is_none_or(|deadline| deadline >= clock.now()) {
+        if first.is_none_or(|deadline| deadline >= now) {
             return self.hear_quotes(clock);
         }
         let past = self.drained.past(clock, &*self.common.taken);
@@ -197,7 +208,9 @@ impl<T: Transmit> Sender<T> {
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
                 let target = walk.target(slot);
                 let ledger = &self.common.ledger;
-                let verdict = match ledger.place_of(target, round).take() {
+                let standing = ledger.place_of(target, round).take();
+                let silent = standing == Standing::Pending;
+                let verdict = match standing {
                     Standing::Free => Verdict::Silent,
                     Standing::Answered => Verdict::Good,
                     Standing::Failed => Verdict::Bad,
@@ -207,20 +220,17 @@ impl<T: Transmit> Sender<T> {
                             || self.common.short_quotes[self.number].claim();
                         let outcome = if excused { Outcome::Unheard } else { Outcome::Lost };
                         let sent = if self.common.records { *walk.stamp(slot, round) } else { Nanos::ZERO };
-                        settle(&self.common, &self.tally, &self.sink, silent(target, round, sent, outcome, None), past);
+                        settle(
+                            &self.common,
+                            &self.tally,
+                            &self.sink,
+                            unanswered(&self.common, target, round, sent, outcome, None),
+                            past,
+                        );
                         if excused { Verdict::Silent } else { Verdict::Bad }
                     }
                 };
-                if verdict != Verdict::Silent {
-                    let before = ledger.health(target);
-                    let after = before.after(verdict, walk.up_after, walk.down_after);
-                    if after != before {
-                        ledger.set_health(target, after);
-                    }
-                    if after.state() != before.state() {
-                        self.tally.state(ledger.row(target), before.state(), after.state());
-                    }
-                }
+                self.judge.judge(target, verdict, silent, landed, (walk.up_after, walk.down_after));
             }
         }
         heard || budget < EXPIRE_AT_ONCE
@@ -299,7 +309,7 @@ impl<T: Transmit> Sender<T> {
         add(&tally.rows[row as usize].entered, 1);
         let unsent = |cause: Cause| {
             add(&tally.unsent[cause as usize], 1);
-            let record = silent(target, tick.round, now, Outcome::Unsent, Some(cause.name()));
+            let record = unanswered(&self.common, target, tick.round, now, Outcome::Unsent, Some(cause.name()));
             settle(&self.common, tally, &self.sink, record, now);
         };
         if !walk.is_free(tick.round, tick.slot) {
@@ -315,7 +325,7 @@ impl<T: Transmit> Sender<T> {
             }
             place.enter();
             if place.settle(Standing::Failed).is_ok() {
-                let record = silent(target, tick.round, now, Outcome::Unreachable, Some("neighbour"));
+                let record = unanswered(&self.common, target, tick.round, now, Outcome::Unreachable, Some("neighbour"));
                 settle(&self.common, tally, &self.sink, record, now);
             }
             return;
@@ -339,6 +349,7 @@ impl<T: Transmit> Sender<T> {
             if self.tally.first_send.load(Relaxed) == u64::MAX {
                 self.tally.first_send.store(begun.0, Relaxed);
             }
+            record_dwell(&self.tally.transmit_dwell, fates, self.engine.together(), ended);
             for ((due, note), fate) in self.due.iter().zip(&self.notes).zip(fates) {
                 self.tally.send_lag.record(begun - note.due);
                 match *fate {
@@ -353,7 +364,8 @@ impl<T: Transmit> Sender<T> {
                         if self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok() {
                             add(&self.tally.unsent[cause as usize], 1);
                             let reason = Some(cause.name());
-                            let record = silent(due.target, note.number, begun, Outcome::Unsent, reason);
+                            let record =
+                                unanswered(&self.common, due.target, note.number, begun, Outcome::Unsent, reason);
                             settle(&self.common, &self.tally, &self.sink, record, ended);
                         }
                     }
@@ -382,8 +394,24 @@ impl<T: Transmit> Sender<T> {
     }
 }
 
+/// How long each probe that was sent stayed in this machine after its stamp, at most. `together`: see [`Transmit::together`].
+#[inline]
+fn record_dwell(dwell: &Histogram, fates: &[Fate], together: usize, ended: Nanos) {
+    // A probe that was not sent, or was sent in a second try, upsets the places: then the return is what is left.
+    let in_order = fates.is_sorted_by(|a, b| matches!((a, b), (Fate::Sent(a), Fate::Sent(b)) if a <= b));
+    for (i, fate) in fates.iter().enumerate() {
+        let Fate::Sent(at) = *fate else { continue };
+        let left = match fates.get(i.saturating_add(together)) {
+            Some(Fate::Sent(next)) if in_order => *next,
+            _ => ended,
+        };
+        dwell.record(left - at);
+    }
+}
+
 /// The record of a probe that nobody answered for.
-const fn silent(
+fn unanswered(
+    common: &Common,
     target: TargetIndex,
     number: u64,
     sent: Nanos,
@@ -397,7 +425,7 @@ const fn silent(
         outcome,
         rtt: None,
         reply_ttl: None,
-        tx_stamp: Stamp::User,
+        tx_stamp: common.tx_stamp,
         rx_stamp: None,
         reason,
         from: None,

@@ -50,6 +50,12 @@ pub trait Transmit {
     fn batch(&self) -> usize {
         64
     }
+
+    /// How many probes leave together at most: each has been handed to the driver by the time that the one so many places after it
+    /// is stamped, or by the return of [`Transmit::transmit`].
+    fn together(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// The receive queues of one receiver thread.

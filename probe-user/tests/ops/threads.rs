@@ -143,6 +143,8 @@ async fn allocations(apart: bool) {
     .unwrap();
     let tallies: Box<[Arc<Tally>]> = (0..=usize::from(apart)).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
     let common = Arc::new(Common {
+        tx_stamp: results::Stamp::User,
+        changes: None,
         ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
         key,
         hops,

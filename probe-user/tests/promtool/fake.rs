@@ -61,6 +61,7 @@ impl Fake {
             contradicted: 7,
             rtt: rtts([15, 15, 150, 40]),
             states: [0, 1, 0, 0],
+            flapping: 0,
         };
         Self::new(plan, Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5], ..Snapshot::default() }, Vec::new())
     }
@@ -107,6 +108,7 @@ impl Fake {
             contradicted: 4 * n,
             rtt: rtts((0..900 * n).map(|i| 20 + i % 1000)),
             states: [n, 2 * n, 3 * n, 4 * n],
+            flapping: 0,
         };
         let snapshot = Snapshot {
             at: Nanos::from_secs(100),
@@ -114,7 +116,10 @@ impl Fake {
             rejected: [1, 2, 3, 4, 5],
             unsent: [1; Cause::ALL.len()],
             send_lag: rtts((0..5000).map(|i| i % 300)),
+            transmit_dwell: rtts((0..5000).map(|i| i % 40)),
             receive_delay: rtts(0..5000),
+            held: [false, true, false],
+            events_dropped: 3,
             results_dropped: 9,
             first_send: Some(Nanos::from_secs(1)),
             last_settled: Some(Nanos::from_secs(99)),

@@ -5,6 +5,7 @@ use super::{
     parse::{Exposition, parse},
 };
 use echolot::{
+    health::Hold,
     ledger::{Outcome, State},
     metrics::{self, CHUNK, DROP_CAUSES, ExpositionError, RESERVED_LABELS, Source, TargetSeries},
     wire::RejectedReason,
@@ -65,7 +66,12 @@ fn label_values_come_back_as_they_were() {
 #[test]
 fn histograms_agree_with_themselves() {
     let scrape = parse(&scrape(Fake::large()));
-    for name in ["echolot_rtt_seconds", "echolot_send_lag_seconds", "echolot_receive_delay_seconds"] {
+    for name in [
+        "echolot_rtt_seconds",
+        "echolot_send_lag_seconds",
+        "echolot_transmit_dwell_seconds",
+        "echolot_receive_delay_seconds",
+    ] {
         let mut rows: BTreeMap<_, Vec<(f64, f64)>> = BTreeMap::new();
         for sample in scrape.all(&format!("{name}_bucket"), &[]) {
             let mut labels = sample.labels.clone();
@@ -98,6 +104,7 @@ fn every_fixed_label_value_is_there_from_the_first_scrape() {
     assert_eq!(values("echolot_probes_settled_total", "outcome"), set(&Outcome::ALL.map(Outcome::name)));
     assert_eq!(values("echolot_targets", "state"), set(&State::ALL.map(State::name)));
     assert_eq!(values("echolot_replies_rejected_total", "reason"), set(&RejectedReason::ALL.map(RejectedReason::name)));
+    assert_eq!(values("echolot_state_hold", "reason"), set(&Hold::ALL.map(Hold::name)));
     let target = [("group", "edge"), ("target", "nowhere.example")];
     assert_eq!(scrape.all("echolot_target_probes_settled_total", &target).len(), Outcome::ALL.len());
     for name in ["probes_total", "probes_in_flight", "probes_skipped_total", "replies_late_total"] {
@@ -214,6 +221,7 @@ fn every_metric_is_documented_and_nothing_else_is() {
     }
     // The closed lists.
     let values = Outcome::ALL.map(Outcome::name).into_iter().chain(State::ALL.map(State::name));
+    let values = values.chain(Hold::ALL.map(Hold::name));
     for value in values.chain(RejectedReason::ALL.map(RejectedReason::name)) {
         assert!(docs.contains(&format!("\n| `{value}` |")), "docs/metrics.md has no row for {value}");
     }

@@ -78,6 +78,9 @@ pub struct RunArgs {
     /// Where no terminal shows the live view: a line this often; 0 for none
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::progress_interval)]
     pub progress_interval: Nanos,
+    /// Append events to a file, a JSON object a line [default: the file's `events`]
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub events: Option<PathBuf>,
     /// How probes leave.
     #[command(flatten)]
     pub network: NetworkArgs,

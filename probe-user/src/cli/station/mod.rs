@@ -3,6 +3,8 @@
 //! One unpinned thread does all that is not packets: names, routes, neighbours, drop counters, HTTP, the view, signals. It
 //! talks to the loop threads by counters and by one word that says what is asked for.
 
+mod holding;
+mod journal;
 mod names;
 mod source;
 mod threads;
@@ -13,17 +15,22 @@ use super::{
     view::Live,
 };
 use crate::{
+    health::Hold,
     http,
     ledger::{Ledger, tally::Tally, unheard::DropLog},
     metrics::{Snapshot, Source as _},
     nic::{self, MonotonicClock, Nic},
-    results::{self, Encoder, Format, Outcomes, Summary, WallClock, WriteReport, Writer, Writing, human::counted},
+    results::{
+        self, Encoder, Fault, Format, Outcomes, Stamp, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
+    },
     route::{self, LinkState, Routes, Watch},
     targets::{Exclusions, Plan, Target},
     time::Nanos,
     wire::Key,
-    worker::{Asked, Clock as _, Common, Link, Phase, ShortQuotes},
+    worker::{Asked, Changes, Clock as _, Common, Link, Phase, ShortQuotes},
 };
+use holding::Watchman;
+use journal::Journal;
 pub(super) use source::Source;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -62,6 +69,8 @@ pub(super) struct Job {
     pub(super) listen: Option<SocketAddr>,
     /// Go on when a name does not resolve, and try again.
     pub(super) for_ever: bool,
+    /// Events are appended to this file.
+    pub(super) events: Option<PathBuf>,
     /// Never probed, whatever a name resolves to.
     pub(super) exclude: Exclusions,
 }
@@ -194,12 +203,22 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         records,
         no_result_dropped: records && !job.for_ever,
         short_quotes: Box::new([ShortQuotes::default()]),
+        tx_stamp: senders.first().map_or(Stamp::User, nic::Sender::stamp),
+        // Only who monitors wants to be told.
+        changes: job.for_ever.then(|| Arc::new(Changes::new(plan.targets.len()))),
         tallies,
         asked: Asked::new(1),
     });
     let clock = WallClock::new(now(), SystemTime::now());
     let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
     source.sampled(&sampler);
+    let journal = common.changes.as_ref().map(|changes| {
+        let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
+        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping() };
+        Journal::open(job.events.as_deref(), parts)
+    });
+    let journal = journal.transpose()?;
+    let mut watchman = Watchman::default();
     let (writing, sink) = match job.results {
         Some(wanted) => {
             let (sink, queue) = results::queue(results_room(job.rate, longest));
@@ -248,6 +267,13 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
             tracing::error!("{error}");
         }
         source.sampled(&sampler);
+        watchman.look(&routes.interface.name, &link, &routes.hops, common.due_and_refused(), now(), |fault| {
+            told(&fault);
+            if let Some(journal) = &journal {
+                journal.fault(fault);
+            }
+        });
+        source.held(watchman.held());
         if writing.as_ref().is_some_and(Writing::reader_gone) && !job.for_ever {
             common.ask(Phase::Drain);
         }
@@ -258,6 +284,9 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     }
     running.join()?;
     retrying.abort();
+    if let Some(journal) = journal {
+        journal.close();
+    }
     if let Err(error) = sampler.sample(&drops) {
         tracing::error!("{error}");
     }
@@ -330,6 +359,20 @@ async fn find_routes(handle: &rtnetlink::Handle, job: &Job) -> Result<Routes, Fa
         tracing::warn!("{unrouted}; their probes are unsent");
     }
     Ok(routes)
+}
+
+/// The log's word on a local fault. Of the link it has been told already.
+fn told(fault: &Fault) {
+    let what = match fault.reason {
+        Hold::LinkDown => return,
+        Hold::Gateway => format!("gateway {} does not answer", fault.detail),
+        Hold::Sending => format!("more than half of the probes can't be sent through {}", fault.detail),
+    };
+    if fault.over {
+        tracing::info!("over: {what}");
+    } else {
+        tracing::warn!("{what}: states of targets are held");
+    }
 }
 
 /// Room for what can come back at once: a sweep slows down when it is used up.

@@ -1,6 +1,7 @@
 //! What scrapes, pages and views are made from: counters, read from outside the loops.
 
 use crate::{
+    health::Hold,
     ledger::tally,
     metrics::{self, InterfaceInfo, LocalDrops, ReloadState, Snapshot, TargetRow},
     nic::DropSampler,
@@ -13,7 +14,7 @@ use crate::{
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -26,6 +27,8 @@ pub(in crate::cli) struct Source {
     link: Arc<LinkState>,
     loaded_at: f64,
     ready: AtomicBool,
+    /// Flapping targets, by row of sums.
+    flapping: Arc<[AtomicU64]>,
     /// What the sampler last found. Control threads only: no loop ever waits for it.
     sampled: Mutex<Sampled>,
 }
@@ -34,11 +37,13 @@ pub(in crate::cli) struct Source {
 struct Sampled {
     drops: Vec<LocalDrops>,
     rejected: [u64; RejectedReason::ALL.len()],
+    held: [bool; Hold::ALL.len()],
 }
 
 impl Source {
     pub(super) fn new(plan: Arc<Plan>, common: Arc<Common>, interface: InterfaceInfo, link: Arc<LinkState>) -> Self {
         Self {
+            flapping: plan.sums.iter().map(|_| AtomicU64::new(0)).collect(),
             plan,
             common,
             interface,
@@ -51,8 +56,19 @@ impl Source {
 
     /// Keeps what the sampler has found.
     pub(super) fn sampled(&self, sampler: &DropSampler) {
-        let sampled = Sampled { drops: sampler.local_drops(), rejected: sampler.rejected().unwrap_or_default() };
-        *self.sampled.lock().unwrap_or_else(PoisonError::into_inner) = sampled;
+        let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+        sampled.drops = sampler.local_drops();
+        sampled.rejected = sampler.rejected().unwrap_or_default();
+    }
+
+    /// Keeps for which reasons states are held.
+    pub(super) fn held(&self, held: [bool; Hold::ALL.len()]) {
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner).held = held;
+    }
+
+    /// Flapping targets, by row of sums: whoever recognises them counts them there.
+    pub(super) fn flapping(&self) -> Arc<[AtomicU64]> {
+        Arc::clone(&self.flapping)
     }
 
     /// Sending has begun.
@@ -70,6 +86,11 @@ impl metrics::Source for Source {
         let mut snapshot = tally::snapshot(&self.common.tallies, super::now());
         let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         snapshot.rejected.iter_mut().zip(sampled.rejected).for_each(|(sum, n)| *sum += n);
+        snapshot.held = sampled.held;
+        snapshot.events_dropped = self.common.changes.as_ref().map_or(0, |changes| changes.dropped());
+        for (row, flapping) in snapshot.sums.iter_mut().zip(&*self.flapping) {
+            row.flapping = flapping.load(Relaxed);
+        }
         snapshot
     }
 

@@ -9,12 +9,14 @@ use crate::{
     time::Nanos,
 };
 
+mod accuracy;
 mod live;
 pub mod ping;
 mod run;
 mod summary;
 mod sweep;
 
+pub use accuracy::accuracy;
 pub use live::Live;
 pub use run::RunView;
 pub use summary::summary;
@@ -126,6 +128,7 @@ pub(crate) mod tests {
             contradicted: 6,
             rtt: rtt.snapshot(),
             states,
+            flapping: 0,
         };
         let mut rejected = [0; RejectedReason::ALL.len()];
         rejected[RejectedReason::Cookie as usize] = 7;

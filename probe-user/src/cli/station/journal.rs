@@ -1,0 +1,280 @@
+//! Tells people of events: a file of JSON lines, and the log. On a thread of its own, so that a slow disk or a full one holds up
+//! nothing else.
+
+use crate::{
+    cli::Failure,
+    health::{self, Change, Flapping},
+    ledger::{Ledger, State},
+    results::{EventLines, Fault, WallClock, human::counted},
+    targets::Plan,
+    time::Nanos,
+    worker::{Changes, Transition},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Between looks at what has changed.
+const TICK: Duration = Duration::from_millis(50);
+/// Lines of the log about single targets within a second; of more only the number is told.
+const LINES: usize = 10;
+const SECOND: Nanos = Nanos::from_secs(1);
+/// Lines that are written at once.
+const AT_ONCE: usize = 4_096;
+
+/// What the journal needs to know.
+pub(super) struct Parts {
+    pub(super) plan: Arc<Plan>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) changes: Arc<Changes>,
+    pub(super) clock: WallClock,
+    /// Flapping targets, by row of sums.
+    pub(super) flapping: Arc<[AtomicU64]>,
+}
+
+/// A journal at work.
+pub(super) struct Journal {
+    faults: Sender<Fault>,
+    thread: JoinHandle<()>,
+}
+
+impl Journal {
+    /// Begins to write; into a file only if there is a path.
+    ///
+    /// # Errors
+    /// The file can't be opened for appending.
+    pub(super) fn open(path: Option<&Path>, parts: Parts) -> Result<Self, Failure> {
+        let file = path.map(EventFile::open).transpose()?;
+        let (faults, told) = channel();
+        let lines = EventLines::new(Arc::clone(&parts.plan), parts.clock);
+        let log = Log { second: Nanos::ZERO, lines: 0, more: 0, more_down: 0 };
+        let writer =
+            Writer { parts, lines, file, flapping: Flapping::default(), log, out: Vec::new(), calmed: Nanos::ZERO };
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&told))?;
+        Ok(Self { faults, thread })
+    }
+
+    /// Tells of a local fault.
+    pub(super) fn fault(&self, fault: Fault) {
+        // The thread ends after us only.
+        let _gone = self.faults.send(fault);
+    }
+
+    /// Writes what is left, and ends.
+    pub(super) fn close(self) {
+        drop(self.faults);
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+struct Writer {
+    parts: Parts,
+    lines: EventLines,
+    file: Option<EventFile>,
+    flapping: Flapping,
+    log: Log,
+    out: Vec<u8>,
+    calmed: Nanos,
+}
+
+impl Writer {
+    fn run(mut self, faults: &Receiver<Fault>) {
+        loop {
+            let told = faults.recv_timeout(TICK);
+            // What the loops said before the fault comes before it.
+            self.changes();
+            if let Ok(fault) = &told {
+                self.lines.fault(fault, &mut self.out);
+                self.write(1);
+            }
+            self.calm(super::now());
+            if told == Err(RecvTimeoutError::Disconnected) {
+                self.log.close();
+                return;
+            }
+        }
+    }
+
+    fn changes(&mut self) {
+        loop {
+            let mut events = 0;
+            while events < AT_ONCE as u64
+                && let Some(transition) = self.parts.changes.pop()
+            {
+                events += 1;
+                let address = self.parts.ledger.address(transition.target);
+                self.lines.state(&transition, address, &mut self.out);
+                // That everybody comes up at the start is no news.
+                if transition.to == State::Down || transition.from == State::Down {
+                    let (lines, state) = (&self.lines, transition.to.name());
+                    self.log.tell(&transition, || format!("{} is {state}", lines.name(transition.target, address)));
+                }
+                events += self.flaps(&transition);
+            }
+            if events == 0 {
+                return;
+            }
+            self.write(events);
+        }
+    }
+
+    /// Looks whether a change of state makes its target a flapping one; returns how many events that is.
+    fn flaps(&mut self, transition: &Transition) -> u64 {
+        if [transition.from, transition.to].iter().any(|state| !matches!(state, State::Up | State::Down)) {
+            return 0;
+        }
+        let target = transition.target;
+        let group = self.parts.plan.groups.iter().find(|group| group.targets.contains(&target.0));
+        let window = group.map_or(SECOND, |group| health::window(group.interval, group.down_after));
+        let Some(change) = self.flapping.changed(target, transition.at, window) else { return 0 };
+        self.flap(&change, transition.at);
+        1
+    }
+
+    fn flap(&mut self, change: &Change, at: Nanos) {
+        let address = self.parts.ledger.address(change.target);
+        let gauge = &self.parts.flapping[self.parts.ledger.row(change.target) as usize];
+        if change.flapping {
+            gauge.fetch_add(1, Relaxed);
+        } else {
+            gauge.fetch_sub(1, Relaxed);
+        }
+        let is = if change.flapping { "is flapping" } else { "is no longer flapping" };
+        tracing::debug!("{} {is}", self.lines.name(change.target, address));
+        self.lines.flapping(change, at, address, &mut self.out);
+    }
+
+    /// Who has calmed down.
+    fn calm(&mut self, now: Nanos) {
+        if now - self.calmed < SECOND {
+            return;
+        }
+        self.calmed = now;
+        self.log.turn(now);
+        let mut calmed = Vec::new();
+        self.flapping.calmed(now, |change| calmed.push(change));
+        calmed.iter().for_each(|change| self.flap(change, now));
+        self.write(calmed.len() as u64);
+    }
+
+    fn write(&mut self, events: u64) {
+        if let Some(file) = &mut self.file
+            && !file.write(&self.out)
+        {
+            self.parts.changes.lose(events);
+        }
+        self.out.clear();
+    }
+}
+
+/// Lines about single targets, no more than so many a second.
+struct Log {
+    second: Nanos,
+    lines: usize,
+    more: u64,
+    more_down: u64,
+}
+
+impl Log {
+    fn tell(&mut self, transition: &Transition, line: impl FnOnce() -> String) {
+        if self.lines < LINES {
+            self.lines += 1;
+            tracing::info!("{}", line());
+        } else {
+            self.more += 1;
+            self.more_down += u64::from(transition.to == State::Down);
+        }
+    }
+
+    /// A second has passed.
+    fn turn(&mut self, now: Nanos) {
+        if now - self.second >= SECOND {
+            self.close();
+            (self.second, self.lines) = (now, 0);
+        }
+    }
+
+    fn close(&mut self) {
+        let (more, down) = (std::mem::take(&mut self.more), std::mem::take(&mut self.more_down));
+        if more > 0 {
+            let (up, down) = (counted(more - down, "target"), counted(down, "target"));
+            tracing::info!("further changes of state: {down} down, {up} up");
+        }
+    }
+}
+
+/// The file. What can't be written is gone; that is told once, and once that it works again.
+struct EventFile {
+    path: PathBuf,
+    file: File,
+    failed: bool,
+}
+
+impl EventFile {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let failure = |error| {
+            Failure::new(format!(
+                "events can't be appended to {}: {error}. Name another file with --events, or with `events` in the configuration",
+                path.display()
+            ))
+        };
+        Ok(Self { path: path.to_owned(), file: file.map_err(failure)?, failed: false })
+    }
+
+    /// False where not all of it could be written.
+    fn write(&mut self, text: &[u8]) -> bool {
+        if text.is_empty() {
+            return true;
+        }
+        // A write that failed may have left the beginning of a line.
+        let began = if self.failed { self.file.write_all(b"\n") } else { Ok(()) };
+        let written = began.and_then(|()| self.file.write_all(text));
+        match &written {
+            Err(error) if !self.failed => {
+                tracing::error!("{}: {error}: events are lost until it can be written again", self.path.display());
+            }
+            Ok(()) if self.failed => tracing::info!("{}: events are written again", self.path.display()),
+            _ => {}
+        }
+        self.failed = written.is_err();
+        written.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_full_disk_loses_events_and_nothing_else() {
+        let mut file = EventFile::open(Path::new("/dev/full")).unwrap();
+        assert!(file.write(b""), "nothing is always written");
+        assert!(!file.write(b"{}\n"));
+        assert!(file.failed && !file.write(b"{}\n"));
+        // The disk has room again.
+        let path = std::env::temp_dir().join(format!("echolot-events-{}", std::process::id()));
+        file.file = EventFile::open(&path).unwrap().file;
+        assert!(file.write(b"{}\n") && !file.failed);
+        assert_eq!(std::fs::read(&path).unwrap(), b"\n{}\n", "a line that was torn is ended first");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_is_named() {
+        let error = EventFile::open(Path::new("/no/such/folder/events")).map(|_| ()).unwrap_err();
+        assert!(error.message.contains("/no/such/folder/events"), "{error}");
+    }
+}

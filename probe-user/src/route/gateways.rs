@@ -1,0 +1,155 @@
+//! Finds out for senders whether gateways are alive. Pure: time is an argument.
+
+use super::{Hop, Hops, Neighbour};
+use crate::time::Nanos;
+use std::{net::Ipv4Addr, sync::Arc};
+
+/// The kernel repeats its question after a second: a gateway that has let two go unanswered is dead, until it answers.
+const SILENT: Nanos = Nanos::from_millis(1_200);
+/// Between two questions to a gateway that does not answer.
+const AGAIN: Nanos = Nanos::from_secs(1);
+
+/// A gateway that the kernel is to ask now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) address: Ipv4Addr,
+}
+
+/// The hops that are gateways.
+#[derive(Debug)]
+pub(super) struct Gateways {
+    hops: Arc<Hops>,
+    gateways: Vec<Gateway>,
+}
+
+#[derive(Debug)]
+struct Gateway {
+    hop: usize,
+    /// Since when it is being asked, and when it was last.
+    asked: Option<(Nanos, Nanos)>,
+}
+
+impl Gateways {
+    /// From now on senders may have doubts.
+    pub(super) fn watch(hops: Arc<Hops>) -> Self {
+        let gateways = hops.iter().enumerate().filter(|(_, hop)| !hop.on_link);
+        let gateways = gateways.map(|(hop, _)| Gateway { hop, asked: None }).collect();
+        hops.iter().for_each(|hop| hop.life.watch());
+        Self { hops, gateways }
+    }
+
+    /// Nobody looks any more.
+    pub(super) fn believe(&self) {
+        self.hops.iter().for_each(|hop| {
+            hop.life.believe();
+            // Nobody would ever say that it came back.
+            hop.life.came_back(hop.life.dead_since().unwrap_or_default());
+        });
+    }
+
+    /// Gateways that the kernel is to be asked about now. Those that have been silent for too long are dead.
+    pub(super) fn questions(&mut self, now: Nanos) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for gateway in &mut self.gateways {
+            let hop: &Hop = &self.hops[gateway.hop];
+            let is_dead = hop.life.dead_since().is_some();
+            if hop.life.doubted().is_none() && !is_dead {
+                gateway.asked = None;
+                continue;
+            }
+            let (since, last) = *gateway.asked.get_or_insert((now, Nanos::ZERO));
+            if now - since >= SILENT {
+                hop.life.died(since);
+            }
+            // One that is not resolved is asked about anyway, by the cache.
+            if now - last >= AGAIN && hop.neighbour() != Neighbour::Unresolved {
+                gateway.asked = Some((since, now));
+                questions.push(Question { address: hop.address });
+            }
+        }
+        questions
+    }
+
+    /// The link is down: questions that are under way will not be answered, and nobody is to blame.
+    pub(super) fn forget(&mut self) {
+        self.gateways.iter_mut().for_each(|gateway| gateway.asked = None);
+    }
+
+    /// A gateway has just answered the kernel, or was entered by hand and is never asked.
+    pub(super) fn answered(&mut self, address: Ipv4Addr, now: Nanos) {
+        for gateway in &mut self.gateways {
+            let life = &self.hops[gateway.hop].life;
+            if self.hops[gateway.hop].address != address {
+                continue;
+            }
+            life.came_back(now);
+            // Proof of the moment at which it was asked; its answer may have waited for us.
+            if let Some((since, _)) = gateway.asked.take() {
+                life.prove(since);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const ON_LINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+    fn hops() -> Arc<Hops> {
+        let hop = |address, on_link| {
+            let hop = Hop::new(address, Ipv4Addr::new(192, 0, 2, 9), on_link);
+            hop.set(Neighbour::Resolved([2; 6]));
+            hop
+        };
+        Arc::new([hop(GATEWAY, false), hop(ON_LINK, true)])
+    }
+
+    fn at(millis: u64) -> Nanos {
+        Nanos::from_secs(100) + Nanos::from_millis(millis)
+    }
+
+    #[test]
+    fn a_doubt_is_a_question_and_an_answer_is_proof() {
+        let hops = hops();
+        let mut gateways = Gateways::watch(Arc::clone(&hops));
+        assert_eq!(gateways.questions(at(0)), [], "nobody doubts");
+        hops[0].life.doubt(at(5));
+        hops[1].life.doubt(at(5));
+        assert_eq!(gateways.questions(at(10)), [Question { address: GATEWAY }]);
+        assert_eq!(gateways.questions(at(20)), [], "asked already");
+        gateways.answered(ON_LINK, at(30));
+        assert_eq!(hops[0].life.doubted(), Some(at(5)), "that was somebody else");
+        gateways.answered(GATEWAY, at(30));
+        assert_eq!((hops[0].life.doubted(), hops[0].life.proven()), (None, at(10)));
+        // A later doubt is a new question.
+        hops[0].life.doubt(at(40));
+        assert_eq!(gateways.questions(at(41)).len(), 1);
+    }
+
+    #[test]
+    fn who_stays_silent_is_dead_until_it_answers() {
+        let hops = hops();
+        let mut gateways = Gateways::watch(Arc::clone(&hops));
+        hops[0].life.doubt(at(0));
+        let asked: Vec<u64> = (0..2_000).filter(|millis| !gateways.questions(at(*millis)).is_empty()).collect();
+        assert_eq!(asked, [0, 1_000]);
+        assert_eq!(hops[0].life.dead_since(), Some(at(0)));
+        gateways.answered(GATEWAY, at(2_000));
+        assert_eq!(hops[0].life.dead_until(), at(2_000));
+        assert_eq!(gateways.questions(at(2_001)), []);
+    }
+
+    #[test]
+    fn without_a_watcher_all_are_believed() {
+        let hops = hops();
+        let mut gateways = Gateways::watch(Arc::clone(&hops));
+        hops[0].life.doubt(at(0));
+        gateways.questions(at(0));
+        gateways.questions(at(1_300));
+        gateways.believe();
+        assert_eq!((hops[0].life.doubted(), hops[0].life.dead_since()), (None, None));
+    }
+}

@@ -1,0 +1,125 @@
+//! Whether a gateway is alive: asked for by senders, found out by the watcher, without a lock.
+//!
+//! The kernel's neighbour entry of a gateway that went silently stays for many seconds, and probes go on to a dead MAC address. They
+//! are lost, but say nothing about their targets. So before a target behind a gateway is held to be down, the gateway must have proved
+//! that it is alive: the sender notes a doubt, the watcher has the kernel ask the gateway at once, and writes what came of it.
+
+use crate::time::Nanos;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
+
+/// What is known of the life of one next hop. Instants are on CLOCK_MONOTONIC.
+#[derive(Debug)]
+pub struct Life {
+    /// A sender wants to know whether the hop was alive at this moment or later.
+    doubted: AtomicU64,
+    /// It was, at this moment. MAX: nobody finds out, so nobody doubts.
+    proven: AtomicU64,
+    /// Until when it has been dead: zero never, MAX it is dead now.
+    dead_until: AtomicU64,
+    /// Since when it is dead, or was last.
+    dead_since: AtomicU64,
+}
+
+impl Default for Life {
+    /// Alive, and believed to be: until somebody undertakes to find out.
+    fn default() -> Self {
+        let [doubted, proven, dead_until, dead_since] = [0, u64::MAX, 0, 0].map(AtomicU64::new);
+        Self { doubted, proven, dead_until, dead_since }
+    }
+}
+
+impl Life {
+    /// A sender's wish for proof that the hop was alive at `moment` or later.
+    pub fn doubt(&self, moment: Nanos) {
+        self.doubted.fetch_max(moment.0, Release);
+    }
+
+    /// The latest moment of which a sender wants proof, if there is none yet.
+    pub fn doubted(&self) -> Option<Nanos> {
+        let doubted = self.doubted.load(Acquire);
+        (doubted > self.proven.load(Acquire)).then_some(Nanos(doubted))
+    }
+
+    /// The last moment of which it is known that the hop was alive; MAX where nobody finds out.
+    #[inline]
+    pub fn proven(&self) -> Nanos {
+        Nanos(self.proven.load(Acquire))
+    }
+
+    /// Until when the hop was dead: zero never, MAX now.
+    #[inline]
+    pub fn dead_until(&self) -> Nanos {
+        Nanos(self.dead_until.load(Acquire))
+    }
+
+    /// Since when the hop is dead, if it is.
+    pub fn dead_since(&self) -> Option<Nanos> {
+        (self.dead_until() == Nanos::MAX).then(|| Nanos(self.dead_since.load(Acquire)))
+    }
+
+    /// From now on somebody finds out: what was believed so far is worth no more.
+    pub fn watch(&self) {
+        self.proven.store(0, Release);
+    }
+
+    /// Nobody finds out any more: the hop is believed to be alive.
+    pub fn believe(&self) {
+        self.proven.store(u64::MAX, Release);
+    }
+
+    /// It was alive at `moment`, and so is not dead now.
+    pub fn prove(&self, moment: Nanos) {
+        self.proven.fetch_max(moment.0, Release);
+    }
+
+    /// It does not answer. No effect while it is dead already.
+    pub fn died(&self, since: Nanos) {
+        if self.dead_until() != Nanos::MAX {
+            self.dead_since.store(since.0, Release);
+            self.dead_until.store(u64::MAX, Release);
+        }
+    }
+
+    /// It answers again. No effect while it is alive.
+    pub fn came_back(&self, at: Nanos) {
+        if self.dead_until() == Nanos::MAX {
+            self.dead_until.store(at.0, Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubt_stands_until_proof_of_a_later_moment() {
+        let life = Life::default();
+        life.doubt(Nanos(7));
+        assert_eq!(life.doubted(), None, "nobody would find out");
+        life.watch();
+        assert_eq!(life.doubted(), Some(Nanos(7)));
+        life.prove(Nanos(6));
+        assert_eq!(life.doubted(), Some(Nanos(7)), "alive before is no proof");
+        life.prove(Nanos(7));
+        assert_eq!(life.doubted(), None);
+        life.doubt(Nanos(9));
+        life.believe();
+        assert_eq!(life.doubted(), None);
+    }
+
+    #[test]
+    fn the_dead_are_dead_until_they_come_back() {
+        let life = Life::default();
+        assert_eq!((life.dead_until(), life.dead_since()), (Nanos::ZERO, None));
+        life.died(Nanos(5));
+        life.died(Nanos(6));
+        assert_eq!((life.dead_until(), life.dead_since()), (Nanos::MAX, Some(Nanos(5))));
+        life.came_back(Nanos(8));
+        life.came_back(Nanos(9));
+        assert_eq!((life.dead_until(), life.dead_since()), (Nanos(8), None));
+    }
+}
