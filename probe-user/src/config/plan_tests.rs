@@ -191,7 +191,8 @@ fn the_documented_examples_are_right() {
     }
     for file in fs::read_dir(docs.join("examples")).unwrap() {
         let file = file.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "yml") {
+        // The other YAML file there is Prometheus'.
+        if file.extension().is_some_and(|extension| extension == "yml") && !file.ends_with("alerts.yml") {
             load(&file).and_then(|config| config.plan()).unwrap_or_else(|error| panic!("{error}"));
         }
     }
