@@ -113,7 +113,10 @@ pub struct DropSampler {
     transmit: Arc<TransmitDrops>,
     verdicts: Counters,
     queues: Vec<SampledQueue>,
+    /// The interface's own counters when it was opened, received and transmitted.
     driver: [u64; 2],
+    /// And the former at the last sample.
+    driver_seen: u64,
     last: Nanos,
 }
 
@@ -162,8 +165,10 @@ impl DropSampler {
         sockets: Vec<OwnedFd>,
     ) -> Self {
         let queue = |socket| SampledQueue { socket, ring_full: 0, no_buffer: 0, vanished: 0, watch: Watch::default() };
+        let driver = driver_drops(interface);
         Self {
-            driver: driver_drops(interface),
+            driver,
+            driver_seen: driver[0],
             interface: interface.into(),
             counts,
             transmit,
@@ -179,6 +184,7 @@ impl DropSampler {
     /// If a socket's statistics can't be read; what was read before it counts.
     pub fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
         let begun = MonotonicClock.now();
+        let mut of_sockets = 0;
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let statistics = statistics(&queue.socket)
                 .map_err(|error| NicError::Query { interface: self.interface.clone(), error })?;
@@ -195,10 +201,16 @@ impl DropSampler {
             queue.vanished += vanished;
             frames += vanished;
             if frames != 0 {
+                of_sockets += frames;
                 log.note(self.last, MonotonicClock.now(), frames);
                 self.counts.dropped[index].fetch_add(frames, Release);
             }
         }
+        // What the driver dropped never came to steer, and may have been replies all the same. Some drivers (veth) count what a
+        // socket refused too: that is no second drop.
+        let [received, _] = driver_drops(&self.interface);
+        let of_driver = received.saturating_sub(std::mem::replace(&mut self.driver_seen, received));
+        log.note(self.last, MonotonicClock.now(), of_driver.saturating_sub(of_sockets));
         self.last = begun;
         Ok(())
     }

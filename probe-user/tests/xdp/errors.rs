@@ -274,6 +274,6 @@ fn settings_decide_about_errors() {
     rig.configure(&settings(&[OURS]));
     let second = Nanos::from_secs(1);
     is_taken(&rig, "nearly too old", &error(&Quote { sent: now() - MAX_AGE + second, ..Quote::good() }));
-    passes(&rig, "too old", &error(&Quote { sent: now() - MAX_AGE, ..Quote::good() }), Verdict::Age);
-    passes(&rig, "from the future", &error(&Quote { sent: now() + second, ..Quote::good() }), Verdict::Age);
+    passes(&rig, "too old", &error(&Quote { sent: now() - MAX_AGE - second, ..Quote::good() }), Verdict::Age);
+    passes(&rig, "from the future", &error(&Quote { sent: now() + second + second, ..Quote::good() }), Verdict::Age);
 }
