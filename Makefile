@@ -3,9 +3,11 @@
 # Puts a new enough Rust in front of PATH; on a bare machine installs one first.
 RUST = rust=$$(sh xtask/bootstrap.sh) && export PATH="$$rust:$$PATH"
 
-# Tests that make namespaces need root and are skipped without it. Not root: each test program runs through sudo.
+# Tests that make namespaces or load XDP programs need root and are ignored without it. Not root: each test program runs through
+# sudo. Measurements are for people to look at.
 RUNNER = $$([ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null || \
 	printf %s "--config target.'cfg(unix)'.runner=['sudo','-E']")
+WHICH = $$([ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null || printf %s "-- --include-ignored --skip measure_")
 
 .PHONY: help demo build test lint clean-lab
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ test: ## Set up for tests, then lint and every test, those that need root includ
 	@$(RUST) && cargo xtask setup --test
 	@$(MAKE) --no-print-directory lint
 	@echo "== Tests (the first time takes some minutes)"
-	@$(RUST) && set -x && cargo test --workspace --locked $(RUNNER)
+	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) $(WHICH)
 	@echo "== All is well"
 
 clean-lab: ## Take down the lab of `cargo xtask lab up`, whatever is left of it

@@ -133,6 +133,7 @@ impl Told {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_near_link_goes_down() {
     if skipped() {
         return;
@@ -155,6 +156,7 @@ fn the_near_link_goes_down() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_gateway_goes_silently() {
     if skipped() {
         return;
@@ -181,6 +183,7 @@ fn the_gateway_goes_silently() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_far_end_falls_silent() {
     if skipped() {
         return;
@@ -211,6 +214,7 @@ fn of_day(event: &Value) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn samples_say_where_their_stamps_were_taken() {
     if skipped() {
         return;

@@ -50,6 +50,7 @@ use std::{
 };
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn replies_come_back() {
     in_namespace("replies_come_back", || {
         let mut opened = open();
@@ -93,6 +94,7 @@ fn replies_come_back() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn payloads_and_sources_mix() {
     in_namespace("payloads_and_sources_mix", || {
         run("ip address add 10.77.0.9/24 dev near0");
@@ -120,6 +122,7 @@ fn payloads_and_sources_mix() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn live_frames() {
     in_namespace("live_frames", || {
         if role() == "reflector" {
@@ -169,6 +172,7 @@ fn live_frames() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn link_down() {
     in_namespace("link_down", || {
         let mut opened = open();
@@ -204,6 +208,7 @@ fn link_down() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn no_carrier() {
     in_namespace("no_carrier", || {
         let mut opened = open();
@@ -228,6 +233,7 @@ fn no_carrier() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn overflow() {
     in_namespace("overflow", || {
         if role() == "reflector" {
@@ -275,6 +281,7 @@ fn overflow() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn under_load() {
     in_namespace("under_load", || {
         if role() == "reflector" {
@@ -322,6 +329,7 @@ fn under_load() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn rest_ends_with_a_frame() {
     in_namespace("rest_ends_with_a_frame", || {
         let mut opened = open();
@@ -345,6 +353,7 @@ fn rest_ends_with_a_frame() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn second_is_refused() {
     in_namespace("second_is_refused", || {
         let opened = open();
@@ -379,6 +388,7 @@ fn second_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn reopens_at_once() {
     in_namespace("reopens_at_once", || {
         for round in 0..10 {
@@ -390,6 +400,7 @@ fn reopens_at_once() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn generic_where_there_is_no_native() {
     in_namespace("generic_where_there_is_no_native", || {
         // Drivers without native XDP, whichever this kernel has.
@@ -420,6 +431,7 @@ fn generic_where_there_is_no_native() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn killed() {
     in_namespace("killed", || {
         if role() == "victim" {
@@ -440,6 +452,7 @@ fn killed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn unprivileged() {
     in_namespace("unprivileged", || {
         if role() == "nobody" {
@@ -454,7 +467,7 @@ fn unprivileged() {
         let status = Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
             .arg(&copy)
-            .args(["--exact", "unprivileged", "--nocapture"])
+            .args(["--include-ignored", "--exact", "unprivileged", "--nocapture"])
             .env(ROLE, "nobody")
             .status();
         fs::remove_file(&copy).unwrap();
@@ -463,6 +476,7 @@ fn unprivileged() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn only_kicks_and_sleeps() {
     in_namespace("only_kicks_and_sleeps", || {
         if role() == "looper" {

@@ -94,7 +94,7 @@ fn inside<F: Future<Output = ()>>(test: &str, body: impl FnOnce(String) -> F) {
     let output = Command::new("ip")
         .args(["netns", "exec", &pair.near])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--include-ignored", "--exact", test, "--nocapture"])
         .env(INSIDE, &pair.far)
         .output()
         .unwrap();
@@ -145,6 +145,7 @@ fn is_resolved(hop: &Hop) -> bool {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn hops_are_found_and_resolved() {
     inside("hops_are_found_and_resolved", |far| async move {
         let routes = discover(&[HERE, NOT_HERE, BEHIND, Ipv4Addr::new(198, 51, 100, 9), HERE]).await;
@@ -167,6 +168,7 @@ fn hops_are_found_and_resolved() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_silent_gateway_is_reported_within_the_bound() {
     inside("a_silent_gateway_is_reported_within_the_bound", |far| async move {
         sh(&format!("ip -n {far} addr del 10.99.0.254/24 dev far0"));
@@ -182,6 +184,7 @@ fn a_silent_gateway_is_reported_within_the_bound() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn each_kind_of_route_is_told() {
     inside("each_kind_of_route_is_told", |far| async move {
         sh(&format!(
@@ -227,6 +230,7 @@ fn each_kind_of_route_is_told() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn what_can_not_work_is_refused_with_the_reason() {
     inside("what_can_not_work_is_refused_with_the_reason", |far| async move {
         let error = refused(&[BEHIND], Some("eth7"), None).await.to_string();
@@ -257,13 +261,14 @@ fn what_can_not_work_is_refused_with_the_reason() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn without_the_privilege_it_is_named() {
     inside("without_the_privilege_it_is_named", |_| async move {
         // What works above, without the capability.
         let output = Command::new("setpriv")
             .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "hops_are_found_and_resolved", "--nocapture"])
+            .args(["--include-ignored", "--exact", "hops_are_found_and_resolved", "--nocapture"])
             .output()
             .unwrap();
         assert!(!output.status.success());
@@ -274,6 +279,7 @@ fn without_the_privilege_it_is_named() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_source_is_used() {
     inside("a_source_is_used", |_| async move {
         sh("ip addr add 10.99.0.9/24 dev near0");
@@ -288,6 +294,7 @@ fn a_source_is_used() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_million_targets_are_discovered_fast() {
     inside("a_million_targets_are_discovered_fast", |_| async move {
         let targets = (0..1_048_576).map(|n| Ipv4Addr::from_bits(0x0a40_0000 + n));
@@ -300,6 +307,7 @@ fn a_million_targets_are_discovered_fast() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_changed_mac_address_is_seen() {
     inside("a_changed_mac_address_is_seen", |far| async move {
         // As a standby gateway does when it takes over, the far end announces itself.
@@ -319,6 +327,7 @@ fn a_changed_mac_address_is_seen() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn an_entry_made_by_hand_is_used_and_stays() {
     inside("an_entry_made_by_hand_is_used_and_stays", |far| async move {
         let show = || {
@@ -343,6 +352,7 @@ fn an_entry_made_by_hand_is_used_and_stays() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_gateway_is_confirmed_lost_and_found() {
     inside("a_gateway_is_confirmed_lost_and_found", |far| async move {
         // A hurried kernel: what is not confirmed within a second or so is asked again, once a second.
@@ -372,6 +382,7 @@ fn a_gateway_is_confirmed_lost_and_found() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_link_is_followed() {
     inside("the_link_is_followed", |far| async move {
         let routes = discover(&[BEHIND]).await;
@@ -414,6 +425,7 @@ fn the_link_is_followed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn many_on_link_targets_are_resolved() {
     inside("many_on_link_targets_are_resolved", |far| async move {
         sh("ip addr add 10.97.0.1/16 dev near0");
@@ -433,6 +445,7 @@ fn many_on_link_targets_are_resolved() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn lost_notifications_are_made_up_for() {
     inside("lost_notifications_are_made_up_for", |_| async move {
         let routes = discover(&[BEHIND]).await;
@@ -459,6 +472,7 @@ fn lost_notifications_are_made_up_for() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn an_interface_is_described() {
     inside("an_interface_is_described", |far| async move {
         sh("ip link set near0 mtu 1400 address 02:00:00:00:00:11");
@@ -485,6 +499,7 @@ fn examine(options: Options) -> impl Fn(&str) -> Check {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn doctor_finds_what_is_in_the_way() {
     inside("doctor_finds_what_is_in_the_way", |far| async move {
         let options = Options { targets: vec![BEHIND, HERE], ..Options::default() };
@@ -511,6 +526,7 @@ fn doctor_finds_what_is_in_the_way() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn an_attached_program_is_told() {
     inside("an_attached_program_is_told", |_| async move {
         let folder = std::env::temp_dir().join(format!("el-route-{}", std::process::id()));

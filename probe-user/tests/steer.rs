@@ -101,6 +101,7 @@ fn surroundings() -> impl Iterator<Item = Around> {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn replies_are_taken_whatever_lies_around_them() {
     let Some(rig) = rig() else { return };
     for around in surroundings() {
@@ -124,6 +125,7 @@ fn replies_are_taken_whatever_lies_around_them() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_cut_reply_is_never_taken() {
     let Some(rig) = rig() else { return };
     for around in surroundings().filter(|around| matches!(around.options, 0 | 1 | 10)) {
@@ -140,6 +142,7 @@ fn a_cut_reply_is_never_taken() {
 
 /// What the IPv4 header doesn't cover is padding, even if it looks like the rest of a reply.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_ip_header_says_how_long_a_message_is() {
     let Some(rig) = rig() else { return };
     for around in surroundings().filter(|around| matches!(around.options, 0 | 3)) {
@@ -159,6 +162,7 @@ fn the_ip_header_says_how_long_a_message_is() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn what_is_not_an_answer_to_us_is_passed() {
     let Some(rig) = rig() else { return };
     let probe = payload(now(), 56);
@@ -207,6 +211,7 @@ fn what_is_not_an_answer_to_us_is_passed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_cookie_covers_what_a_reply_says() {
     let Some(rig) = rig() else { return };
     for around in [Around::default(), Around { tags: 2, options: 2, ..Around::default() }] {
@@ -240,6 +245,7 @@ fn the_cookie_covers_what_a_reply_says() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn age_must_be_plausible() {
     let Some(rig) = rig() else { return };
     let send = |sent| Around::default().echo_reply(IDENTIFIER, SEQUENCE, &payload(sent, 18));
@@ -252,6 +258,7 @@ fn age_must_be_plausible() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn what_does_not_fit_a_chunk_is_passed() {
     let Some(rig) = rig() else { return };
     for around in [Around::default(), Around { tags: 1, options: 10, ..Around::default() }] {
@@ -269,6 +276,7 @@ fn what_does_not_fit_a_chunk_is_passed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn without_a_socket_replies_go_to_the_kernel() {
     let Some(mut rig) = Rig::load() else { return };
     rig.configure(&settings(&[OURS]));
@@ -278,6 +286,7 @@ fn without_a_socket_replies_go_to_the_kernel() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn settings_decide() {
     let Some(mut rig) = Rig::load() else { return };
     rig.open_socket();
@@ -306,6 +315,7 @@ fn settings_decide() {
 
 /// What the program builds from a table's entry is, byte for byte, what userspace would have written.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn live_frames_are_userspaces_frames() {
     let Some(mut rig) = rig() else { return };
     for payload in [18, 19, 25, 26, 56, 1000, 1472] {
@@ -334,6 +344,7 @@ fn live_frames_are_userspaces_frames() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn pass_passes() {
     let Some(rig) = rig() else { return };
     for frame in [reply(&Around::default()), frames::arp(), Around::default().tcp(&[7; 9000])] {
@@ -342,10 +353,10 @@ fn pass_passes() {
     }
 }
 
-/// Not a test: prints what one call costs. `cargo test -p echolot --test steer -- --ignored --nocapture cost`
+/// Not a test: prints what one call costs. `cargo test -p echolot --test steer -- --ignored --nocapture measure`
 #[test]
 #[ignore = "a measurement"]
-fn cost() {
+fn measure_the_cost_of_a_call() {
     let Some(mut rig) = rig() else { return };
     rig.configure(&Settings { max_age_ns: Nanos::from_secs(600).0, ..settings(&[OURS]) });
     let good = reply(&Around::default());

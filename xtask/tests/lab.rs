@@ -38,6 +38,7 @@ fn answers(lab: &Lab, address: &str) -> bool {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn far_answers_through_the_route_and_nothing_leads_out() {
     let Some(name) = name("up") else { return };
     let mut lab = Lab::up(&name, &Answer::Kernel).unwrap();
@@ -64,6 +65,7 @@ fn far_answers_through_the_route_and_nothing_leads_out() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_flood_of_echo_requests_is_answered_in_full() {
     let Some(name) = name("flood") else { return };
     let lab = Lab::up(&name, &Answer::Kernel).unwrap();
@@ -72,6 +74,7 @@ fn a_flood_of_echo_requests_is_answered_in_full() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn goes_after_a_panic_with_what_runs_in_it() {
     let Some(name) = name("panic") else { return };
     let mut children = Vec::new();
@@ -91,6 +94,7 @@ fn goes_after_a_panic_with_what_runs_in_it() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn leftovers_of_the_same_name_are_removed() {
     let Some(name) = name("left") else { return };
     assert!(Command::new("ip").args(["netns", "add", &format!("{name}-far")]).status().unwrap().success());
@@ -101,6 +105,7 @@ fn leftovers_of_the_same_name_are_removed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_command_line_and_a_killed_parent() {
     let Some(name) = name("cli") else { return };
     let run = |arguments: &[&str]| {
@@ -132,6 +137,7 @@ fn the_command_line_and_a_killed_parent() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn goes_when_its_owner_is_killed() {
     let Some(name) = name("kill") else { return };
     // This very test, run by a process that is killed in the middle of it.
@@ -142,7 +148,7 @@ fn goes_when_its_owner_is_killed() {
         }
     }
     let mut owner = Command::new(std::env::current_exe().unwrap());
-    owner.args(["--exact", "goes_when_its_owner_is_killed"]).env("ECHOLOT_TEST_LAB", &name);
+    owner.args(["--include-ignored", "--exact", "goes_when_its_owner_is_killed"]).env("ECHOLOT_TEST_LAB", &name);
     let mut owner = owner.stdout(Stdio::null()).spawn().unwrap();
     wait_for(|| Path::new(&state(&name)).join("answer").exists());
     owner.kill().unwrap();
@@ -151,6 +157,7 @@ fn goes_when_its_owner_is_killed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_reflector_is_awaited_and_stopped() {
     let Some(name) = name("reflector") else { return };
     let folder = std::env::temp_dir().join(&name);

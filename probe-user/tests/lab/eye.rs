@@ -29,6 +29,7 @@ fn spoil(from: &Path, to: &Path, stamp: u64) {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn tshark_and_etherparse_read_every_probe() {
     let Some(site) = Site::up("eye", &Answer::Kernel) else { return };
     let (block, rate) = if is_long() { ("10.64.0.0/14", "50000") } else { ("10.64.0.0/18", "10000") };

@@ -100,11 +100,13 @@ fn goes_and_comes_back(what: &str, end: End, interface: &str) {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn near_down() {
     goes_and_comes_back("near-down", End::Near, NEAR_INTERFACE);
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn far_down() {
     goes_and_comes_back("far-down", End::Far, FAR_INTERFACE);
 }

@@ -55,12 +55,14 @@ fn each_has_one_result(site: &Site) {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn of_the_kernels_stack() {
     let Some(site) = Site::up("sweep", &Answer::Kernel) else { return };
     each_has_one_result(&site);
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn of_the_reflector() {
     let Some(site) = Site::with_reflector("sweep") else { return };
     each_has_one_result(&site);

@@ -90,7 +90,7 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
 pub(crate) fn inside(space: &str, far: &str, test: &str, role: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", space]).arg(env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env(INSIDE, test).env(FAR, far).env(ROLE, role);
+    command.args(["--include-ignored", "--exact", test, "--nocapture"]).env(INSIDE, test).env(FAR, far).env(ROLE, role);
     command
 }
 
@@ -105,7 +105,7 @@ impl Helper {
             Some(space) => inside(space, &far, test, role),
             None => {
                 let mut command = Command::new(env::current_exe().unwrap());
-                command.args(["--exact", test, "--nocapture"]).env(ROLE, role);
+                command.args(["--include-ignored", "--exact", test, "--nocapture"]).env(ROLE, role);
                 command
             }
         };

@@ -16,6 +16,7 @@ fn ip(place: &Place, arguments: &str) {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn arguments_typed_wrong() {
     let Some(place) = Place::new("typed", &Answer::Kernel) else { return };
     for (arguments, expected) in [
@@ -55,6 +56,7 @@ fn arguments_typed_wrong() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn configurations_written_wrong() {
     let Some(place) = Place::new("config", &Answer::Kernel) else { return };
     let group = "groups:\n  - name: edge\n    targets: [10.64.0.1]\n";
@@ -85,6 +87,7 @@ fn configurations_written_wrong() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_host_that_is_not_ready() {
     let Some(place) = Place::new("host", &Answer::Kernel) else { return };
 
@@ -146,6 +149,7 @@ fn a_host_that_is_not_ready() {
 
 /// A resolver that never answers holds nothing up but the name that needs it.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_silent_resolver() {
     let Some(place) = Place::new("names", &Answer::Silent) else { return };
     // Somebody takes the questions and says nothing.
@@ -186,6 +190,7 @@ fn rustix_udp(place: &Place) -> std::net::UdpSocket {
 
 /// Without any resolver: `ping` says so at once, `run` goes on with the others and tries again.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn no_resolver() {
     let Some(place) = Place::new("nodns", &Answer::Kernel) else { return };
     let empty = place.file("resolv.conf", "");
@@ -223,6 +228,7 @@ fn no_resolver() {
 
 /// Exit statuses where nothing is wrong, so that the others mean something.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn statuses_of_success() {
     let Some(mut place) = Place::new("status", &Answer::Kernel) else { return };
     let status = |place: &Place, arguments| place.ended(&mut place.echolot(words(arguments))).status.code();

@@ -45,6 +45,7 @@ fn tell(place: &Place) {
 
 /// Also with echolot's own identifier: the cookie decides whose a reply is.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_kernels_ping_loses_nothing() {
     let Some(place) = Place::new("ping", &reflector()) else { return };
     let running = run(&place);
@@ -69,6 +70,7 @@ fn the_kernels_ping_loses_nothing() {
 /// two cores and the pair's queue by itself and retransmits, more or less often, whoever else is there; that is printed
 /// beside. The far end is its kernel's stack, because an XDP program there would put a ring of 256 frames before it.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn tcp_completes_with_no_more_retransmissions() {
     let Some(place) = Place::new("tcp", &Answer::Kernel) else { return };
     let far = FAR_ADDRESS.to_string();

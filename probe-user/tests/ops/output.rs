@@ -23,6 +23,7 @@ fn says_once(ended: &Ended, words: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_full_disk_costs_results_that_are_counted() {
     let Some(place) = Place::new("disk", &reflector()) else { return };
     let (disk, kept, summary) = (place.folder.join("disk"), place.folder.join("kept"), place.folder.join("sum"));
@@ -115,6 +116,7 @@ fn observe(place: &Place, what: &str, running: &Running) -> f64 {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn readers_that_do_not_read_hold_up_nothing() {
     let Some(place) = Place::new("slow", &reflector()) else { return };
     let text = format!(
@@ -159,6 +161,7 @@ fn readers_that_do_not_read_hold_up_nothing() {
 
 /// A sweep drops nothing for a slow reader: it waits for it; and where there is none any more, a signal ends it.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_sweep_waits_for_its_reader() {
     let Some(place) = Place::new("wait", &reflector()) else { return };
     let pipe = place.folder.join("pipe");

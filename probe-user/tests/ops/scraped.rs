@@ -7,6 +7,7 @@ use super::{
 use xtask::{command::wait_until, lab::Answer};
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn prometheus_finds_what_is_expected() {
     let Some(place) = Place::new("scraped", &Answer::Kernel) else { return };
     // Behind the next hop, and nobody's: the far kernel has no such address and no route to send an error by.

@@ -95,6 +95,7 @@ fn read(frame: &[u8]) -> Refusal {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn errors_about_our_probes_are_taken_whatever_lies_around_them() {
     let Some(rig) = rig() else { return };
     for (around, quote) in surroundings() {
@@ -121,6 +122,7 @@ fn errors_about_our_probes_are_taken_whatever_lies_around_them() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn errors_of_three_types_are_taken_and_others_passed() {
     let Some(rig) = rig() else { return };
     let probe = Quote::good().bytes();
@@ -140,6 +142,7 @@ fn errors_of_three_types_are_taken_and_others_passed() {
 
 /// The kernel must get each error about the host's own traffic.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn errors_about_others_are_passed() {
     let Some(rig) = rig() else { return };
     let good = Quote::good();
@@ -190,6 +193,7 @@ fn errors_about_others_are_passed() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_cut_error_is_never_taken() {
     let Some(rig) = rig() else { return };
     let chosen = |(around, quote): &(Around, Quote)| around.options != 1 && [0, 3, 10].contains(&quote.options);
@@ -211,6 +215,7 @@ fn a_cut_error_is_never_taken() {
 
 /// What the IPv4 header doesn't cover is padding, even if it looks like a quote.
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn the_ip_header_says_how_much_is_quoted() {
     let Some(rig) = rig() else { return };
     for (around, quote) in [(around(), Quote::good()), (Around { tags: 1, options: 2, ..around() }, Quote::good())] {
@@ -234,6 +239,7 @@ fn the_ip_header_says_how_much_is_quoted() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn a_quote_must_prove_that_the_probe_was_ours() {
     let Some(rig) = rig() else { return };
     for (around, quote) in [(around(), Quote::good()), (Around { tags: 2, options: 2, ..around() }, Quote::good())] {
@@ -263,6 +269,7 @@ fn a_quote_must_prove_that_the_probe_was_ours() {
 }
 
 #[test]
+#[ignore = "needs root: make test runs it"]
 fn settings_decide_about_errors() {
     let Some(mut rig) = rig() else { return };
     let error = |quote: &Quote| around().error(3, 1, &quote.bytes());
