@@ -3,8 +3,13 @@
 //! Figures of one run can be compared with each other; those of another day or machine can't.
 
 mod idle;
+mod inside;
 mod lab;
 mod measure;
+mod micro;
+mod peers;
+mod report;
+mod transmit;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,13 +27,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// fping, masscan, zmap and echolot over the same addresses and the same reflector
+    Peers(peers::Args),
+    /// Each engine's send rate beside the bare loop of the same mechanism
+    Transmit(transmit::Args),
+    /// Nanoseconds that operations of wire, ledger and schedule take
+    Micro(micro::Args),
     /// CPU and memory of `run` at a probe a second to each target
     Idle(idle::Args),
+    /// A measurement's part in a namespace of the lab
+    #[command(hide = true)]
+    Inside {
+        #[command(subcommand)]
+        part: inside::Part,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Peers(args) => peers::run(&args),
+        Command::Transmit(args) => transmit::run(&args),
+        Command::Micro(args) => micro::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Inside { part } => inside::run(&part).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(status) => status,

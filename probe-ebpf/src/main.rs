@@ -1,4 +1,5 @@
 //! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all through.
+//! `drop_all` and `bare` are for measurements.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -81,6 +82,21 @@ pub fn reflect(ctx: XdpContext) -> u32 {
 /// Lets everything through. Frames that are redirected or XDP_TX'd into a veth need a program, any, on its far end.
 #[xdp(frags)]
 pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Drops everything: the far end of measurements of sending.
+#[xdp(frags)]
+pub fn drop_all(_: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// What sending live frames costs without table and confirmation: for measurements.
+#[xdp(frags)]
+pub fn bare(ctx: XdpContext) -> u32 {
+    if live::is_test_run(&ctx) {
+        return live::bare(&ctx).unwrap_or(xdp_action::XDP_ABORTED);
+    }
     xdp_action::XDP_PASS
 }
 
