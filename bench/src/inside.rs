@@ -13,6 +13,8 @@ pub(crate) enum Part {
     Pass,
     /// Far end: drop everything in XDP, until standard input closes
     Drop,
+    /// Far end: answer 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input closes
+    Half,
     /// Far end: a packet to the near end every 100 ms, until standard input closes
     Trickle,
     /// Near end: send one prepared frame over and over
@@ -27,6 +29,7 @@ impl Part {
         match self {
             Self::Pass => vec!["pass".into()],
             Self::Drop => vec!["drop".into()],
+            Self::Half => vec!["half".into()],
             Self::Trickle => vec!["trickle".into()],
             Self::Afxdp { seconds } => vec!["afxdp".into(), seconds.to_string()],
             Self::LiveFrames { seconds } => vec!["live-frames".into(), seconds.to_string()],
@@ -42,7 +45,11 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
             hold();
         }
         Part::Drop => {
-            let _held = bare::Sink::attach(FAR_INTERFACE).map_err(said)?;
+            let _held = bare::FarEnd::dropping(FAR_INTERFACE).map_err(said)?;
+            hold();
+        }
+        Part::Half => {
+            let _held = bare::FarEnd::half_silent(FAR_INTERFACE).map_err(said)?;
             hold();
         }
         Part::Trickle => {

@@ -30,6 +30,8 @@ pub(crate) enum Far {
     Reflector,
     /// An XDP program that drops everything.
     Nothing,
+    /// An XDP program that answers for 10.64.0.0/12 and drops what goes to the rest of 10.0.0.0/8, which lies behind it too.
+    Half,
 }
 
 /// A lab, and the program that is measured.
@@ -68,19 +70,28 @@ impl Bench {
         }
         match far {
             Far::Reflector => bench.lab.answer(&Answer::Reflector(bench.binary.clone()))?,
+            Far::Half => {
+                bench.ip(&format!("route add 10.0.0.0/8 via {FAR_ADDRESS}"))?;
+                bench._sink = Some(bench.hold(End::Far, &Part::Half)?);
+            }
             Far::Nothing => {
                 // It drops ARP, too.
-                let mut command = Command::new("ip");
-                command.args(["-n", &bench.lab.name().namespace(End::Near), "neighbour", "replace"]);
-                command.args([&FAR_ADDRESS.to_string(), "lladdr", &bench.far_mac()?, "dev", NEAR_INTERFACE]);
-                let status = command.args(["nud", "permanent"]).status().map_err(|error| format!("ip: {error}"))?;
-                if !status.success() {
-                    return Err(format!("{command:?} ended with {status}"));
-                }
+                let mac = bench.far_mac()?;
+                bench.ip(&format!(
+                    "neighbour replace {FAR_ADDRESS} lladdr {mac} dev {NEAR_INTERFACE} nud permanent"
+                ))?;
                 bench._sink = Some(bench.hold(End::Far, &Part::Drop)?);
             }
         }
         Ok(bench)
+    }
+
+    /// `ip` about the near namespace.
+    fn ip(&self, arguments: &str) -> Result<(), String> {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.lab.name().namespace(End::Near)]).args(arguments.split(' '));
+        let status = command.status().map_err(|error| format!("ip: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("ip {arguments} ended with {status}")) }
     }
 
     /// The lab itself.
@@ -285,6 +296,16 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// What it has said on standard error.
+    pub(crate) fn told(&self) -> String {
+        fs::read_to_string(&self.told).unwrap_or_default().trim().to_owned()
     }
 
     /// Ends it as a person would, and returns its summary.

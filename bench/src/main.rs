@@ -9,6 +9,7 @@ mod measure;
 mod micro;
 mod peers;
 mod report;
+mod scaling;
 mod transmit;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Peers(peers::Args),
     /// Each engine's send rate beside the bare loop of the same mechanism
     Transmit(transmit::Args),
+    /// What a probe costs with a thousand to ten million others pending
+    Scaling(scaling::Args),
     /// Nanoseconds that operations of wire, ledger and schedule take
     Micro(micro::Args),
     /// CPU and memory of `run` at a probe a second to each target
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Peers(args) => peers::run(&args),
         Command::Transmit(args) => transmit::run(&args),
+        Command::Scaling(args) => scaling::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Inside { part } => inside::run(&part).map(|()| ExitCode::SUCCESS),

@@ -109,6 +109,14 @@ impl Traffic {
         }
     }
 
+    /// Packets sent by now, counted from the first sample.
+    pub(crate) fn sent_so_far(&self) -> u64 {
+        match (self.sent.first(), self.sent.last()) {
+            (Some(first), Some(last)) => last.1.saturating_sub(first.1),
+            _ => 0,
+        }
+    }
+
     /// Packets received a second.
     pub(crate) fn receive_rate(&self) -> Option<f64> {
         rate(&self.received)

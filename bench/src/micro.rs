@@ -30,8 +30,6 @@ const KEY: Key = Key([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
 const FIRST: u32 = 0x0a40_0000;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
-    // One CPU: a move between two is no part of an operation.
-    echolot::nic::thread::prepare(crate::measure::first_cpu()).map_err(|error| error.to_string())?;
     let many: u64 = if args.common.short { 20_000 } else { 20_000_000 };
     let mut operations = operations(args.common.short)?;
     let names: Vec<(String, String)> =
@@ -44,6 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         |index| names[*index].clone(),
         6.0,
         |index| {
+            // One CPU: a move between two is no part of an operation.
+            echolot::nic::thread::prepare(crate::measure::first_cpu()).map_err(|error| error.to_string())?;
             let operation = &mut operations[*index].2;
             // Once for the caches.
             black_box(operation(many / 10));
@@ -101,7 +101,7 @@ fn operations(short: bool) -> Result<Vec<Operation>, String> {
     // A walk that neither caches nor the prefetcher know: replies come in any order. Odd, so that it visits every target.
     let scatter = move |number: u64| TargetIndex((number.wrapping_mul(2_654_435_761) % u64::from(many)) as u32);
     let window = [AtomicU64::new(0), AtomicU64::new(0)];
-    let mut flights = Flights::new(Nanos::from_millis(1_000));
+    let mut flights = Flights::new(Nanos::from_millis(1));
     let mut clock = 0;
     let mut pacer = Pacer::new(many, Nanos::from_millis(1_000), Nanos::ZERO, Some(u64::MAX));
     let ordered = Rc::new(ledger);

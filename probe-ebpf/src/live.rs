@@ -25,8 +25,8 @@ const IP: usize = ethernet::HEADER;
 const ICMP: usize = IP + ipv4::HEADER;
 const PAYLOAD: usize = ICMP + icmp::HEADER;
 /// Where bare frames go: the lab's 10.64.0.0/12.
-const BARE_RANGE: u32 = 0x0a40_0000;
-const BARE_MASK: u32 = 0x000f_ffff;
+pub(crate) const BARE_RANGE: u32 = 0x0a40_0000;
+pub(crate) const BARE_MASK: u32 = 0x000f_ffff;
 /// Bytes of a probe that differ from probe to probe, headers included: the shortest probe.
 const HEAD: usize = PAYLOAD + payload::LENGTH;
 /// Steps of 8 bytes over the longest padding.

@@ -1,5 +1,5 @@
 //! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all through.
-//! `drop_all` and `bare` are for measurements.
+//! `drop_all`, `half` and `bare` are for measurements.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -89,6 +89,18 @@ pub fn pass(_: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn drop_all(_: XdpContext) -> u32 {
     xdp_action::XDP_DROP
+}
+
+/// Answers echo requests to the lab's range and drops those to anywhere else: the far end of measurements with silent targets.
+#[xdp(frags)]
+pub fn half(ctx: XdpContext) -> u32 {
+    if reflect::is_outside(&ctx, live::BARE_RANGE, live::BARE_MASK) {
+        return xdp_action::XDP_DROP;
+    }
+    match reflect::reflect(&ctx) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_PASS,
+    }
 }
 
 /// What sending live frames costs without table and confirmation: for measurements.

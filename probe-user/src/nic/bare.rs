@@ -33,16 +33,24 @@ pub struct Sent {
     pub time: Duration,
 }
 
-/// An XDP program that drops whatever comes in. Dropping it detaches.
-pub struct Sink(#[expect(dead_code, reason = "held for its drop")] Program);
+/// A far end of measurements, in XDP. Dropping it detaches.
+pub struct FarEnd(#[expect(dead_code, reason = "held for its drop")] Program);
 
-impl Sink {
-    /// Attaches to the interface.
+impl FarEnd {
+    /// Drops whatever comes in to the interface, ARP too.
     ///
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
-    pub fn attach(interface: &str) -> Result<Self, NicError> {
+    pub fn dropping(interface: &str) -> Result<Self, NicError> {
         Ok(Self(Program::attach(&Interface::find(interface)?, Mode::Auto, "drop_all", None, 0)?))
+    }
+
+    /// Answers echo requests to 10.64.0.0/12 and drops IPv4 to anywhere else.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn half_silent(interface: &str) -> Result<Self, NicError> {
+        Ok(Self(Program::attach(&Interface::find(interface)?, Mode::Auto, "half", None, 0)?))
     }
 }
 
