@@ -1,7 +1,10 @@
 //! `bench inside`: the parts of a measurement that must run in one of the lab's namespaces. Other commands start it.
 
-use crate::lab::READY;
-use clap::Subcommand;
+use crate::{
+    lab::READY,
+    rungs::{self, Rung},
+};
+use clap::{Subcommand, ValueEnum as _};
 use echolot::nic::{self, Mode, Passage, bare};
 use std::{io::Read as _, net::UdpSocket, time::Duration};
 use xtask::lab::{FAR_ADDRESS, FAR_INTERFACE, NEAR_ADDRESS, NEAR_INTERFACE};
@@ -19,6 +22,8 @@ pub(crate) enum Part {
     Trickle,
     /// Near end: send one prepared frame over and over
     Afxdp { seconds: f64 },
+    /// Near end: probe addresses once a second in the manner of one of the ladder's rungs
+    Rung { rung: Rung, addresses: u32, seconds: u32 },
     /// Near end: send live frames without table and ledger
     LiveFrames { seconds: f64 },
 }
@@ -32,6 +37,10 @@ impl Part {
             Self::Half => vec!["half".into()],
             Self::Trickle => vec!["trickle".into()],
             Self::Afxdp { seconds } => vec!["afxdp".into(), seconds.to_string()],
+            Self::Rung { rung, addresses, seconds } => {
+                let name = rung.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+                vec!["rung".into(), name, addresses.to_string(), seconds.to_string()]
+            }
             Self::LiveFrames { seconds } => vec!["live-frames".into(), seconds.to_string()],
         }
     }
@@ -62,6 +71,10 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
             }
         }
         Part::Afxdp { seconds } => send(bare::afxdp, *seconds)?,
+        Part::Rung { rung, addresses, seconds } => {
+            let heard = rungs::run(*rung, *addresses, *seconds)?;
+            println!("{}", serde_json::to_string(&heard).map_err(|error| error.to_string())?);
+        }
         Part::LiveFrames { seconds } => send(bare::live_frames, *seconds)?,
     }
     Ok(())

@@ -77,9 +77,8 @@ impl Bench {
             Far::Nothing => {
                 // It drops ARP, too.
                 let mac = bench.far_mac()?;
-                bench.ip(&format!(
-                    "neighbour replace {FAR_ADDRESS} lladdr {mac} dev {NEAR_INTERFACE} nud permanent"
-                ))?;
+                bench
+                    .ip(&format!("neighbour replace {FAR_ADDRESS} lladdr {mac} dev {NEAR_INTERFACE} nud permanent"))?;
                 bench._sink = Some(bench.hold(End::Far, &Part::Drop)?);
             }
         }

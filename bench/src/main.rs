@@ -5,10 +5,13 @@
 mod idle;
 mod inside;
 mod lab;
+mod ladder;
 mod measure;
 mod micro;
 mod peers;
+mod plot;
 mod report;
+mod rungs;
 mod scaling;
 mod transmit;
 
@@ -34,10 +37,14 @@ enum Command {
     Transmit(transmit::Args),
     /// What a probe costs with a thousand to ten million others pending
     Scaling(scaling::Args),
+    /// From a loop that waits to echolot: probes kept up with, and the round-trip time that each reports
+    Ladder(ladder::Args),
     /// Nanoseconds that operations of wire, ledger and schedule take
     Micro(micro::Args),
     /// CPU and memory of `run` at a probe a second to each target
     Idle(idle::Args),
+    /// Turn what the other commands wrote with --json into plots and tables
+    Plot(plot::Args),
     /// A measurement's part in a namespace of the lab
     #[command(hide = true)]
     Inside {
@@ -51,8 +58,10 @@ fn main() -> ExitCode {
         Command::Peers(args) => peers::run(&args),
         Command::Transmit(args) => transmit::run(&args),
         Command::Scaling(args) => scaling::run(&args),
+        Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Inside { part } => inside::run(&part).map(|()| ExitCode::SUCCESS),
     };
     match done {
