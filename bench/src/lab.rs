@@ -28,7 +28,7 @@ pub(crate) const READY: &str = "ready";
 pub(crate) enum Far {
     /// echolot's reflector.
     Reflector,
-    /// An XDP program that drops everything.
+    /// An XDP program that drops everything. All of 10.0.0.0/8 lies behind it.
     Nothing,
     /// An XDP program that answers for 10.64.0.0/12 and drops what goes to the rest of 10.0.0.0/8, which lies behind it too.
     Half,
@@ -68,10 +68,12 @@ impl Bench {
                 }
             }
         }
+        if far != Far::Reflector {
+            bench.ip(&format!("route add 10.0.0.0/8 via {FAR_ADDRESS}"))?;
+        }
         match far {
             Far::Reflector => bench.lab.answer(&Answer::Reflector(bench.binary.clone()))?,
             Far::Half => {
-                bench.ip(&format!("route add 10.0.0.0/8 via {FAR_ADDRESS}"))?;
                 bench._sink = Some(bench.hold(End::Far, &Part::Half)?);
             }
             Far::Nothing => {

@@ -11,8 +11,8 @@ use xtask::lab::End;
 
 /// How long anything may take.
 const WITHIN: Duration = Duration::from_secs(120);
-/// fping is asked for no more: each address is a line of its output.
-const FPING_MOST: u32 = 65_536;
+/// fping is asked for no more: it has 65,536 sequence numbers for all probes of ten seconds.
+const FPING_MOST: u32 = 20_000;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -107,10 +107,18 @@ impl Common {
         if !self.short {
             eprintln!("{bench}: {rounds} rounds, about {:.0} s in all", f64::from(rounds) * seconds);
         }
+        let mut failures = Vec::new();
         for round in 1..=rounds {
             for (contestant, row) in contestants.iter().zip(&mut report.rows) {
                 eprintln!("round {round} of {rounds}: {}", row.name);
-                let measured = measure(contestant).map_err(|error| format!("{}: {error}", row.name))?;
+                // One that fails doesn't cost the others their figures.
+                let measured = match measure(contestant) {
+                    Ok(measured) => measured,
+                    Err(error) => {
+                        failures.push(format!("round {round}, {}: {error}", row.name));
+                        continue;
+                    }
+                };
                 row.with = measured.with.unwrap_or(std::mem::take(&mut row.with));
                 for (key, value) in measured.figures {
                     let figure = row.figures.entry(key.into()).or_default();
@@ -124,7 +132,7 @@ impl Common {
         } else {
             print!("{}", report.to_markdown());
         }
-        Ok(())
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("\nbench: ")) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     inside::Part,
-    lab::{Bench, Far},
+    lab::{Bench, Done, Far},
     report::{Common, Measured},
 };
 use std::{process::ExitCode, time::Duration};
@@ -24,8 +24,10 @@ pub(crate) struct Args {
 enum Contestant {
     /// The mechanism without an engine.
     Bare(&'static str),
-    /// echolot with an engine.
-    Engine(&'static str),
+    /// `echolot sweep` with an engine: all is sent before the first deadline.
+    Sweep(&'static str),
+    /// `echolot run` with an engine: deadlines pass while it sends.
+    Run(&'static str),
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
@@ -34,9 +36,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let seconds = if common.short { 0.3 } else { 4.0 };
     let contestants = [
         Contestant::Bare("afxdp"),
-        Contestant::Engine("afxdp"),
+        Contestant::Sweep("afxdp"),
+        Contestant::Run("afxdp"),
         Contestant::Bare("live-frames"),
-        Contestant::Engine("live-frames"),
+        Contestant::Sweep("live-frames"),
+        Contestant::Run("live-frames"),
     ];
     let named = |contestant: &Contestant| match contestant {
         Contestant::Bare("afxdp") => {
@@ -46,7 +50,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "live frames, bare".into(),
             "the program that builds probes, without table and confirmation, 2,048 a call, CPU of the sender".into(),
         ),
-        Contestant::Engine(engine) => (format!("echolot, {engine}"), String::new()),
+        Contestant::Sweep(engine) => (format!("echolot sweep, {engine}"), String::new()),
+        Contestant::Run(engine) => (format!("echolot run, {engine}"), String::new()),
     };
     let measure = |contestant: &Contestant| {
         let (done, with, probes) = match contestant {
@@ -63,7 +68,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 let [frames, _] = words[..] else { return Err(format!("it printed {:?}", done.out)) };
                 (done, None, frames)
             }
-            Contestant::Engine(engine) => {
+            Contestant::Sweep(engine) => {
+                let targets = match (common.short, *engine) {
+                    (true, _) => "10.128.0.0/16",
+                    (false, "afxdp") => "10.128.0.0/11",
+                    (false, _) => "10.128.0.0/10",
+                };
+                let arguments = ["sweep", targets, "-r", "max", "-f", "none", "--engine", engine, "-W"];
+                let timeout = if common.short { "300ms" } else { "4s" };
+                echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), WITHIN)?)
+            }
+            Contestant::Run(engine) => {
                 let (targets, count) = if common.short { ("10.64.0.0/16", 1 << 16) } else { (TARGETS, 1 << 20) };
                 // A schedule that asks for more than the engine can: what comes too late is passed over.
                 let asked: u64 = if *engine == "afxdp" { 1_600_000 } else { 6_000_000 };
@@ -75,17 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                     interval.max(10)
                 );
                 let time = Duration::from_secs_f64(seconds + 1.0);
-                let (done, summary) = bench.run_watched(&config, &["--engine", engine], time, WITHIN)?;
-                let of = |name: &str| summary[name].as_f64().unwrap_or_default();
-                let with = format!(
-                    "{} {}, sender and receiver pinned, {} targets, each probe settled as lost; unsent {}",
-                    summary["engine"].as_str().unwrap_or_default(),
-                    summary["mode"].as_str().unwrap_or_default(),
-                    of("targets"),
-                    of("unsent"),
-                );
-                let sent = of("probes") - of("unsent");
-                (done, Some(with), sent)
+                echolot(bench.run_watched(&config, &["--engine", engine], time, WITHIN)?)
             }
         };
         let rate = done.traffic.send_rate().ok_or("nothing arrived at the far end")?;
@@ -101,7 +106,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         (
             "transmit",
             "Probes that arrive at a far end that drops them in XDP. It does so in the sender's softirq, on the \
-             sender's CPU",
+             sender's CPU. A sweep has sent everything before its first deadline; in `run` deadlines pass, and \
+             unanswered probes are taken out as lost, at the pace of sending",
         ),
         &[
             ("rate", "arrive a second", 0),
@@ -111,8 +117,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         ],
         &contestants,
         named,
-        22.0,
+        36.0,
         measure,
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What it ran, with what, and how many probes it sent.
+fn echolot((done, summary): (Done, serde_json::Value)) -> (Done, Option<String>, f64) {
+    let of = |name: &str| summary[name].as_f64().unwrap_or_default();
+    let with = format!(
+        "{} {}, sender and receiver pinned, {} targets; unsent {}",
+        summary["engine"].as_str().unwrap_or_default(),
+        summary["mode"].as_str().unwrap_or_default(),
+        of("targets"),
+        of("unsent"),
+    );
+    let sent = of("probes") - of("unsent");
+    (done, Some(with), sent)
 }

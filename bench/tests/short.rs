@@ -58,7 +58,7 @@ fn peers() {
 
 #[test]
 fn transmit() {
-    short("transmit", 4, &["rate", "ns", "busy"]);
+    short("transmit", 6, &["rate", "ns", "busy"]);
 }
 
 #[test]
