@@ -51,6 +51,108 @@ fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{path}: {error}. Did echolot end?"))
 }
 
+/// CPU seconds.
+pub(crate) struct Spent;
+
+impl Spent {
+    /// Spent so far by children of this process that have ended: fields 16 and 17 of /proc/self/stat, proc(5).
+    pub(crate) fn of_children() -> Result<f64, String> {
+        let stat = read("/proc/self/stat")?;
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let sum = fields.split_whitespace().skip(13).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>();
+        Ok(sum.map_err(|error| format!("/proc/self/stat: {error} in {stat:?}"))? / ticks_per_second()?)
+    }
+
+    /// Spent so far by all of the machine's CPUs, on whatever: the first line of /proc/stat less idle, iowait and what
+    /// follows softirq.
+    pub(crate) fn of_machine() -> Result<f64, String> {
+        let stat = read("/proc/stat")?;
+        let line = stat.lines().next().unwrap_or_default();
+        let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+        match fields[..] {
+            [user, nice, system, _idle, _iowait, irq, softirq, ..] => {
+                Ok((user + nice + system + irq + softirq) / ticks_per_second()?)
+            }
+            _ => Err(format!("/proc/stat begins with {line:?}")),
+        }
+    }
+}
+
+/// An interface's counters over time.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    received: Vec<(Instant, u64)>,
+    sent: Vec<(Instant, u64)>,
+}
+
+impl Traffic {
+    /// Reads the counters, in the network namespace of that process. Nothing to read: no sample.
+    pub(crate) fn sample(&mut self, pid: u32, interface: &str) {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/dev")) else { return };
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
+        let Some(line) = line else { return };
+        let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let now = Instant::now();
+        // Received bytes, packets and six others, sent bytes, packets.
+        if let [_, received, _, _, _, _, _, _, _, sent, ..] = fields[..] {
+            self.received.push((now, received));
+            self.sent.push((now, sent));
+        }
+    }
+
+    /// Packets received in all.
+    #[expect(clippy::cast_precision_loss, reason = "a count of packets, for a ratio")]
+    pub(crate) fn received(&self) -> f64 {
+        match (self.received.first(), self.received.last()) {
+            (Some(first), Some(last)) => last.1.saturating_sub(first.1) as f64,
+            _ => 0.0,
+        }
+    }
+
+    /// Packets sent by now, counted from the first sample.
+    pub(crate) fn sent_so_far(&self) -> u64 {
+        match (self.sent.first(), self.sent.last()) {
+            (Some(first), Some(last)) => last.1.saturating_sub(first.1),
+            _ => 0,
+        }
+    }
+
+    /// Packets received a second.
+    pub(crate) fn receive_rate(&self) -> Option<f64> {
+        rate(&self.received)
+    }
+
+    /// Packets sent a second.
+    pub(crate) fn send_rate(&self) -> Option<f64> {
+        rate(&self.sent)
+    }
+}
+
+/// Growth a second, between the moments at which 1 and 99 % of it had come: a stray packet before the start, or a wait at
+/// the end, makes no difference.
+#[expect(clippy::cast_precision_loss, reason = "counts of packets, for a rate")]
+fn rate(samples: &[(Instant, u64)]) -> Option<f64> {
+    let (first, last) = (samples.first()?, samples.last()?);
+    let total = last.1.checked_sub(first.1)? as f64;
+    let moment = |share: f64| {
+        let level = first.1 as f64 + share * total;
+        let after = samples.iter().position(|sample| sample.1 as f64 >= level)?;
+        let (upper, lower) = (samples[after], samples[after.saturating_sub(1)]);
+        let step = upper.1.saturating_sub(lower.1) as f64;
+        let part = if step > 0.0 { (level - lower.1 as f64) / step } else { 1.0 };
+        Some((lower.0 - first.0).as_secs_f64() + part * (upper.0 - lower.0).as_secs_f64())
+    };
+    let time = moment(0.99)? - moment(0.01)?;
+    (total > 0.0 && time > 0.0).then(|| 0.98 * total / time)
+}
+
+/// The first CPU that this process may use: where echolot's sender runs when receivers have others.
+pub(crate) fn first_cpu() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    list.trim().split(['-', ',']).next()?.parse().ok()
+}
+
 /// The middle one.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -88,6 +190,20 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn a_rate_is_that_of_the_middle() {
+        let begun = Instant::now();
+        let at = |ms: u64, count: u64| (begun + Duration::from_millis(ms), count);
+        // A stray packet at first, 100,000 evenly over a second from the fifth on, and nothing for two more.
+        let mut samples = vec![at(0, 7), at(10, 8)];
+        samples.extend((0..=1_000).map(|ms| at(5_000 + ms, 8 + 100 * ms)));
+        samples.push(at(8_000, 100_008));
+        let rate = rate(&samples).unwrap_or_default();
+        assert!((rate - 100_000.0).abs() < 200.0, "{rate}");
+        assert_eq!(super::rate(&[at(0, 5), at(10, 5)]), None);
+        assert_eq!(super::rate(&[]), None);
     }
 
     #[test]

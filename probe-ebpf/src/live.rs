@@ -24,6 +24,9 @@ const BULK: u64 = 16;
 const IP: usize = ethernet::HEADER;
 const ICMP: usize = IP + ipv4::HEADER;
 const PAYLOAD: usize = ICMP + icmp::HEADER;
+/// Where bare frames go: the lab's 10.64.0.0/12.
+pub(crate) const BARE_RANGE: u32 = 0x0a40_0000;
+pub(crate) const BARE_MASK: u32 = 0x000f_ffff;
 /// Bytes of a probe that differ from probe to probe, headers included: the shortest probe.
 const HEAD: usize = PAYLOAD + payload::LENGTH;
 /// Steps of 8 bytes over the longest padding.
@@ -32,11 +35,14 @@ const PADDING_STEPS: usize = 182;
 /// Which sender's frame this is, if it is one of a test run on a sender's CPU.
 #[inline(always)]
 pub(crate) fn sender(ctx: &XdpContext) -> Option<u32> {
+    if is_test_run(ctx) { here() } else { None }
+}
+
+/// Whether this frame is a test run's.
+#[inline(always)]
+pub(crate) fn is_test_run(ctx: &XdpContext) -> bool {
     // SAFETY: the context is the kernel's.
-    if unsafe { (*ctx.ctx).ingress_ifindex } != LOOPBACK {
-        return None;
-    }
-    here()
+    unsafe { (*ctx.ctx).ingress_ifindex == LOOPBACK }
 }
 
 /// The sender of this CPU, from 0.
@@ -71,6 +77,30 @@ pub(crate) fn transmit(ctx: &XdpContext, sender: u32) -> u32 {
 fn build(ctx: &XdpContext, sender: u32) -> Option<u32> {
     let cursor = cursor(sender)?;
     let due = due(sender, cursor.built)?;
+    due.sent_ns = lay(ctx, due)?;
+    cursor.built += 1;
+    Some(send())
+}
+
+/// The same without table and confirmation, for measurements: probes to one address after the other.
+#[inline(always)]
+pub(crate) fn bare(ctx: &XdpContext) -> Option<u32> {
+    let cursor = cursor(0)?;
+    let number = cursor.built as u32;
+    let destination = (BARE_RANGE | (number & BARE_MASK)).to_be_bytes();
+    lay(ctx, &LiveDue { destination, target: number, ..LiveDue::default() })?;
+    cursor.built += 1;
+    Some(send())
+}
+
+#[inline(always)]
+fn send() -> u32 {
+    LIVE_OUT.redirect(0, u64::from(xdp_action::XDP_ABORTED)).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+/// Builds a probe into the frame. Returns its stamp.
+#[inline(always)]
+fn lay(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
     let template = LIVE_TEMPLATES.get(u32::from(due.template))?;
     let frame = Piece::<HEAD>::at(ctx, 0)?;
 
@@ -110,10 +140,7 @@ fn build(ctx: &XdpContext, sender: u32) -> Option<u32> {
     frame.write(at(PAYLOAD, payload::TARGET), target);
     frame.write(at(PAYLOAD, payload::COOKIE), proof);
     pad(ctx);
-
-    due.sent_ns = sent;
-    cursor.built += 1;
-    Some(LIVE_OUT.redirect(0, u64::from(xdp_action::XDP_ABORTED)).unwrap_or(xdp_action::XDP_ABORTED))
+    Some(sent)
 }
 
 /// Zeros behind the head of a longer probe.

@@ -1,5 +1,6 @@
 //! The XDP programs. `steer` takes replies to our probes and errors about them, `reflect` answers echo requests, `pass` lets all
-//! through, and `impair` is a far end that keeps a record of its own, for tests of what echolot says.
+//! through, and `impair` is a far end that keeps a record of its own, for tests of what echolot says. `drop_all`, `half` and `bare`
+//! are for measurements.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -108,6 +109,33 @@ pub fn impair(ctx: XdpContext) -> u32 {
 /// Lets everything through. Frames that are redirected or XDP_TX'd into a veth need a program, any, on its far end.
 #[xdp(frags)]
 pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Drops everything: the far end of measurements of sending.
+#[xdp(frags)]
+pub fn drop_all(_: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// Answers echo requests to the lab's range and drops those to anywhere else: the far end of measurements with silent targets.
+#[xdp(frags)]
+pub fn half(ctx: XdpContext) -> u32 {
+    if reflect::is_outside(&ctx, live::BARE_RANGE, live::BARE_MASK) {
+        return xdp_action::XDP_DROP;
+    }
+    match reflect::reflect(&ctx) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+/// What sending live frames costs without table and confirmation: for measurements.
+#[xdp(frags)]
+pub fn bare(ctx: XdpContext) -> u32 {
+    if live::is_test_run(&ctx) {
+        return live::bare(&ctx).unwrap_or(xdp_action::XDP_ABORTED);
+    }
     xdp_action::XDP_PASS
 }
 

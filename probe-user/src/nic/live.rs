@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Most probes of one call: at half a microsecond each, a due probe waits for less than a millisecond.
-const CALL: usize = 2_048;
+pub(super) const CALL: usize = 2_048;
 /// Fewest that back-pressure leaves.
 const LEAST: usize = 64;
 /// Frames of a kernel batch: after each, softirqs run, and a far end on this machine can take what was sent.
@@ -123,7 +123,7 @@ impl LiveSender {
         if filled == 0 {
             return Ok(());
         }
-        let error = self.test_run(filled, length);
+        let error = test_run(&self.program, &self.blank[..length], filled);
         let after = self.cursors.get(self.number);
         let confirmed = after.confirmed - first;
         let mut refused = 0;
@@ -150,46 +150,6 @@ impl LiveSender {
     fn index(&self, position: u64) -> usize {
         // Below LIVE_TABLE: fits any usize.
         self.number * LIVE_TABLE as usize + (position % u64::from(LIVE_TABLE)) as usize
-    }
-
-    /// Has the kernel run the program on `frames` frames of `length` bytes.
-    fn test_run(&self, frames: usize, length: usize) -> Option<io::Error> {
-        /// The head of `union bpf_attr` for this command.
-        #[repr(C)]
-        #[derive(Default)]
-        struct TestRun {
-            program: u32,
-            result: u32,
-            data_size_in: u32,
-            data_size_out: u32,
-            data_in: u64,
-            data_out: u64,
-            repeat: u32,
-            duration: u32,
-            context_size_in: u32,
-            context_size_out: u32,
-            context_in: u64,
-            context_out: u64,
-            flags: u32,
-            cpu: u32,
-            batch_size: u32,
-            padding: u32,
-        }
-        let mut attributes = TestRun {
-            program: self.program.as_raw_fd().unsigned_abs(),
-            data_size_in: u32::try_from(length).unwrap_or(0),
-            data_in: self.blank.as_ptr() as u64,
-            repeat: u32::try_from(frames).unwrap_or(0),
-            flags: BPF_F_TEST_XDP_LIVE_FRAMES,
-            batch_size: BATCH,
-            ..TestRun::default()
-        };
-        // SAFETY: the kernel reads and writes as many bytes of the attributes as it is told there are, and reads `length` bytes
-        // of `blank`, which has as many as the longest frame; both outlive the call.
-        let done = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>() as libc::c_ulong)
-        };
-        (done != 0).then(io::Error::last_os_error)
     }
 }
 
@@ -230,6 +190,46 @@ impl Transmit for LiveSender {
             }
         }
     }
+}
+
+/// Has the kernel run the program on `frames` frames that begin as `blank`.
+pub(super) fn test_run(program: &OwnedFd, blank: &[u8], frames: usize) -> Option<io::Error> {
+    /// The head of `union bpf_attr` for this command.
+    #[repr(C)]
+    #[derive(Default)]
+    struct TestRun {
+        program: u32,
+        result: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        context_size_in: u32,
+        context_size_out: u32,
+        context_in: u64,
+        context_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch_size: u32,
+        padding: u32,
+    }
+    let mut attributes = TestRun {
+        program: program.as_raw_fd().unsigned_abs(),
+        data_size_in: u32::try_from(blank.len()).unwrap_or(0),
+        data_in: blank.as_ptr() as u64,
+        repeat: u32::try_from(frames).unwrap_or(0),
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        batch_size: BATCH,
+        ..TestRun::default()
+    };
+    // SAFETY: the kernel reads and writes as many bytes of the attributes as it is told there are, and reads as many of
+    // `blank` as it has; both outlive the call.
+    let done = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>() as libc::c_ulong)
+    };
+    (done != 0).then(io::Error::last_os_error)
 }
 
 /// What is in the way of live frames, if anything is.

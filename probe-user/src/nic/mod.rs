@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "rings shared with the kernel and system calls; each block carries its argument")]
 
 mod afxdp;
+pub mod bare;
 mod clock;
 mod drops;
 mod error;

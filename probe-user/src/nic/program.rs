@@ -104,13 +104,11 @@ impl Program {
             .map_err(|error| failed("hand the socket to", "XSKS", error))
     }
 
-    /// Makes the attached program build live frames: from these templates, out by this interface, for sender i on `cpus[i]`.
-    /// Frames that the driver refuses are noted from now on.
-    pub(super) fn prepare_live(
+    /// What live frames are built from, and which interface they leave by.
+    pub(super) fn point_live(
         &mut self,
         interface: u32,
         templates: impl Iterator<Item = LiveTemplate>,
-        cpus: &[usize],
     ) -> Result<(), NicError> {
         let map = self.ebpf.map_mut("LIVE_OUT").ok_or_else(|| missing("LIVE_OUT"))?;
         let mut map = DevMap::try_from(map).map_err(|error| live("open the map of interfaces", &error))?;
@@ -121,7 +119,18 @@ impl Program {
         for (index, template) in (0..).zip(templates) {
             map.set(index, template.to_bytes(), 0).map_err(|error| live("lay the templates", &error))?;
         }
+        Ok(())
+    }
 
+    /// Makes the attached program build live frames: from these templates, out by this interface, for sender i on `cpus[i]`.
+    /// Frames that the driver refuses are noted from now on.
+    pub(super) fn prepare_live(
+        &mut self,
+        interface: u32,
+        templates: impl Iterator<Item = LiveTemplate>,
+        cpus: &[usize],
+    ) -> Result<(), NicError> {
+        self.point_live(interface, templates)?;
         let watching = |error: &dyn std::fmt::Display| live("watch the tracepoint xdp_devmap_xmit", error);
         let watcher: &mut BtfTracePoint = self
             .ebpf

@@ -9,7 +9,7 @@ pub mod plan;
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::run_shown;
+use crate::command::{find_program, run_shown};
 use crate::ebpf;
 use facts::{Facts, Privilege};
 use plan::{Plan, Step};
@@ -58,6 +58,30 @@ pub fn perform(arguments: &[String]) -> Result<(), String> {
         }
     }
     Err("set-up went round in circles: run it again, and report what it printed".into())
+}
+
+/// Installs those of these programs (with Debian's packages of them) that are not on PATH.
+///
+/// # Errors
+/// What is missing and can't be installed, or what failed.
+pub fn ensure(programs: &[(&str, &str)]) -> Result<(), String> {
+    let missing = || programs.iter().filter(|(program, _)| find_program(program).is_none());
+    let packages: Vec<String> = missing().map(|(_, package)| (*package).to_owned()).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let facts = facts::gather(false, false);
+    if !facts.apt || facts.privilege == Privilege::None {
+        return Err(format!("missing, and this can't install it: {}", packages.join(" ")));
+    }
+    // What goes on here is not what the caller prints.
+    eprintln!("setup: apt-get install {}", packages.join(" "));
+    execute(&Step::UpdateLists, &facts)?;
+    install(&packages, facts.privilege)?;
+    match missing().next() {
+        None => Ok(()),
+        Some((program, package)) => Err(format!("{package} is installed, and there is still no {program} on PATH")),
+    }
 }
 
 fn execute(step: &Step, facts: &Facts) -> Result<(), String> {

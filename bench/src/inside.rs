@@ -1,0 +1,95 @@
+//! `bench inside`: the parts of a measurement that must run in one of the lab's namespaces. Other commands start it.
+
+use crate::{
+    lab::READY,
+    rungs::{self, Rung},
+};
+use clap::{Subcommand, ValueEnum as _};
+use echolot::nic::{self, Mode, Passage, bare};
+use std::{io::Read as _, net::UdpSocket, time::Duration};
+use xtask::lab::{FAR_ADDRESS, FAR_INTERFACE, NEAR_ADDRESS, NEAR_INTERFACE};
+
+/// What to do in there.
+#[derive(Subcommand)]
+pub(crate) enum Part {
+    /// Near end: let everything through, natively, until standard input closes
+    Pass,
+    /// Far end: drop everything in XDP, until standard input closes
+    Drop,
+    /// Far end: answer 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input closes
+    Half,
+    /// Far end: a packet to the near end every 100 ms, until standard input closes
+    Trickle,
+    /// Near end: send one prepared frame over and over
+    Afxdp { seconds: f64 },
+    /// Near end: probe addresses once a second in the manner of one of the ladder's rungs
+    Rung { rung: Rung, addresses: u32, seconds: u32 },
+    /// Near end: send live frames without table and ledger
+    LiveFrames { seconds: f64 },
+}
+
+impl Part {
+    /// The words for it.
+    pub(crate) fn words(&self) -> Vec<String> {
+        match self {
+            Self::Pass => vec!["pass".into()],
+            Self::Drop => vec!["drop".into()],
+            Self::Half => vec!["half".into()],
+            Self::Trickle => vec!["trickle".into()],
+            Self::Afxdp { seconds } => vec!["afxdp".into(), seconds.to_string()],
+            Self::Rung { rung, addresses, seconds } => {
+                let name = rung.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+                vec!["rung".into(), name, addresses.to_string(), seconds.to_string()]
+            }
+            Self::LiveFrames { seconds } => vec!["live-frames".into(), seconds.to_string()],
+        }
+    }
+}
+
+pub(crate) fn run(part: &Part) -> Result<(), String> {
+    let said = |error: nic::NicError| error.to_string();
+    match part {
+        Part::Pass => {
+            let _held = Passage::attach(NEAR_INTERFACE, Mode::Auto).map_err(said)?;
+            hold();
+        }
+        Part::Drop => {
+            let _held = bare::FarEnd::dropping(FAR_INTERFACE).map_err(said)?;
+            hold();
+        }
+        Part::Half => {
+            let _held = bare::FarEnd::half_silent(FAR_INTERFACE).map_err(said)?;
+            hold();
+        }
+        Part::Trickle => {
+            let socket = UdpSocket::bind((FAR_ADDRESS, 0)).map_err(|error| format!("a UDP socket: {error}"))?;
+            let held = std::thread::spawn(hold);
+            while !held.is_finished() {
+                // The discard port. Nobody listens, and its error is no matter.
+                let _ = socket.send_to(b"echolot", (NEAR_ADDRESS, 9));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Part::Afxdp { seconds } => send(bare::afxdp, *seconds)?,
+        Part::Rung { rung, addresses, seconds } => {
+            let heard = rungs::run(*rung, *addresses, *seconds)?;
+            println!("{}", serde_json::to_string(&heard).map_err(|error| error.to_string())?);
+        }
+        Part::LiveFrames { seconds } => send(bare::live_frames, *seconds)?,
+    }
+    Ok(())
+}
+
+/// Until whoever started this closes our standard input, or dies.
+fn hold() {
+    println!("{READY}");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn send(mechanism: fn(&str, Duration) -> Result<bare::Sent, nic::NicError>, seconds: f64) -> Result<(), String> {
+    // The CPU of echolot's sender.
+    nic::thread::prepare(crate::measure::first_cpu()).map_err(|error| error.to_string())?;
+    let sent = mechanism(NEAR_INTERFACE, Duration::from_secs_f64(seconds)).map_err(|error| error.to_string())?;
+    println!("{} {}", sent.frames, sent.time.as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! `bench peers`: echolot beside fping, masscan and zmap.
+
+use crate::{
+    inside::Part,
+    lab::{Bench, Done},
+    report::{Common, Measured},
+};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Duration,
+};
+use xtask::lab::{End, NEAR_ADDRESS, NEAR_INTERFACE, TARGETS};
+
+/// How long anything may take.
+const WITHIN: Duration = Duration::from_secs(90);
+/// First of the addresses that are probed.
+const FIRST: u32 = 0x0a40_0000;
+/// More than any of them reaches: as fast as they can.
+const ANY_RATE: &str = "10000000";
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo run --release -p bench -- peers                          the table; installs missing peers with apt
+  cargo run --release -p bench -- peers --zmap ~/zmap/src/zmap   a newer zmap than the distribution's
+  cargo run --release -p bench -- peers --json > peers.json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Another fping than the one on PATH
+    #[arg(long, value_name = "PATH", default_value = "fping")]
+    fping: PathBuf,
+    /// Another masscan
+    #[arg(long, value_name = "PATH", default_value = "masscan")]
+    masscan: PathBuf,
+    /// Another zmap
+    #[arg(long, value_name = "PATH", default_value = "zmap")]
+    zmap: PathBuf,
+    /// A program of yours to run in the same rounds, in a place of its own; the last number that it prints is its round
+    /// trips a second
+    #[arg(long, value_name = "PATH")]
+    prototype: Option<PathBuf>,
+}
+
+enum Peer {
+    /// `echolot sweep`: name, arguments, whether results go to a file.
+    Sweep(&'static str, &'static [&'static str], bool),
+    /// `echolot run`: all addresses again and again, for so long.
+    Run,
+    Fping,
+    Masscan,
+    Zmap,
+    Prototype(PathBuf),
+}
+
+const ECHOLOT: [Peer; 5] = [
+    Peer::Sweep("echolot sweep", &["-f", "none"], false),
+    Peer::Run,
+    Peer::Sweep("echolot sweep, every result as JSONL", &["-f", "jsonl"], true),
+    Peer::Sweep("echolot sweep, list of who answered", &["-f", "list"], true),
+    Peer::Sweep("echolot sweep, afxdp", &["-f", "none", "--engine", "afxdp"], false),
+];
+
+struct Match<'a> {
+    args: &'a Args,
+    bench: Bench,
+    /// What all but fping probe.
+    cidr: &'static str,
+    many: u32,
+    /// How long `echolot run` runs.
+    time: Duration,
+    /// What fping probes, one a line.
+    list: PathBuf,
+    fping_many: u32,
+    /// Where results are written: on disk, beside other temporary files.
+    results: PathBuf,
+    /// An empty file, for programs that insist on reading one.
+    empty: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
+    let common = &args.common;
+    let needed = [("fping", &args.fping), ("masscan", &args.masscan), ("zmap", &args.zmap)];
+    let needed: Vec<_> =
+        needed.into_iter().filter(|(name, path)| path.as_os_str() == *name).map(|(name, _)| (name, name)).collect();
+    xtask::setup::ensure(&needed)?;
+    let bench = Bench::up("peers", &common.binary)?;
+    let folder = bench.lab().name().folder();
+    // fping refuses more: it has 65,536 sequence numbers, and keeps some back.
+    let (many, fping_many) = if common.short { (1 << 14, 1 << 12) } else { (1 << 20, 65_000) };
+    let (list, empty) = (folder.join("addresses"), folder.join("empty"));
+    let text: String = (0..fping_many).map(|i| format!("{}\n", Ipv4Addr::from_bits(FIRST + i))).collect();
+    for (path, text) in [(&list, text.as_str()), (&empty, "")] {
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let game = Match {
+        args,
+        bench,
+        cidr: if common.short { "10.64.0.0/18" } else { TARGETS },
+        many,
+        time: Duration::from_secs(if common.short { 2 } else { 12 }),
+        list,
+        fping_many,
+        results: std::env::temp_dir().join(format!("echolot-bench-{}", std::process::id())),
+        empty,
+    };
+    let mut peers: Vec<Peer> = ECHOLOT.into();
+    peers.extend([Peer::Fping, Peer::Masscan, Peer::Zmap]);
+    peers.extend(args.prototype.clone().map(Peer::Prototype));
+    let outcome = common.table(
+        (
+            "peers",
+            "Answered round trips over the same reflector. The rate is that of the answers' arrival at the interface, \
+             from the first hundredth to the last, times the share that the program found of them; start-up and waiting \
+             at the end are in `seconds` only. The far end's work is done in the sender's softirq, on the sender's CPU. \
+             Peers run with an XDP program at the near end that lets all pass, which answers need that are sent in XDP",
+        ),
+        &[
+            ("rate", "answered a second", 0),
+            ("found", "found, %", 2),
+            ("cpu", "CPU s a million, process", 2),
+            ("busy", "CPU s a million, machine", 2),
+            ("seconds", "seconds in all", 1),
+        ],
+        &peers,
+        |peer| game.named(peer),
+        45.0,
+        |peer| game.measure(peer),
+    );
+    let _ = fs::remove_file(&game.results);
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+impl Match<'_> {
+    fn named(&self, peer: &Peer) -> (String, String) {
+        let version = |path: &Path, flag: &str| {
+            let output = Command::new(path).arg(flag).output().ok();
+            let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let number = |word: &&str| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
+            text.split_whitespace().find(number).unwrap_or("of unknown version").to_owned()
+        };
+        match peer {
+            Peer::Sweep(name, ..) => ((*name).into(), String::new()),
+            Peer::Run => (format!("echolot run, {} s", self.time.as_secs()), String::new()),
+            Peer::Fping => {
+                let version = version(&self.args.fping, "--version");
+                (
+                    format!("fping {version}"),
+                    format!("-q -s -r 0 -i 0 -t 1000, {} addresses, not pinned", self.fping_many),
+                )
+            }
+            Peer::Masscan => {
+                let version = version(&self.args.masscan, "--version");
+                (format!("masscan {version}"), "--ping --retries 0 --wait 1 --rate 10000000, not pinned".into())
+            }
+            Peer::Zmap => {
+                let version = version(&self.args.zmap, "--version");
+                (format!("zmap {version}"), "icmp_echoscan, one sender thread, -c 1 -r 10000000, not pinned".into())
+            }
+            Peer::Prototype(path) => ("prototype".into(), path.display().to_string()),
+        }
+    }
+
+    fn measure(&self, peer: &Peer) -> Result<Measured, String> {
+        match peer {
+            Peer::Sweep(_, arguments, writes) => {
+                let mut all = [&["sweep", self.cidr, "-r", "max", "-W", "1s"], *arguments].concat();
+                let file = self.results.to_string_lossy();
+                if *writes {
+                    all.extend(["-o", &file]);
+                }
+                let (done, summary) = self.bench.echolot_watched(&all, WITHIN)?;
+                let _ = fs::remove_file(&self.results);
+                echolot(&done, &summary)
+            }
+            Peer::Run => {
+                // More than it can: what comes too late is passed over.
+                let interval = (u64::from(self.many) * 1_000 / 6_000_000).max(10);
+                let config = format!(
+                    "groups:\n- {{name: all, targets: [{}], interval: {interval}ms, timeout: 1s}}\n\
+                     limits: {{rate: 9000000}}\n",
+                    self.cidr
+                );
+                let (done, summary) = self.bench.run_watched(&config, &[], self.time, WITHIN)?;
+                echolot(&done, &summary)
+            }
+            Peer::Prototype(path) => {
+                let output = Command::new(path).output().map_err(|error| format!("{}: {error}", path.display()))?;
+                let text = String::from_utf8_lossy(&output.stdout);
+                let rate = text.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).next_back();
+                Ok(Measured::new(&[("rate", rate.ok_or_else(|| format!("it printed no number: {text}"))?)]))
+            }
+            Peer::Fping => {
+                let mut command = self.bench.lab().near(&self.args.fping);
+                command.args(["-q", "-s", "-r", "0", "-i", "0", "-t", "1000", "-f"]).arg(&self.list);
+                let done = self.peer(command)?;
+                let alive = done.told.lines().find_map(|line| line.trim().strip_suffix(" alive")?.parse().ok());
+                let alive: u32 = alive.ok_or_else(|| done.failed())?;
+                figures(&done, f64::from(alive), f64::from(self.fping_many))
+            }
+            Peer::Masscan => {
+                let mut command = self.bench.lab().near(&self.args.masscan);
+                command.args([self.cidr, "--ping", "-e", NEAR_INTERFACE, "--rate", ANY_RATE]);
+                command.args(["--source-ip", &NEAR_ADDRESS.to_string(), "--router-mac", &self.bench.far_mac()?]);
+                command.args(["--retries", "0", "--wait", "1", "-oL"]).arg(&self.results);
+                // It ends only when a packet comes in after its wait.
+                let _trickle = self.bench.hold(End::Far, &Part::Trickle)?;
+                let done = self.peer(command)?;
+                figures(&done, f64::from(self.found()?), f64::from(self.many))
+            }
+            Peer::Zmap => {
+                let mut command = self.bench.lab().near(&self.args.zmap);
+                command.args(["-C"]).arg(&self.empty).arg("-b").arg(&self.empty);
+                command.args(["-i", NEAR_INTERFACE, "-G", &self.bench.far_mac()?, "-S", &NEAR_ADDRESS.to_string()]);
+                command.args(["--probe-module=icmp_echoscan", "-r", ANY_RATE, "-T", "1", "-c", "1", "-q", "-v", "0"]);
+                command.arg("-o").arg(&self.results).arg(self.cidr);
+                let done = self.peer(command)?;
+                figures(&done, f64::from(self.found()?), f64::from(self.many))
+            }
+        }
+    }
+
+    /// Runs somebody else's program.
+    fn peer(&self, command: Command) -> Result<Done, String> {
+        // It writes anew, and if it writes nothing there must be nothing.
+        let _ = fs::remove_file(&self.results);
+        let _pass = self.bench.hold(End::Near, &Part::Pass)?;
+        self.bench.watched(command, WITHIN)
+    }
+
+    /// How many of the addresses a result file names.
+    fn found(&self) -> Result<u32, String> {
+        let text = fs::read_to_string(&self.results).map_err(|error| format!("no results: {error}"))?;
+        let mut named = vec![false; self.many as usize];
+        let addresses = text.split([' ', '\n', ',']).filter_map(|word| word.trim().parse::<Ipv4Addr>().ok());
+        for index in addresses.filter_map(|address| address.to_bits().checked_sub(FIRST)) {
+            if let Some(named) = named.get_mut(index as usize) {
+                *named = true;
+            }
+        }
+        Ok(u32::try_from(named.iter().filter(|named| **named).count()).unwrap_or(self.many))
+    }
+}
+
+fn echolot(done: &Done, summary: &serde_json::Value) -> Result<Measured, String> {
+    let of = |name: &str| summary[name].as_f64().unwrap_or_default();
+    let mut measured = figures(done, of("answered"), of("probes"))?;
+    measured.with = Some(format!(
+        "{} {}, sender and receiver pinned; lost {}, unheard {}, unsent {}",
+        summary["engine"].as_str().unwrap_or_default(),
+        summary["mode"].as_str().unwrap_or_default(),
+        of("lost"),
+        of("unheard"),
+        of("unsent")
+    ));
+    Ok(measured)
+}
+
+/// What a run over so many probes came to.
+fn figures(done: &Done, found: f64, probes: f64) -> Result<Measured, String> {
+    let rate = done.traffic.receive_rate().ok_or_else(|| format!("no answer arrived. {}", done.failed()))?;
+    let arrived = done.traffic.received().max(1.0);
+    Ok(Measured::new(&[
+        ("rate", rate * (found / arrived).min(1.0)),
+        ("found", 100.0 * found / probes),
+        ("cpu", done.cpu / (probes / 1e6)),
+        ("busy", done.busy / (probes / 1e6)),
+        ("seconds", done.wall.as_secs_f64()),
+    ]))
+}

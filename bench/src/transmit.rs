@@ -1,0 +1,138 @@
+//! `bench transmit`: what an engine sends, beside what its mechanism could.
+
+use crate::{
+    inside::Part,
+    lab::{Bench, Done, Far},
+    report::{Common, Measured},
+};
+use std::{process::ExitCode, time::Duration};
+use xtask::lab::{End, TARGETS};
+
+/// How long anything may take.
+const WITHIN: Duration = Duration::from_secs(90);
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo run --release -p bench -- transmit                      the table
+  cargo run --release -p bench -- transmit --json > transmit.json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
+}
+
+enum Contestant {
+    /// The mechanism without an engine.
+    Bare(&'static str),
+    /// `echolot sweep` with an engine: all is sent before the first deadline.
+    Sweep(&'static str),
+    /// `echolot run` with an engine: deadlines pass while it sends.
+    Run(&'static str),
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
+    let common = &args.common;
+    let bench = Bench::with("transmit", &common.binary, Far::Nothing, None)?;
+    let seconds = if common.short { 0.3 } else { 4.0 };
+    let contestants = [
+        Contestant::Bare("afxdp"),
+        Contestant::Sweep("afxdp"),
+        Contestant::Run("afxdp"),
+        Contestant::Bare("live-frames"),
+        Contestant::Sweep("live-frames"),
+        Contestant::Run("live-frames"),
+    ];
+    let named = |contestant: &Contestant| match contestant {
+        Contestant::Bare("afxdp") => {
+            ("AF_XDP, bare".into(), "one prepared frame over and over, copy mode, 32 a call, CPU of the sender".into())
+        }
+        Contestant::Bare(_) => (
+            "live frames, bare".into(),
+            "the program that builds probes, without table and confirmation, 2,048 a call, CPU of the sender".into(),
+        ),
+        Contestant::Sweep(engine) => (format!("echolot sweep, {engine}"), String::new()),
+        Contestant::Run(engine) => (format!("echolot run, {engine}"), String::new()),
+    };
+    let measure = |contestant: &Contestant| {
+        let (done, with, probes) = match contestant {
+            Contestant::Bare(mechanism) => {
+                let part = match *mechanism {
+                    "afxdp" => Part::Afxdp { seconds },
+                    _ => Part::LiveFrames { seconds },
+                };
+                let done = bench.watched(bench.inside(End::Near, &part)?, WITHIN)?;
+                if !done.status.success() {
+                    return Err(done.failed());
+                }
+                let words: Vec<f64> = done.out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+                let [frames, _] = words[..] else { return Err(format!("it printed {:?}", done.out)) };
+                (done, None, frames)
+            }
+            Contestant::Sweep(engine) => {
+                let targets = match (common.short, *engine) {
+                    (true, _) => "10.128.0.0/16",
+                    (false, "afxdp") => "10.128.0.0/11",
+                    (false, _) => "10.128.0.0/10",
+                };
+                let arguments = ["sweep", targets, "-r", "max", "-f", "none", "--engine", engine, "-W"];
+                let timeout = if common.short { "300ms" } else { "4s" };
+                echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), WITHIN)?)
+            }
+            Contestant::Run(engine) => {
+                let (targets, count) = if common.short { ("10.64.0.0/16", 1 << 16) } else { (TARGETS, 1 << 20) };
+                // A schedule that asks for more than the engine can: what comes too late is passed over.
+                let asked: u64 = if *engine == "afxdp" { 1_600_000 } else { 6_000_000 };
+                let interval = count * 1_000 / asked;
+                // Nobody answers: each probe is entered, sent, kept in flight and taken out as lost.
+                let config = format!(
+                    "groups:\n- {{name: silent, targets: [{targets}], interval: {}ms, timeout: 500ms}}\n\
+                     limits: {{rate: 9000000}}\n",
+                    interval.max(10)
+                );
+                let time = Duration::from_secs_f64(seconds + 1.0);
+                echolot(bench.run_watched(&config, &["--engine", engine], time, WITHIN)?)
+            }
+        };
+        let rate = done.traffic.send_rate().ok_or("nothing arrived at the far end")?;
+        let figures = vec![
+            ("rate", rate),
+            ("ns", 1e9 / rate),
+            ("cpu", done.cpu / (probes / 1e6)),
+            ("busy", done.busy / (probes / 1e6)),
+        ];
+        Ok(Measured { figures, with })
+    };
+    common.table(
+        (
+            "transmit",
+            "Probes that arrive at a far end that drops them in XDP. It does so in the sender's softirq, on the \
+             sender's CPU. A sweep has sent everything before its first deadline; in `run` deadlines pass, and \
+             unanswered probes are taken out as lost, at the pace of sending",
+        ),
+        &[
+            ("rate", "arrive a second", 0),
+            ("ns", "ns each", 0),
+            ("cpu", "CPU s a million, process", 2),
+            ("busy", "CPU s a million, machine", 2),
+        ],
+        &contestants,
+        named,
+        36.0,
+        measure,
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What it ran, with what, and how many probes it sent.
+fn echolot((done, summary): (Done, serde_json::Value)) -> (Done, Option<String>, f64) {
+    let of = |name: &str| summary[name].as_f64().unwrap_or_default();
+    let with = format!(
+        "{} {}, sender and receiver pinned, {} targets; unsent {}",
+        summary["engine"].as_str().unwrap_or_default(),
+        summary["mode"].as_str().unwrap_or_default(),
+        of("targets"),
+        of("unsent"),
+    );
+    let sent = of("probes") - of("unsent");
+    (done, Some(with), sent)
+}

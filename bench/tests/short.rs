@@ -1,0 +1,98 @@
+//! Each command in its short form: it runs to its end, every row has its figures, and nothing stays behind. What the
+//! figures are is not judged: a short round measures nothing.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+const BENCH: &str = env!("CARGO_BIN_EXE_bench");
+
+/// The program that is measured, beside this one; built if nobody has.
+fn echolot() -> PathBuf {
+    let path = Path::new(BENCH).with_file_name("echolot");
+    if !path.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "-p", "echolot", "--bin", "echolot", "--manifest-path"]);
+        let built = build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).status().unwrap();
+        assert!(built.success() && path.exists(), "{} can't be built", path.display());
+    }
+    path
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(BENCH).args(arguments).output().unwrap()
+}
+
+/// Runs a command in its short form. None: no root, skipped.
+fn short(command: &str, rows: usize, columns: &[&str]) -> Option<serde_json::Value> {
+    if !xtask::command::is_root() {
+        println!("skipped: bench {command} makes network namespaces, which needs root");
+        return None;
+    }
+    let output = bench(&[command, "--short", "--json", "--binary", echolot().to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "bench {command}: {}: {told}", output.status);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["bench"], command);
+    assert!(report["machine"].as_str().unwrap().contains("Linux"), "{report}");
+    let all = report["rows"].as_array().unwrap();
+    assert_eq!(all.len(), rows, "{report:#}");
+    for row in all {
+        for column in columns {
+            let median = row["figures"][column]["median"].as_f64();
+            assert!(median.is_some_and(|median| median > 0.0), "{column} of {row:#}");
+        }
+    }
+    Some(report)
+}
+
+#[test]
+fn peers() {
+    let Some(report) = short("peers", 8, &["rate", "found", "busy", "seconds"]) else { return };
+    // A reflector that loses nothing: what a sweep finds short of everything is echolot's own doing.
+    let found = &report["rows"][0]["figures"]["found"]["median"];
+    assert!(found.as_f64().unwrap() > 50.0, "{report:#}");
+}
+
+#[test]
+fn transmit() {
+    short("transmit", 6, &["rate", "ns", "busy"]);
+}
+
+#[test]
+fn scaling() {
+    short("scaling", 2, &["ns", "sent", "answered", "resident"]);
+}
+
+#[test]
+fn ladder() {
+    short("ladder", 6, &["kept", "answered", "p50", "p99"]);
+}
+
+#[test]
+fn micro_and_its_plot() {
+    let output = bench(&["micro", "--short", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder = std::env::temp_dir().join(format!("echolot-bench-plot-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let json = folder.join("micro.json");
+    std::fs::write(&json, &output.stdout).unwrap();
+    let plotted = bench(&["plot", json.to_str().unwrap()]);
+    assert!(plotted.status.success(), "{}", String::from_utf8_lossy(&plotted.stderr));
+    let svg = std::fs::read_to_string(folder.join("micro.svg")).unwrap();
+    let table = std::fs::read_to_string(folder.join("micro.md")).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    for operation in ["wire: write a probe", "ledger: enter, answer, take out", "schedule: a due time"] {
+        assert!(svg.contains(operation) && table.contains(operation), "{operation}");
+    }
+    assert!(svg.trim_end().ends_with("</svg>"));
+}
+
+#[test]
+fn what_is_no_table_is_refused_by_name() {
+    let output = bench(&["plot", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Cargo.toml: no table"));
+}
