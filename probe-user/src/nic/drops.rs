@@ -67,12 +67,18 @@ pub(super) struct QueueCounts {
     taken: Mapped<u64>,
     consumed: Box<[CachePadded<AtomicU64>]>,
     dropped: Box<[CachePadded<AtomicU64>]>,
+    ring: u64,
 }
 
 impl QueueCounts {
-    pub(super) fn new(taken: BorrowedFd<'_>, queues: u32) -> io::Result<Self> {
+    pub(super) fn new(taken: BorrowedFd<'_>, queues: u32, ring: u64) -> io::Result<Self> {
         let zeros = || (0..queues).map(|_| CachePadded::default()).collect();
-        Ok(Self { taken: Mapped::new(taken, TAKEN_ENTRIES as usize, false)?, consumed: zeros(), dropped: zeros() })
+        Ok(Self {
+            taken: Mapped::new(taken, TAKEN_ENTRIES as usize, false)?,
+            consumed: zeros(),
+            dropped: zeros(),
+            ring,
+        })
     }
 
     /// For the queue's one receiver: it has settled so many more frames.
@@ -102,6 +108,10 @@ impl Taken for QueueCounts {
 
     fn dropped(&self, queue: usize) -> u64 {
         self.dropped[queue].load(Acquire)
+    }
+
+    fn ring(&self) -> u64 {
+        self.ring
     }
 }
 

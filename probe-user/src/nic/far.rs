@@ -59,7 +59,9 @@ impl FarEnd {
         let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
-        let counts = Arc::new(QueueCounts::new(program.descriptor("TAKEN")?, queues).map_err(query)?);
+        let counts = Arc::new(
+            QueueCounts::new(program.descriptor("TAKEN")?, queues, socket::receive_ring(rate)).map_err(query)?,
+        );
         let mut receiver = Receiver::new(counts.clone());
         let mut sender = None;
         for index in 0..queues {

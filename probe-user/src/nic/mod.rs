@@ -161,7 +161,10 @@ impl Nic {
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
         let mut program = Program::attach(&interface, options.mode, "steer", Some(&settings), senders)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
-        let counts = Arc::new(QueueCounts::new(program.descriptor("TAKEN")?, queues).map_err(query)?);
+        let rate = options.rate / u64::from(senders.max(1));
+        let counts =
+            QueueCounts::new(program.descriptor("TAKEN")?, queues, socket::receive_ring(rate)).map_err(query)?;
+        let counts = Arc::new(counts);
         let verdicts = program.take_counters("VERDICTS")?;
 
         let transmit_drops = Arc::new(TransmitDrops::default());
@@ -172,7 +175,6 @@ impl Nic {
         let (mut afxdp, mut sockets, mut zero_copy) = (Vec::new(), Vec::new(), true);
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
         let mut mode = if program.generic { Mode::Generic } else { options.mode };
-        let rate = options.rate / u64::from(senders.max(1));
         for index in 0..queues {
             let mut queue = socket::open(name, index, mode, rate, index < senders)?;
             if mode == Mode::Auto {

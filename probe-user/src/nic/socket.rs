@@ -61,6 +61,11 @@ impl Sizes {
     }
 }
 
+/// Entries of a queue's RX ring at so many replies a second.
+pub(super) fn receive_ring(rate: u64) -> u64 {
+    u64::from(Sizes::new(rate, false).rx)
+}
+
 /// A queue's sockets, bound, with the fill ring stocked.
 pub(super) struct Queue {
     pub(super) umem: Umem,

@@ -149,6 +149,9 @@ impl Taken for Numbers {
     fn dropped(&self, _: usize) -> u64 {
         self.dropped.load(Relaxed)
     }
+    fn ring(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 impl Link for Numbers {

@@ -83,6 +83,9 @@ mod tests {
         fn dropped(&self, _: usize) -> u64 {
             self.0[2].load(Relaxed)
         }
+        fn ring(&self) -> u64 {
+            u64::MAX
+        }
     }
 
     #[test]

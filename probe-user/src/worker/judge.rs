@@ -220,6 +220,9 @@ mod tests {
         fn dropped(&self, _: usize) -> u64 {
             0
         }
+        fn ring(&self) -> u64 {
+            0
+        }
     }
 
     impl Link for Quiet {

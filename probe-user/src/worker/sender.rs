@@ -255,7 +255,7 @@ impl<T: Transmit> Sender<T> {
             self.stopped = true;
         }
         let now = clock.now();
-        let room = self.room_for_results();
+        let room = if self.is_heard() { self.room_for_results() } else { 0 };
         let mut ticks = 0;
         while self.due.len() < room && ticks < TICKS_AT_ONCE {
             // The earliest walk hands out ticks until another one is earlier.
@@ -380,6 +380,17 @@ impl<T: Transmit> Sender<T> {
                 walk.ticks = 0;
             }
         }
+    }
+
+    /// Whether the receivers keep up. What is sent while they don't would come back to a full ring: better a probe that is late, or
+    /// skipped, than one that nobody hears.
+    #[inline]
+    fn is_heard(&self) -> bool {
+        let taken = &*self.common.taken;
+        (0..taken.queues()).all(|queue| {
+            let seen = taken.consumed(queue) + taken.dropped(queue);
+            taken.taken(queue).saturating_sub(seen) <= taken.ring() / 2
+        })
     }
 
     /// How many probes may be entered now so that each finds room for its result. Without a need for that, a batch.

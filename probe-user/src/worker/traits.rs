@@ -95,4 +95,6 @@ pub trait Taken: Send + Sync {
     fn consumed(&self, queue: usize) -> u64;
     /// Frames that the socket is known to have dropped after they were taken.
     fn dropped(&self, queue: usize) -> u64;
+    /// Frames that a queue's ring holds.
+    fn ring(&self) -> u64;
 }
