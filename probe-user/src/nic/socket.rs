@@ -51,7 +51,7 @@ impl Sizes {
         let ring = |entries: u64, least: u32, most: u32| {
             u32::try_from(entries).unwrap_or(most).clamp(least, most).next_power_of_two()
         };
-        let rx = ring(rate / 1_000 * 80, 1_024, 32_768);
+        let rx = ring(rate / 1_000 * 80, 1_024, 16_384);
         // The RX ring's, and some for what a receiver has in its hands. Copy mode takes a frame from the fill ring only
         // when it has something to put into it. A zero-copy driver first fills its own ring (4,096 entries are common at
         // most), and the host's other traffic arrives in those too: were all frames in the RX ring, a stalled receiver
@@ -257,7 +257,7 @@ mod tests {
     fn rings_follow_the_rate_between_their_bounds() {
         assert_eq!(Sizes::new(1_000, false), Sizes { rx: 1_024, receive: 1_280, tx: 256 });
         assert_eq!(Sizes::new(100_000, false), Sizes { rx: 8_192, receive: 8_448, tx: 512 });
-        assert_eq!(Sizes::new(u64::MAX, false), Sizes { rx: 32_768, receive: 33_024, tx: 4_096 });
+        assert_eq!(Sizes::new(u64::MAX, false), Sizes { rx: 16_384, receive: 16_640, tx: 4_096 });
         let zero_copy = Sizes::new(1_000, true);
         assert!(zero_copy.receive > zero_copy.rx + 4_096);
         // Twice the frames, whatever their number.
