@@ -107,6 +107,15 @@ pub struct Options {
     pub link: Arc<dyn Link>,
 }
 
+/// How many senders an interface can have: one for each of its queues that both receives and transmits.
+///
+/// # Errors
+/// If there is no such interface, or the kernel does not tell.
+pub fn queues(interface: &str) -> Result<u32, NicError> {
+    let (receive, transmit) = Interface::find(interface)?.queues()?;
+    Ok(receive.min(transmit))
+}
+
 /// An interface with `steer` attached. Dropping it detaches.
 pub struct Nic {
     _program: Program,

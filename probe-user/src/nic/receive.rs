@@ -14,8 +14,8 @@ use xsk_rs::{FillQueue, FrameDesc, RxQueue, Umem};
 
 /// Frames of a burst.
 const BURST: usize = 64;
-/// Bursts that one call takes from a queue at most.
-const BURSTS: usize = 8;
+/// Bursts that one call takes from a queue at most: twice what a sender in the same loop sends in one turn.
+const BURSTS: usize = 64;
 
 /// The receive queues of one receiver thread.
 pub struct Receiver {

@@ -43,7 +43,9 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
         sender.transmit(&self.clock);
         if sender.is_finished() || self.common.phase() == Phase::Abort {
             self.common.sender_finished();
-            return false;
+            // Its queues may bring replies to another sender's probes.
+            self.sender = None;
+            return self.common.phase() != Phase::Abort && self.common.is_sending();
         }
         if received == 0 && !expired && !entered {
             let now = self.clock.now();

@@ -401,7 +401,8 @@ impl<T: Transmit> Sender<T> {
         }
         let in_flight = self.common.in_flight();
         let free = usize::try_from((self.sink.free() as u64).saturating_sub(in_flight)).unwrap_or(usize::MAX);
-        free.min(self.engine.batch())
+        // Each sender takes no more than its share: they look at the same moment.
+        (free / self.common.short_quotes.len()).min(self.engine.batch())
     }
 }
 

@@ -164,7 +164,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     }
 
     let plan = Arc::new(job.plan);
-    let layout = threads::layout(job.rate);
+    let layout = threads::layout(job.rate, nic::queues(&routes.interface.name)?);
     let key = Key([fastrand::u64(..), fastrand::u64(..)]);
     let mut payloads: Vec<u16> = plan.groups.iter().map(|g| u16::try_from(g.payload).unwrap_or(u16::MAX)).collect();
     payloads.sort_unstable();
@@ -180,8 +180,8 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         payloads,
         max_age: longest + LATE,
         rate: job.rate,
-        senders: vec![layout.sender],
-        receivers: layout.receivers,
+        senders: layout.senders.clone(),
+        receivers: layout.receivers(),
         hops: Arc::clone(&routes.hops),
         link: Arc::clone(&link) as Arc<dyn Link>,
     })?;
@@ -189,11 +189,11 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     tracing::debug!("engine {}, {} mode: {why}", nic.info().engine, nic.info().mode);
 
     let drops = Arc::new(DropLog::default());
-    let loops = threads::loops(&layout, receivers.len());
+    let loops = layout.loops(receivers.len());
     let tallies: Box<[Arc<Tally>]> = (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
     let records = job.results.is_some();
     let common = Arc::new(Common {
-        ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
+        ledger: Arc::new(Ledger::new(&plan, &routes.of, layout.senders.len())),
         key,
         ttl: TTL,
         hops: Arc::clone(&routes.hops),
@@ -202,12 +202,12 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         drops: Arc::clone(&drops),
         records,
         no_result_dropped: records && !job.for_ever,
-        short_quotes: Box::new([ShortQuotes::default()]),
+        short_quotes: layout.senders.iter().map(|_| ShortQuotes::default()).collect(),
         tx_stamp: senders.first().map_or(Stamp::User, nic::Sender::stamp),
         // Only who monitors wants to be told.
         changes: job.for_ever.then(|| Arc::new(Changes::new(plan.targets.len()))),
         tallies,
-        asked: Asked::new(1),
+        asked: Asked::new(u32::try_from(layout.senders.len()).unwrap_or(u32::MAX)),
     });
     let clock = WallClock::new(now(), SystemTime::now());
     let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));

@@ -11,32 +11,44 @@ use std::{sync::Arc, thread::JoinHandle};
 
 /// Up to this many probes a second one thread does everything: it sends, and finds most replies already there when it looks.
 const ONE_THREAD: u64 = 20_000;
+/// What one sender is given to carry, where there are CPUs and queues for more of them.
+const ONE_SENDER: u64 = 1_000_000;
 
 /// Who does what.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The CPU of the thread that sends.
-    pub(super) sender: Option<usize>,
-    /// The CPUs of those that receive only; empty: the sender receives too.
+    /// The CPUs of the threads that send; None where it isn't known which CPUs there are.
+    pub(super) senders: Vec<Option<usize>>,
+    /// The CPUs of those that receive only; empty: the senders receive too.
     others: Vec<usize>,
-    /// How many threads receive.
-    pub(super) receivers: usize,
 }
 
-/// For so many probes a second on the CPUs that this process may use.
-pub(super) fn layout(rate: u64) -> Layout {
-    let cpus: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    match cpus.split_first() {
-        Some((first, rest)) if !rest.is_empty() && rate > ONE_THREAD => {
-            Layout { sender: Some(*first), others: rest.to_vec(), receivers: rest.len() }
-        }
-        // Low CPU numbers serve most interrupts: out of their way where there is a choice.
-        _ => Layout { sender: cpus.last().copied(), others: Vec::new(), receivers: 1 },
+impl Layout {
+    /// How many threads receive.
+    pub(super) fn receivers(&self) -> usize {
+        if self.others.is_empty() { self.senders.len() } else { self.others.len() }
+    }
+
+    /// How many loops there are when the queues have been dealt out to `receivers` receivers.
+    pub(super) fn loops(&self, receivers: usize) -> usize {
+        self.senders.len() + if self.others.is_empty() { 0 } else { receivers }
     }
 }
 
-/// How many loops there are when the queues have been dealt out to `receivers` receivers.
-pub(super) fn loops(layout: &Layout, receivers: usize) -> usize {
-    if layout.others.is_empty() { 1 } else { 1 + receivers }
+/// For so many probes a second through so many queues, on the CPUs that this process may use.
+pub(super) fn layout(rate: u64, queues: u32) -> Layout {
+    let cpus: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    arrange(rate, queues as usize, &cpus)
+}
+
+fn arrange(rate: u64, queues: usize, cpus: &[usize]) -> Layout {
+    if rate <= ONE_THREAD || cpus.len() < 2 {
+        // Low CPU numbers serve most interrupts: out of their way where there is a choice.
+        return Layout { senders: vec![cpus.last().copied()], others: Vec::new() };
+    }
+    let wanted = usize::try_from(rate.div_ceil(ONE_SENDER)).unwrap_or(usize::MAX);
+    let (senders, others) = cpus.split_at(wanted.min(cpus.len()).min(queues.max(1)));
+    Layout { senders: senders.iter().copied().map(Some).collect(), others: others.to_vec() }
 }
 
 /// Loop threads at work.
@@ -74,11 +86,11 @@ pub(super) fn spawn(
     let mut receivers = receivers.into_iter();
     let mut threads = Vec::new();
     let start = super::now() + crate::time::Nanos::from_millis(1);
-    for engine in senders {
+    for (number, (engine, cpu)) in senders.into_iter().zip(&layout.senders).enumerate() {
         let own = tally()?;
         let receiver = |queues| Receiver::new(queues, Arc::clone(common), Arc::clone(&own), sink.clone());
-        let sender = Sender::new(engine, Arc::clone(common), Arc::clone(&own), sink.clone(), plan, 0, start);
-        let (cpu, common) = (layout.sender, Arc::clone(common));
+        let sender = Sender::new(engine, Arc::clone(common), Arc::clone(&own), sink.clone(), plan, number, start);
+        let (cpu, common) = (*cpu, Arc::clone(common));
         threads.push(
             if layout.others.is_empty()
                 && let Some(queues) = receivers.next()
@@ -113,4 +125,39 @@ where
         Ok(())
     };
     Ok(std::thread::Builder::new().name(name.into()).spawn(body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(senders: &[usize], others: &[usize]) -> Layout {
+        Layout { senders: senders.iter().copied().map(Some).collect(), others: others.to_vec() }
+    }
+
+    #[test]
+    fn one_thread_does_everything_at_low_rates() {
+        assert_eq!(arrange(20_000, 8, &[0, 1, 2, 3]), of(&[3], &[]));
+        assert_eq!(arrange(9_000_000, 8, &[5]), of(&[5], &[]));
+        let unknown = arrange(9_000_000, 8, &[]);
+        assert_eq!((unknown.receivers(), unknown.loops(1)), (1, 1));
+        assert_eq!(unknown.senders, [None]);
+    }
+
+    #[test]
+    fn senders_follow_the_rate_and_the_rest_receive() {
+        assert_eq!(arrange(100_000, 8, &[0, 1, 2, 3]), of(&[0], &[1, 2, 3]));
+        assert_eq!(arrange(1_000_000, 2, &[0, 1]), of(&[0], &[1]));
+        assert_eq!(arrange(2_000_001, 8, &[0, 1, 2, 3]), of(&[0, 1, 2], &[3]));
+        let layout = arrange(2_000_000, 8, &[0, 1, 2, 3]);
+        assert_eq!((layout.receivers(), layout.loops(2)), (2, 4));
+    }
+
+    #[test]
+    fn with_as_many_senders_as_cpus_each_receives_too() {
+        let layout = arrange(u64::MAX, 2, &[0, 1]);
+        assert_eq!(layout, of(&[0, 1], &[]));
+        assert_eq!((layout.receivers(), layout.loops(2)), (2, 2));
+        assert_eq!(arrange(u64::MAX, 2, &[0, 1, 2, 3]), of(&[0, 1], &[2, 3]), "no more senders than queues");
+    }
 }
