@@ -135,12 +135,16 @@ fn live_frames() {
         let error = Nic::open(&live(Engine::LiveFrames)).err().unwrap().to_string();
         assert!(error.contains("takes no redirected frames") && error.contains("--engine afxdp"), "{error}");
         let auto = Nic::open(&live(Engine::Auto)).unwrap();
-        assert!(auto.nic.info().engine == "afxdp" && auto.why.contains("redirected"), "{}", auto.why);
+        assert!(
+            auto.nic.info().engine == "afxdp" && auto.nic.info().reason.contains("redirected"),
+            "{:?}",
+            auto.nic.info()
+        );
         drop(auto);
 
         let _reflector = Helper::start(Some(&env::var(FAR).unwrap()), "live_frames", "reflector");
         let mut opened = Nic::open(&live(Engine::Auto)).unwrap();
-        assert_eq!(opened.nic.info().engine, "live-frames", "{}", opened.why);
+        assert_eq!(opened.nic.info().engine, "live-frames", "{:?}", opened.nic.info());
         // Calls of all sizes, both payloads, more probes than the table holds.
         let mut number = 0;
         let mut expected = Vec::new();

@@ -9,7 +9,7 @@ use echolot::{
     sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
     targets::{Group, LabelSet, Plan, Sum, Target},
     time::Nanos,
-    wire::{Key, Template},
+    wire::{Key, TargetIndex, Template},
     worker::{Asked, Changes, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
 };
 use std::{net::Ipv4Addr, sync::Arc};
@@ -53,10 +53,15 @@ struct World {
     net: Network,
     clock: SimClock,
     common: Arc<Common>,
-    looping: Loop<SimClock, SimEngine, SimQueue>,
+    loops: Vec<Loop<SimClock, SimEngine, SimQueue>>,
 }
 
 fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
+    world_of(plan, rules, seed, 1)
+}
+
+/// With so many senders, each of which receives too.
+fn world_of(plan: &Plan, rules: Rules, seed: u64, senders: usize) -> World {
     let key = Key([seed, 42]);
     let template = Template::new([2; 6], Ipv4Addr::new(10, 63, 0, 1), 4711, 64, 18).unwrap();
     let drops = Arc::new(DropLog::default());
@@ -65,9 +70,9 @@ fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
     let net = Network::new(seed, rules, timeout, key, template, move |from, to, n| log.note(from, to, n));
     let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
     hop.set(Neighbour::Resolved([2; 6]));
-    let tally = Arc::new(Tally::new(plan.sums.len()));
+    let tallies: Box<[_]> = (0..senders).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
     let common = Arc::new(Common {
-        ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], 1)),
+        ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], senders)),
         key,
         ttl: 64,
         hops: Arc::new([hop]),
@@ -76,25 +81,28 @@ fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
         drops,
         records: false,
         no_result_dropped: false,
-        short_quotes: Box::new([ShortQuotes::default()]),
+        short_quotes: (0..senders).map(|_| ShortQuotes::default()).collect(),
         tx_stamp: Stamp::User,
         changes: Some(Arc::new(Changes::new(plan.targets.len()))),
-        tallies: Box::new([Arc::clone(&tally)]),
-        asked: Asked::new(1),
+        tallies: tallies.clone(),
+        asked: Asked::new(u32::try_from(senders).unwrap()),
     });
     let clock = net.clock();
-    let sender =
-        Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), Sink::discard(), plan, 0, clock.now());
-    let receiver = Receiver::new(net.queue(), Arc::clone(&common), tally, Sink::discard());
-    let looping = Loop::new(net.clock(), Arc::clone(&common), Some(sender), receiver);
-    World { net, clock, common, looping }
+    let loops = tallies.iter().enumerate().map(|(number, tally)| {
+        let (common, tally) = (&common, || Arc::clone(tally));
+        let sender = Sender::new(net.engine(), Arc::clone(common), tally(), Sink::discard(), plan, number, clock.now());
+        let receiver = Receiver::new(net.queue(), Arc::clone(common), tally(), Sink::discard());
+        Loop::new(net.clock(), Arc::clone(common), Some(sender), receiver)
+    });
+    let loops = loops.collect();
+    World { net, clock, common, loops }
 }
 
 impl World {
     /// Turns until `until`, auditing the equation and the unsettled bits on the way.
     fn go(&mut self, until: Nanos) {
         let mut turns = 0u64;
-        while self.clock.now() < until && self.looping.turn() {
+        while self.clock.now() < until && self.turn() {
             turns += 1;
             if turns.is_multiple_of(200_000) {
                 self.audit();
@@ -103,9 +111,15 @@ impl World {
         self.audit();
     }
 
+    /// Each loop that has something to do takes a turn. False if none has any more.
+    fn turn(&mut self) -> bool {
+        self.loops.retain_mut(Loop::turn);
+        !self.loops.is_empty()
+    }
+
     fn drain(&mut self) {
         self.common.ask(Phase::Drain);
-        while self.looping.turn() {}
+        while self.turn() {}
         self.audit();
         assert_eq!(self.sum(|row| row.in_flight()), 0);
     }
@@ -206,6 +220,33 @@ fn many_in_flight() {
         assert!(world.outcome(Outcome::Unreachable) > 0, "{interval_ms} {timeout_ms}");
         assert_eq!(world.snapshot().unsent[echolot::ledger::Cause::Window as usize], 0, "windows are wide enough");
     }
+}
+
+/// Several senders that receive too, each whichever frame comes: the account holds, and who is done goes on receiving for the others.
+#[test]
+fn several_senders() {
+    for senders in [2, 3, 8] {
+        let (timeout, count) = (Nanos::from_millis(900), Some(40));
+        let plan = plan(vec![
+            (group("g", Nanos::from_millis(100), timeout, None), 1_000),
+            (group("few", Nanos::from_millis(100), timeout, count), 5),
+        ]);
+        let mut world = world_of(&plan, ROUGH, senders as u64, senders);
+        world.go(world.clock.now() + Nanos::from_secs(20));
+        world.drain();
+        world.compare();
+        assert!(world.sum(|row| row.probes) > 150_000, "{senders} senders");
+        assert_eq!(world.snapshot().unsent[echolot::ledger::Cause::Window as usize], 0, "{senders} senders");
+        for target in plan.groups[1].targets.clone().map(TargetIndex) {
+            let row = world.common.ledger.target_row(target);
+            assert_eq!(row.settled.iter().sum::<u64>(), 40, "{senders} senders, target {target:?}");
+        }
+    }
+    let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(50), Some(1)), 5_000)]);
+    let mut world = world_of(&plan, Rules { loss: 0.5, delay: Nanos::from_millis(1), ..Rules::default() }, 6, 2);
+    while world.turn() {}
+    world.compare();
+    assert_eq!(world.sum(|row| row.probes), 5_000, "a sweep by two");
 }
 
 /// The far end is silent for five seconds: exactly the probes of that time are lost, and every target goes down and up again.
@@ -314,7 +355,7 @@ fn a_sweep_ends_by_itself() {
     let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(50), Some(1)), 5_000)]);
     let mut world = world(&plan, Rules { loss: 0.5, delay: Nanos::from_millis(1), ..Rules::default() }, 6);
     let begin = world.clock.now();
-    while world.looping.turn() {}
+    while world.turn() {}
     world.compare();
     assert_eq!(world.sum(|row| row.probes), 5_000);
     let took = world.clock.now() - begin;
@@ -328,7 +369,7 @@ fn a_turn_allocates_nothing() {
     let mut world = world(&plan, Rules { delay: Nanos::from_millis(3), ..Rules::default() }, 7);
     let mut turns = 0;
     let allocations = allocation_counter::measure(|| {
-        while world.clock.now() < Nanos::from_secs(20) && world.looping.turn() {
+        while world.clock.now() < Nanos::from_secs(20) && world.loops[0].turn() {
             turns += 1;
         }
     });

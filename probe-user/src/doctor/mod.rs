@@ -7,6 +7,7 @@ mod accuracy;
 mod attached;
 mod clock;
 mod cpus;
+mod engine;
 mod ethtool;
 mod kernel;
 mod link;
@@ -127,8 +128,13 @@ async fn look_at_network(options: &Options, checks: &mut Vec<Check>) -> Result<(
     // Of several that nobody named, one that is unplugged stands in no one's way.
     let named = options.interface.is_some() || matches!(routes, Some(Ok(_)));
     for interface in &interfaces {
-        let mut of_interface =
-            [link::check(interface, &all), queues::check(interface), xdp::check(interface), attached::check(interface)];
+        let mut of_interface = [
+            link::check(interface, &all),
+            queues::check(interface),
+            xdp::check(interface),
+            engine::check(interface),
+            attached::check(interface),
+        ];
         if !named && interfaces.len() > 1 {
             of_interface.iter_mut().filter(|check| check.status == Status::Problem).for_each(|check| {
                 check.status = Status::Warning;

@@ -162,6 +162,13 @@ impl Ledger {
         self.groups.iter().enumerate().filter_map(part).collect()
     }
 
+    /// Which sender walks a target.
+    #[inline]
+    pub fn sender_of(&self, target: TargetIndex) -> usize {
+        let group = self.group_of(self.cell(target));
+        ((target.0 - group.targets.start) / group.per_run) as usize
+    }
+
     #[inline]
     fn cell(&self, target: TargetIndex) -> &Cell {
         &self.cells[target.0 as usize]
@@ -295,8 +302,7 @@ impl Ledger {
     #[inline]
     pub fn number_of(&self, target: TargetIndex, sequence: Sequence) -> ProbeNumber {
         let group = self.group_of(self.cell(target));
-        let part = (target.0 - group.targets.start) / group.per_run;
-        let round = group.rounds[part as usize].load(Acquire);
+        let round = group.rounds[self.sender_of(target)].load(Acquire);
         let sequence = if cfg!(feature = "broken-sequence") { Sequence(sequence.0.wrapping_sub(1)) } else { sequence };
         ProbeNumber(round.wrapping_sub(round.wrapping_sub(u64::from(sequence.0)) & 0xffff))
     }

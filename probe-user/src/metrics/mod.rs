@@ -132,6 +132,8 @@ pub struct InterfaceInfo {
     pub mode: &'static str,
     /// "afxdp" or "live-frames".
     pub engine: &'static str,
+    /// Why this engine, for people.
+    pub reason: String,
     /// Receive queues that have a socket.
     pub queues: usize,
     /// Up, with carrier.

@@ -105,6 +105,7 @@ fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
         label("driver", &interface.driver),
         label("mode", interface.mode),
         label("engine", interface.engine),
+        label("reason", &interface.reason),
     ];
     let build = vec![label("version", VERSION), label("revision", REVISION)];
     let reload = source.reload();

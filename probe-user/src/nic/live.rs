@@ -10,7 +10,6 @@
 use super::{clock::MonotonicClock, drops::TransmitDrops, mapped::Mapped, templates::Templates};
 use crate::{
     ledger::Cause,
-    route::XdpFeatures,
     time::Nanos,
     worker::{Clock as _, Due, Fate, Link, Transmit},
 };
@@ -230,34 +229,4 @@ pub(super) fn test_run(program: &OwnedFd, blank: &[u8], frames: usize) -> Option
         libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>() as libc::c_ulong)
     };
     (done != 0).then(io::Error::last_os_error)
-}
-
-/// What is in the way of live frames, if anything is.
-pub(super) fn obstacle(generic: bool, interface: u32, pinned: bool) -> Option<String> {
-    if generic {
-        return Some("the XDP program runs in generic mode".into());
-    }
-    if !pinned {
-        return Some("the sender is not pinned to a CPU".into());
-    }
-    match kernel() {
-        Some(version) if version < (5, 18) => {
-            return Some(format!("kernel {}.{} lacks them (5.18 has)", version.0, version.1));
-        }
-        _ => {}
-    }
-    // A kernel that does not tell (before 6.3) is tried.
-    match XdpFeatures::of(interface) {
-        Ok(features) if !features.has(XdpFeatures::NDO_XMIT) => {
-            Some("the interface takes no redirected frames now (a veth does once its peer has an XDP program)".into())
-        }
-        _ => None,
-    }
-}
-
-/// The running kernel's major and minor number.
-fn kernel() -> Option<(u32, u32)> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

@@ -7,6 +7,7 @@
 
 mod afxdp;
 pub mod bare;
+mod choice;
 mod clock;
 mod drops;
 mod error;
@@ -23,6 +24,7 @@ mod templates;
 pub mod thread;
 
 pub use afxdp::AfxdpSender;
+pub use choice::{EASY, Engine, auto};
 pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
@@ -46,9 +48,6 @@ use program::{Counters, Program};
 use std::{net::Ipv4Addr, sync::Arc};
 use templates::{Looks, Templates};
 
-/// Copy-mode AF_XDP carries this many probes a second with ease, their replies included.
-const EASY: u64 = 250_000;
-
 /// How to attach, and how frames get between the card and our memory: `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -61,18 +60,6 @@ pub enum Mode {
     Copy,
     /// Copy, with the program behind the driver: any interface, slowly.
     Generic,
-}
-
-/// What sends: `--engine`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// Zero-copy AF_XDP where the driver has it; else AF_XDP at rates that it carries easily, and live frames above.
-    #[default]
-    Auto,
-    /// AF_XDP sockets.
-    Afxdp,
-    /// The kernel builds probes on frames of its own.
-    LiveFrames,
 }
 
 /// What the card is wanted for.
@@ -129,8 +116,6 @@ pub struct Opened {
     pub nic: Nic,
     /// One for each sender thread.
     pub senders: Vec<Sender>,
-    /// Why this engine, for people.
-    pub why: String,
     /// One for each receiver thread.
     pub receivers: Vec<Receiver>,
     /// Whether queues have been drained.
@@ -199,7 +184,7 @@ impl Nic {
             program.steer_to(index, &socket)?;
             sockets.push(socket);
         }
-        let (live, why) = choose(options, &program, interface.index, zero_copy)?;
+        let (live, why) = choice::choose(options, program.generic, interface.index, zero_copy)?;
         let transmitters = if live {
             let cpus: Vec<usize> = options.senders.iter().flatten().copied().collect();
             program.prepare_live(interface.index, templates.live(), &cpus)?;
@@ -226,13 +211,14 @@ impl Nic {
                 (false, true) => "zero-copy",
                 (false, false) => "copy",
             },
-            engine: if live { "live-frames" } else { "afxdp" },
+            engine: choice::name(live),
+            reason: why,
             queues: queues as usize,
             up: interface.up,
         };
         let sampler = DropSampler::new(name, counts.clone(), transmit_drops, verdicts, sockets);
         let nic = Self { _program: program, info };
-        Ok(Opened { nic, senders: transmitters, why, receivers, taken: counts, sampler })
+        Ok(Opened { nic, senders: transmitters, receivers, taken: counts, sampler })
     }
 
     /// What came out: driver, mode, queues. `up` is as of the opening.
@@ -283,24 +269,6 @@ impl Sender {
             Self::Afxdp(_) => Stamp::User,
             Self::Live(_) => Stamp::Xdp,
         }
-    }
-}
-
-/// Whether probes leave as live frames, and why.
-fn choose(options: &Options, program: &Program, interface: u32, zero_copy: bool) -> Result<(bool, String), NicError> {
-    let obstacle = || live::obstacle(program.generic, interface, options.senders.iter().all(Option::is_some));
-    match options.engine {
-        Engine::Afxdp => Ok((false, "asked for".into())),
-        Engine::LiveFrames => match obstacle() {
-            None => Ok((true, "asked for".into())),
-            Some(reason) => Err(NicError::Live { what: "asked for", reason }),
-        },
-        Engine::Auto if zero_copy => Ok((false, "the driver has zero-copy".into())),
-        Engine::Auto if options.rate <= EASY => Ok((false, format!("up to {EASY} probes a second are easy for it"))),
-        Engine::Auto => Ok(match obstacle() {
-            None => (true, format!("more than {EASY} probes a second, and the driver has no zero-copy")),
-            Some(reason) => (false, format!("live frames would be faster, but {reason}")),
-        }),
     }
 }
 

@@ -35,8 +35,11 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
     pub fn turn(&mut self) -> bool {
         let received = self.receiver.receive(&self.clock);
         let Some(sender) = &mut self.sender else {
+            if self.is_over() {
+                return false;
+            }
             self.rest_as_receiver(received);
-            return self.common.phase() != Phase::Abort && self.common.is_sending();
+            return true;
         };
         let expired = sender.expire(&self.clock);
         let entered = sender.enter(&self.clock);
@@ -45,7 +48,7 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
             self.common.sender_finished();
             // Its queues may bring replies to another sender's probes.
             self.sender = None;
-            return self.common.phase() != Phase::Abort && self.common.is_sending();
+            return !self.is_over();
         }
         if received == 0 && !expired && !entered {
             let now = self.clock.now();
@@ -53,6 +56,11 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
             self.receiver.queues().rest(until);
         }
         true
+    }
+
+    /// Whether nobody waits for a reply any more.
+    fn is_over(&self) -> bool {
+        self.common.phase() == Phase::Abort || !self.common.is_sending()
     }
 
     fn rest_as_receiver(&mut self, received: usize) {

@@ -123,11 +123,15 @@ impl Settle {
             return Err(RejectedReason::Cookie);
         }
         let Some(quoted) = &refusal.quoted else {
-            if ledger.targets_at(refusal.destination).next().is_none() {
-                return Err(RejectedReason::Target);
+            let mut told = None;
+            for target in ledger.targets_at(refusal.destination) {
+                // Of several groups that name the address, each may be another sender's.
+                let sender = ledger.sender_of(target);
+                if told.replace(sender) != Some(sender) {
+                    self.common.short_quotes[sender].put(*refusal);
+                }
             }
-            self.common.short_quotes.iter().for_each(|quotes| quotes.put(*refusal));
-            return Ok(());
+            return told.map(|_| ()).ok_or(RejectedReason::Target);
         };
         let target = quoted.target;
         if !ledger.has(target) {

@@ -185,7 +185,15 @@ impl Source for Fake {
     }
 
     fn interface(&self) -> InterfaceInfo {
-        InterfaceInfo { name: "eth0".into(), driver: "veth".into(), mode: "copy", engine: "afxdp", queues: 2, up: true }
+        InterfaceInfo {
+            name: "eth0".into(),
+            driver: "veth".into(),
+            mode: "copy",
+            engine: "afxdp",
+            reason: "asked for".into(),
+            queues: 2,
+            up: true,
+        }
     }
 
     fn reload(&self) -> ReloadState {

@@ -18,7 +18,7 @@ use crate::{
     health::Hold,
     http,
     ledger::{Ledger, tally::Tally, unheard::DropLog},
-    metrics::{Snapshot, Source as _},
+    metrics::{InterfaceInfo, Snapshot, Source as _},
     nic::{self, MonotonicClock, Nic},
     results::{
         self, Encoder, Fault, Format, Outcomes, Stamp, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
@@ -185,8 +185,13 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         hops: Arc::clone(&routes.hops),
         link: Arc::clone(&link) as Arc<dyn Link>,
     })?;
-    let nic::Opened { nic, senders, why, receivers, taken, mut sampler } = opened;
-    tracing::debug!("engine {}, {} mode: {why}", nic.info().engine, nic.info().mode);
+    let nic::Opened { nic, senders, receivers, taken, mut sampler } = opened;
+    let InterfaceInfo { name, engine, mode, reason, .. } = nic.info();
+    if job.for_ever {
+        tracing::info!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));
+    } else {
+        tracing::debug!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));
+    }
 
     let drops = Arc::new(DropLog::default());
     let loops = layout.loops(receivers.len());

@@ -99,7 +99,15 @@ pub(crate) mod tests {
     };
 
     pub(crate) fn interface() -> InterfaceInfo {
-        InterfaceInfo { name: "eth0".into(), driver: "veth".into(), mode: "copy", engine: "afxdp", queues: 2, up: true }
+        InterfaceInfo {
+            name: "eth0".into(),
+            driver: "veth".into(),
+            mode: "copy",
+            engine: "afxdp",
+            queues: 2,
+            up: true,
+            ..InterfaceInfo::default()
+        }
     }
 
     pub(crate) fn drops() -> Vec<LocalDrops> {

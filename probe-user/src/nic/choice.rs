@@ -1,0 +1,115 @@
+//! Which engine sends, and why.
+
+use super::{NicError, Options};
+use crate::route::XdpFeatures;
+
+/// Copy-mode AF_XDP carries this many probes a second with ease, their replies included.
+pub const EASY: u64 = 250_000;
+
+/// What sends: `--engine`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Zero-copy AF_XDP where the driver has it; else AF_XDP at rates that it carries easily, and live frames above.
+    #[default]
+    Auto,
+    /// AF_XDP sockets.
+    Afxdp,
+    /// The kernel builds probes on frames of its own.
+    LiveFrames,
+}
+
+/// As it is called in options, metrics and results.
+pub(super) const fn name(live: bool) -> &'static str {
+    if live { "live-frames" } else { "afxdp" }
+}
+
+/// Whether probes leave as live frames, and why, for people.
+pub(super) fn choose(
+    options: &Options,
+    generic: bool,
+    interface: u32,
+    zero_copy: bool,
+) -> Result<(bool, String), NicError> {
+    let obstacle = || obstacle(generic, interface, options.senders.iter().all(Option::is_some));
+    match options.engine {
+        Engine::Afxdp => Ok((false, "asked for".into())),
+        Engine::LiveFrames => match obstacle() {
+            None => Ok((true, "asked for".into())),
+            Some(reason) => Err(NicError::Live { what: "asked for", reason }),
+        },
+        Engine::Auto => Ok(decide(options.rate, zero_copy, obstacle)),
+    }
+}
+
+/// What `auto` would choose for an interface as it is now, without opening it: the engine's name, and why. Senders are taken to be
+/// pinned.
+///
+/// `rate` in probes a second; `zero_copy`, `generic`: what the driver offers.
+pub fn auto(interface: u32, rate: u64, zero_copy: bool, generic: bool) -> (&'static str, String) {
+    let (live, why) = decide(rate, zero_copy, || obstacle(generic, interface, true));
+    (name(live), why)
+}
+
+fn decide(rate: u64, zero_copy: bool, obstacle: impl FnOnce() -> Option<String>) -> (bool, String) {
+    if zero_copy {
+        return (false, "the driver has zero-copy".into());
+    }
+    if rate <= EASY {
+        return (false, format!("up to {EASY} probes a second are easy for it"));
+    }
+    match obstacle() {
+        None => (true, format!("more than {EASY} probes a second, and the driver has no zero-copy")),
+        Some(reason) => (false, format!("live frames would be faster, but {reason}")),
+    }
+}
+
+/// What is in the way of live frames, if anything is.
+fn obstacle(generic: bool, interface: u32, pinned: bool) -> Option<String> {
+    if generic {
+        return Some("the XDP program runs in generic mode".into());
+    }
+    if !pinned {
+        return Some("the sender is not pinned to a CPU".into());
+    }
+    match kernel() {
+        Some(version) if version < (5, 18) => {
+            return Some(format!("kernel {}.{} lacks them (5.18 has)", version.0, version.1));
+        }
+        _ => {}
+    }
+    // A kernel that does not tell (before 6.3) is tried.
+    match XdpFeatures::of(interface) {
+        Ok(features) if !features.has(XdpFeatures::NDO_XMIT) => {
+            Some("the interface takes no redirected frames now (a veth does once its peer has an XDP program)".into())
+        }
+        _ => None,
+    }
+}
+
+/// The running kernel's major and minor number.
+fn kernel() -> Option<(u32, u32)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_says_what_and_why() {
+        let none = || None;
+        assert!(!decide(9_000_000, true, none).0, "zero-copy carries every rate");
+        assert!(!decide(EASY, false, none).0);
+        assert!(decide(EASY + 1, false, none).0);
+        let (live, why) = decide(EASY + 1, false, || Some("the moon is full".into()));
+        assert!(!live && why.ends_with("but the moon is full"), "{why}");
+    }
+
+    #[test]
+    fn obstacles_are_named() {
+        assert!(obstacle(true, 1, true).is_some_and(|why| why.contains("generic")));
+        assert!(obstacle(false, 1, false).is_some_and(|why| why.contains("pinned")));
+    }
+}
