@@ -71,3 +71,23 @@ fn of_the_reflector() {
     ended.results.lines().for_each(|line| seen.note(line.parse().expect(&line)));
     seen.is_complete();
 }
+
+/// As fast as it goes, several senders where there are CPUs for them: each address once, and nothing is the network's fault.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn at_full_speed() {
+    let Some(site) = Site::with_reflector("speed") else { return };
+    let ended = site.start("jsonl", &["sweep", TARGETS, "--rate", "max"]).end_or_incomplete(WITHIN);
+    assert_eq!((ended.summary.number("probes"), ended.summary.number("lost")), (ALL as u64, 0));
+    let settled = ["answered", "unheard", "unsent"].map(|outcome| ended.summary.number(outcome));
+    assert_eq!(settled.iter().sum::<u64>(), ALL as u64, "{settled:?}");
+    let mut seen = Seen::new();
+    let mut answered = 0;
+    for line in ended.results.lines() {
+        let record: Record = serde_json::from_str(&line).expect(&line);
+        answered += u64::from(record.outcome == Outcome::Answered);
+        seen.note(record.address);
+    }
+    seen.is_complete();
+    assert_eq!(answered, settled[0]);
+}
