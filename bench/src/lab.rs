@@ -101,8 +101,13 @@ impl Bench {
     }
 
     /// The program that is measured, in the near namespace.
-    pub(crate) fn echolot(&self) -> Command {
-        self.lab.near(&self.binary)
+    fn echolot(&self, cpus: Cpus) -> Command {
+        if cpus == Cpus::All {
+            return self.lab.near(&self.binary);
+        }
+        let mut command = self.lab.near("taskset");
+        command.args(["-c", "0"]).arg(&self.binary);
+        command
     }
 
     /// This program's own part, in a namespace.
@@ -184,10 +189,11 @@ impl Bench {
     pub(crate) fn echolot_watched(
         &self,
         arguments: &[&str],
+        cpus: Cpus,
         within: Duration,
     ) -> Result<(Done, serde_json::Value), String> {
         let summary = self.lab.name().folder().join("bench.json");
-        let mut command = self.echolot();
+        let mut command = self.echolot(cpus);
         command.args(arguments).arg("--summary").arg(&summary);
         let done = self.watched(command, within)?;
         self.summarized(done, &summary)
@@ -198,13 +204,14 @@ impl Bench {
         &self,
         config: &str,
         arguments: &[&str],
+        cpus: Cpus,
         time: Duration,
         within: Duration,
     ) -> Result<(Done, serde_json::Value), String> {
         let folder = self.lab.name().folder();
         let (file, summary) = (folder.join("bench.yml"), folder.join("bench.json"));
         fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
-        let mut command = self.echolot();
+        let mut command = self.echolot(cpus);
         command.args(["run", "-c"]).arg(&file).arg("--summary").arg(&summary).args(arguments);
         let done = self.watched_for(command, within, Some(time))?;
         self.summarized(done, &summary)
@@ -243,6 +250,15 @@ impl Bench {
             .map_err(|error| format!("{}: {error}", self.binary.display()))?;
         Ok(Running { child, told, summary })
     }
+}
+
+/// What a program may run on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cpus {
+    /// All that there are.
+    All,
+    /// The first.
+    One,
 }
 
 /// What came of a command that was run to its end.

@@ -2,7 +2,7 @@
 
 use crate::{
     inside::Part,
-    lab::Bench,
+    lab::{Bench, Cpus},
     report::{Common, Measured, grouped},
     rungs::{FIRST, Heard, Rung},
 };
@@ -151,7 +151,7 @@ fn echolot(bench: &Bench, engine: &str, addresses: u32, seconds: u32) -> Result<
     );
     // Start-up comes on top; the share is taken of what was due while it ran.
     let time = Duration::from_secs(u64::from(seconds) + 1);
-    let (_, summary) = bench.run_watched(&config, &["--engine", engine], time, WITHIN)?;
+    let (_, summary) = bench.run_watched(&config, &["--engine", engine], Cpus::All, time, WITHIN)?;
     let of = |name: &str| summary[name].as_f64().unwrap_or_default();
     let share = of("answered") / (of("probes") + of("skipped")).max(1.0);
     let rtt = |name: &str| summary["rtt_ns"][name].as_f64().map_or(f64::NAN, |ns| ns / 1e3);

@@ -2,7 +2,7 @@
 
 use crate::{
     inside::Part,
-    lab::{Bench, Done},
+    lab::{Bench, Cpus, Done},
     report::{Common, Measured},
 };
 use std::{
@@ -173,7 +173,7 @@ impl Match<'_> {
                 if *writes {
                     all.extend(["-o", &file]);
                 }
-                let (done, summary) = self.bench.echolot_watched(&all, WITHIN)?;
+                let (done, summary) = self.bench.echolot_watched(&all, Cpus::All, WITHIN)?;
                 let _ = fs::remove_file(&self.results);
                 echolot(&done, &summary)
             }
@@ -185,7 +185,7 @@ impl Match<'_> {
                      limits: {{rate: 9000000}}\n",
                     self.cidr
                 );
-                let (done, summary) = self.bench.run_watched(&config, &[], self.time, WITHIN)?;
+                let (done, summary) = self.bench.run_watched(&config, &[], Cpus::All, self.time, WITHIN)?;
                 echolot(&done, &summary)
             }
             Peer::Prototype(path) => {
@@ -250,7 +250,7 @@ fn echolot(done: &Done, summary: &serde_json::Value) -> Result<Measured, String>
     let of = |name: &str| summary[name].as_f64().unwrap_or_default();
     let mut measured = figures(done, of("answered"), of("probes"))?;
     measured.with = Some(format!(
-        "{} {}, sender and receiver pinned; lost {}, unheard {}, unsent {}",
+        "{} {}, threads pinned; lost {}, unheard {}, unsent {}",
         summary["engine"].as_str().unwrap_or_default(),
         summary["mode"].as_str().unwrap_or_default(),
         of("lost"),

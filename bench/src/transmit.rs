@@ -2,7 +2,7 @@
 
 use crate::{
     inside::Part,
-    lab::{Bench, Done, Far},
+    lab::{Bench, Cpus, Done, Far},
     report::{Common, Measured},
 };
 use std::{process::ExitCode, time::Duration};
@@ -21,37 +21,39 @@ pub(crate) struct Args {
     common: Common,
 }
 
+#[derive(Clone, Copy)]
 enum Contestant {
     /// The mechanism without an engine.
     Bare(&'static str),
     /// `echolot sweep` with an engine: all is sent before the first deadline.
-    Sweep(&'static str),
+    Sweep(&'static str, Cpus),
     /// `echolot run` with an engine: deadlines pass while it sends.
-    Run(&'static str),
+    Run(&'static str, Cpus),
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let common = &args.common;
     let bench = Bench::with("transmit", &common.binary, Far::Nothing, None)?;
     let seconds = if common.short { 0.3 } else { 4.0 };
-    let contestants = [
-        Contestant::Bare("afxdp"),
-        Contestant::Sweep("afxdp"),
-        Contestant::Run("afxdp"),
-        Contestant::Bare("live-frames"),
-        Contestant::Sweep("live-frames"),
-        Contestant::Run("live-frames"),
-    ];
+    let with = |engine| {
+        [
+            Contestant::Bare(engine),
+            Contestant::Sweep(engine, Cpus::One),
+            Contestant::Run(engine, Cpus::One),
+            Contestant::Sweep(engine, Cpus::All),
+        ]
+    };
+    let contestants = [with("afxdp"), with("live-frames")].concat();
     let named = |contestant: &Contestant| match contestant {
         Contestant::Bare("afxdp") => {
-            ("AF_XDP, bare".into(), "one prepared frame over and over, copy mode, 32 a call, CPU of the sender".into())
+            ("AF_XDP, bare".into(), "one prepared frame over and over, copy mode, 32 a call, one CPU".into())
         }
         Contestant::Bare(_) => (
             "live frames, bare".into(),
-            "the program that builds probes, without table and confirmation, 2,048 a call, CPU of the sender".into(),
+            "the program that builds probes, without table and confirmation, 2,048 a call, one CPU".into(),
         ),
-        Contestant::Sweep(engine) => (format!("echolot sweep, {engine}"), String::new()),
-        Contestant::Run(engine) => (format!("echolot run, {engine}"), String::new()),
+        Contestant::Sweep(engine, cpus) => (format!("echolot sweep, {engine}, {}", on(*cpus)), String::new()),
+        Contestant::Run(engine, cpus) => (format!("echolot run, {engine}, {}", on(*cpus)), String::new()),
     };
     let measure = |contestant: &Contestant| {
         let (done, with, probes) = match contestant {
@@ -68,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 let [frames, _] = words[..] else { return Err(format!("it printed {:?}", done.out)) };
                 (done, None, frames)
             }
-            Contestant::Sweep(engine) => {
+            Contestant::Sweep(engine, cpus) => {
                 let targets = match (common.short, *engine) {
                     (true, _) => "10.128.0.0/16",
                     (false, "afxdp") => "10.128.0.0/11",
@@ -76,9 +78,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 };
                 let arguments = ["sweep", targets, "-r", "max", "-f", "none", "--engine", engine, "-W"];
                 let timeout = if common.short { "300ms" } else { "4s" };
-                echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), WITHIN)?)
+                echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), *cpus, WITHIN)?)
             }
-            Contestant::Run(engine) => {
+            Contestant::Run(engine, cpus) => {
                 let (targets, count) = if common.short { ("10.64.0.0/16", 1 << 16) } else { (TARGETS, 1 << 20) };
                 // A schedule that asks for more than the engine can: what comes too late is passed over.
                 let asked: u64 = if *engine == "afxdp" { 1_600_000 } else { 6_000_000 };
@@ -90,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                     interval.max(10)
                 );
                 let time = Duration::from_secs_f64(seconds + 1.0);
-                echolot(bench.run_watched(&config, &["--engine", engine], time, WITHIN)?)
+                echolot(bench.run_watched(&config, &["--engine", engine], *cpus, time, WITHIN)?)
             }
         };
         let rate = done.traffic.send_rate().ok_or("nothing arrived at the far end")?;
@@ -123,11 +125,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
+const fn on(cpus: Cpus) -> &'static str {
+    match cpus {
+        Cpus::One => "one CPU",
+        Cpus::All => "all CPUs",
+    }
+}
+
 /// What it ran, with what, and how many probes it sent.
 fn echolot((done, summary): (Done, serde_json::Value)) -> (Done, Option<String>, f64) {
     let of = |name: &str| summary[name].as_f64().unwrap_or_default();
     let with = format!(
-        "{} {}, sender and receiver pinned, {} targets; unsent {}",
+        "{} {}, threads pinned, {} targets; unsent {}",
         summary["engine"].as_str().unwrap_or_default(),
         summary["mode"].as_str().unwrap_or_default(),
         of("targets"),
