@@ -168,7 +168,7 @@ fn no_forgery_is_taken() {
     assert_eq!(sums.taken(), 0, "{}", sums.shown.join("\n"));
     assert_eq!(sums.all(), many);
     assert_eq!(sums.controls, many / CONTROL * 2);
-    // What the brief of this test says: at least nine in ten are real replies with one thing wrong.
+    // At least nine in ten are real replies with one verified thing wrong. Noise alone would prove little.
     let minted: u64 = Mutation::ALL.iter().filter(|kind| kind.is_minted()).map(|kind| sums.of(*kind).all()).sum();
     assert!(minted * 10 >= many * 9, "{minted}");
     for mutation in Mutation::ALL {

@@ -15,7 +15,7 @@ use std::{
 };
 
 const SEED: u64 = 0x0ec4_0107;
-const MUTATIONS: usize = 30_000;
+const MUTATIONS: usize = 100_000;
 /// What an input may grow to, bytes.
 const LONGEST: usize = 4_096;
 /// At a time. A plan of 65,536 targets takes some of them.
