@@ -4,5 +4,6 @@
 pub mod command;
 pub mod demo;
 pub mod ebpf;
+pub mod fuzz;
 pub mod lab;
 pub mod setup;

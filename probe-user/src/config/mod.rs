@@ -113,8 +113,14 @@ const MODES: [(&str, Mode); 4] =
 ///
 /// An error lists every problem with its line, column and field.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    parse(path, std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?)
+}
+
+/// The same from the file's content.
+///
+/// An error lists every problem with its line, column and field.
+pub fn parse(path: &Path, content: Vec<u8>) -> Result<Config, ConfigError> {
+    let text = String::from_utf8(content).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         ConfigError::of_file(path, format!("line {line} is not UTF-8 text; save the file as UTF-8"))
     })?;

@@ -1,7 +1,7 @@
 //! Addresses that are never probed.
 
 use super::{AddressRange, Error, TargetSpec, list};
-use std::{net::Ipv4Addr, path::Path};
+use std::{io::BufRead, net::Ipv4Addr, path::Path};
 
 /// A set of addresses: sorted ranges that neither overlap nor touch.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -31,21 +31,32 @@ impl FromIterator<AddressRange> for Exclusions {
     }
 }
 
+fn only_addresses(ranges: &mut Vec<AddressRange>, spec: TargetSpec, place: list::Line<'_>) -> Result<(), Error> {
+    match spec {
+        TargetSpec::Addresses(range) => {
+            ranges.push(range);
+            Ok(())
+        }
+        TargetSpec::Name(name) => {
+            Err(Error::Content { place: place.to_string(), reason: format!("`{name}` {NAMES_REFUSED}") })
+        }
+    }
+}
+
 impl Exclusions {
     /// From files of one address, CIDR or range a line (`#` begins a comment, `-` is stdin), as `--exclude` names them.
     pub fn read_files<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
         let mut ranges = Vec::new();
         for file in files {
-            list::read_file(file.as_ref(), &mut |spec, place| match spec {
-                TargetSpec::Addresses(range) => {
-                    ranges.push(range);
-                    Ok(())
-                }
-                TargetSpec::Name(name) => {
-                    Err(Error::Content { place: place.to_string(), reason: format!("`{name}` {NAMES_REFUSED}") })
-                }
-            })?;
+            list::read_file(file.as_ref(), &mut |spec, place| only_addresses(&mut ranges, spec, place))?;
         }
+        Ok(ranges.into_iter().collect())
+    }
+
+    /// The same from something else than a file, which is called `name` in errors.
+    pub fn read(input: impl BufRead, name: &str) -> Result<Self, Error> {
+        let mut ranges = Vec::new();
+        list::read_lines(input, name, &mut |spec, place| only_addresses(&mut ranges, spec, place))?;
         Ok(ranges.into_iter().collect())
     }
 

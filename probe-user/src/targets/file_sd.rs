@@ -16,20 +16,35 @@ use std::{
 /// Reads a target file, `.json`, `.yml` or `.yaml`: one list for each set of labels, in the order in which they first
 /// stand in the file. An error names file, line and column.
 pub fn read_file(path: &Path) -> Result<Vec<TargetList>, Error> {
-    let file = path.display().to_string();
+    let parser = parser_of(path)?;
+    let read = fs::read(path).map_err(|error| Error::Read { file: path.display().to_string(), error });
+    parse_by(parser, path, read?)
+}
+
+/// The same from the file's content; the path says by its ending which form that has, and stands in errors.
+pub fn parse(path: &Path, content: Vec<u8>) -> Result<Vec<TargetList>, Error> {
+    parse_by(parser_of(path)?, path, content)
+}
+
+type Parser = fn(&str) -> Result<Vec<TargetList>, Problem>;
+
+fn parser_of(path: &Path) -> Result<Parser, Error> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let parse = match extension.as_str() {
-        "json" => json,
-        "yml" | "yaml" => yaml,
+    match extension.as_str() {
+        "json" => Ok(json),
+        "yml" | "yaml" => Ok(yaml),
         _ => {
             let reason = "a target file is named .json, .yml or .yaml, by which its form is known; rename it".into();
-            return Err(Error::Content { place: file, reason });
+            Err(Error::Content { place: path.display().to_string(), reason })
         }
-    };
-    let bytes = fs::read(path).map_err(|error| Error::Read { file: file.clone(), error })?;
-    let text = String::from_utf8(bytes)
+    }
+}
+
+fn parse_by(parser: Parser, path: &Path, content: Vec<u8>) -> Result<Vec<TargetList>, Error> {
+    let file = path.display().to_string();
+    let text = String::from_utf8(content)
         .map_err(|_| Error::Content { place: file.clone(), reason: "the file is not UTF-8 text".into() })?;
-    parse(&text).map_err(|(line, column, reason)| Error::Content { place: format!("{file}:{line}:{column}"), reason })
+    parser(&text).map_err(|(line, column, reason)| Error::Content { place: format!("{file}:{line}:{column}"), reason })
 }
 
 /// Line, column and what is wrong there.

@@ -43,6 +43,14 @@ impl TargetList {
         })
     }
 
+    /// The same from something else than a file, which is called `name` in errors.
+    pub fn read(&mut self, input: impl BufRead, name: &str) -> Result<(), Error> {
+        read_lines(input, name, &mut |spec, _| {
+            self.push(spec);
+            Ok(())
+        })
+    }
+
     /// Adds one target.
     pub fn push(&mut self, spec: TargetSpec) {
         match spec {
@@ -109,7 +117,7 @@ pub(super) fn read_file(path: &Path, take: Take<'_>) -> Result<(), Error> {
 /// Longer than any target with its comment; a binary file is noticed before it fills memory.
 const LONGEST_LINE: u64 = 4096;
 
-fn read_lines(mut input: impl BufRead, file: &str, take: Take<'_>) -> Result<(), Error> {
+pub(super) fn read_lines(mut input: impl BufRead, file: &str, take: Take<'_>) -> Result<(), Error> {
     let mut buffer = Vec::new();
     for number in 1.. {
         let line = Line { file, number };

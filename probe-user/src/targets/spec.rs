@@ -128,7 +128,10 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
     }
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split(['/', ':', '?']).next().unwrap_or(rest);
-        return Err(format!("it is a URL, and echo probes go to hosts; write {}", or(host, "the host alone")));
+        return Err(format!(
+            "it is a URL, and echo probes go to hosts; write {}",
+            or(&shorten(host), "the host alone")
+        ));
     }
     if text.contains(':') {
         return Err(colon(text));
@@ -157,7 +160,7 @@ fn colon(text: &str) -> String {
     }
     match text.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() && !host.contains(':') => {
-            format!("it has a port, and echo probes have none; write {host}")
+            format!("it has a port, and echo probes have none; write {}", shorten(host))
         }
         _ => "`:` stands neither in an IPv4 address nor in a host name".into(),
     }
@@ -313,8 +316,11 @@ mod tests {
 
     #[test]
     fn an_error_does_not_carry_control_characters_or_endless_text() {
-        let error = "\u{1b}[31m".repeat(1000).parse::<TargetSpec>().unwrap_err().to_string();
-        assert!(error.len() < 1000 && !error.contains('\u{1b}'), "{error}");
+        let escape = "\u{1b}[31m".repeat(1000);
+        for text in [escape.clone(), format!("{escape}.example:80"), format!("http://{escape}/")] {
+            let error = text.parse::<TargetSpec>().unwrap_err().to_string();
+            assert!(error.len() < 1500 && !error.contains('\u{1b}'), "{error}");
+        }
     }
 
     proptest! {

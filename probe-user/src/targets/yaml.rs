@@ -86,14 +86,34 @@ impl From<ScanError> for SyntaxError {
     }
 }
 
-/// Lists and mappings may stand within each other this deep. What is read here needs 5.
+/// Lists and mappings may stand within each other this deep, aliases being what they stand for. What is read here needs 5.
 const DEEPEST: usize = 32;
+/// Aliases may stand for so many nodes in all: a few lines of aliases to aliases can stand for more than there is memory.
+const MOST_REPEATED: usize = 1_000_000;
 
 /// A list or mapping that has begun.
 struct Open {
     place: Place,
     anchor: usize,
     content: Content,
+    extent: Extent,
+}
+
+/// How much a node is, aliases in it being what they stand for.
+#[derive(Clone, Copy)]
+struct Extent {
+    nodes: usize,
+    depth: usize,
+}
+
+impl Extent {
+    const SCALAR: Self = Self { nodes: 1, depth: 0 };
+    const EMPTY: Self = Self { nodes: 1, depth: 1 };
+
+    fn add(&mut self, part: Self) {
+        self.nodes = self.nodes.saturating_add(part.nodes);
+        self.depth = self.depth.max(part.depth + 1);
+    }
 }
 
 enum Content {
@@ -108,30 +128,32 @@ enum Content {
 /// Reads a text that holds one document. None when it is empty.
 pub(crate) fn parse(text: &str) -> Result<Option<Rc<Node>>, SyntaxError> {
     let mut open: Vec<Open> = Vec::new();
-    let mut anchors: HashMap<usize, Rc<Node>> = HashMap::new();
+    let mut anchors: HashMap<usize, (Rc<Node>, Extent)> = HashMap::new();
+    let mut repeated = 0usize;
     let mut root = None;
     for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let (event, span) = event?;
         let place = Place::from(span);
-        let (node, anchor) = match event {
+        let (node, anchor, extent) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 check_tag(tag.as_ref(), place)?;
                 let plain = style == ScalarStyle::Plain && tag.is_none();
-                (Rc::new(Node { place, value: Value::Scalar { text: text.into_owned(), plain } }), anchor)
+                let value = Value::Scalar { text: text.into_owned(), plain };
+                (Rc::new(Node { place, value }), anchor, Extent::SCALAR)
             }
             Event::SequenceStart(anchor, tag) => {
                 check_tag(tag.as_ref(), place)?;
-                begin(&mut open, Open { place, anchor, content: Content::List(Vec::new()) })?;
+                begin(&mut open, Open { place, anchor, content: Content::List(Vec::new()), extent: Extent::EMPTY })?;
                 continue;
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_ref(), place)?;
                 let content = Content::Table { entries: Vec::new(), key: None };
-                begin(&mut open, Open { place, anchor, content })?;
+                begin(&mut open, Open { place, anchor, content, extent: Extent::EMPTY })?;
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(Open { place, anchor, content }) = open.pop() else { continue };
+                let Some(Open { place, anchor, content, extent }) = open.pop() else { continue };
                 let value = match content {
                     Content::List(items) => Value::List(items),
                     Content::Table { entries, .. } => {
@@ -139,10 +161,18 @@ pub(crate) fn parse(text: &str) -> Result<Option<Rc<Node>>, SyntaxError> {
                         Value::Table(entries)
                     }
                 };
-                (Rc::new(Node { place, value }), anchor)
+                (Rc::new(Node { place, value }), anchor, extent)
             }
             Event::Alias(anchor) => match anchors.get(&anchor) {
-                Some(node) => (Rc::clone(node), 0),
+                Some((node, extent)) => {
+                    repeated = repeated.saturating_add(extent.nodes);
+                    if repeated > MOST_REPEATED {
+                        let reason = format!("aliases stand for more than {MOST_REPEATED} nodes; write fewer of them");
+                        return Err(SyntaxError { place, reason });
+                    }
+                    check_depth(open.len() + extent.depth, place)?;
+                    (Rc::clone(node), 0, *extent)
+                }
                 None => return Err(SyntaxError { place, reason: "this alias stands for what contains it".into() }),
             },
             Event::DocumentStart(_) if root.is_some() => {
@@ -154,10 +184,13 @@ pub(crate) fn parse(text: &str) -> Result<Option<Rc<Node>>, SyntaxError> {
             }
         };
         if anchor != 0 {
-            anchors.insert(anchor, Rc::clone(&node));
+            anchors.insert(anchor, (Rc::clone(&node), extent));
         }
         match open.last_mut() {
-            Some(parent) => put(&mut parent.content, node, place)?,
+            Some(parent) => {
+                parent.extent.add(extent);
+                put(&mut parent.content, node, place)?;
+            }
             None => root = Some(node),
         }
     }
@@ -165,11 +198,17 @@ pub(crate) fn parse(text: &str) -> Result<Option<Rc<Node>>, SyntaxError> {
 }
 
 fn begin(open: &mut Vec<Open>, new: Open) -> Result<(), SyntaxError> {
-    if open.len() == DEEPEST {
-        let reason = format!("lists and tables stand more than {DEEPEST} deep within each other");
-        return Err(SyntaxError { place: new.place, reason });
-    }
+    check_depth(open.len() + 1, new.place)?;
     open.push(new);
+    Ok(())
+}
+
+/// A tree is let go of node by node, each from within the one around it: one that is deep enough overruns the stack.
+fn check_depth(depth: usize, place: Place) -> Result<(), SyntaxError> {
+    if depth > DEEPEST {
+        let reason = format!("lists and tables stand more than {DEEPEST} deep within each other");
+        return Err(SyntaxError { place, reason });
+    }
     Ok(())
 }
 
@@ -257,6 +296,23 @@ mod tests {
     fn an_alias_is_what_its_anchor_is() {
         let text = "a: &x [1]\nb: *x\n";
         assert_eq!(show(&parse(text).unwrap().unwrap()), "{a@1:1=[1@1:8]@1:4 b@2:1=[1@1:8]@1:4}@1:1");
+    }
+
+    #[test]
+    fn aliases_do_not_get_round_the_limits() {
+        // Each line one deeper than the line before: once, a file of a few hundred kilobytes overran the stack.
+        let mut deep = "- &a0 [x]\n".to_owned();
+        (1..100_000).for_each(|n| deep += &format!("- &a{n} [*a{}]\n", n - 1));
+        let told = error(&deep);
+        assert!(told.starts_with("32:") && told.contains("more than 32 deep"), "{told}");
+
+        // Each line ten times the line before.
+        let mut wide = "- &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..9 {
+            wide += &format!("- &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "));
+        }
+        let told = error(&wide);
+        assert!(told.starts_with("6:") && told.contains("aliases stand for more than 1000000 nodes"), "{told}");
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Settles what has arrived.
 
-use super::{Clock, Common, Receive, settle::settle};
+use super::{
+    Clock, Common, Receive,
+    proof::{Proven, prove},
+    settle::settle,
+};
 use crate::{
     ledger::{Outcome, histogram::add, tally::Tally, window::Standing},
     results::{Record, Sink, Stamp},
     time::Nanos,
-    wire::{self, Heard, Refusal, RejectedReason, Reply},
+    wire::{Quoted, Refusal, Reply},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -48,28 +52,30 @@ impl<R: Receive> Receiver<R> {
 impl Settle {
     #[inline]
     fn frame(&self, frame: &[u8], now: Nanos) {
-        let judged = match wire::read_frame(frame) {
-            Ok(Heard::Reply(reply)) => self.reply(&reply, now),
-            Ok(Heard::Refusal(refusal)) => self.refusal(&refusal, now),
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = judged {
-            add(&self.tally.rejected[reason as usize], 1);
+        let Common { key, ttl, ledger, .. } = &*self.common;
+        match prove(frame, key, *ttl, &**ledger) {
+            Ok(Proven::Answer(reply)) => self.answer(&reply, now),
+            Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
+            Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal),
+            Err(reason) => add(&self.tally.rejected[reason as usize], 1),
+        }
+    }
+
+    /// Hands it to the sender that walks the target: of several groups that name the address, each may be another sender's.
+    #[cold]
+    fn short_quote(&self, refusal: Refusal) {
+        let mut told = None;
+        for target in self.common.ledger.targets_at(refusal.destination) {
+            let sender = self.common.ledger.sender_of(target);
+            if told.replace(sender) != Some(sender) {
+                self.common.short_quotes[sender].put(refusal);
+            }
         }
     }
 
     #[inline]
-    fn reply(&self, reply: &Reply, now: Nanos) -> Result<(), RejectedReason> {
+    fn answer(&self, reply: &Reply, now: Nanos) {
         let (ledger, target) = (&self.common.ledger, reply.target);
-        if !ledger.has(target) {
-            return Err(RejectedReason::Target);
-        }
-        if !reply.is_proven(&self.common.key, ledger.generation(target)) {
-            return Err(RejectedReason::Cookie);
-        }
-        if reply.arrived < reply.sent {
-            return Err(RejectedReason::Age);
-        }
         let row = &self.tally.rows[ledger.row(target) as usize];
         self.tally.receive_delay.record(now - reply.arrived);
         self.tally.heard_at.store(reply.arrived.0, Relaxed);
@@ -77,7 +83,7 @@ impl Settle {
         let rtt = reply.arrived - reply.sent;
         if rtt > ledger.timeout(target) && !cfg!(feature = "broken-late") {
             add(&row.late, 1);
-            return Ok(());
+            return;
         }
         match ledger.place_of(target, u64::from(reply.sequence.0)).settle(Standing::Answered) {
             Ok(()) => {}
@@ -85,11 +91,11 @@ impl Settle {
             Err(Standing::Answered) if cfg!(feature = "broken-duplicate") => {}
             Err(Standing::Answered) => {
                 add(&row.duplicate, 1);
-                return Ok(());
+                return;
             }
             Err(Standing::Failed | Standing::Free | Standing::Pending) => {
                 add(&row.contradicted, 1);
-                return Ok(());
+                return;
             }
         }
         row.rtt.record(rtt);
@@ -113,42 +119,18 @@ impl Settle {
         }
         // Last: who sees a probe settled finds its record in the queue.
         self.tally.settle(ledger.row(target), Outcome::Answered, now);
-        Ok(())
     }
+
     /// An error says that a probe did not arrive.
     #[cold]
-    fn refusal(&self, refusal: &Refusal, now: Nanos) -> Result<(), RejectedReason> {
-        let ledger = &self.common.ledger;
-        if !refusal.is_ours(&self.common.key, self.common.ttl) {
-            return Err(RejectedReason::Cookie);
-        }
-        let Some(quoted) = &refusal.quoted else {
-            let mut told = None;
-            for target in ledger.targets_at(refusal.destination) {
-                // Of several groups that name the address, each may be another sender's.
-                let sender = ledger.sender_of(target);
-                if told.replace(sender) != Some(sender) {
-                    self.common.short_quotes[sender].put(*refusal);
-                }
-            }
-            return told.map(|_| ()).ok_or(RejectedReason::Target);
-        };
-        let target = quoted.target;
-        if !ledger.has(target) {
-            return Err(RejectedReason::Target);
-        }
-        if !refusal.is_proven(quoted, &self.common.key, ledger.generation(target)) {
-            return Err(RejectedReason::Cookie);
-        }
-        if refusal.arrived < quoted.sent {
-            return Err(RejectedReason::Age);
-        }
+    fn refused(&self, refusal: &Refusal, quoted: &Quoted, now: Nanos) {
+        let (ledger, target) = (&self.common.ledger, quoted.target);
         let row = &self.tally.rows[ledger.row(target) as usize];
         self.tally.receive_delay.record(now - refusal.arrived);
         // As for replies: past its timeout it touches no bit.
         if refusal.arrived - quoted.sent > ledger.timeout(target) {
             add(&row.late, 1);
-            return Ok(());
+            return;
         }
         match ledger.place_of(target, u64::from(refusal.sequence.0)).settle(Standing::Failed) {
             Ok(()) => {
@@ -165,6 +147,5 @@ impl Settle {
             Err(Standing::Answered | Standing::Failed) => add(&row.duplicate, 1),
             Err(Standing::Free | Standing::Pending) => add(&row.contradicted, 1),
         }
-        Ok(())
     }
 }

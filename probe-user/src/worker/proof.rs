@@ -1,0 +1,93 @@
+//! Whether what has arrived is about a probe of ours: parser, table of targets, cookie. Pure, and all of a receiver's
+//! judgement before it touches a window: `tests/forge.rs` throws forgeries at this very function.
+//!
+//! What must be right in a reply, and by what it is held:
+//!
+//! | field | held by |
+//! |---|---|
+//! | EtherType, IP version, header length, protocol, ICMP type and code | one value each |
+//! | every bit of the ICMP message | its checksum: damage. A forger mends it |
+//! | source address, sequence, send time, target, the slot's generation | the cookie, all 48 bits of it |
+//! | identifier, destination address, not a fragment, age below any timeout | `steer`, before it takes a frame |
+//!
+//! The rest may be anything. MAC addresses have been overwritten by the arrival stamp, which is this machine's own word. The network
+//! changes VLAN ids, TOS, TTL and IP options on the way. The IP identification of a reply is its sender's affair. The IP checksum
+//! covers nothing that the cookie doesn't but those. Padding behind the 18 bytes of proof says nothing, and there are hosts that
+//! send back less of it than they got.
+
+use crate::{
+    ledger::Ledger,
+    wire::{self, Generation, Heard, Key, Quoted, Refusal, RejectedReason, Reply, TargetIndex},
+};
+use std::net::Ipv4Addr;
+
+/// What proofs ask of the table of targets.
+pub trait Slots {
+    /// Who has the slot now; None: there is no such slot.
+    fn generation(&self, target: TargetIndex) -> Option<Generation>;
+    /// Whether some target has this address.
+    fn has_address(&self, address: Ipv4Addr) -> bool;
+}
+
+impl Slots for Ledger {
+    #[inline]
+    fn generation(&self, target: TargetIndex) -> Option<Generation> {
+        self.has(target).then(|| Ledger::generation(self, target))
+    }
+
+    fn has_address(&self, address: Ipv4Addr) -> bool {
+        self.targets_at(address).next().is_some()
+    }
+}
+
+/// What has been proven to be about a probe of ours. How old it is has not been asked, nor whether the probe is still waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proven {
+    /// The target answered.
+    Answer(Reply),
+    /// Somebody says that the probe did not arrive, and quotes all of its proof.
+    Refused(Refusal, Quoted),
+    /// The same, with 16 keyed bits for all proof: whose probe it was remains to be found.
+    ShortQuote(Refusal),
+}
+
+/// Judges a frame as `steer` hands it over, see [`wire::read_frame`]. `ttl` is the time to live that probes are sent with.
+///
+/// # Errors
+/// As there; *target*: the table has no such slot or address; *cookie*: the proof is not for this key, address, sequence, send time
+/// and tenant of the slot; *age*: it arrived before it was sent.
+#[inline]
+pub fn prove(frame: &[u8], key: &Key, ttl: u8, slots: &impl Slots) -> Result<Proven, RejectedReason> {
+    match wire::read_frame(frame)? {
+        Heard::Reply(reply) => {
+            let generation = slots.generation(reply.target).ok_or(RejectedReason::Target)?;
+            if !reply.is_proven(key, generation) {
+                return Err(RejectedReason::Cookie);
+            }
+            if reply.arrived < reply.sent {
+                return Err(RejectedReason::Age);
+            }
+            Ok(Proven::Answer(reply))
+        }
+        Heard::Refusal(refusal) => prove_refusal(refusal, key, ttl, slots),
+    }
+}
+
+#[cold]
+fn prove_refusal(refusal: Refusal, key: &Key, ttl: u8, slots: &impl Slots) -> Result<Proven, RejectedReason> {
+    if !refusal.is_ours(key, ttl) {
+        return Err(RejectedReason::Cookie);
+    }
+    let Some(quoted) = refusal.quoted else {
+        let known = slots.has_address(refusal.destination);
+        return if known { Ok(Proven::ShortQuote(refusal)) } else { Err(RejectedReason::Target) };
+    };
+    let generation = slots.generation(quoted.target).ok_or(RejectedReason::Target)?;
+    if !refusal.is_proven(&quoted, key, generation) {
+        return Err(RejectedReason::Cookie);
+    }
+    if refusal.arrived < quoted.sent {
+        return Err(RejectedReason::Age);
+    }
+    Ok(Proven::Refused(refusal, quoted))
+}
