@@ -23,11 +23,13 @@ use aya::{
 };
 use echolot::{
     ledger::{Cause, Outcome, State},
-    nic::{Engine, Mode, Options, Reflector},
+    nic::{Engine, Mode, MonotonicClock, Options, Reflector},
+    route::LinkState,
     time::Nanos,
+    worker::Clock as _,
 };
 use rustix::net::{AddressFamily, SocketType, socket};
-use std::{env, fs, net::Ipv4Addr, os::fd::AsRawFd as _};
+use std::{env, fs, net::Ipv4Addr, os::fd::AsRawFd as _, sync::Arc};
 
 const SECOND: Nanos = Nanos::from_secs(1);
 const TARGETS: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 0);
@@ -120,7 +122,9 @@ fn taken_and_gone() {
         assert_eq!(ended.outcome(Outcome::Unheard), vanished, "{}", ended.told());
         let answered = ended.heard.len() as u64;
         assert_eq!(ended.outcome(Outcome::Answered), answered);
-        assert_eq!(ended.outcome(Outcome::Lost), ended.sum(|row| row.probes) - answered - vanished);
+        // While nobody knows what became of a probe, its place is taken: on a busy machine there may be none for the next.
+        let others = answered + vanished + ended.unsent(Cause::Window);
+        assert_eq!(ended.outcome(Outcome::Lost), ended.sum(|row| row.probes) - others);
         assert_eq!(ended.sum(|row| row.late + row.duplicate + row.contradicted), 0);
     });
 }
@@ -187,13 +191,24 @@ fn frames_run_out() {
     in_namespace("causes::frames_run_out", || {
         reflect();
         let _reflector = reflector("causes::frames_run_out");
-        let plan = plan(vec![group("all", (SECOND, PATIENT), Some(3), TARGETS, 2_000)]);
+        let plan = plan(vec![group("all", (SECOND, PATIENT), None, TARGETS, 2_000)]);
         let mut station = Station::start(&with_payload(), &plan, Roles::Apart);
-        station.until("half a round is over", |station| station.probes() > 1_000);
-        poll_every("far0", 1_000);
-        station.until("frames run out", |station| station.snapshot().unsent[Cause::NoRoom as usize] > 0);
-        poll_every("far0", 0);
-        let ended = station.finish();
+        let unsent = |station: &Station| station.rows()[0].settled[Outcome::Unsent as usize];
+        let missing = |station: &Station| station.snapshot().unsent[Cause::NoRoom as usize];
+        // There are exactly as many frames as the driver's ring holds. Now and then the ring is full first, and refuses.
+        for _ in 0..20 {
+            let answered = station.rows()[0].settled[0];
+            station.until("some are answered", |station| station.rows()[0].settled[0] > answered + 500);
+            let before = unsent(&station);
+            poll_every("far0", 1_000);
+            station.until("some are unsent", |station| unsent(station) > before + 300);
+            poll_every("far0", 0);
+            if missing(&station) > 0 {
+                break;
+            }
+        }
+        let ended = station.stop();
+        assert!(ended.unsent(Cause::NoRoom) > 0, "{}", ended.told());
         none_is_lost(&ended);
         let missing = ended.unsent(Cause::NoRoom);
         assert_eq!(ended.dropped("transmit no_room"), missing);
@@ -202,27 +217,36 @@ fn frames_run_out() {
     });
 }
 
-/// The interface is set down, and nobody has told the engine.
+/// The interface is set down. The engine finds out by itself; what was on its way is excused by the word of the link's watcher,
+/// whose part the test takes.
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn no_link() {
     in_namespace("causes::no_link", || {
+        // Or the far end would have to ask for our address first.
+        let mac = fs::read_to_string("/sys/class/net/near0/address").unwrap();
+        far(&format!("ip neighbour replace {NEAR} lladdr {} dev far0 nud permanent", mac.trim()));
+        let link = Arc::new(LinkState::new());
+        let options = Options { link: Arc::clone(&link) as _, ..with_payload() };
         let plan = plan(vec![group("all", (Nanos::from_millis(200), SECOND), None, TARGETS, 100)]);
-        let mut station = Station::start(&with_payload(), &plan, Roles::Apart);
+        let mut station = Station::start(&options, &plan, Roles::Apart);
         station.until("all are up", |station| station.rows()[0].states[State::Up as usize] == 100);
+        let unsent = |station: &Station| station.snapshot().unsent[Cause::LinkDown as usize];
+        let fell = MonotonicClock.now();
         run("ip link set near0 down");
-        station.until("some are unsent", |station| station.snapshot().unsent[Cause::LinkDown as usize] > 1_000);
+        station.until("some are unsent", |station| unsent(station) > 0);
+        link.went_down(fell);
+        station.until("ten rounds more", |station| unsent(station) > 1_000);
         run("ip link set near0 up");
         wait_for_carrier();
+        link.came_up(MonotonicClock.now() + Nanos::from_millis(100));
         let answered = station.rows()[0].settled[Outcome::Answered as usize];
         station.until("they answer again", |station| station.rows()[0].settled[0] > answered + 500);
         let ended = station.stop();
-        println!("{}", ended.told());
+        none_is_lost(&ended);
         assert_eq!(ended.dropped("transmit link_down"), ended.unsent(Cause::LinkDown));
-        assert_eq!(ended.outcome(Outcome::Unsent), ended.unsent(Cause::LinkDown));
-        // What was on its way just then has no counter here: the watcher of the link, which excuses it, is not part of this.
-        assert!(ended.outcome(Outcome::Lost) <= 100, "{}", ended.told());
-        assert!(ended.changes.iter().all(|change| change.to != State::Down));
-        assert!(fs::exists("/sys/class/net/near0").unwrap());
+        // The one that was on its way into the driver just then.
+        assert_eq!(ended.dropped("transmit refused"), ended.unsent(Cause::Refused));
+        assert!(ended.unsent(Cause::Refused) <= 32);
     });
 }

@@ -8,12 +8,17 @@ use super::{
     station::{Ended, Heard, PAYLOAD, Roles, Station, group, hold_replies, plan},
 };
 use echolot::{
-    ledger::{Outcome, State},
+    ledger::{Cause, Outcome, State},
     nic::{MonotonicClock, Options},
     time::Nanos,
-    worker::{Clock as _, Transmit as _},
+    worker::{Clock as _, Due, Fate, Transmit as _},
 };
-use std::{env, net::Ipv4Addr, time::Duration};
+use std::{
+    env,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 const STALL: Duration = Duration::from_secs(2);
 const SECOND: Nanos = Nanos::from_secs(1);
@@ -33,29 +38,36 @@ fn quantile(of: impl Iterator<Item = Nanos>, percent: usize) -> Nanos {
     all[(all.len() - 1) * percent / 100]
 }
 
-/// What must be so whatever overflowed: `probes` in all.
-fn is_true(ended: &Ended, probes: u64) {
+/// What must be so whatever overflowed: `probes` in all, each with so long to be answered.
+fn is_true(ended: &Ended, probes: u64, timeout: Nanos) {
     println!("{}", ended.told());
     assert_eq!(ended.sum(|row| row.probes), probes);
-    assert_eq!(ended.outcome(Outcome::Answered) + ended.outcome(Outcome::Unheard), probes, "{}", ended.told());
-    assert_eq!(ended.sum(|row| row.late + row.duplicate + row.contradicted), 0, "{}", ended.told());
+    assert_eq!(ended.sum(|row| row.duplicate + row.contradicted), 0, "{}", ended.told());
     assert_eq!(ended.snapshot.rejected, [0; 5]);
-    // Each frame that came out of a ring answered a probe, and none else.
-    assert_eq!(ended.heard.len() as u64, ended.outcome(Outcome::Answered));
+    // A frame that came out of a ring had arrived in time or had not, by the program's stamp: however long it lay there.
+    let in_time = ended.heard.iter().filter(|heard| heard.rtt() <= timeout).count() as u64;
+    let late = ended.heard.len() as u64 - in_time;
+    assert_eq!((ended.outcome(Outcome::Answered), ended.sum(|row| row.late)), (in_time, late), "{}", ended.told());
+    if late > 0 {
+        println!("this machine is so busy that {late} replies were late");
+    }
     let dropped = ["ring_full", "no_buffer", "vanished"].map(|cause| ended.dropped(&format!("receive {cause}")));
     let dropped: u64 = dropped.iter().sum();
-    assert_eq!(ended.outcome(Outcome::Unheard), dropped, "each dropped frame was the reply to one probe");
+    // Each that was dropped was the reply to one probe.
+    assert_eq!(in_time + late + dropped, probes);
+    assert_eq!((ended.outcome(Outcome::Unheard), ended.outcome(Outcome::Lost)), (dropped, late), "{}", ended.told());
 
     // Some lay in the ring for nearly all of the stall, and longer than they had to live.
-    let late = Nanos(SECOND.0 * 3 / 2);
+    let long = Nanos(SECOND.0 * 3 / 2);
     let (lay, others): (Vec<Heard>, Vec<Heard>) =
         ended.heard.iter().partition(|heard| heard.seen - heard.arrived > Nanos::from_millis(500));
-    assert!(lay.iter().any(|heard| heard.seen - heard.arrived > late), "nothing was held up");
-    assert!(ended.snapshot.receive_delay.max > late);
+    assert!(lay.iter().any(|heard| heard.seen - heard.arrived > long), "nothing was held up");
+    assert!(ended.snapshot.receive_delay.max > long);
     // What echolot makes of them is the difference of their stamps, to the nanosecond, and that is the path's.
     let rtt = &ended.snapshot.sums[0].rtt;
-    assert_eq!(rtt.count(), ended.heard.len() as u64);
-    assert_eq!(rtt.sum, ended.heard.iter().map(|heard| heard.rtt().0).sum::<u64>());
+    assert_eq!(rtt.count(), in_time);
+    let times = ended.heard.iter().map(|heard| heard.rtt().0);
+    assert_eq!(rtt.sum, times.filter(|time| *time <= timeout.0).sum::<u64>());
     let of = |heard: &[Heard], percent| quantile(heard.iter().map(Heard::path), percent);
     println!(
         "path time, median and p99: {} lay in the ring: {}, {}; {} others: {}, {}",
@@ -66,7 +78,8 @@ fn is_true(ended: &Ended, probes: u64) {
         of(&others, 50),
         of(&others, 99),
     );
-    assert!(of(&lay, 50) < SMALL && of(&lay, 99) < SMALL, "the stall is in the round-trip times");
+    assert!(of(&lay, 50) < SMALL, "the stall is in the round-trip times");
+    assert!(of(&lay, 99) < SMALL + of(&others, 99), "the stall is in the round-trip times");
 }
 
 /// Fewer replies than the ring holds: none is missed, though each had 500 ms to come.
@@ -79,9 +92,8 @@ fn ring_holds_them_all() {
         station.until("a round is over", |station| station.probes() > 150);
         station.stalls[0].hold(STALL);
         let ended = station.finish();
-        is_true(&ended, 750);
-        assert_eq!(ended.outcome(Outcome::Answered), 750);
-        assert_eq!(ended.dropped("receive ring_full"), 0);
+        is_true(&ended, 750, Nanos::from_millis(500));
+        assert_eq!(ended.outcome(Outcome::Unheard), 0);
     });
 }
 
@@ -96,13 +108,13 @@ fn sending_waits() {
         station.stalls[0].hold(STALL);
         let before = station.probes();
         // What fills half a ring is sent within a tenth of the stall.
-        let deadline = std::time::Instant::now() + STALL / 2;
-        station.until("sending waits", |_| std::time::Instant::now() > deadline);
+        let deadline = Instant::now() + STALL / 2;
+        station.until("sending waits", |_| Instant::now() > deadline);
         let during = station.probes() - before;
         assert!(during <= 2 * (1_024 / 2 + 64), "{during} were sent into a ring that nobody reads");
         let ended = station.finish();
-        is_true(&ended, 10_000);
-        assert_eq!(ended.outcome(Outcome::Answered), 10_000);
+        is_true(&ended, 10_000, SECOND);
+        assert_eq!(ended.outcome(Outcome::Unheard), 0);
     });
 }
 
@@ -120,7 +132,7 @@ fn overflowing_ring() {
         station.until("half a round is over", |station| station.probes() > 5_000);
         station.stalls[0].hold(STALL);
         let ended = station.finish();
-        is_true(&ended, 30_000);
+        is_true(&ended, 30_000, Nanos(SECOND.0 * 3 / 2));
         assert!(ended.outcome(Outcome::Unheard) > 0, "it did not overflow");
     });
 }
@@ -136,8 +148,8 @@ fn beside_another_thread() {
         station.until("a round is over", |station| station.probes() > 200);
         station.stalls[1].hold(STALL);
         let ended = station.finish();
-        is_true(&ended, 800);
-        assert_eq!(ended.outcome(Outcome::Answered), 800);
+        is_true(&ended, 800, Nanos::from_millis(500));
+        assert_eq!(ended.outcome(Outcome::Unheard), 0);
     });
 }
 
@@ -152,16 +164,24 @@ fn one_drop_hides_no_outage() {
         let begun = MonotonicClock.now();
         let mut station = Station::start(&options, &plan, Roles::Apart);
         station.until("a quarter of the first round", |station| station.probes() > 250);
-        station.stalls[0].hold(Duration::from_millis(200));
+        let held = MonotonicClock.now();
+        station.stalls[0].hold(Duration::from_secs(60));
         // One frame more than the ring holds. All from one address, so that they come to one queue; to a target that there
         // isn't, so that they settle nothing.
-        let mut fates = [echolot::worker::Fate::Unsent(echolot::ledger::Cause::Window); 1];
-        for _ in 0..1_024 + 1 {
-            let stray = echolot::worker::Due { payload: PAYLOAD as u16, destination: TARGETS, ..due(u32::MAX - 1) };
-            station.spare[0].transmit(&[stray], &mut fates);
-            assert_eq!(sent(&fates).len(), 1);
+        let stray = Due { payload: PAYLOAD as u16, destination: TARGETS, ..due(u32::MAX - 1) };
+        let taken = Arc::clone(&station.common.taken);
+        let taken = || taken.taken(0) + taken.taken(1);
+        while taken() < 1_024 + 1 {
+            let before = taken();
+            station.spare[0].transmit(&[stray], &mut [Fate::Unsent(Cause::Window)]);
+            let patience = Instant::now() + Duration::from_secs(1);
+            while taken() == before && Instant::now() < patience {
+                std::thread::yield_now();
+            }
         }
         station.until("it was dropped", |station| station.drops("receive", "ring_full") > 0);
+        station.stalls[0].release();
+        let held = MonotonicClock.now() - held;
         station.until("all are down", |station| station.rows()[0].states[State::Down as usize] == 1_000);
         let ended = station.stop();
         println!("{}", ended.told());
@@ -171,11 +191,12 @@ fn one_drop_hides_no_outage() {
         assert_eq!(ended.outcome(Outcome::Lost) + 1, ended.sum(|row| row.probes));
         assert_eq!(ended.changes.len(), 1_000);
         assert!(ended.changes.iter().all(|change| (change.from, change.to) == (State::Unknown, State::Down)));
-        // Up to an interval until the first probe, two more, and the timeout; once more for the one that was excused. The
-        // stall held everybody up.
+        // Up to an interval until the first probe, two more, and the timeout; once more for the one that was excused. While nobody
+        // received, nobody sent; and each due time that a busy machine let pass takes an interval more.
         let took = ended.changes.iter().map(|change| change.at - begun).max().unwrap();
-        println!("the last went down after {took}");
-        let on_time = interval.0 * 5 + Nanos::from_millis(200).0;
-        assert!(took.0 < on_time + SECOND.0, "{took}, where {} was to be expected", Nanos(on_time));
+        let skipped = ended.sum(|row| row.skipped).div_ceil(1_000);
+        let on_time = Nanos(interval.0 * (5 + skipped)) + held + held;
+        println!("the last went down after {took}, with {skipped} rounds skipped and a stall of {held}");
+        assert!(took < on_time + SECOND, "{took}, where {on_time} was to be expected");
     });
 }
