@@ -3,6 +3,8 @@
 //! | test | proves |
 //! |---|---|
 //! | `the_near_link_goes_down` | no target goes down, one event says why, and all are judged again afterwards |
+//! | `the_near_interface_is_set_down` | the same where somebody on this machine does it, and takes routes along |
+//! | `the_driver_takes_no_probe` | probes are unsent, no target goes down, one event says why, and sending goes on when it can |
 //! | `the_gateway_goes_silently` | its link stays, its neighbour entry stays, probes are lost: no target goes down, one event says why |
 //! | `the_far_end_falls_silent` | behind a gateway that is alive everybody goes down, on time, without a hold |
 //! | `samples_say_where_their_stamps_were_taken` | by userspace with AF_XDP, in XDP with live frames; and ping says what they are worth |
@@ -18,7 +20,7 @@ use std::{
 };
 use xtask::{
     command::{is_root, send_signal, wait_until},
-    lab::{Answer, Lab},
+    lab::{Answer, FAR_ADDRESS, Lab, TARGETS as TARGETS_RANGE},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echolot");
@@ -61,9 +63,13 @@ struct Running {
 impl Running {
     /// Returns once all targets are up.
     fn start(lab: &Lab) -> Self {
+        Self::start_with(lab, CONFIG)
+    }
+
+    fn start_with(lab: &Lab, text: &str) -> Self {
         let folder = lab.name().folder();
         let (config, log) = (folder.join("hold.yml"), folder.join("run.log"));
-        fs::write(&config, CONFIG).unwrap();
+        fs::write(&config, text).unwrap();
         let mut command = lab.near(PROGRAM);
         command.args(["run", "-c"]).arg(&config).stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap());
         let running = Self { child: command.spawn().unwrap(), events: folder.join("events.jsonl"), log };
@@ -153,6 +159,61 @@ fn the_near_link_goes_down() {
     assert_eq!(before, 0, "went down while the link was down");
     let told = running.stop();
     assert_eq!(told.faults(), ["hold link_down", "release link_down"]);
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_near_interface_is_set_down() {
+    if skipped() {
+        return;
+    }
+    let lab = lab("admin", &Answer::Kernel);
+    let running = Running::start(&lab);
+    sh(lab.near("ip"), "link set near0 down");
+    running.until("a hold", |told| told.faults() == ["hold link_down"]);
+    // Longer than anybody needs to go down, several times over.
+    std::thread::sleep(Duration::from_secs(3));
+    sh(lab.near("ip"), "link set near0 up");
+    // It went with the interface, and coming up doesn't bring it back: who set it up sets it up again.
+    sh(lab.near("ip"), &format!("route add {TARGETS_RANGE} via {FAR_ADDRESS}"));
+    running.until("a release", |told| told.faults() == ["hold link_down", "release link_down"]);
+    // They are judged again: the far end falls silent for good.
+    sh(lab.far("sysctl"), "-q -w net.ipv4.icmp_echo_ignore_all=1");
+    let before = running.told().went_down();
+    running.until("everybody is down", |told| told.states().get("down") == Some(&TARGETS));
+    assert_eq!(before, 0, "went down while the interface was down");
+    // And they are probed again: it answers.
+    sh(lab.far("sysctl"), "-q -w net.ipv4.icmp_echo_ignore_all=0");
+    running.until("everybody is up", |told| told.states().get("up") == Some(&TARGETS));
+    assert_eq!(running.stop().faults(), ["hold link_down", "release link_down"]);
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_driver_takes_no_probe() {
+    if skipped() {
+        return;
+    }
+    let mut lab = lab("sending", &Answer::Reflector(PROGRAM.into()));
+    // A longer life, so that no probe is lost because a busy machine is late: this is about those that are not sent.
+    let config = CONFIG.replace("timeout: 200ms", "timeout: 1s");
+    let running = Running::start_with(&lab, &format!("engine: live-frames\n{config}"));
+    // Without an XDP program at its other end a veth takes no redirected frames: every one is refused.
+    lab.answer(&Answer::Silent).unwrap();
+    let refused = Instant::now();
+    running.until("a hold", |told| told.faults() == ["hold sending"]);
+    println!("told after {:?}", refused.elapsed());
+    // Longer than anybody needs to go down, several times over.
+    std::thread::sleep(Duration::from_secs(3));
+    lab.answer(&Answer::Reflector(PROGRAM.into())).unwrap();
+    running.until("a release", |told| told.faults() == ["hold sending", "release sending"]);
+    // Long enough for three bad probes.
+    std::thread::sleep(Duration::from_secs(2));
+    let told = running.stop();
+    assert_eq!(told.went_down(), 0, "{:?}", told.states());
+    assert_eq!(told.faults(), ["hold sending", "release sending"]);
+    let hold = told.0.iter().find(|event| event["event"] == "hold").unwrap();
+    assert_eq!(hold["detail"], "near0");
 }
 
 #[test]

@@ -24,10 +24,18 @@
 //! | `killed` | SIGKILL leaves nothing attached |
 //! | `unprivileged` | what is missing is named |
 //! | `only_kicks_and_sleeps` | strace sees nothing else on a loop thread |
+//! | `stall::…` | a receiver held up for 2 s moves no round-trip time and loses nothing but what its ring had no room for |
+//! | `causes::…` | each cause of a local drop: its counter moves, and its probes are unsent or unheard, never lost |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+#[path = "nic/causes.rs"]
+mod causes;
 #[path = "nic/harness.rs"]
 mod harness;
+#[path = "nic/stall.rs"]
+mod stall;
+#[path = "nic/station.rs"]
+mod station;
 
 use echolot::{
     ledger::{Cause, unheard::DropLog},

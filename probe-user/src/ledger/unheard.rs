@@ -35,8 +35,8 @@ impl Default for DropLog {
 }
 
 impl DropLog {
-    /// Notes that `frames` were dropped after `from` and not after `to`. Called by one thread, before it publishes the
-    /// frames as dropped.
+    /// Notes that `frames` were dropped after `from` and not after `to`, which never goes back. Called by one thread, before it
+    /// publishes the frames as dropped.
     pub fn note(&self, from: Nanos, to: Nanos, frames: u64) {
         if frames == 0 {
             return;
@@ -56,7 +56,7 @@ impl DropLog {
     pub fn claim(&self, sent: Nanos, deadline: Nanos) -> bool {
         let noted = self.noted.load(Acquire);
         let period = |i: u64| &self.periods[i as usize % PERIODS];
-        // Noted in order of time: the first that does not end before the probe was sent, by bisection.
+        // Noted in the order of their ends: the first that does not end before the probe was sent, by bisection.
         let (mut first, mut end) = (noted.saturating_sub(PERIODS as u64), noted);
         while first < end {
             let middle = first.midpoint(end);
@@ -64,7 +64,8 @@ impl DropLog {
         }
         (first..noted)
             .map(period)
-            .take_while(|period| period.from.load(Acquire) <= deadline.0)
+            // A period that was long in the noting begins before others that stand before it.
+            .filter(|period| period.from.load(Acquire) <= deadline.0)
             .any(|period| period.left.fetch_update(Release, Acquire, |left| left.checked_sub(1)).is_ok())
     }
 }
@@ -82,6 +83,15 @@ mod tests {
         assert!(log.claim(Nanos(150), Nanos(300)));
         assert!(log.claim(Nanos(10), Nanos(100)));
         assert!(!log.claim(Nanos(150), Nanos(300)), "both frames are spent");
+    }
+
+    #[test]
+    fn a_period_that_was_noted_late_excuses_too() {
+        let log = DropLog::default();
+        log.note(Nanos(300), Nanos(400), 1);
+        log.note(Nanos(100), Nanos(500), 1);
+        assert!(log.claim(Nanos(150), Nanos(200)));
+        assert!(!log.claim(Nanos(150), Nanos(200)), "the other was of another time");
     }
 
     #[test]

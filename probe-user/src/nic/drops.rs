@@ -127,6 +127,8 @@ pub struct DropSampler {
     driver: [u64; 2],
     /// And the former at the last sample.
     driver_seen: u64,
+    alone: Alone,
+    no_socket: u64,
     last: Nanos,
 }
 
@@ -141,28 +143,80 @@ struct SampledQueue {
 /// Watches for frames that were taken and that nobody will ever see or count (the socket was unbound at that moment, or
 /// replaced): without it a queue that lost one would not count as drained ever again.
 #[derive(Debug, Default)]
-struct Watch(Option<(Nanos, u64, u64)>);
+struct Watch {
+    /// Since when frames have been missing, and what only the driver had counted by then.
+    missing: Option<(Nanos, u64)>,
+    /// Since when nothing has moved, and the numbers then.
+    still: Option<(Nanos, u64, u64)>,
+}
+
+/// Frames that are given up.
+#[derive(Debug, PartialEq, Eq)]
+struct Vanished {
+    frames: u64,
+    /// They vanished after this moment.
+    after: Nanos,
+    /// What only the driver had counted by then.
+    alone: u64,
+}
 
 impl Watch {
-    /// How many of the `missing` frames to give up: all, once nothing has moved for [`VANISHED`] and the ring is empty.
-    fn give_up(&mut self, now: Nanos, taken: u64, consumed: u64, missing: u64, is_empty: impl FnOnce() -> bool) -> u64 {
+    /// Gives up all of the `missing` frames, once nothing has moved for [`VANISHED`] and the ring is empty. `last` is when the
+    /// sample before this one was taken, `alone` what only the driver had counted by then.
+    fn give_up(
+        &mut self,
+        (last, alone): (Nanos, u64),
+        now: Nanos,
+        (taken, consumed): (u64, u64),
+        missing: u64,
+        is_empty: impl FnOnce() -> bool,
+    ) -> Option<Vanished> {
         if missing == 0 {
-            self.0 = None;
-            return 0;
+            *self = Self::default();
+            return None;
         }
-        match self.0 {
+        let (after, alone) = *self.missing.get_or_insert((last, alone));
+        match self.still {
             Some((since, was_taken, was_consumed)) if (was_taken, was_consumed) == (taken, consumed) => {
                 if now - since < VANISHED || !is_empty() {
-                    return 0;
+                    return None;
                 }
-                self.0 = None;
-                missing
+                *self = Self::default();
+                Some(Vanished { frames: missing, after, alone })
             }
             _ => {
-                self.0 = Some((now, taken, consumed));
-                0
+                self.still = Some((now, taken, consumed));
+                None
             }
         }
+    }
+}
+
+/// Tells what the driver dropped before steer saw it from what it counts again for a socket, as some (veth) do.
+#[derive(Debug, Default)]
+struct Alone {
+    /// What only the driver has counted so far.
+    total: u64,
+    /// What sockets counted at the last sample and the driver had not.
+    awaited: u64,
+}
+
+impl Alone {
+    /// Since the last sample the driver counted `of_driver` frames, and sockets, *read after it*, `of_sockets`: how many the driver
+    /// counted alone. A socket counts a frame before its driver does, so the driver may count it at the next sample only.
+    fn count(&mut self, of_driver: u64, of_sockets: u64) -> u64 {
+        let known = self.awaited + of_sockets;
+        let alone = of_driver.saturating_sub(known);
+        self.awaited = known.saturating_sub(of_driver).min(of_sockets);
+        self.total += alone;
+        alone
+    }
+
+    /// Of frames that have vanished from a socket: how many the driver did not count alone either, since it had counted `before`.
+    fn besides(&mut self, frames: u64, before: u64) -> u64 {
+        let told = frames.min(self.total.saturating_sub(before));
+        self.total -= told;
+        frames - told
     }
 }
 
@@ -179,6 +233,8 @@ impl DropSampler {
         Self {
             driver,
             driver_seen: driver[0],
+            alone: Alone::default(),
+            no_socket: 0,
             interface: interface.into(),
             counts,
             transmit,
@@ -194,6 +250,9 @@ impl DropSampler {
     /// If a socket's statistics can't be read; what was read before it counts.
     pub fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
         let begun = MonotonicClock.now();
+        let [received, _] = driver_drops(&self.interface);
+        let of_driver = received.saturating_sub(std::mem::replace(&mut self.driver_seen, received));
+        let alone_before = self.alone.total;
         let mut of_sockets = 0;
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let statistics = statistics(&queue.socket)
@@ -204,23 +263,28 @@ impl DropSampler {
             let (ring_full, no_buffer) = (statistics.rx_ring_full, statistics.rx_dropped);
             let mut frames = (ring_full - queue.ring_full) + (no_buffer - queue.no_buffer);
             (queue.ring_full, queue.no_buffer) = (ring_full, no_buffer);
+            of_sockets += frames;
+            log.note(self.last, MonotonicClock.now(), frames);
 
             let (taken, consumed) = (self.counts.taken(index), self.counts.consumed(index));
             let missing = taken.saturating_sub(consumed + self.counts.dropped(index) + frames);
-            let vanished = queue.watch.give_up(begun, taken, consumed, missing, || !is_readable(&queue.socket));
-            queue.vanished += vanished;
-            frames += vanished;
+            let (before, is_empty) = ((self.last, alone_before), || !is_readable(&queue.socket));
+            if let Some(vanished) = queue.watch.give_up(before, begun, (taken, consumed), missing, is_empty) {
+                queue.vanished += vanished.frames;
+                frames += vanished.frames;
+                // A driver that counted them has excused probes already.
+                let besides = self.alone.besides(vanished.frames, vanished.alone);
+                log.note(vanished.after, MonotonicClock.now(), besides);
+            }
             if frames != 0 {
-                of_sockets += frames;
-                log.note(self.last, MonotonicClock.now(), frames);
                 self.counts.dropped[index].fetch_add(frames, Release);
             }
         }
-        // What the driver dropped never came to steer, and may have been replies all the same. Some drivers (veth) count what a
-        // socket refused too: that is no second drop.
-        let [received, _] = driver_drops(&self.interface);
-        let of_driver = received.saturating_sub(std::mem::replace(&mut self.driver_seen, received));
-        log.note(self.last, MonotonicClock.now(), of_driver.saturating_sub(of_sockets));
+        // What the driver dropped never came to steer, and may have been replies all the same.
+        log.note(self.last, MonotonicClock.now(), self.alone.count(of_driver, of_sockets));
+        // The kernel has these. They were replies, and we did not hear them.
+        let no_socket = self.verdicts.verdict(Verdict::NoSocket)?;
+        log.note(self.last, MonotonicClock.now(), no_socket - std::mem::replace(&mut self.no_socket, no_socket));
         self.last = begun;
         Ok(())
     }
@@ -319,27 +383,60 @@ fn driver_drops(interface: &str) -> [u64; 2] {
 mod tests {
     use super::*;
 
-    const SECOND: Nanos = Nanos::from_secs(1);
-
     #[test]
     fn missing_frames_are_given_up_when_all_has_been_still_for_a_second() {
         let mut watch = Watch::default();
         let at = |tenths: u64| Nanos::from_millis(100 * tenths);
-        assert_eq!(watch.give_up(at(0), 10, 7, 3, || true), 0);
-        assert_eq!(watch.give_up(at(9), 10, 7, 3, || true), 0, "not yet");
-        assert_eq!(watch.give_up(at(10), 10, 8, 2, || true), 0, "one was seen: it begins again");
-        assert_eq!(watch.give_up(at(19), 11, 8, 3, || true), 0, "one was taken: it begins again");
-        assert_eq!(watch.give_up(at(29), 11, 8, 3, || false), 0, "the ring holds some: the receiver is late");
-        assert_eq!(watch.give_up(at(30), 11, 8, 3, || true), 3);
-        assert_eq!(watch.give_up(at(31), 11, 8, 0, || true), 0, "they are counted now");
+        let mut look = |tenths, numbers, missing, is_empty| {
+            watch.give_up((at(tenths) - at(1).min(at(tenths)), 50 + tenths), at(tenths), numbers, missing, || is_empty)
+        };
+        assert_eq!(look(1, (7, 7), 0, true), None);
+        assert_eq!(look(2, (10, 7), 3, true), None);
+        assert_eq!(look(11, (10, 7), 3, true), None, "not yet");
+        assert_eq!(look(12, (10, 8), 2, true), None, "one was seen: it begins again");
+        assert_eq!(look(21, (11, 8), 3, true), None, "one was taken: it begins again");
+        assert_eq!(look(31, (11, 8), 3, false), None, "the ring holds some: the receiver is late");
+        let given_up = look(32, (11, 8), 3, true);
+        assert_eq!(given_up, Some(Vanished { frames: 3, after: at(1), alone: 52 }), "since the first that was missing");
+        assert_eq!(look(33, (11, 8), 0, true), None, "they are counted now");
     }
 
     #[test]
     fn a_queue_with_nothing_missing_is_never_watched() {
         let mut watch = Watch::default();
-        assert_eq!(watch.give_up(Nanos::ZERO, 5, 5, 0, || true), 0);
-        assert_eq!(watch.give_up(SECOND, 6, 5, 1, || true), 0, "the second counts from the first that is missing");
-        assert_eq!(watch.give_up(SECOND + SECOND, 6, 5, 1, || true), 1);
+        let mut look = |seconds, numbers, missing| {
+            watch.give_up((Nanos::ZERO, 0), Nanos::from_secs(seconds), numbers, missing, || true)
+        };
+        assert_eq!(look(0, (5, 5), 0), None);
+        assert_eq!(look(1, (6, 5), 1), None, "the second counts from the first that is missing");
+        assert_eq!(look(2, (6, 5), 1).map(|vanished| vanished.frames), Some(1));
+    }
+
+    #[test]
+    fn a_drop_that_socket_and_driver_both_count_is_one() {
+        let mut alone = Alone::default();
+        assert_eq!(alone.count(3, 0), 3, "the driver's own");
+        assert_eq!(alone.count(4, 4), 0, "a socket's");
+        // The driver was read before the last two happened.
+        assert_eq!(alone.count(1, 3), 0);
+        assert_eq!(alone.count(2, 0), 0, "they turn up at the next sample");
+        assert_eq!(alone.count(1, 0), 1, "but only then");
+        assert_eq!(
+            (alone.count(0, 5), alone.count(0, 0), alone.count(5, 0)),
+            (0, 0, 5),
+            "and later it is the driver's own"
+        );
+        assert_eq!(alone.total, 9);
+    }
+
+    #[test]
+    fn a_frame_that_vanished_and_that_the_driver_counted_is_one() {
+        let mut alone = Alone::default();
+        alone.count(7, 0);
+        assert_eq!(alone.besides(2, 7), 2, "those were others");
+        alone.count(3, 0);
+        assert_eq!(alone.besides(2, 7), 0);
+        assert_eq!(alone.besides(2, 7), 1, "one was left");
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
         println!("skipped: needs root");
         return;
     }
-    let pair = Pair::new(&test[..test.len().min(12)]);
+    let name = test.rsplit("::").next().unwrap();
+    let pair = Pair::new(&name[..name.len().min(12)]);
     let status = inside(&pair.near, &pair.far, test, "main").status().unwrap();
     assert!(status.success(), "{test} failed inside its namespace");
 }

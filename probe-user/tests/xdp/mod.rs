@@ -2,18 +2,19 @@
 
 mod errors;
 pub(crate) mod frames;
+mod impair;
 mod reflect;
 
 use aya::{
     Ebpf, TestRun, TestRunOptions,
-    maps::{Array, DevMap, PerCpuArray, XskMap},
+    maps::{Array, DevMap, LpmTrie, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
     programs::Xdp,
 };
 use echolot::{
     time::Nanos,
     wire::{ProbeFields, Template},
 };
-use probe_ebpf::layout::{MAX_CPUS, SETTINGS_SIZE, Settings, Verdict, taken_index};
+use probe_ebpf::layout::{AnsweredRequest, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict, taken_index};
 use rustix::{
     net::{AddressFamily, SocketType, socket},
     process::geteuid,
@@ -52,7 +53,7 @@ impl Rig {
             return None;
         }
         let mut ebpf = Ebpf::load(OBJECT).expect("the object is whole");
-        for name in ["steer", "reflect", "pass"] {
+        for name in ["steer", "reflect", "impair", "pass"] {
             let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("an XDP program");
             program.load().unwrap_or_else(|e| panic!("the verifier refuses {name}: {e:#?}"));
         }
@@ -123,6 +124,25 @@ impl Rig {
     /// Frames that were taken for queue 0.
     pub(crate) fn taken(&self) -> u64 {
         Array::<_, u64>::try_from(self.ebpf.map("TAKEN").unwrap()).unwrap().get(&taken_index(0), 0).unwrap()
+    }
+
+    /// Tells `impair` its ranges: prefix, its length, and 1 where userspace answers.
+    pub(crate) fn impair(&mut self, ranges: &[([u8; 4], u32, u32)]) {
+        let mut trie = LpmTrie::<_, [u8; 4], u32>::try_from(self.ebpf.map_mut("IMPAIRED").unwrap()).unwrap();
+        for (prefix, length, impaired) in ranges {
+            trie.insert(&Key::new(*length, *prefix), impaired, 0).unwrap();
+        }
+    }
+
+    /// What `impair` has recorded since the last call.
+    pub(crate) fn answered(&mut self) -> Vec<AnsweredRequest> {
+        let mut ring = RingBuf::try_from(self.ebpf.map_mut("ANSWERED").unwrap()).unwrap();
+        std::iter::from_fn(|| ring.next().map(|item| AnsweredRequest::from_bytes(&item).unwrap())).collect()
+    }
+
+    /// Requests that `impair` answered and could not record.
+    pub(crate) fn unrecorded(&self) -> u64 {
+        sum(&PerCpuArray::try_from(self.ebpf.map("UNRECORDED").unwrap()).unwrap(), 0)
     }
 
     /// Echo requests that were answered.

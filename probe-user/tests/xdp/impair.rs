@@ -1,0 +1,182 @@
+//! `impair`, the far end of tests that do harm: what it leaves to userspace, what it answers and records itself, what it passes.
+
+use super::{
+    Rig, XDP_PASS, XDP_REDIRECT, XDP_TX,
+    frames::{self, Around, OURS},
+    now,
+};
+use echolot::time::Nanos;
+use probe_ebpf::layout::{AnsweredRequest, MAX_FRAME};
+
+const SENT: Nanos = Nanos(0x0102_0304_0506_0708);
+const IDENTIFIER: u16 = 0xec40;
+const SEQUENCE: u16 = 0x8001;
+
+/// Everything in 192.0.2.0/24 is userspace's but 192.0.2.128/25, and of that 192.0.2.200 is.
+const RANGES: [([u8; 4], u32, u32); 3] =
+    [([192, 0, 2, 0], 24, 1), ([192, 0, 2, 128], 25, 0), ([192, 0, 2, 200], 32, 1)];
+
+fn rig() -> Option<Rig> {
+    let mut rig = Rig::load()?;
+    rig.impair(&RANGES);
+    rig.open_socket();
+    Some(rig)
+}
+
+fn to(destination: [u8; 4]) -> Around {
+    Around { destination, ..Around::default() }
+}
+
+/// A probe of so much payload.
+fn request(around: &Around, length: usize) -> Vec<u8> {
+    let mut payload = SENT.0.to_be_bytes().to_vec();
+    payload.resize(length, 0xa5);
+    around.echo_request(IDENTIFIER, SEQUENCE, &payload)
+}
+
+/// Stamped and left to userspace, with the sender's address still in it, all else as it was; nobody else takes note.
+#[track_caller]
+fn is_taken(rig: &mut Rig, what: &str, frame: &[u8]) {
+    let (taken, reflected) = (rig.taken(), rig.reflected());
+    let before = now();
+    let ran = rig.run("impair", frame);
+    let after = now();
+    assert_eq!(ran.action, XDP_REDIRECT, "{what}");
+    let stamp = Nanos(u64::from_ne_bytes(ran.frame[..8].try_into().unwrap()));
+    assert!(before <= stamp && stamp <= after, "{what}: stamped {stamp:?} between {before:?} and {after:?}");
+    assert_eq!(ran.frame[12..14], frame[6..8], "{what}: what of the sender's address lies under the stamp");
+    assert_eq!(ran.frame[8..12], frame[8..12], "{what}");
+    assert_eq!(ran.frame[14..], frame[14..], "{what}");
+    assert_eq!((rig.taken(), rig.reflected()), (taken + 1, reflected), "{what}");
+    assert_eq!(rig.answered(), [], "{what}");
+}
+
+/// Answered as `reflect` does.
+#[track_caller]
+fn is_answered(rig: &mut Rig, what: &str, frame: &[u8]) -> Vec<AnsweredRequest> {
+    let reply = rig.run("reflect", frame);
+    let (taken, reflected) = (rig.taken(), rig.reflected());
+    let before = now();
+    let ran = rig.run("impair", frame);
+    let after = now();
+    assert_eq!((ran.action, reply.action), (XDP_TX, XDP_TX), "{what}");
+    assert_eq!(ran.frame, reply.frame, "{what}");
+    assert_eq!((rig.taken(), rig.reflected()), (taken, reflected + 1), "{what}");
+    let records = rig.answered();
+    for record in &records {
+        let in_order =
+            before.0 <= record.arrival_ns && record.arrival_ns <= record.departure_ns && record.departure_ns <= after.0;
+        assert!(in_order, "{what}: {record:?} between {before:?} and {after:?}");
+    }
+    records
+}
+
+#[track_caller]
+fn passes(rig: &mut Rig, what: &str, frame: &[u8]) {
+    let (taken, reflected) = (rig.taken(), rig.reflected());
+    let ran = rig.run("impair", frame);
+    assert_eq!(ran.action, XDP_PASS, "{what}");
+    assert_eq!(ran.frame, frame, "{what}: bytes were changed");
+    assert_eq!((rig.taken(), rig.reflected()), (taken, reflected), "{what}");
+    assert_eq!(rig.answered(), [], "{what}");
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_longest_prefix_says_who_answers() {
+    let Some(mut rig) = rig() else { return };
+    for length in [18, 19, 56, 1472] {
+        for destination in [[192, 0, 2, 0], OURS, [192, 0, 2, 127], [192, 0, 2, 200]] {
+            is_taken(&mut rig, &format!("{destination:?}, {length}"), &request(&to(destination), length));
+        }
+        for destination in [[192, 0, 1, 255], [192, 0, 2, 128], [192, 0, 2, 199], [192, 0, 2, 201], [192, 0, 3, 0]] {
+            let what = format!("{destination:?}, {length}");
+            let records = is_answered(&mut rig, &what, &request(&to(destination), length));
+            let [record] = records[..] else { panic!("{what}: {records:?}") };
+            let expected = AnsweredRequest {
+                arrival_ns: record.arrival_ns,
+                departure_ns: record.departure_ns,
+                sent_ns: SENT.0,
+                address: u32::from_be_bytes(destination),
+                sequence: SEQUENCE,
+                identifier: IDENTIFIER,
+            };
+            assert_eq!(record, expected, "{what}");
+        }
+    }
+    let options = Around { options: 10, ..to(OURS) };
+    is_taken(&mut rig, "with options", &request(&options, 18));
+    assert_eq!(rig.unrecorded(), 0);
+}
+
+/// Without room for a stamp there is nothing to record and nothing to do harm to: the host's own short pings.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn what_is_too_short_for_a_probe_is_answered_without_a_record() {
+    let Some(mut rig) = rig() else { return };
+    for destination in [OURS, [192, 0, 2, 128]] {
+        for length in [0, 8, 17] {
+            let records = is_answered(&mut rig, "short", &request(&to(destination), length));
+            assert_eq!(records, [], "{length}");
+        }
+    }
+    assert_eq!(rig.unrecorded(), 0);
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_record_that_finds_no_room_is_counted() {
+    let Some(mut rig) = rig() else { return };
+    let frame = request(&to([192, 0, 2, 128]), 18);
+    for _ in 0..300 {
+        assert_eq!(rig.run("impair", &frame).action, XDP_TX);
+    }
+    let kept = rig.answered().len() as u64;
+    assert!(kept > 0 && kept < 300, "{kept}");
+    assert_eq!(rig.unrecorded(), 300 - kept);
+    assert_eq!(is_answered(&mut rig, "there is room again", &frame).len(), 1);
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn all_else_goes_to_the_kernel() {
+    let Some(mut rig) = rig() else { return };
+    for destination in [OURS, [192, 0, 2, 128]] {
+        let around = to(destination);
+        let icmp = around.icmp();
+        passes(&mut rig, "echo reply", &around.echo_reply(1, 2, &[9; 18]));
+        passes(&mut rig, "UDP", &around.udp(&[9; 18]));
+        passes(&mut rig, "TCP", &around.tcp(&[9; 18]));
+        passes(&mut rig, "ICMP error", &around.error(3, 1, &[9; 28]));
+        passes(&mut rig, "fragment", &request(&Around { more_fragments: true, ..around.clone() }, 18));
+        let mut code = request(&around, 18);
+        code[icmp + 1] = 1;
+        passes(&mut rig, "with a code", &code);
+        let whole = request(&around, 18);
+        for length in 14..icmp + 8 {
+            passes(&mut rig, &format!("cut to {length}"), &whole[..length]);
+        }
+        let mut overlong = whole;
+        overlong[16..18].copy_from_slice(&1500u16.to_be_bytes());
+        passes(&mut rig, "shorter than its header says", &overlong);
+    }
+    passes(&mut rig, "ARP", &frames::arp());
+    passes(&mut rig, "IPv6", &frames::ipv6(&[1; 18]));
+}
+
+/// What userspace can't have is the kernel's: a request is never taken and dropped.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn what_has_no_way_to_userspace_is_passed() {
+    let Some(mut rig) = rig() else { return };
+    let around = to(OURS);
+    let headers = around.icmp() + 8;
+    is_taken(&mut rig, "just fits", &request(&around, MAX_FRAME - headers));
+    passes(&mut rig, "one byte too long", &request(&around, MAX_FRAME + 1 - headers));
+    passes(&mut rig, "jumbo, in several pieces", &request(&around, 8_000));
+
+    let Some(mut without) = Rig::load() else { return };
+    without.impair(&RANGES);
+    passes(&mut without, "no socket", &request(&around, 18));
+    assert_eq!(is_answered(&mut without, "another range", &request(&to([192, 0, 2, 128]), 18)).len(), 1);
+}
