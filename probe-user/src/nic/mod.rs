@@ -26,7 +26,7 @@ pub use afxdp::AfxdpSender;
 pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
-pub use far::{FarEnd, FrameSender, OpenedFarEnd};
+pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
 pub use live::LiveSender;
 pub use receive::Receiver;
 
