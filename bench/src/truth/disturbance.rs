@@ -45,14 +45,13 @@ impl Watch {
         Ok(Self { stop, threads })
     }
 
-    /// When any CPU was held up, in order.
+    /// When any CPU was held up.
     pub(super) fn end(self) -> Result<Vec<HeldUp>, String> {
         self.stop.store(true, Relaxed);
         let mut held_up = Vec::new();
         for thread in self.threads {
             held_up.extend(thread.join().map_err(|_| "the watch ended in a panic")??);
         }
-        held_up.sort_unstable_by_key(|held: &HeldUp| held.from);
         Ok(held_up)
     }
 }

@@ -59,7 +59,7 @@ pub struct Terms {
     pub unrecorded: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// How long the path may take; None: as long as it likes.
     pub path: Option<PathBounds>,
-    /// Times, in order, in which a CPU of this machine did not do what it was asked to.
+    /// Times in which a CPU of this machine did not do what it was asked to.
     pub held_up: Vec<HeldUp>,
 }
 
@@ -83,10 +83,30 @@ impl Terms {
     fn is_unrecorded(&self, address: Ipv4Addr) -> bool {
         self.unrecorded.iter().any(|(first, last)| (*first..=*last).contains(&address))
     }
+}
 
-    /// Whether a CPU was held up for at least so long between two moments.
-    pub(super) fn held_up(&self, from: u64, to: u64, least: u64) -> bool {
-        self.held_up.iter().any(|held| held.from <= to && from <= held.to && held.to - held.from >= least)
+/// Stretches in which some CPU was held up: in order, and apart from each other.
+pub(super) struct Stretches(Vec<HeldUp>);
+
+impl Stretches {
+    /// Those of at least so many nanoseconds.
+    pub(super) fn of(held_up: &[HeldUp], least: u64) -> Self {
+        let mut all: Vec<HeldUp> = held_up.iter().copied().filter(|held| held.to - held.from >= least).collect();
+        all.sort_unstable_by_key(|held| held.from);
+        let mut apart: Vec<HeldUp> = Vec::new();
+        for held in all {
+            match apart.last_mut() {
+                Some(last) if held.from <= last.to => last.to = last.to.max(held.to),
+                _ => apart.push(held),
+            }
+        }
+        Self(apart)
+    }
+
+    /// Whether any of them lies between two moments, or in part.
+    pub(super) fn meet(&self, from: u64, to: u64) -> bool {
+        let first = self.0.partition_point(|held| held.to < from);
+        self.0.get(first).is_some_and(|held| held.from <= to)
     }
 }
 
@@ -225,7 +245,9 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
         }
     }
     let mut owner: Vec<Option<usize>> = vec![None; record.len()];
-    let mut court = Court { terms, there: excuses.there, back: excuses.back, path: Vec::new(), hold: Vec::new() };
+    let held_up = Stretches::of(&terms.held_up, 0);
+    let mut court =
+        Court { terms, held_up, there: excuses.there, back: excuses.back, path: Vec::new(), hold: Vec::new() };
     for (number, life) in lives.iter().enumerate() {
         for told in &life.results {
             verdict.judged += 1;
@@ -287,6 +309,7 @@ fn shown(told: &Told) -> String {
 /// What is used up and gathered while results are judged.
 struct Court<'a> {
     terms: &'a Terms,
+    held_up: Stretches,
     /// Frames lost on the way there that no probe has been excused with yet.
     there: u64,
     /// The same on the way back.
@@ -375,7 +398,7 @@ impl Court<'_> {
         if let Some(most) = self.terms.path
             && path > most.each
         {
-            if self.terms.held_up(told.sent_ns, told.sent_ns.saturating_add(rtt), 0) {
+            if self.held_up.meet(told.sent_ns, told.sent_ns.saturating_add(rtt)) {
                 verdict.held_up += 1;
             } else {
                 let most = most.each;

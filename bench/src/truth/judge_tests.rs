@@ -307,3 +307,14 @@ fn what_has_no_record_must_be_answered() {
     assert!(told(&unrecorded(Outcome::Answered, Some(TIMEOUT + 1), 0), "past its timeout"));
     assert!(told(&unrecorded(Outcome::Answered, None, 0), "must be answered"));
 }
+
+#[test]
+fn stretches_are_found_wherever_they_overlap() {
+    let held = |from, to| HeldUp { from, to };
+    let stretches = Stretches::of(&[held(50, 60), held(10, 20), held(12, 30), held(15, 18), held(80, 81)], 3);
+    for (from, to, meet) in
+        [(0, 9, false), (0, 10, true), (19, 25, true), (30, 30, true), (31, 49, false), (31, 50, true), (61, 99, false)]
+    {
+        assert_eq!(stretches.meet(from, to), meet, "{from} to {to}");
+    }
+}

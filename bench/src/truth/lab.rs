@@ -199,7 +199,12 @@ fn live(
     let mut echolot = Running::spawn(&mut command)?;
     let mut expected = time;
     if probe.command == Way::Run {
-        // How long it runs is the scenario's business: nothing is waited for here.
+        // A busy machine takes its time to start a process. What it runs for counts from its first result on.
+        let begun = || fs::metadata(&ended.results).is_ok_and(|file| file.len() > 0);
+        let over = wait_until(PATIENCE, || (begun() || echolot.0.try_wait().ok().flatten().is_some()).then_some(()));
+        if over.is_none() {
+            return Err(format!("echolot has no result within {PATIENCE:?}"));
+        }
         thread::sleep(time);
         send_signal("TERM", echolot.0.id());
     } else {

@@ -23,7 +23,7 @@ pub use reflector::ReflectArgs;
 
 use clap::{Args, Subcommand};
 use evidence::Told;
-use judge::{Life, Terms, Verdict};
+use judge::{Life, Stretches, Terms, Verdict};
 use scenario::{Scenario, Where};
 use std::{
     env, fs,
@@ -211,8 +211,9 @@ impl Verdict {
             lives.iter().map(of).sum()
         };
         let probes: u64 = lives.iter().map(|life| life.summary.probes).sum();
+        let standstills = Stretches::of(&terms.held_up, STANDSTILL);
         let disturbed = |life: &Life| {
-            let disturbed = |told: &&Told| terms.held_up(told.sent_ns, told.sent_ns + life.timeout_ns, STANDSTILL);
+            let disturbed = |told: &&Told| standstills.meet(told.sent_ns, told.sent_ns + life.timeout_ns);
             life.results.iter().filter(disturbed).count()
         };
         let slack = lives.iter().map(disturbed).sum::<usize>() as f64 / (probes.max(1)) as f64;
