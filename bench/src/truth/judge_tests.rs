@@ -251,8 +251,16 @@ fn replies_to_an_earlier_life_are_rejected_by_the_next() {
     let found = judge(&[before.clone(), after.clone()], &all, &Terms::default());
     assert!(found.told.iter().any(|told| told.contains("life 1: rejected 4 in the summary, 5 to 5")), "{found}");
     after.summary.rejected.insert("cookie".into(), 5);
-    let found = judge(&[before, after], &all, &Terms::default());
+    let found = judge(&[before.clone(), after.clone()], &all, &Terms::default());
     assert_eq!(found.mismatches, 0, "{found}");
+    // Left after the end of the first and well before the second's first probe: the second may have been there to see it.
+    let mut all = all;
+    all[18].replies[0].departure_ns = after.results.first().map(|told| told.sent_ns - 110 * MS);
+    for rejected in [4, 5] {
+        after.summary.rejected.insert("cookie".into(), rejected);
+        let found = judge(&[before.clone(), after.clone()], &all, &Terms::default());
+        assert_eq!(found.mismatches, 0, "{rejected}: {found}");
+    }
 }
 
 /// A judge with bounds on the path.

@@ -90,13 +90,18 @@ impl FarEnd {
         Ok(OpenedFarEnd { end: Self { _program: program, answered, unrecorded }, receiver, sender, taken: counts })
     }
 
-    /// Shows the requests that the program answered since the last call.
-    pub fn answered(&mut self, each: &mut dyn FnMut(AnsweredRequest)) {
-        while let Some(item) = self.answered.next() {
+    /// Shows requests that the program answered, at most so many: the rest waits in its ring. Returns how many there were.
+    pub fn answered(&mut self, most: usize, each: &mut dyn FnMut(AnsweredRequest)) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(item) = self.answered.next()
+        {
+            count += 1;
             if let Some(request) = AnsweredRequest::from_bytes(&item) {
                 each(request);
             }
         }
+        count
     }
 
     /// Requests that the program answered and could not record.
