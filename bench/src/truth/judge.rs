@@ -523,7 +523,7 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
     for (departure, form) in replies {
         for (number, ((begin, end), counts)) in spans.iter().zip(counts.iter_mut()).enumerate() {
             // Whether it was there already isn't known: one that starts slowly has its sockets long before its first probe.
-            if number.checked_sub(1).is_some_and(|before| departure < spans[before].1.saturating_sub(LAST)) {
+            if number.checked_sub(1).is_some_and(|before| departure < spans[before].1) {
                 continue;
             }
             // Somebody else has taken over by then.
