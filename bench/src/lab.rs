@@ -28,6 +28,8 @@ pub(crate) const READY: &str = "ready";
 pub(crate) enum Far {
     /// echolot's reflector.
     Reflector,
+    /// Nobody yet: whoever measures brings its own. All of 10.0.0.0/8 lies behind it.
+    Open,
     /// An XDP program that drops everything. All of 10.0.0.0/8 lies behind it.
     Nothing,
     /// An XDP program that answers for 10.64.0.0/12 and drops what goes to the rest of 10.0.0.0/8, which lies behind it too.
@@ -73,6 +75,7 @@ impl Bench {
         }
         match far {
             Far::Reflector => bench.lab.answer(&Answer::Reflector(bench.binary.clone()))?,
+            Far::Open => {}
             Far::Half => {
                 bench._sink = Some(bench.hold(End::Far, &Part::Half)?);
             }

@@ -2,6 +2,7 @@
 //!
 //! Figures of one run can be compared with each other; those of another day or machine can't.
 
+mod beside;
 mod idle;
 mod inside;
 mod lab;
@@ -45,7 +46,7 @@ enum Command {
     Idle(idle::Args),
     /// Hold what echolot says against an independent record
     #[command(subcommand)]
-    Truth(bench::truth::Command),
+    Truth(Truth),
     /// Turn what the other commands wrote with --json into plots and tables
     Plot(plot::Args),
     /// A measurement's part in a namespace of the lab
@@ -56,6 +57,14 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum Truth {
+    #[command(flatten)]
+    Judged(bench::truth::Command),
+    /// The path's own time as echolot has it, alone and beside other traffic, beside what fping and ping report
+    Beside(beside::Args),
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Peers(args) => peers::run(&args),
@@ -64,7 +73,8 @@ fn main() -> ExitCode {
         Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Idle(args) => idle::run(&args),
-        Command::Truth(command) => {
+        Command::Truth(Truth::Beside(args)) => beside::run(&args),
+        Command::Truth(Truth::Judged(command)) => {
             bench::truth::perform(&command).map(|fine| if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Plot(args) => plot::run(&args),

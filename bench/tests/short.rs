@@ -31,11 +31,14 @@ fn short(command: &str, rows: usize, columns: &[&str]) -> Option<serde_json::Val
         println!("skipped: bench {command} makes network namespaces, which needs root");
         return None;
     }
-    let output = bench(&[command, "--short", "--json", "--binary", echolot().to_str().unwrap()]);
+    let mut words: Vec<&str> = command.split(' ').collect();
+    let echolot = echolot();
+    words.extend(["--short", "--json", "--binary", echolot.to_str().unwrap()]);
+    let output = bench(&words);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "bench {command}: {}: {told}", output.status);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["bench"], command);
+    assert_eq!(report["bench"].as_str(), command.split(' ').next_back());
     assert!(report["machine"].as_str().unwrap().contains("Linux"), "{report}");
     let all = report["rows"].as_array().unwrap();
     assert_eq!(all.len(), rows, "{report:#}");
@@ -69,6 +72,27 @@ fn scaling() {
 #[test]
 fn ladder() {
     short("ladder", 6, &["kept", "answered", "p50", "p99"]);
+}
+
+#[test]
+fn truth_beside() {
+    let Some(report) = short("truth beside", 6, &[]) else { return };
+    for (row, columns) in [
+        (0..3, &["path50", "path99", "rtt50", "rtt99", "hold50", "probes"][..]),
+        (3..5, &["rtt50", "rtt99", "hold50", "probes"]),
+        (5..6, &["path50", "path99"]),
+    ] {
+        for row in row {
+            for column in columns {
+                let median = report["rows"][row]["figures"][column]["median"].as_f64();
+                assert!(median.is_some_and(|median| median > 0.0), "{column} of row {row}: {report:#}");
+            }
+        }
+    }
+    for row in 0..3 {
+        assert_eq!(report["rows"][row]["figures"]["mismatches"]["median"], 0.0, "{report:#}");
+    }
+    assert!(report["rows"][2]["figures"]["other"]["median"].as_f64().unwrap() > 0.0, "{report:#}");
 }
 
 #[test]

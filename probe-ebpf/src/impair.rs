@@ -1,7 +1,7 @@
 //! The kernel's part of a far end that does harm: it stamps requests and answers the ranges that nothing happens to.
 //!
 //! An independent witness of the time between request and reply: it stamps every request before anybody else sees it, and
-//! leaves a record of every request that it answers itself. It shares with `steer` the reading of frames and nothing else.
+//! leaves a record of every request that it answers itself, but in ranges where none is wanted. It shares with `steer` the reading of frames and nothing else.
 
 use crate::{
     ANSWERED, IMPAIRED, TAKEN, UNRECORDED, XSKS,
@@ -11,7 +11,7 @@ use crate::{
 };
 use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
 use probe_ebpf::{
-    layout::{AnsweredRequest, MAX_FRAME, taken_index},
+    layout::{AnsweredRequest, IN_USERSPACE, MAX_FRAME, NOT_RECORDED, taken_index},
     wire::{STAMP, ethernet, icmp, ipv4, payload},
 };
 
@@ -37,7 +37,8 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
         return answer(ctx);
     };
     let address = request.ip.bytes::<4>(ipv4::DESTINATION);
-    if IMPAIRED.get(Key::new(32, address)).is_some_and(|impaired| *impaired != 0) {
+    let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
+    if treatment == IN_USERSPACE {
         let length = parse::frame_length(ctx);
         if length > MAX_FRAME || length != ctx.data_end() - ctx.data() || request.offset + request.length > length {
             return Fate::Passed;
@@ -59,7 +60,7 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     let sequence = request.icmp.number(icmp::SEQUENCE);
     let identifier = request.icmp.number(icmp::IDENTIFIER);
     match answer(ctx) {
-        Fate::Answered => {
+        Fate::Answered if treatment != NOT_RECORDED => {
             let record = AnsweredRequest {
                 arrival_ns: arrival,
                 departure_ns: now(),

@@ -22,6 +22,12 @@ pub const MAX_QUEUES: u32 = 256;
 /// Address ranges that `impair` can tell apart.
 pub const MAX_RANGES: u32 = 1024;
 
+/// In `IMPAIRED`: userspace answers for the range.
+pub const IN_USERSPACE: u32 = 1;
+
+/// In `IMPAIRED`: `impair` answers for the range and leaves no record of it. Any other value: it answers, and records.
+pub const NOT_RECORDED: u32 = 2;
+
 /// Words of 8 bytes between the counters of two queues in `TAKEN`: each has a cache line of its own.
 pub const TAKEN_STRIDE: u32 = 8;
 

@@ -3,6 +3,10 @@
 //! It shares no code with echolot. Probes are joined by address and send stamp. What must have come of a probe follows
 //! from when its replies left: the path takes no time worth mentioning, and a reply that left within [`NEAR`] before the
 //! timeout may count either way. So may replies that left as echolot was about to end.
+//!
+//! A round-trip time that is too small is one that ended before the reply left. One that is too large shows as a path that
+//! takes too long: a bound on each, unless a CPU was seen to be held up meanwhile, and one on their median, which a bad
+//! moment of the machine doesn't move.
 
 use super::evidence::{Form, Outcome, Seen, Summary, Told};
 use std::{collections::HashMap, fmt, net::Ipv4Addr};
@@ -27,6 +31,16 @@ pub struct Life {
     pub timeout_ns: u64,
 }
 
+impl Life {
+    /// Probes a second, from the first to the last that was sent.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    pub fn rate(&self) -> f64 {
+        let (first, end) = span(&self.results, 0);
+        let sent = self.results.iter().filter(|told| told.outcome != Outcome::Unsent).count();
+        if end > first { sent as f64 * 1e9 / (end - first) as f64 } else { 0.0 }
+    }
+}
+
 /// Frames that interfaces and sockets between the two ends admit to having lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Excuses {
@@ -34,6 +48,66 @@ pub struct Excuses {
     pub there: u64,
     /// On the way back.
     pub back: u64,
+}
+
+/// What the judge goes by beside results and record.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// What interfaces and sockets lost.
+    pub excuses: Excuses,
+    /// Ranges, first and last address, that the far end answered without a record. Each probe to them must be answered.
+    pub unrecorded: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// How long the path may take; None: as long as it likes.
+    pub path: Option<PathBounds>,
+    /// Times in which a CPU of this machine did not do what it was asked to.
+    pub held_up: Vec<HeldUp>,
+}
+
+/// How long the path may take beside what the far end held, nanoseconds.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct PathBounds {
+    pub median: u64,
+    pub each: u64,
+}
+
+/// From when to when a CPU did not do what it was asked to, CLOCK_MONOTONIC nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct HeldUp {
+    pub from: u64,
+    pub to: u64,
+}
+
+impl Terms {
+    fn is_unrecorded(&self, address: Ipv4Addr) -> bool {
+        self.unrecorded.iter().any(|(first, last)| (*first..=*last).contains(&address))
+    }
+}
+
+/// Stretches in which some CPU was held up: in order, and apart from each other.
+pub(super) struct Stretches(Vec<HeldUp>);
+
+impl Stretches {
+    /// Those of at least so many nanoseconds.
+    pub(super) fn of(held_up: &[HeldUp], least: u64) -> Self {
+        let mut all: Vec<HeldUp> = held_up.iter().copied().filter(|held| held.to - held.from >= least).collect();
+        all.sort_unstable_by_key(|held| held.from);
+        let mut apart: Vec<HeldUp> = Vec::new();
+        for held in all {
+            match apart.last_mut() {
+                Some(last) if held.from <= last.to => last.to = last.to.max(held.to),
+                _ => apart.push(held),
+            }
+        }
+        Self(apart)
+    }
+
+    /// Whether any of them lies between two moments, or in part.
+    pub(super) fn meet(&self, from: u64, to: u64) -> bool {
+        let first = self.0.partition_point(|held| held.to < from);
+        self.0.get(first).is_some_and(|held| held.from <= to)
+    }
 }
 
 /// A distribution, nanoseconds.
@@ -80,6 +154,10 @@ pub struct Verdict {
     pub excuses: Excuses,
     /// Probes that may have ended either way: a reply left just before the timeout.
     pub borderline: u64,
+    /// Results of ranges without a record: answered, or there is an excuse.
+    pub unrecorded: u64,
+    /// Answers whose path took longer than it may, while a CPU of this machine was held up.
+    pub held_up: u64,
     /// Round-trip time less the far end's hold: the path's own time.
     pub path: Times,
     /// What the far end held the answers for.
@@ -102,6 +180,16 @@ impl fmt::Display for Verdict {
         }
         let Self { judged, mismatches, excused, borderline, .. } = self;
         writeln!(f, "  {judged} results, {mismatches} mismatches, {excused} excused, {borderline} borderline")?;
+        if self.unrecorded > 0 {
+            writeln!(
+                f,
+                "  {} of them in ranges without a record: answered within the timeout, no more",
+                self.unrecorded
+            )?;
+        }
+        if self.held_up > 0 {
+            writeln!(f, "  {} answers took a path too long while a CPU of this machine was held up", self.held_up)?;
+        }
         let Excuses { there, back } = self.excuses;
         if there + back > 0 {
             writeln!(f, "  counters admit to {there} frames lost on the way there, {back} on the way back")?;
@@ -147,7 +235,8 @@ struct Expected {
 }
 
 /// Holds the lives of echolot, in their order, against the far end's record.
-pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
+pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
+    let excuses = terms.excuses;
     let mut verdict = Verdict { excuses, ..Verdict::default() };
     let mut known: HashMap<Key, usize> = HashMap::with_capacity(record.len());
     for (index, seen) in record.iter().enumerate() {
@@ -156,17 +245,22 @@ pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
         }
     }
     let mut owner: Vec<Option<usize>> = vec![None; record.len()];
-    let (mut there, mut back) = (excuses.there, excuses.back);
-    let (mut path, mut hold) = (Vec::new(), Vec::new());
+    let held_up = Stretches::of(&terms.held_up, 0);
+    let mut court =
+        Court { terms, held_up, there: excuses.there, back: excuses.back, path: Vec::new(), hold: Vec::new() };
     for (number, life) in lives.iter().enumerate() {
         for told in &life.results {
             verdict.judged += 1;
             if told.outcome == Outcome::Unsent {
                 continue;
             }
+            if terms.is_unrecorded(told.address) {
+                court.unrecorded(told, life, &mut verdict);
+                continue;
+            }
             let Some(index) = known.get(&(told.address, told.sent_ns)).copied() else {
-                if told.outcome != Outcome::Answered && there > 0 {
-                    there -= 1;
+                if told.outcome != Outcome::Answered && court.there > 0 {
+                    court.there -= 1;
                     verdict.excused += 1;
                 } else {
                     verdict.mismatch(|| format!("{}: the far end never saw it", shown(told)));
@@ -178,7 +272,7 @@ pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
                 verdict.mismatch(|| format!("{}: a second result for this probe", shown(told)));
                 continue;
             }
-            probe(told, seen, life, &mut verdict, &mut back, &mut path, &mut hold);
+            court.probe(told, seen, life, &mut verdict);
         }
         numbers(&life.results, &life.summary, &mut verdict);
     }
@@ -193,8 +287,16 @@ pub fn judge(lives: &[Life], record: &[Seen], excuses: Excuses) -> Verdict {
         }
     }
     sums(lives, record, &owner, excuses.back, &mut verdict);
-    verdict.path = Times::of(path);
-    verdict.hold = Times::of(hold);
+    verdict.path = Times::of(court.path);
+    verdict.hold = Times::of(court.hold);
+    if let Some(most) = terms.path
+        && verdict.path.median > most.median
+    {
+        let (median, most) = (verdict.path.median, most.median);
+        verdict.mismatch(|| {
+            format!("the path's median is {median} ns, and may be {most}: round-trip times are too large")
+        });
+    }
     verdict
 }
 
@@ -204,64 +306,109 @@ fn shown(told: &Told) -> String {
     format!("{address} seq {seq} sent_ns {sent_ns}, {}{rtt}", outcome.name())
 }
 
-/// One result against the record of its probe.
-fn probe(
-    told: &Told,
-    seen: &Seen,
-    life: &Life,
-    verdict: &mut Verdict,
-    back: &mut u64,
-    path: &mut Vec<u64>,
-    hold: &mut Vec<u64>,
-) {
-    if told.seq & 0xffff != u64::from(seen.sequence) {
-        verdict.mismatch(|| format!("{}: its sequence was {}", shown(told), seen.sequence));
-        return;
-    }
-    if seen.arrival_ns < told.sent_ns {
-        verdict.mismatch(|| format!("{}: it arrived {} ns before that", shown(told), told.sent_ns - seen.arrival_ns));
-        return;
-    }
-    let expected = expected(seen, life.timeout_ns);
-    verdict.borderline += u64::from(expected.borderline);
-    // Unheard is lost with an excuse; how many there may be is judged with the sums.
-    let outcome = if told.outcome == Outcome::Unheard { Outcome::Lost } else { told.outcome };
-    if !expected.outcomes.contains(&outcome) {
-        // Its reply was among the frames that echolot's own socket dropped: at most as many as were, see the sums.
-        if told.outcome == Outcome::Unheard {
-            verdict.excused += 1;
+/// What is used up and gathered while results are judged.
+struct Court<'a> {
+    terms: &'a Terms,
+    held_up: Stretches,
+    /// Frames lost on the way there that no probe has been excused with yet.
+    there: u64,
+    /// The same on the way back.
+    back: u64,
+    path: Vec<u64>,
+    hold: Vec<u64>,
+}
+
+impl Court<'_> {
+    /// One result against the record of its probe.
+    fn probe(&mut self, told: &Told, seen: &Seen, life: &Life, verdict: &mut Verdict) {
+        if told.seq & 0xffff != u64::from(seen.sequence) {
+            return verdict.mismatch(|| format!("{}: its sequence was {}", shown(told), seen.sequence));
+        }
+        if seen.arrival_ns < told.sent_ns {
+            let early = told.sent_ns - seen.arrival_ns;
+            return verdict.mismatch(|| format!("{}: it arrived {early} ns before that", shown(told)));
+        }
+        let expected = expected(seen, life.timeout_ns);
+        verdict.borderline += u64::from(expected.borderline);
+        // Unheard is lost with an excuse; how many there may be is judged with the sums.
+        let outcome = if told.outcome == Outcome::Unheard { Outcome::Lost } else { told.outcome };
+        if !expected.outcomes.contains(&outcome) {
+            if self.excused(told, verdict) {
+                return;
+            }
+            let wanted: Vec<&str> = expected.outcomes.iter().map(|outcome| outcome.name()).collect();
+            let wanted = wanted.join(" or ");
+            return verdict
+                .mismatch(|| format!("{}: must be {wanted}; {:?} {:?}", shown(told), seen.decided, seen.replies));
+        }
+        if outcome != Outcome::Answered {
             return;
         }
-        if outcome == Outcome::Lost && *back > 0 {
-            *back -= 1;
-            verdict.excused += 1;
-            return;
+        let (Some(rtt), Some(departure)) = (told.rtt_ns, expected.departure) else {
+            return verdict.mismatch(|| format!("{}: answered needs a time and a reply", shown(told)));
+        };
+        if told.sent_ns.saturating_add(rtt) < departure {
+            let early = departure - told.sent_ns - rtt;
+            return verdict.mismatch(|| format!("{}: the reply left {early} ns after that", shown(told)));
         }
-        let wanted: Vec<&str> = expected.outcomes.iter().map(|outcome| outcome.name()).collect();
-        verdict.mismatch(|| {
-            format!("{}: must be {}; {:?} {:?}", shown(told), wanted.join(" or "), seen.decided, seen.replies)
-        });
-        return;
+        let held = departure.saturating_sub(seen.arrival_ns);
+        if self.answer(told, rtt, held, life, verdict) {
+            self.hold.push(held);
+        }
     }
-    if outcome != Outcome::Answered {
-        return;
+
+    /// One result of a range without a record.
+    fn unrecorded(&mut self, told: &Told, life: &Life, verdict: &mut Verdict) {
+        verdict.unrecorded += 1;
+        match (told.outcome, told.rtt_ns) {
+            (Outcome::Answered, Some(rtt)) => {
+                self.answer(told, rtt, 0, life, verdict);
+            }
+            _ if self.excused(told, verdict) => {}
+            _ => verdict.mismatch(|| format!("{}: must be answered, in a range without a record", shown(told))),
+        }
     }
-    let (Some(rtt), Some(departure)) = (told.rtt_ns, expected.departure) else {
-        return verdict.mismatch(|| format!("{}: answered needs a time and a reply", shown(told)));
-    };
-    if told.reply_ttl != Some(TTL) {
-        verdict.mismatch(|| format!("{}: reply_ttl {:?} instead of {TTL}", shown(told), told.reply_ttl));
+
+    /// Whether a frame that this machine admits to having lost is why this was not answered.
+    fn excused(&mut self, told: &Told, verdict: &mut Verdict) -> bool {
+        // Unheard: its reply was among the frames that echolot's own socket dropped; at most as many as were, see the sums.
+        let excused = match told.outcome {
+            Outcome::Unheard => true,
+            Outcome::Lost if self.back > 0 => {
+                self.back -= 1;
+                true
+            }
+            _ => false,
+        };
+        verdict.excused += u64::from(excused);
+        excused
     }
-    if told.sent_ns.saturating_add(rtt) < departure {
-        let early = departure - told.sent_ns - rtt;
-        return verdict.mismatch(|| format!("{}: the reply left {early} ns after that", shown(told)));
+
+    /// An answer that the far end held for so long: what it says beside its outcome. False: it can't be.
+    fn answer(&mut self, told: &Told, rtt: u64, held: u64, life: &Life, verdict: &mut Verdict) -> bool {
+        if told.reply_ttl != Some(TTL) {
+            verdict.mismatch(|| format!("{}: reply_ttl {:?} instead of {TTL}", shown(told), told.reply_ttl));
+        }
+        if rtt > life.timeout_ns {
+            verdict.mismatch(|| format!("{}: past its timeout", shown(told)));
+            return false;
+        }
+        let path = rtt.saturating_sub(held);
+        self.path.push(path);
+        if let Some(most) = self.terms.path
+            && path > most.each
+        {
+            if self.held_up.meet(told.sent_ns, told.sent_ns.saturating_add(rtt)) {
+                verdict.held_up += 1;
+            } else {
+                let most = most.each;
+                verdict.mismatch(|| {
+                    format!("{}: held for {held} ns, so its path took {path} ns and may take {most}", shown(told))
+                });
+            }
+        }
+        true
     }
-    if rtt > life.timeout_ns {
-        return verdict.mismatch(|| format!("{}: past its timeout", shown(told)));
-    }
-    let held = departure.saturating_sub(seen.arrival_ns);
-    path.push(rtt.saturating_sub(held));
-    hold.push(held);
 }
 
 /// What must have come of a probe whose replies left when they did.
@@ -375,7 +522,8 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
     let mut unsure = false;
     for (departure, form) in replies {
         for (number, ((begin, end), counts)) in spans.iter().zip(counts.iter_mut()).enumerate() {
-            if departure < begin.saturating_sub(LAST) {
+            // Whether it was there already isn't known: one that starts slowly has its sockets long before its first probe.
+            if number.checked_sub(1).is_some_and(|before| departure < spans[before].1) {
                 continue;
             }
             // Somebody else has taken over by then.

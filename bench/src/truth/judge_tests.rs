@@ -85,7 +85,7 @@ fn verdict(change: impl FnOnce(&mut Life, &mut Vec<Seen>)) -> Verdict {
     let mut record = record();
     let mut life = account(&record);
     change(&mut life, &mut record);
-    judge(&[life], &record, Excuses::default())
+    judge(&[life], &record, &Terms::default())
 }
 
 /// The change is found out, and this is said of it.
@@ -215,8 +215,8 @@ fn what_nobody_saw_needs_a_counter() {
     let mut record = record();
     let life = account(&record);
     record.remove(2);
-    assert!(judge(std::slice::from_ref(&life), &record, Excuses::default()).mismatches > 0);
-    let verdict = judge(&[life], &record, Excuses { there: 1, back: 0 });
+    assert!(judge(std::slice::from_ref(&life), &record, &Terms::default()).mismatches > 0);
+    let verdict = judge(&[life], &record, &Terms { excuses: Excuses { there: 1, back: 0 }, ..Terms::default() });
     assert_eq!((verdict.mismatches, verdict.excused), (0, 1), "{verdict}");
 }
 
@@ -248,9 +248,81 @@ fn replies_to_an_earlier_life_are_rejected_by_the_next() {
     let mut after = account(&second);
     after.results.iter_mut().for_each(|told| told.seq -= 20);
     let all: Vec<Seen> = first.into_iter().chain(second).collect();
-    let found = judge(&[before.clone(), after.clone()], &all, Excuses::default());
+    let found = judge(&[before.clone(), after.clone()], &all, &Terms::default());
     assert!(found.told.iter().any(|told| told.contains("life 1: rejected 4 in the summary, 5 to 5")), "{found}");
     after.summary.rejected.insert("cookie".into(), 5);
-    let found = judge(&[before, after], &all, Excuses::default());
+    let found = judge(&[before.clone(), after.clone()], &all, &Terms::default());
     assert_eq!(found.mismatches, 0, "{found}");
+    // Left after the end of the first and well before the second's first probe: the second may have been there to see it.
+    let mut all = all;
+    all[18].replies[0].departure_ns = after.results.first().map(|told| told.sent_ns - 110 * MS);
+    for rejected in [4, 5] {
+        after.summary.rejected.insert("cookie".into(), rejected);
+        let found = judge(&[before.clone(), after.clone()], &all, &Terms::default());
+        assert_eq!(found.mismatches, 0, "{rejected}: {found}");
+    }
+}
+
+/// A judge with bounds on the path.
+fn bounded(held_up: Vec<HeldUp>, change: impl FnOnce(&mut Life)) -> Verdict {
+    let record = record();
+    let mut life = account(&record);
+    change(&mut life);
+    let path = Some(PathBounds { median: MS, each: 20 * MS });
+    judge(&[life], &record, &Terms { path, held_up, ..Terms::default() })
+}
+
+#[test]
+fn times_too_large_though_below_the_timeout() {
+    let found = bounded(vec![], |_| ());
+    assert_eq!(found.mismatches, 0, "{found}");
+    // One answer, by much.
+    let late = |life: &mut Life| life.results[0].rtt_ns = Some(60 * MS);
+    let found = bounded(vec![], late);
+    assert!(found.mismatches == 1 && found.told[0].contains("its path took 50003000 ns"), "{found}");
+    // A CPU stood still while it was under way: no telling. Before and after: no excuse.
+    let sent = record()[0].sent_ns;
+    let found = bounded(vec![HeldUp { from: sent + 20 * MS, to: sent + 70 * MS }], late);
+    assert_eq!((found.mismatches, found.held_up), (0, 1), "{found}");
+    let elsewhere = [(0, sent - 1), (sent + 61 * MS, sent + 70 * MS)];
+    let found = bounded(elsewhere.map(|(from, to)| HeldUp { from, to }).to_vec(), late);
+    assert_eq!((found.mismatches, found.held_up), (1, 0), "{found}");
+    // All of them, by little.
+    let found = bounded(vec![], |life| {
+        life.results.iter_mut().for_each(|told| told.rtt_ns = told.rtt_ns.map(|rtt| rtt + 2 * MS));
+    });
+    assert!(found.mismatches == 1 && found.told[0].contains("median"), "{found}");
+}
+
+#[test]
+fn what_has_no_record_must_be_answered() {
+    let address = Ipv4Addr::new(10, 65, 0, 1);
+    let unrecorded = |outcome, rtt: Option<u64>, back: u64| {
+        let record = record();
+        let mut life = account(&record);
+        let sent_ns = record[5].sent_ns + 1;
+        life.results.push(Told { address, sent_ns, seq: 0, ..life.results[0].clone() });
+        (life.summary.probes, life.summary.answered) = (life.summary.probes + 1, life.summary.answered + 1);
+        instead(&mut life, 20, outcome, rtt);
+        let excuses = Excuses { there: 0, back };
+        judge(&[life], &record, &Terms { excuses, unrecorded: vec![(address, address)], ..Terms::default() })
+    };
+    let found = unrecorded(Outcome::Answered, Some(MS), 0);
+    assert_eq!((found.mismatches, found.unrecorded), (0, 1), "{found}");
+    let told = |found: &Verdict, what: &str| found.told.iter().any(|told| told.contains(what));
+    assert!(told(&unrecorded(Outcome::Lost, None, 0), "must be answered"));
+    assert!(!told(&unrecorded(Outcome::Lost, None, 1), "must be answered"));
+    assert!(told(&unrecorded(Outcome::Answered, Some(TIMEOUT + 1), 0), "past its timeout"));
+    assert!(told(&unrecorded(Outcome::Answered, None, 0), "must be answered"));
+}
+
+#[test]
+fn stretches_are_found_wherever_they_overlap() {
+    let held = |from, to| HeldUp { from, to };
+    let stretches = Stretches::of(&[held(50, 60), held(10, 20), held(12, 30), held(15, 18), held(80, 81)], 3);
+    for (from, to, meet) in
+        [(0, 9, false), (0, 10, true), (19, 25, true), (30, 30, true), (31, 49, false), (31, 50, true), (61, 99, false)]
+    {
+        assert_eq!(stretches.meet(from, to), meet, "{from} to {to}");
+    }
 }

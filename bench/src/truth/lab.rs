@@ -1,11 +1,12 @@
 //! A scenario between two network namespaces: the far end of this crate, and echolot as people run it.
 
 use super::{
+    disturbance::Watch,
     evidence,
-    judge::{Excuses, Life, Verdict, judge},
+    judge::{Excuses, Life, PathBounds, Terms, Verdict, judge},
     scenario::{Command as Way, Scenario},
 };
-use echolot::{config::duration, time::Nanos};
+use echolot::{config::duration, nic::Treatment, time::Nanos};
 use std::{
     fs::{self, File},
     io::Read as _,
@@ -63,51 +64,79 @@ impl Running {
     }
 }
 
-/// What came of a scenario: the verdict, and the lives that it is about.
-pub(super) fn run(name: &str, scenario: &Scenario, programs: &Programs) -> Result<(Verdict, Vec<Life>), String> {
+/// What came of a scenario: the verdict, the lives that it is about, what it was judged by.
+pub(super) fn run(name: &str, scenario: &Scenario, programs: &Programs) -> Result<(Verdict, Vec<Life>, Terms), String> {
     let lab = Lab::up(&format!("truth-{}-{}", std::process::id(), name.replace('_', "-")), &Answer::Silent)?;
     let folder = lab.name().folder();
     let rules = super::folder().join(format!("{name}.yml"));
     let record = folder.join("record.jsonl");
-    let before = counters(&lab);
-    let mut far = start_far_end(&lab, programs, &rules, &record)?;
+    let far = FarEnd::begin(&lab, programs, &rules, &record)?;
+    let watch = Watch::begin()?;
     let busy = keep_busy(scenario.busy)?;
     let mut ends = Vec::new();
     for (number, life) in scenario.lives.iter().enumerate() {
         ends.push(live(&lab, programs, scenario, number, life.timeout.0, life.time.0.to_duration())?);
     }
     drop(busy);
-    send_signal("TERM", far.0.id());
-    far.end("the far end", PATIENCE)?;
-    let after = counters(&lab);
-    let log = fs::read_to_string(folder.join("far.log")).unwrap_or_default();
-    let missed = log.rsplit(';').next().and_then(|last| last.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-    // Each drop shows in one counter at least; one that shows in two excuses two, and is told as such.
-    let dropped: u64 = after.iter().zip(&before).map(|(after, before)| after.saturating_sub(*before)).sum();
-    let excuses = Excuses { there: dropped + missed, back: dropped };
+    let excuses = far.end()?;
+    let held_up = watch.end()?;
     let mut lives = Vec::new();
     for (end, life) in ends.iter().zip(&scenario.lives) {
         let (results, summary) = (evidence::results(&end.results)?, evidence::summary(&end.summary)?);
         lives.push(Life { results, summary, timeout_ns: life.timeout.0.0 });
     }
-    let seen = evidence::record(&record)?;
-    let verdict = judge(&lives, &seen, excuses);
-    Ok((verdict, lives))
+    let bounds = PathBounds { median: scenario.path.median.0.0, each: scenario.path.each.0.0 };
+    let terms = Terms { excuses, unrecorded: unrecorded(scenario), path: Some(bounds), held_up };
+    let verdict = judge(&lives, &evidence::record(&record)?, &terms);
+    Ok((verdict, lives, terms))
 }
 
-fn start_far_end(lab: &Lab, programs: &Programs, rules: &Path, record: &Path) -> Result<Running, String> {
-    let path = lab.name().folder().join("far.log");
-    let log = File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let mut command = lab.far(&programs.bench);
-    command.args(["truth", "reflect", "-I", FAR_INTERFACE, "--cpu", "0", "--rate", &RINGS.to_string()]);
-    command.arg("--rules").arg(rules).arg("--record").arg(record).stderr(log);
-    let mut far = Running::spawn(&mut command)?;
-    let text = || fs::read_to_string(&path).unwrap_or_default();
-    let ready = wait_until(PATIENCE, || {
-        let ended = far.0.try_wait().ok().flatten().is_some();
-        (ended || text().contains("ready")).then_some(!ended)
-    });
-    if ready == Some(true) { Ok(far) } else { Err(format!("the far end did not start: {}", text().trim())) }
+/// The far end of this crate at work in a lab, with a record of what it does.
+pub struct FarEnd<'a> {
+    lab: &'a Lab,
+    process: Running,
+    log: PathBuf,
+    before: Vec<u64>,
+}
+
+impl<'a> FarEnd<'a> {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn begin(lab: &'a Lab, programs: &Programs, rules: &Path, record: &Path) -> Result<Self, String> {
+        let before = counters(lab);
+        let path = lab.name().folder().join("far.log");
+        let log = File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let mut command = lab.far(&programs.bench);
+        command.args(["truth", "reflect", "-I", FAR_INTERFACE, "--cpu", "0", "--rate", &RINGS.to_string()]);
+        command.arg("--rules").arg(rules).arg("--record").arg(record).stderr(log);
+        let mut process = Running::spawn(&mut command)?;
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        let ready = wait_until(PATIENCE, || {
+            let ended = process.0.try_wait().ok().flatten().is_some();
+            (ended || text().contains("ready")).then_some(!ended)
+        });
+        if ready != Some(true) {
+            return Err(format!("the far end did not start: {}", text().trim()));
+        }
+        Ok(Self { lab, process, log: path, before })
+    }
+
+    /// Ends it, its record being complete then. Returns what interfaces and its own sockets lost meanwhile.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn end(mut self) -> Result<Excuses, String> {
+        send_signal("TERM", self.process.0.id());
+        self.process.end("the far end", PATIENCE)?;
+        let after = counters(self.lab);
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let missed = log.rsplit(';').next().and_then(|last| last.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        // Each drop shows in one counter at least; one that shows in two excuses two, and is told as such.
+        let dropped: u64 = after.iter().zip(&self.before).map(|(after, before)| after.saturating_sub(*before)).sum();
+        Ok(Excuses { there: dropped + missed, back: dropped })
+    }
 }
 
 /// Where a life left its account.
@@ -142,22 +171,40 @@ fn live(
         Way::Run => {
             let config = folder.join(format!("echolot-{number}.yml"));
             let interval = duration::show(probe.interval.0);
+            let rate = scenario.rate();
             let text = format!(
-                "interface: {NEAR_INTERFACE}\nglobal: {{interval: {interval}, timeout: {timeout}}}\n\
+                "interface: {NEAR_INTERFACE}\nlimits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}}}\n\
                  groups: [{{name: g, targets: [{range}]}}]\n"
             );
             fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
             command.arg("-c").arg(config);
         }
     }
-    command.args(["-I", NEAR_INTERFACE, "--identifier", IDENTIFIER, "--seed", "1", "-f", "jsonl", "-o"]);
+    command.args([
+        "--engine",
+        &probe.engine,
+        "-I",
+        NEAR_INTERFACE,
+        "--identifier",
+        IDENTIFIER,
+        "--seed",
+        "1",
+        "-f",
+        "jsonl",
+        "-o",
+    ]);
     command.arg(&ended.results).arg("--summary").arg(&ended.summary);
     let path = folder.join(format!("echolot-{number}.log"));
     command.stderr(File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?);
     let mut echolot = Running::spawn(&mut command)?;
     let mut expected = time;
     if probe.command == Way::Run {
-        // How long it runs is the scenario's business: nothing is waited for here.
+        // A busy machine takes its time to start a process. What it runs for counts from its first result on.
+        let begun = || fs::metadata(&ended.results).is_ok_and(|file| file.len() > 0);
+        let over = wait_until(PATIENCE, || (begun() || echolot.0.try_wait().ok().flatten().is_some()).then_some(()));
+        if over.is_none() {
+            return Err(format!("echolot has no result within {PATIENCE:?}"));
+        }
         thread::sleep(time);
         send_signal("TERM", echolot.0.id());
     } else {
@@ -171,6 +218,39 @@ fn live(
         return Err(format!("echolot ended with status {code:?}: {}", log.trim()));
     }
     Ok(ended)
+}
+
+/// First and last address of the ranges that the far end keeps no record of. Ranges within them that have one are carved out
+/// of them here.
+fn unrecorded(scenario: &Scenario) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+    let prefixes = scenario.rules.prefixes();
+    let bounds = |(first, length, _): &(Ipv4Addr, u8, Treatment)| {
+        let size = 1u64 << (32 - u32::from(*length));
+        (u64::from(first.to_bits()), u64::from(first.to_bits()) + size)
+    };
+    let mut ranges = Vec::new();
+    for prefix in prefixes.iter().filter(|(.., treatment)| *treatment == Treatment::NotRecorded) {
+        let (mut from, end) = bounds(prefix);
+        let mut within: Vec<(u64, u64)> = prefixes
+            .iter()
+            .filter(|other| other.1 > prefix.1 && other.2 != Treatment::NotRecorded)
+            .map(bounds)
+            .filter(|(first, _)| (from..end).contains(first))
+            .collect();
+        within.sort_unstable();
+        within.push((end, end));
+        for (first, after) in within {
+            if first > from {
+                ranges.push((address(from), address(first - 1)));
+            }
+            from = from.max(after);
+        }
+    }
+    ranges
+}
+
+fn address(bits: u64) -> Ipv4Addr {
+    Ipv4Addr::from(u32::try_from(bits).unwrap_or(u32::MAX))
 }
 
 /// Drops and errors of both interfaces.

@@ -34,6 +34,11 @@ impl Pen {
         }
     }
 
+    /// How many records it takes now. Half the queue is for those that can't wait.
+    pub(super) fn room(&self) -> usize {
+        (WAITING / 2).saturating_sub(self.0.queue.len())
+    }
+
     /// Requests of which there will be no record.
     pub(super) fn lose(&self, requests: u64) {
         self.0.lost.fetch_add(requests, Ordering::Relaxed);

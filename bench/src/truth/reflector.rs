@@ -160,17 +160,17 @@ impl Far {
         }
     }
 
-    /// Records what the program answered itself.
-    fn answered(&mut self) {
+    /// Records what the program answered itself, as far as the record has room. Returns how many that were.
+    fn answered(&mut self) -> usize {
         let pen = &self.pen;
-        self.far.end.answered(&mut |request| {
+        self.far.end.answered(pen.room(), &mut |request| {
             let address = Ipv4Addr::from(request.address);
             let (sent, arrival) = (Nanos(request.sent_ns), Nanos(request.arrival_ns));
             let mut witnessed = Witnessed::new(address, request.sequence, request.identifier, sent, arrival);
             witnessed.decided = Decided::IN_XDP;
             witnessed.departed(Form::Good, Some(Nanos(request.departure_ns)));
             pen.write(witnessed);
-        });
+        })
     }
 
     fn receive(&mut self) -> usize {
@@ -262,7 +262,9 @@ impl Far {
     /// What is left will not be sent; the record says so.
     fn end(mut self) -> Result<(), String> {
         self.receive();
-        self.answered();
+        while self.answered() > 0 || self.pen.room() == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
         while let Some(Reverse(reply)) = self.pending.pop() {
             self.departed(&reply, None);
         }

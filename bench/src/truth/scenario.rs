@@ -9,12 +9,7 @@ use echolot::{
     time::Nanos,
 };
 use serde::Deserialize;
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, net::Ipv4Addr, path, path::PathBuf};
 
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +32,9 @@ pub struct Scenario {
     /// Processes that keep each CPU busy beside it.
     #[serde(default)]
     pub busy: usize,
+    /// How long the path may take.
+    #[serde(default)]
+    pub path: Path,
     /// What must come of it: shares of all probes, at least and at most, by the members of echolot's summary.
     pub expect: BTreeMap<String, [f64; 2]>,
 }
@@ -57,6 +55,29 @@ pub struct Probe {
     /// `sweep`: probes a second.
     #[serde(default)]
     pub rate: u64,
+    /// What sends, as echolot's `--engine`.
+    #[serde(default = "auto")]
+    pub engine: String,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+/// How long the path itself may take, beside what the far end held: a round-trip time that is too large shows there.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Path {
+    /// In the median.
+    pub median: Span,
+    /// For each probe, unless a CPU of this machine was held up while it was under way.
+    pub each: Span,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self { median: Span(Nanos::from_millis(2)), each: Span(Nanos::from_millis(20)) }
+    }
 }
 
 /// Commands that write results.
@@ -95,7 +116,7 @@ impl Scenario {
     ///
     /// # Errors
     /// Names the file, and what is wrong with it.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub fn read(path: &path::Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
         Self::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
     }
@@ -131,7 +152,7 @@ impl Scenario {
 ///
 /// # Errors
 /// Names the file that can't be read, or a name that has none.
-pub fn all(folder: &Path, names: &[String]) -> Result<Vec<(String, Scenario)>, String> {
+pub fn all(folder: &path::Path, names: &[String]) -> Result<Vec<(String, Scenario)>, String> {
     let entries = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "yml"));
@@ -156,6 +177,7 @@ impl Command {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use echolot::nic::Treatment;
 
     const GOOD: &str = "
 about: a test
@@ -174,7 +196,7 @@ expect: {answered: [1, 1]}
     fn a_scenario_is_read() {
         let scenario = Scenario::parse(GOOD).unwrap();
         assert_eq!(scenario.rate(), 100);
-        assert_eq!(scenario.rules.prefixes(), [(Ipv4Addr::new(10, 64, 0, 0), 16, true)]);
+        assert_eq!(scenario.rules.prefixes(), [(Ipv4Addr::new(10, 64, 0, 0), 16, Treatment::Userspace)]);
     }
 
     #[test]
@@ -186,6 +208,7 @@ expect: {answered: [1, 1]}
             ("delay: 10ms", "late: {share: 0.1, delay: 50ms}", "not past any timeout"),
             ("delay: 10ms", "duplicate: {share: 1, after: 98ms}", "duplicate: replies"),
             ("delay: 10ms", "duplicate: {share: 1, copies: 9}", "more than 8 replies"),
+            ("delay: 10ms", "delay: 10ms\n      unrecorded: true", "unrecorded: what happens to its probes"),
             ("delay: 10ms", "los: 0.1", "8:7: unknown field `los`"),
             ("delay: 10ms", "loss: 1.1", "the share 1.1 is not from 0 to 1"),
             ("delay: 10ms", "delay: 10", "invalid type"),
@@ -200,7 +223,7 @@ expect: {answered: [1, 1]}
 
     #[test]
     fn every_scenario_of_the_folder_can_be_read() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let folder = path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
         assert!(all(&folder, &[]).unwrap().len() >= 12);
         assert!(all(&folder, &["nothing".into()]).unwrap_err().contains("there are"));
     }

@@ -2,7 +2,7 @@
 
 use super::{
     evidence,
-    judge::{Excuses, Life, Verdict, judge},
+    judge::{Life, Terms, Verdict, judge},
     scenario::Scenario,
 };
 use echolot::{
@@ -112,7 +112,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let text = fs::read_to_string(&path).map_err(|e| told(&e))?;
     let summary = evidence::summary(&summary_path)?;
     let lives = vec![Life { results: evidence::results(&path)?, summary, timeout_ns: life.timeout.0.0 }];
-    let verdict = judge(&lives, &evidence::record(&record)?, Excuses::default());
+    let verdict = judge(&lives, &evidence::record(&record)?, &Terms::default());
     Ok(Done { verdict, lives, text })
 }
 

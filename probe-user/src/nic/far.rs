@@ -25,6 +25,17 @@ const ANSWERED_RING: u32 = 32 << 20;
 /// How long a kernel that takes no frame is called again.
 const PATIENCE: Nanos = Nanos::from_secs(1);
 
+/// What becomes of the requests to a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// The program answers them, and leaves a record of each.
+    Recorded,
+    /// The program answers them, and leaves none: more of them a second than anybody could write down.
+    NotRecorded,
+    /// They come to userspace with their arrival stamps.
+    Userspace,
+}
+
 /// An interface with `impair` attached. Dropping it detaches.
 pub struct FarEnd {
     // Held for its drop.
@@ -47,12 +58,12 @@ pub struct OpenedFarEnd {
 }
 
 impl FarEnd {
-    /// Attaches to the interface. `ranges`: prefix, its length, and whether userspace answers for it; the longest prefix
-    /// counts, and what is in none is answered by the program. `rate`: requests a second, for the size of the rings.
+    /// Attaches to the interface. `ranges`: prefix, its length, and what becomes of its requests; the longest prefix
+    /// counts, and what is in none is [`Treatment::Recorded`]. `rate`: requests a second, for the size of the rings.
     ///
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
-    pub fn open(interface: &str, ranges: &[(Ipv4Addr, u8, bool)], rate: u64) -> Result<OpenedFarEnd, NicError> {
+    pub fn open(interface: &str, ranges: &[(Ipv4Addr, u8, Treatment)], rate: u64) -> Result<OpenedFarEnd, NicError> {
         let interface = Interface::find(interface)?;
         let name = &interface.name;
         let (queues, _) = interface.queues()?;
@@ -79,13 +90,18 @@ impl FarEnd {
         Ok(OpenedFarEnd { end: Self { _program: program, answered, unrecorded }, receiver, sender, taken: counts })
     }
 
-    /// Shows the requests that the program answered since the last call.
-    pub fn answered(&mut self, each: &mut dyn FnMut(AnsweredRequest)) {
-        while let Some(item) = self.answered.next() {
+    /// Shows requests that the program answered, at most so many: the rest waits in its ring. Returns how many there were.
+    pub fn answered(&mut self, most: usize, each: &mut dyn FnMut(AnsweredRequest)) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(item) = self.answered.next()
+        {
+            count += 1;
             if let Some(request) = AnsweredRequest::from_bytes(&item) {
                 each(request);
             }
         }
+        count
     }
 
     /// Requests that the program answered and could not record.

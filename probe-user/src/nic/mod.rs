@@ -28,7 +28,7 @@ pub use choice::{EASY, Engine, auto};
 pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
-pub use far::{FarEnd, FrameSender, OpenedFarEnd};
+pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
 pub use live::LiveSender;
 pub use receive::Receiver;
 

@@ -3,13 +3,16 @@
 //! aya loads and owns programs and maps. The link is made here: aya's attach falls back to netlink when the kernel says
 //! EINVAL, without telling, and an attachment made that way outlives the process. A bpf_link goes with its descriptor.
 
-use super::{Mode, NicError, interface::Interface};
+use super::{Mode, NicError, far::Treatment, interface::Interface};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, DevMap, LpmTrie, MapData, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
     programs::{BtfTracePoint, Xdp, loaded_programs},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict};
+use probe_ebpf::layout::{
+    IN_USERSPACE, LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, MAX_CPUS, NOT_RECORDED, SETTINGS_SIZE, Settings,
+    Verdict,
+};
 use std::{
     error::Error as StdError,
     io,
@@ -164,14 +167,19 @@ impl Program {
         }
     }
 
-    /// Says of address ranges (prefix and its length) whether `impair` leaves their answers to userspace.
-    pub(super) fn impair(&mut self, ranges: &[(Ipv4Addr, u8, bool)]) -> Result<(), NicError> {
+    /// Says of address ranges (prefix and its length) what `impair` does with their requests.
+    pub(super) fn impair(&mut self, ranges: &[(Ipv4Addr, u8, Treatment)]) -> Result<(), NicError> {
         let map = self.ebpf.map_mut("IMPAIRED").ok_or_else(|| missing("IMPAIRED"))?;
         let write = |error| failed("write", "IMPAIRED", error);
         let mut trie = LpmTrie::<_, [u8; 4], u32>::try_from(map).map_err(write)?;
-        for (address, length, impaired) in ranges {
+        for (address, length, treatment) in ranges {
+            let value = match treatment {
+                Treatment::Recorded => 0,
+                Treatment::Userspace => IN_USERSPACE,
+                Treatment::NotRecorded => NOT_RECORDED,
+            };
             let key = Key::new(u32::from(*length), address.octets());
-            trie.insert(&key, u32::from(*impaired), 0).map_err(write)?;
+            trie.insert(&key, value, 0).map_err(write)?;
         }
         Ok(())
     }

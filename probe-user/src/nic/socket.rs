@@ -19,8 +19,9 @@ use xsk_rs::{
 
 /// Bytes of a frame: what the kernel takes as the smallest, and more than any probe.
 pub(super) const FRAME_SIZE: u32 = 2048;
-/// A queue whose last socket has just been closed stays busy until the kernel has torn it down.
-const BIND_PATIENCE: Duration = Duration::from_secs(2);
+/// A queue whose last socket has just been closed stays busy until the kernel has torn it down, which a busy machine takes its
+/// time for: more than two seconds were seen.
+const BIND_PATIENCE: Duration = Duration::from_secs(5);
 /// `linux/if_xdp.h`; Linux 6.17 and later.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 /// Most descriptors that a copy-mode `sendto` moves (the kernel's TX_BATCH_SIZE).

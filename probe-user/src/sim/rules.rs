@@ -5,7 +5,7 @@ use super::{
     dice::Dice,
     read::{self, Span},
 };
-use crate::time::Nanos;
+use crate::{nic::Treatment, time::Nanos};
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 
@@ -51,6 +51,8 @@ pub enum By {
 pub struct Range {
     /// Prefixes such as 10.64.0.0/16, or single addresses.
     pub addresses: Vec<Prefix>,
+    /// The far end's program answers and leaves no record: what nothing happens to, in numbers that nobody can write down.
+    pub unrecorded: bool,
     /// No reply.
     pub loss: f64,
     /// The reply leaves after this time.
@@ -367,11 +369,15 @@ impl RuleFile {
         self.ranges.iter().filter(|range| longest(range).is_some()).max_by_key(longest)
     }
 
-    /// Every prefix, its length, and whether something happens to its probes: the rest is for an XDP program to answer.
-    pub fn prefixes(&self) -> Vec<(Ipv4Addr, u8, bool)> {
+    /// Every prefix, its length, and how a far end treats it: where nothing happens to probes, an XDP program can answer.
+    pub fn prefixes(&self) -> Vec<(Ipv4Addr, u8, Treatment)> {
         let of = |range: &Range| {
-            let impaired = !range.is_harmless();
-            range.addresses.iter().map(move |prefix| (prefix.address, prefix.length, impaired)).collect::<Vec<_>>()
+            let treatment = match (range.unrecorded, range.is_harmless()) {
+                (true, _) => Treatment::NotRecorded,
+                (false, true) => Treatment::Recorded,
+                (false, false) => Treatment::Userspace,
+            };
+            range.addresses.iter().map(move |prefix| (prefix.address, prefix.length, treatment)).collect::<Vec<_>>()
         };
         self.ranges.iter().flat_map(of).collect()
     }
@@ -425,6 +431,11 @@ impl Range {
             {
                 return Err(format!("{name}: the share {share} is not from 0 to 1"));
             }
+        }
+        if self.unrecorded && !self.is_harmless() {
+            return Err(
+                "unrecorded: what happens to its probes would be known to nobody; leave one or the other out".into()
+            );
         }
         if self.addresses.is_empty() {
             return Err("addresses: there are none; name at least one prefix".into());
