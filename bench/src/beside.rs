@@ -2,7 +2,7 @@
 
 use crate::{
     inside::Part,
-    lab::{Bench, Far},
+    lab::{Bench, Cpus, Far},
     report::{Common, Measured},
 };
 use bench::truth::{
@@ -163,7 +163,7 @@ impl Place<'_> {
         let path = results.to_string_lossy();
         let time = Duration::from_secs(u64::from(self.seconds) + 1);
         let arguments = ["--engine", engine, "-f", "jsonl", "-o", &*path];
-        let (_, summary) = self.bench.run_watched(&config, &arguments, time, time + PATIENCE)?;
+        let (_, summary) = self.bench.run_watched(&config, &arguments, Cpus::All, time, time + PATIENCE)?;
         let excuses = far.end()?;
         let summary = serde_json::from_value(summary).map_err(|error| format!("the summary: {error}"))?;
         let mut life = Life { results: evidence::results(&results)?, summary, timeout_ns: TIMEOUT };

@@ -7,6 +7,7 @@ use crate::{
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -34,6 +35,16 @@ pub(crate) enum Far {
     Nothing,
     /// An XDP program that answers for 10.64.0.0/12 and drops what goes to the rest of 10.0.0.0/8, which lies behind it too.
     Half,
+}
+
+/// So many addresses, at most ten million, that lie behind the far end beyond 10.64.0.0/12: of [`Far::Half`] they never answer.
+pub(crate) fn ranges_of(many: u32) -> String {
+    let range =
+        |first: u32, many: u32| format!("{}-{}", Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(first + many - 1));
+    // 10.128.0.0/9 holds 8,388,608; the rest of ten million come from behind 10.64.0.0/12.
+    let upper = many.min(1 << 23);
+    let all = range(0x0a80_0000, upper);
+    if many > upper { format!("{all}, {}", range(0x0a50_0000, many - upper)) } else { all }
 }
 
 /// A lab, and the program that is measured.
@@ -211,9 +222,7 @@ impl Bench {
         time: Duration,
         within: Duration,
     ) -> Result<(Done, serde_json::Value), String> {
-        let folder = self.lab.name().folder();
-        let (file, summary) = (folder.join("bench.yml"), folder.join("bench.json"));
-        fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
+        let (file, summary) = (self.configured(config)?, self.lab.name().folder().join("bench.json"));
         let mut command = self.echolot(cpus);
         command.args(["run", "-c"]).arg(&file).arg("--summary").arg(&summary).args(arguments);
         let done = self.watched_for(command, within, Some(time))?;
@@ -237,11 +246,29 @@ impl Bench {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// A configuration as a file of the lab.
+    fn configured(&self, config: &str) -> Result<PathBuf, String> {
+        let file = self.lab.name().folder().join("bench.yml");
+        fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(file)
+    }
+
+    /// What `echolot check --json` says of a configuration.
+    pub(crate) fn check(&self, config: &str) -> Result<serde_json::Value, String> {
+        let file = self.configured(config)?;
+        let output = self.echolot(Cpus::All).args(["check", "--json"]).arg(&file).output();
+        let output = output.map_err(|error| format!("{}: {error}", self.binary.display()))?;
+        if !output.status.success() {
+            return Err(format!("echolot check: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("echolot check --json: {error}"))
+    }
+
     /// Starts `echolot run` with a configuration. Dropping what is returned kills it.
     pub(crate) fn run(&self, config: &str) -> Result<Running, String> {
+        let file = self.configured(config)?;
         let folder = self.lab.name().folder();
-        let (file, told, summary) = (folder.join("bench.yml"), folder.join("bench.log"), folder.join("bench.json"));
-        fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
+        let (told, summary) = (folder.join("bench.log"), folder.join("bench.json"));
         let log = fs::File::create(&told).map_err(|error| format!("{}: {error}", told.display()))?;
         let mut command = self.lab.near(&self.binary);
         command.args(["run", "-c"]).arg(file).arg("--summary").arg(&summary);

@@ -8,6 +8,7 @@ mod inside;
 mod lab;
 mod ladder;
 mod measure;
+mod memory;
 mod micro;
 mod peers;
 mod plot;
@@ -38,6 +39,8 @@ enum Command {
     Transmit(transmit::Args),
     /// What a probe costs with a thousand to ten million others pending
     Scaling(scaling::Args),
+    /// What a target takes, and how long starting takes, with a thousand to ten million of them
+    Memory(memory::Args),
     /// From a loop that waits to echolot: probes kept up with, and the round-trip time that each reports
     Ladder(ladder::Args),
     /// Nanoseconds that operations of wire, ledger and schedule take
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Peers(args) => peers::run(&args),
         Command::Transmit(args) => transmit::run(&args),
         Command::Scaling(args) => scaling::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Idle(args) => idle::run(&args),

@@ -41,10 +41,32 @@ fn ticks_per_second() -> Result<f64, String> {
 }
 
 fn resident(pid: u32) -> Result<u64, String> {
-    let status = read(&format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    bytes_of(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// A line of a file of `NAME: N kB`.
+fn bytes_of(path: &str, name: &str) -> Result<u64, String> {
+    let text = read(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let kib = line.trim().trim_end_matches(" kB").parse::<u64>();
-    Ok(1024 * kib.map_err(|error| format!("/proc/{pid}/status: VmRSS {line:?}: {error}"))?)
+    Ok(1024 * kib.map_err(|error| format!("{path}: {name} {line:?}: {error}"))?)
+}
+
+/// What a process has of the memory, bytes.
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// Most that was ever resident.
+    pub(crate) peak: u64,
+    /// Of its own memory, what lies in huge pages.
+    pub(crate) huge: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(pid: u32) -> Result<Self, String> {
+        let peak = bytes_of(&format!("/proc/{pid}/status"), "VmHWM:")?;
+        let huge = bytes_of(&format!("/proc/{pid}/smaps_rollup"), "AnonHugePages:")?;
+        Ok(Self { resident: resident(pid)?, peak, huge })
+    }
 }
 
 fn read(path: &str) -> Result<String, String> {

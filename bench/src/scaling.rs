@@ -1,7 +1,7 @@
 //! `bench scaling`: what a probe costs beside few and many others in flight.
 
 use crate::{
-    lab::{Bench, Far},
+    lab::{Bench, Far, ranges_of},
     measure::{Traffic, watch},
     report::{Common, Measured},
 };
@@ -101,21 +101,13 @@ fn measure(load: &Load) -> Result<Measured, String> {
     let (silent_rate, live_rate) = load.rates;
     let interval = load.timeout.max(LEAST_INTERVAL);
     let count = |rate: u64, interval: u64| u32::try_from(rate * interval / 1_000).unwrap_or(u32::MAX);
-    let many = count(silent_rate, interval);
-    let range =
-        |first: u32, many: u32| format!("{}-{}", Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(first + many - 1));
-    // 10.128.0.0/9 holds 8,388,608; the rest of ten million come from behind 10.64.0.0/12.
-    let upper = many.min(1 << 23);
-    let mut silent = range(0x0a80_0000, upper);
-    if many > upper {
-        silent += &format!(", {}", range(0x0a50_0000, many - upper));
-    }
+    let live = Ipv4Addr::from_bits(0x0a40_0000 + count(live_rate, LIVE_INTERVAL) - 1);
     let config = format!(
         "groups:\n\
-         - {{name: live, targets: [{}], interval: {LIVE_INTERVAL}ms, timeout: 1s}}\n\
+         - {{name: live, targets: [10.64.0.0-{live}], interval: {LIVE_INTERVAL}ms, timeout: 1s}}\n\
          - {{name: silent, targets: [{silent}], interval: {interval}ms, timeout: {timeout}ms}}\n\
          limits: {{rate: 2000000}}\n",
-        range(0x0a40_0000, count(live_rate, LIVE_INTERVAL)),
+        silent = ranges_of(count(silent_rate, interval)),
         timeout = load.timeout
     );
     let mut running = bench.run(&config)?;

@@ -70,6 +70,20 @@ fn scaling() {
 }
 
 #[test]
+fn memory() {
+    let Some(report) = short("memory", 2, &["seconds", "resident", "peak", "estimate"]) else { return };
+    // Bytes are the same on a busy machine: what a target takes (and, of so few, its room in the queue of changes), and that
+    // `check` says so beforehand.
+    let figure = |row: usize, column: &str| report["rows"][row]["figures"][column]["median"].as_f64().unwrap();
+    let bytes = figure(1, "bytes");
+    assert!((50.0..160.0).contains(&bytes), "{bytes} bytes a target: {report:#}");
+    for row in 0..2 {
+        let (resident, estimate) = (figure(row, "resident"), figure(row, "estimate"));
+        assert!((0.6..1.6).contains(&(estimate / resident)), "{estimate} MiB said, {resident} MiB taken");
+    }
+}
+
+#[test]
 fn ladder() {
     short("ladder", 6, &["kept", "answered", "p50", "p99"]);
 }

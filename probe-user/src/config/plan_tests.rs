@@ -5,7 +5,10 @@ use super::{
     super::{load, report},
     *,
 };
-use crate::targets::testing::{TempDir, tempdir};
+use crate::{
+    nic,
+    targets::testing::{TempDir, tempdir},
+};
 
 /// A folder with `echolot.yml` and other files.
 fn folder(config: &str, files: &[(&str, &str)]) -> TempDir {
@@ -166,15 +169,15 @@ exclude: [10.0.0.255]
     assert_eq!(
         report.to_string(),
         "group edge: 256 targets (1 by name), a probe of 18 bytes every 10s, timeout 2s, window 4, 26/s, 1 row of sums, \
-         32.0 KiB, series per target\n\
-         group core: 1 target, a probe of 56 bytes every 10ms, timeout 1m, window 8192, 100/s, 1 row of sums, 1.1 KiB\n\
+         25.0 KiB, series per target\n\
+         group core: 1 target, a probe of 56 bytes every 10ms, timeout 1m, window 8192, 100/s, 1 row of sums, 2.1 KiB\n\
          excluded addresses: 1\n\
-         echolot.yml: fine: 257 targets, 126 probes a second of at most 100000, about 33.1 KiB of memory (1.0 GiB available)"
+         echolot.yml: fine: 257 targets, 126 probes a second of at most 100000, about 19.0 MiB of memory (1.0 GiB available)"
     );
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["groups"][1]["window"], 8192);
     assert_eq!(json["groups"][0]["interval_seconds"], 10.0);
-    assert_eq!(json["memory_bytes"], 256 * 128 + 1144);
+    assert_eq!(json["memory_bytes"], 256 * 100 + 100 + 8192 / 4 + (16 << 20) + nic::buffers(126, 1));
     assert_eq!(json["rate"], 125.6);
 }
 

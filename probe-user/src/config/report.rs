@@ -1,7 +1,10 @@
 //! What a configuration comes to, for `echolot check`.
 
 use super::{Config, duration};
-use crate::targets::{Bytes, Group, Plan, available_memory};
+use crate::{
+    nic,
+    targets::{Bytes, Group, Plan, available_memory},
+};
 use serde::Serialize;
 use std::fmt;
 
@@ -18,7 +21,8 @@ pub struct Report {
     pub rate: f64,
     /// Probes a second that are allowed.
     pub rate_limit: u64,
-    /// Estimated bytes of memory.
+    /// Estimated bytes of memory: those of the groups, the program itself, and its packet buffers. These are of all queues of
+    /// the interface if the file names one of this machine, else of a single queue.
     pub memory_bytes: u64,
     /// Bytes that can be had now; null where the system does not say.
     pub memory_available_bytes: Option<u64>,
@@ -55,6 +59,9 @@ pub struct GroupReport {
     pub memory_bytes: u64,
 }
 
+/// Bytes of the program itself at work: code, counters, threads.
+const PROGRAM: u64 = 16 << 20;
+
 /// Says what a configuration and the plan that was built of it come to.
 pub fn report(config: &Config, plan: &Plan) -> Report {
     let groups: Vec<GroupReport> = plan.groups.iter().enumerate().map(|(i, group)| of_group(plan, i, group)).collect();
@@ -63,10 +70,17 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         .filter(|group| group.targets == 0)
         .map(|group| format!("group `{}` has no targets: its files hold none, or all are excluded", group.name))
         .collect();
-    let memory_bytes = plan.needed_memory();
+    let queues = config.interface.as_deref().and_then(|name| nic::queues(name).ok()).unwrap_or(1);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate: positive, and buffers have a bound"
+    )]
+    let rate = plan.needed_rate().ceil() as u64;
+    let memory_bytes = plan.needed_memory() + PROGRAM + nic::buffers(rate, queues);
     let memory_available_bytes = available_memory();
     if memory_available_bytes.is_some_and(|available| memory_bytes > available / 2) {
-        warnings.push("the targets need more than half of the memory that is available".into());
+        warnings.push("this needs more than half of the memory that is available".into());
     }
     Report {
         file: config.file.display().to_string(),

@@ -13,6 +13,9 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// Bytes that a target takes here.
+    pub(super) const BYTES_PER_TARGET: usize = size_of::<u64>();
+
     /// Of the plan's targets.
     pub(super) fn new(plan: &Plan) -> Self {
         let indexed = || (0u32..).zip(&plan.targets);

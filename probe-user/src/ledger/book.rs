@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Windows up to this many places lie in the target's own cache line.
-const INLINE_PLACES: u32 = 64;
+pub const INLINE_PLACES: u32 = 64;
 
 /// One cache line: all that a reply touches.
 #[derive(Debug)]
@@ -53,6 +53,14 @@ struct Side {
     address: AtomicU32,
     hop: AtomicU32,
     health: AtomicU32,
+}
+
+/// Bytes that a target takes in a ledger, its window of up to [`INLINE_PLACES`] included.
+pub const BYTES_PER_TARGET: usize = size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET;
+
+/// Bytes that a target's window of so many places takes beside that.
+pub const fn wide_bytes(places: u32) -> u64 {
+    if places > INLINE_PLACES { (places / PER_WORD) as u64 * size_of::<AtomicU64>() as u64 } else { 0 }
 }
 
 /// What the targets of a group have in common.

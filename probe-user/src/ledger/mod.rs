@@ -110,7 +110,7 @@ mod atomic {
 
 mod addresses;
 mod book;
-pub use book::{Ledger, Run};
+pub use book::{BYTES_PER_TARGET, INLINE_PLACES, Ledger, Run, wide_bytes};
 
 #[cfg(test)]
 mod window_tests {

@@ -16,6 +16,7 @@ mod frames;
 mod interface;
 mod live;
 mod mapped;
+mod pages;
 mod program;
 mod receive;
 mod ring;
@@ -30,6 +31,7 @@ pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
 pub use live::LiveSender;
+pub use pages::HugePages;
 pub use receive::Receiver;
 
 use crate::{
@@ -101,6 +103,11 @@ pub struct Options {
 pub fn queues(interface: &str) -> Result<u32, NicError> {
     let (receive, transmit) = Interface::find(interface)?.queues()?;
     Ok(receive.min(transmit))
+}
+
+/// Bytes of the packet buffers of so many queues at so many probes a second, in copy mode. A zero-copy queue takes some 8 MiB more.
+pub fn buffers(rate: u64, queues: u32) -> u64 {
+    socket::frame_bytes(rate) * u64::from(queues)
 }
 
 /// An interface with `steer` attached. Dropping it detaches.

@@ -60,6 +60,16 @@ impl Sizes {
         let receive = rx + 256 + if zero_copy { 4_096 } else { 0 };
         Self { rx, receive, tx: ring(rate / 200, 256, 4_096) }
     }
+
+    /// What all frames take.
+    fn bytes(self) -> u64 {
+        u64::from(self.receive + self.tx) * u64::from(FRAME_SIZE)
+    }
+}
+
+/// Bytes of a queue's frames at so many probes a second, in copy mode.
+pub(super) fn frame_bytes(rate: u64) -> u64 {
+    Sizes::new(rate, false).bytes()
 }
 
 /// Entries of a queue's RX ring at so many replies a second.
@@ -113,18 +123,14 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
         .build()
         .map_err(io::Error::other)
         .map_err(failed)?;
-    let frames = NonZeroU32::MIN.saturating_add(sizes.receive + sizes.tx - 1);
-    let (umem, mut descs) = Umem::new(config, frames, false).map_err(|error| {
-        let error = cause(&error);
-        match error.raw_os_error() {
-            Some(libc::EPERM) => NicError::Privileges,
-            // xdp_umem_account_pages: past RLIMIT_MEMLOCK.
-            Some(libc::ENOBUFS) => {
-                let mebibytes = (frames.get() * FRAME_SIZE).div_ceil(1 << 20);
-                NicError::LockedMemory { interface: interface.into(), queue, mebibytes }
-            }
-            _ => failed(error),
+    let (umem, mut descs) = memory(config, sizes.receive + sizes.tx).map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM) => NicError::Privileges,
+        // xdp_umem_account_pages: past RLIMIT_MEMLOCK.
+        Some(libc::ENOBUFS) => {
+            let mebibytes = u32::try_from(sizes.bytes().div_ceil(1 << 20)).unwrap_or(u32::MAX);
+            NicError::LockedMemory { interface: interface.into(), queue, mebibytes }
         }
+        _ => failed(error),
     })?;
     let device = interface.parse::<Interface>().map_err(io::Error::other).map_err(failed)?;
 
@@ -164,6 +170,36 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
     });
     let zero_copy = is_zero_copy(&rx).map_err(failed)?;
     Ok(Queue { umem, zero_copy, rx, fill, tx })
+}
+
+/// A UMEM of so many frames: in huge pages if the kernel has as many reserved and free (vm.nr_hugepages), else in ordinary ones.
+fn memory(config: UmemConfig, frames: u32) -> io::Result<(Umem, Vec<FrameDesc>)> {
+    let make = |frames: u32, huge| {
+        let many = NonZeroU32::MIN.saturating_add(frames - 1);
+        Umem::new(config, many, huge).map_err(|error| cause(&error))
+    };
+    if let Some(page) = huge_page() {
+        // munmap(2) takes back whole huge pages only. The frames that fill the last one up are in nobody's hands.
+        let whole = frames.next_multiple_of((page / FRAME_SIZE).max(1));
+        if let Ok((umem, mut descs)) = make(whole, true) {
+            descs.truncate(frames as usize);
+            return Ok((umem, descs));
+        }
+    }
+    make(frames, false)
+}
+
+/// Bytes of the huge pages that are reserved on this machine, if some are free and they are not so large that most of one would be
+/// wasted.
+fn huge_page() -> Option<u32> {
+    const LARGEST: u32 = 2 << 20;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let value = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u32>().ok()
+    };
+    let size = value("Hugepagesize:")?.checked_mul(1_024)?;
+    (value("HugePages_Free:")? > 0 && size <= LARGEST).then_some(size)
 }
 
 type Rings = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);

@@ -1,8 +1,8 @@
 //! From what people wrote to a plan: expanded, without exclusions and repetitions, in the order of the schedule.
 
 use super::{
-    AddressRange, Error, Exclusions, Group, LabelSet, MAX_TARGETS, Plan, Shard, Sum, Target, TargetList, hash_name,
-    memory, mix, order::Order,
+    AddressRange, Error, Exclusions, Group, LabelSet, MANY, MAX_TARGETS, Plan, Shard, Sum, Target, TargetList,
+    hash_name, memory, mix, order::Order,
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -45,6 +45,10 @@ fn build_within(
 ) -> Result<Plan, Error> {
     let named = groups.iter().any(|group| group.lists.iter().any(|list| !list.is_empty()));
     let counts = count(&groups, exclude, options.shard, available)?;
+    let targets: usize = counts.iter().sum();
+    if targets >= MANY {
+        tracing::info!("laying out {targets} targets");
+    }
     let mut builder = Builder { plan: Plan::default(), exclude, options, order: Order::new(options.seed.unwrap_or(0)) };
     for (group, count) in groups.into_iter().zip(counts) {
         builder.add(group, count);

@@ -1,7 +1,7 @@
 //! Plans that come of what people write.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use super::*;
+use super::{super::BYTES_PER_TARGET, *};
 use crate::wire::TargetIndex;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -99,7 +99,7 @@ fn too_much_is_refused_before_it_is_expanded() {
     let group = |text| input("edge", vec![list(&["10.0.0.1", text, "host.example"], &[])]);
     let error = build_within(vec![group("10.0.0.0/8")], &Exclusions::default(), WITHOUT, Some(1 << 30)).unwrap_err();
     let text = error.to_string();
-    for part in ["group `edge`", "10.0.0.0/8", "16777216 targets", "2.0 GiB", "1.0 GiB is available", "exclude some"] {
+    for part in ["group `edge`", "10.0.0.0/8", "16777216 targets", "1.6 GiB", "1.0 GiB is available", "exclude some"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let error = build_within(vec![group("0.0.0.0/0")], &Exclusions::default(), WITHOUT, None).unwrap_err();
@@ -115,7 +115,7 @@ fn a_long_window_counts() {
     let mut long = input("a", vec![list(&["10.0.0.0/24"], &[])]);
     (long.group.interval, long.group.timeout) =
         (crate::time::Nanos::from_millis(10), crate::time::Nanos::from_secs(60));
-    assert_eq!((long.group.window(), long.group.bytes_per_target()), (8192, 128 + 1016));
+    assert_eq!((long.group.window(), long.group.bytes_per_target()), (8192, BYTES_PER_TARGET + 2 * 8192 / 8));
     let error = build_within(vec![long], &Exclusions::default(), WITHOUT, Some(256 * 1000)).unwrap_err();
     assert!(matches!(error, Error::Memory { .. }), "{error}");
 }

@@ -1,10 +1,16 @@
 //! Whether so many targets fit into memory, asked before they are expanded.
 
+use super::Target;
+use crate::ledger;
 use std::fmt;
 
-/// Bytes that a target takes in a running echolot: its row in the plan, its cell in the ledger with a window of 64
-/// probes, its counters and its share of the tables. Longer windows come on top, see [`super::Group::bytes_per_target`].
-pub const BYTES_PER_TARGET: u64 = 128;
+/// Bytes that a target takes in a running echolot: its row in the plan, its account in the ledger with a window of up to 64
+/// places, and, until the ledger has it, its next hop. Longer windows come on top, see [`super::Group::bytes_per_target`]; so
+/// do names, and send times where results are written (8 bytes a place of the window).
+pub const BYTES_PER_TARGET: u64 = (size_of::<Target>() + ledger::BYTES_PER_TARGET + size_of::<u32>()) as u64;
+
+/// Ten million targets in 1.3 GB: what the rest of the machine can count on.
+const _: () = assert!(BYTES_PER_TARGET <= 128);
 
 /// Bytes that the kernel thinks can be had without swapping (`MemAvailable`); None where /proc doesn't say.
 pub fn available() -> Option<u64> {

@@ -3,7 +3,11 @@
 //! A [`Plan`] is immutable. The index of a target in it is the target's place in the schedule of its group: within a
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
-use crate::{ledger::window, time::Nanos, wire::TargetIndex};
+use crate::{
+    ledger::{self, window},
+    time::Nanos,
+    wire::TargetIndex,
+};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 mod build;
@@ -35,6 +39,9 @@ pub(crate) use spec::shorten;
 
 /// Most targets of a plan: the index `u32::MAX` is kept for "none".
 pub const MAX_TARGETS: u64 = u32::MAX as u64;
+
+/// From so many targets on, people are told what they wait for while a plan is put to work: it takes seconds.
+pub const MANY: usize = 10_000_000;
 
 /// Everything that is probed, and how.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +137,7 @@ impl Group {
 
     /// Estimated bytes a target takes, with its window.
     pub fn bytes_per_target(&self) -> u64 {
-        BYTES_PER_TARGET + self.window().saturating_sub(64) / 8
+        BYTES_PER_TARGET + ledger::wide_bytes(window::places_for(self.timeout.0, self.interval.0))
     }
 
     /// Probes a second that its targets need.

@@ -24,7 +24,7 @@ use crate::{
         self, Encoder, Fault, Format, Outcomes, Stamp, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
     },
     route::{self, LinkState, Routes, Watch},
-    targets::{Exclusions, Plan, Target},
+    targets::{Bytes, Exclusions, MANY, Plan, Target},
     time::Nanos,
     wire::Key,
     worker::{Asked, Changes, Clock as _, Common, Link, Phase, ShortQuotes},
@@ -152,7 +152,14 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let handle = route::connect()?;
     names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
 
-    let routes = find_routes(&handle, &job).await?;
+    let targets = job.plan.targets.len();
+    if targets >= MANY {
+        tracing::info!("finding the way to each of {targets} targets");
+    }
+    let mut routes = find_routes(&handle, &job).await?;
+    if targets >= MANY {
+        tracing::info!("opening an account for each of {targets} targets: {} in all", Bytes(job.plan.needed_memory()));
+    }
     let link = Arc::new(LinkState::new());
     let mut watch = Watch::open(routes.interface.clone(), Arc::clone(&routes.hops), Arc::clone(&link), now).await?;
     let resolution = watch.resolve().await?;
@@ -214,6 +221,8 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         tallies,
         asked: Asked::new(u32::try_from(layout.senders.len()).unwrap_or(u32::MAX)),
     });
+    // The ledger has them.
+    routes.of = Vec::new();
     let clock = WallClock::new(now(), SystemTime::now());
     let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
     source.sampled(&sampler);
@@ -248,6 +257,9 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let running = threads::spawn(&layout, senders, receivers, &common, &plan, &sink)?;
     drop(sink);
     source.ready();
+    if targets >= MANY {
+        tracing::info!("probing begins");
+    }
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = None;
