@@ -123,5 +123,5 @@ END
     [ ! -e /tmp/summary ] || say "summary $label $(tr -d '\n' </tmp/summary)"
     rm -f /tmp/summary
 done
-dmesg | grep -i 'stalled pool\|page_pool\|WARNING\|BUG' | sed 's/^/kernel-log /' >&3
+dmesg | grep 'stalled pool\|page_pool\|WARNING:\|BUG:' | sed 's/^/kernel-log /' >&3
 end "done"
