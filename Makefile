@@ -9,7 +9,7 @@ RUNNER = $$([ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null || \
 	printf %s "--config target.'cfg(unix)'.runner=['sudo','-E']")
 WHICH = $$([ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null || printf %s "-- --include-ignored --skip measure_")
 
-.PHONY: help demo build test lint clean-lab
+.PHONY: help demo build test test-vm lint clean-lab
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -35,6 +35,9 @@ test: ## Set up for tests, then lint and every test, those that need root includ
 	@echo "== Tests (the first time takes some minutes)"
 	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) $(WHICH)
 	@echo "== All is well"
+
+test-vm: build ## echolot on real drivers: emulated cards in virtual machines (downloads QEMU and a kernel, 200 MB; some minutes)
+	@$(RUST) && cargo xtask vm test
 
 clean-lab: ## Take down the lab of `cargo xtask lab up`, whatever is left of it
 	@$(RUST) && cargo xtask lab down

@@ -1,5 +1,5 @@
-//! Chores that the rest of the workspace shares: the eBPF build (also called by `probe-user/build.rs`), set-up, and the
-//! lab of network namespaces (also used by tests). Built first on a bare machine, so it depends on next to nothing.
+//! Chores that the rest of the workspace shares: the eBPF build (also called by `probe-user/build.rs`), set-up, the
+//! lab of network namespaces (also used by tests), virtual machines. Built first on a bare machine, so it depends on next to nothing.
 
 pub mod command;
 pub mod demo;
@@ -7,3 +7,4 @@ pub mod ebpf;
 pub mod fuzz;
 pub mod lab;
 pub mod setup;
+pub mod vm;

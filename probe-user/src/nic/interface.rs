@@ -54,6 +54,24 @@ impl Interface {
         }
         Ok((receive, transmit))
     }
+
+    /// What would keep a zero-copy socket from receiving, if it is known of this driver.
+    ///
+    /// igb with an interrupt of its own for each receive queue raises the transmit queue's for every wake-up (igb_xsk_wakeup, seen
+    /// on Linux 6.18): the receive ring is never filled, and nothing says so.
+    pub(super) fn zero_copy_obstacle(&self) -> Option<&'static str> {
+        let interrupts = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+        (self.driver == "igb" && has_receive_interrupt(&interrupts, &self.name)).then_some(
+            "igb never begins to receive in zero-copy mode while receive queues have interrupts of their own (more channels, \
+             by `ethtool -L`, make it share them)",
+        )
+    }
+}
+
+/// Whether the interface's first receive queue has an interrupt of its own. One that is shared is called `eth0-TxRx-0`.
+fn has_receive_interrupt(interrupts: &str, interface: &str) -> bool {
+    let name = format!("{interface}-rx-0");
+    interrupts.lines().any(|line| line.split_whitespace().next_back() == Some(name.as_str()))
 }
 
 async fn query(name: &str) -> io::Result<Option<Interface>> {
@@ -112,4 +130,18 @@ async fn query(name: &str) -> io::Result<Option<Interface>> {
         interface.driver = "unknown".into();
     }
     Ok(Some(interface))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupts_of_receive_queues_are_told_from_shared_ones() {
+        let split = " 26: 0 2 PCI-MSIX-0000:01:00.0 0-edge eth0\n 27: 0 0 PCI-MSIX-0000:01:00.0 1-edge eth0-rx-0\n";
+        let shared = " 27: 0 0 PCI-MSIX-0000:01:00.0 1-edge eth0-TxRx-0\n";
+        assert!(has_receive_interrupt(split, "eth0"));
+        assert!(!has_receive_interrupt(split, "eth1") && !has_receive_interrupt(split, "h0"));
+        assert!(!has_receive_interrupt(shared, "eth0") && !has_receive_interrupt("", "eth0"));
+    }
 }

@@ -176,6 +176,14 @@ impl Nic {
         let (mut afxdp, mut sockets, mut zero_copy) = (Vec::new(), Vec::new(), true);
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
         let mut mode = if program.generic { Mode::Generic } else { options.mode };
+        let obstacle = interface.zero_copy_obstacle().filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
+        match (mode, obstacle) {
+            // Every probe would be lost.
+            (Mode::Auto, Some(_)) => mode = Mode::Copy,
+            // Asked for, and who asks may have a kernel in which it is mended.
+            (_, Some(obstacle)) => tracing::warn!("{name}: {obstacle}"),
+            (_, None) => {}
+        }
         for index in 0..queues {
             let mut queue = socket::open(name, index, mode, rate, index < senders)?;
             if mode == Mode::Auto {
@@ -191,7 +199,10 @@ impl Nic {
             program.steer_to(index, &socket)?;
             sockets.push(socket);
         }
-        let (live, why) = choice::choose(options, program.generic, interface.index, zero_copy)?;
+        let (live, mut why) = choice::choose(options, program.generic, interface.index, zero_copy)?;
+        if let (Some(obstacle), false) = (obstacle, zero_copy) {
+            why = format!("{why}; no zero-copy: {obstacle}");
+        }
         let transmitters = if live {
             let cpus: Vec<usize> = options.senders.iter().flatten().copied().collect();
             program.prepare_live(interface.index, templates.live(), &cpus)?;

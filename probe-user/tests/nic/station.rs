@@ -7,7 +7,7 @@ use echolot::{
     metrics::{Snapshot, SumRow},
     nic::{
         DropSampler, FarEnd, FrameSender, MonotonicClock, Nic, Opened, Options, Receiver as Queues, Sender as Engine,
-        thread,
+        Treatment, thread,
     },
     results::{Sink, Stamp},
     targets::{Group, LabelSet, Plan, Sum, Target},
@@ -330,7 +330,7 @@ impl Ended {
 
 /// The far end's part in a namespace of its own: holds every request to 10.78.0.0/16 for so long, and says so in the reply.
 pub(crate) fn hold_replies(delay: Nanos) -> ! {
-    let mut far = FarEnd::open("far0", &[(Ipv4Addr::new(10, 78, 0, 0), 16, true)], 200_000).unwrap();
+    let mut far = FarEnd::open("far0", &[(Ipv4Addr::new(10, 78, 0, 0), 16, Treatment::Userspace)], 200_000).unwrap();
     println!("ready");
     let mut held: VecDeque<(Nanos, Vec<u8>)> = VecDeque::new();
     loop {

@@ -137,7 +137,7 @@ fn install(packages: &[String], privilege: Privilege) -> Result<(), String> {
 }
 
 /// A command that `args` turn into one run by root.
-fn as_root(privilege: Privilege) -> Command {
+pub(crate) fn as_root(privilege: Privilege) -> Command {
     match privilege {
         Privilege::Sudo => Command::new("sudo"),
         Privilege::Root | Privilege::None => Command::new("env"),

@@ -3,6 +3,7 @@
 //! One unpinned thread does all that is not packets: names, routes, neighbours, drop counters, HTTP, the view, signals. It
 //! talks to the loop threads by counters and by one word that says what is asked for.
 
+mod carrier;
 mod holding;
 mod journal;
 mod names;
@@ -254,6 +255,9 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let retries = names::retry(&plan, &common, &handle, &routes.interface.name, job.network.source, job.exclude);
     let retrying = tokio::spawn(retries);
 
+    if !carrier::wait(&routes.interface.name, &link, &mut signals).await {
+        common.ask(Phase::Drain);
+    }
     let running = threads::spawn(&layout, senders, receivers, &common, &plan, &sink)?;
     drop(sink);
     source.ready();
