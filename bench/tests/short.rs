@@ -61,7 +61,7 @@ fn peers() {
 
 #[test]
 fn transmit() {
-    short("transmit", 6, &["rate", "ns", "busy"]);
+    short("transmit", 8, &["rate", "ns", "busy"]);
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn the_driver_takes_no_probe() {
     // Long enough for three bad probes.
     std::thread::sleep(Duration::from_secs(2));
     let told = running.stop();
-    assert_eq!(told.went_down(), 0, "{:?}", told.states());
+    assert_eq!(told.went_down(), 0, "{:?}", told.0);
     assert_eq!(told.faults(), ["hold sending", "release sending"]);
     let hold = told.0.iter().find(|event| event["event"] == "hold").unwrap();
     assert_eq!(hold["detail"], "near0");
