@@ -125,8 +125,8 @@ pub struct DropSampler {
     queues: Vec<SampledQueue>,
     /// The interface's own counters when it was opened, received and transmitted.
     driver: [u64; 2],
-    /// And the former at the last sample.
-    driver_seen: u64,
+    /// And at the last sample.
+    driver_seen: [u64; 2],
     alone: Alone,
     no_socket: u64,
     last: Nanos,
@@ -232,7 +232,7 @@ impl DropSampler {
         let driver = driver_drops(interface);
         Self {
             driver,
-            driver_seen: driver[0],
+            driver_seen: driver,
             alone: Alone::default(),
             no_socket: 0,
             interface: interface.into(),
@@ -250,8 +250,8 @@ impl DropSampler {
     /// If a socket's statistics can't be read; what was read before it counts.
     pub fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
         let begun = MonotonicClock.now();
-        let [received, _] = driver_drops(&self.interface);
-        let of_driver = received.saturating_sub(std::mem::replace(&mut self.driver_seen, received));
+        let seen = std::mem::replace(&mut self.driver_seen, driver_drops(&self.interface));
+        let of_driver = self.driver_seen[0].saturating_sub(seen[0]);
         let alone_before = self.alone.total;
         let mut of_sockets = 0;
         for (index, queue) in self.queues.iter_mut().enumerate() {
@@ -292,17 +292,17 @@ impl DropSampler {
     /// Every cause of [`DROP_CAUSES`] with its count since the interface was opened, as of the last sample.
     pub fn local_drops(&self) -> Vec<LocalDrops> {
         let sum = |field: fn(&SampledQueue) -> u64| self.queues.iter().map(field).sum::<u64>();
-        let driver = driver_drops(&self.interface);
+        let of_driver = |which: usize| self.driver_seen[which].saturating_sub(self.driver[which]);
         let frames = [
             sum(|q| q.ring_full),
             sum(|q| q.no_buffer),
             sum(|q| q.vanished),
-            self.verdicts.verdict(Verdict::NoSocket).unwrap_or(0),
-            driver[0].saturating_sub(self.driver[0]),
+            self.no_socket,
+            of_driver(0),
             self.transmit.get(Cause::Refused),
             self.transmit.get(Cause::NoRoom),
             self.transmit.get(Cause::LinkDown),
-            driver[1].saturating_sub(self.driver[1]),
+            of_driver(1),
         ];
         DROP_CAUSES
             .iter()

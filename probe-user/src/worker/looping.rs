@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 /// Nothing to do for longer than this: look whether something else is asked for.
 const NAP: Nanos = Nanos::from_millis(20);
+/// What is due sooner than this is slept for whatever arrives meanwhile: its arrival has been stamped, and rings hold many times what
+/// comes in that time. Being woken for each reply would cost as much as sending its probe.
+const SHORT: Nanos = Nanos::from_millis(5);
 /// Frames in a turn from which on a receiver pauses to find more rather than be woken for each.
 const BUSY: usize = 4;
 /// That pause. Rings hold a hundred times what arrives in it.
@@ -53,7 +56,7 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
         if received == 0 && !expired && !entered {
             let now = self.clock.now();
             let until = sender.next_at(now).min(now + NAP);
-            self.receiver.queues().rest(until);
+            if until < now + SHORT { self.receiver.queues().pause(until) } else { self.receiver.queues().rest(until) }
         }
         true
     }

@@ -23,6 +23,9 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 const EXPIRE_AT_ONCE: u32 = 8_192;
 /// Between looks at queues that have not been drained past a deadline yet.
 const LOOK_AGAIN: Nanos = Nanos::from_micros(100);
+/// A deadline that has passed is seen to with the next probe that is due, and by itself only this much later: nobody is waiting for it,
+/// and waking up costs more than all that is then to do.
+const NO_HURRY: Nanos = Nanos::from_millis(2);
 /// Ticks looked at in one turn that lead to no probe (skipped, unresolved, unsent), so that a turn is bounded.
 const TICKS_AT_ONCE: usize = 4_096;
 
@@ -179,7 +182,7 @@ impl<T: Transmit> Sender<T> {
         let wake = |walk: &Walk| {
             let due = walk.pacer.next_at().unwrap_or(Nanos::MAX);
             // A deadline that has passed waits for the queues to be drained.
-            let deadline = walk.flights.next_at().map_or(Nanos::MAX, |at| (at + Nanos(1)).max(now + LOOK_AGAIN));
+            let deadline = walk.flights.next_at().map_or(Nanos::MAX, |at| (at + NO_HURRY).max(now + LOOK_AGAIN));
             due.min(deadline)
         };
         self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at())
