@@ -226,6 +226,13 @@ pub struct LiveCursor {
     pub confirmed: u64,
     /// Of those, frames that the driver refused.
     pub refused: u64,
+    /// Whose frames these are, which the sender says before a call: its thread's number in its own namespace of such numbers, and
+    /// that namespace's device and inode. Between two calls another process may send from the same CPU.
+    pub thread: u32,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: u32,
+    /// See `thread`.
+    pub namespace: [u64; 2],
 }
 
 /// A probe to be built. The sender writes it, but for the last two fields.

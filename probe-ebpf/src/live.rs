@@ -5,8 +5,9 @@
 
 use crate::{LIVE_CURSORS, LIVE_DUE, LIVE_OUT, LIVE_SENDERS, LIVE_TEMPLATES, parse::Piece};
 use aya_ebpf::{
+    bindings::bpf_pidns_info,
     bindings::xdp_action,
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    helpers::{bpf_get_ns_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
     programs::{BtfTracePointContext, XdpContext},
 };
 use probe_ebpf::{
@@ -181,14 +182,16 @@ fn checksum(sum: u64) -> u16 {
 }
 
 /// The driver has dealt with a bulk of frames: `xdp_devmap_xmit(from, to, sent, drops, error)`. It takes them in order, so the
-/// refused ones are the bulk's last. What this CPU's sender has not built is somebody else's.
+/// refused ones are the bulk's last. What this CPU's sender has not built is somebody else's, and so is what another thread sends:
+/// every such program on the machine hears of every bulk, and frames of ours that never came so far (the device takes none) are
+/// waiting for their word until the next call.
 #[inline(always)]
 pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
     let (sent, refused): (i32, i32) = (ctx.arg(2), ctx.arg(3));
     let (sent, refused) = (u64::from(sent as u32), u64::from(refused as u32));
     let sender = here()?;
     let cursor = cursor(sender)?;
-    if sent + refused > cursor.built - cursor.confirmed {
+    if sent + refused > cursor.built - cursor.confirmed || !is_running(cursor) {
         return None;
     }
     let mut i = 0;
@@ -199,4 +202,15 @@ pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
     cursor.confirmed += sent + refused;
     cursor.refused += refused;
     Some(())
+}
+
+/// Whether this is the sender's own thread.
+#[inline(always)]
+fn is_running(cursor: &LiveCursor) -> bool {
+    let [device, inode] = cursor.namespace;
+    let mut current = bpf_pidns_info { pid: 0, tgid: 0 };
+    // SAFETY: the kernel writes to the structure, whose size it is told.
+    let found =
+        unsafe { bpf_get_ns_current_pid_tgid(device, inode, &mut current, size_of::<bpf_pidns_info>() as u32) } == 0;
+    found && current.pid == cursor.thread
 }

@@ -16,7 +16,10 @@ use crate::{
 use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue};
 use std::{
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     sync::Arc,
 };
 
@@ -43,6 +46,10 @@ pub struct LiveSender {
     link: Arc<dyn Link>,
     drops: Arc<TransmitDrops>,
     clock: MonotonicClock,
+    /// The thread that sends, known once it does.
+    thread: Option<u32>,
+    /// See [`LiveCursor::namespace`].
+    namespace: [u64; 2],
     /// Which of the probes at hand each entry of the call is.
     owners: Vec<u32>,
     /// Probes at hand that are still to be sent.
@@ -66,9 +73,12 @@ pub(super) struct Parts {
 }
 
 impl LiveSender {
-    pub(super) fn new(parts: Parts) -> Self {
+    /// # Errors
+    /// If /proc does not tell about this process.
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let Parts { number, program, table, cursors, templates, link, drops } = parts;
-        Self {
+        let namespace = own_namespace()?;
+        Ok(Self {
             number,
             program,
             table,
@@ -78,10 +88,12 @@ impl LiveSender {
             link,
             drops,
             clock: MonotonicClock,
+            thread: None,
+            namespace,
             owners: Vec::with_capacity(CALL),
             open: Vec::with_capacity(CALL),
             call: CALL,
-        }
+        })
     }
 
     /// One call, for the first of the open probes, whose frames have this length. What the driver does not take is open again.
@@ -90,6 +102,8 @@ impl LiveSender {
         self.owners.clear();
         self.owners.extend(self.open.drain(..many));
         let mut cursor = self.cursors.get(self.number);
+        cursor.thread = *self.thread.get_or_insert_with(own_thread);
+        cursor.namespace = self.namespace;
         // Frames of an earlier call that never reached the driver would shift the count of confirmed ones.
         cursor.confirmed = cursor.built;
         self.cursors.set(self.number, cursor);
@@ -189,6 +203,19 @@ impl Transmit for LiveSender {
             }
         }
     }
+}
+
+/// The calling thread's number in its namespace.
+fn own_thread() -> u32 {
+    // SAFETY: takes nothing and returns a number.
+    unsafe { libc::gettid() }.unsigned_abs()
+}
+
+/// Device and inode of the namespace in which this process' threads have their numbers, the device as the kernel has it in itself.
+fn own_namespace() -> io::Result<[u64; 2]> {
+    let file = std::fs::metadata("/proc/self/ns/pid")?;
+    let (major, minor) = (libc::major(file.dev()), libc::minor(file.dev()));
+    Ok([u64::from(major) << 20 | u64::from(minor), file.ino()])
 }
 
 /// Has the kernel run the program on `frames` frames that begin as `blank`.

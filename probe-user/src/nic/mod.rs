@@ -207,7 +207,7 @@ impl Nic {
             let cpus: Vec<usize> = options.senders.iter().flatten().copied().collect();
             program.prepare_live(interface.index, templates.live(), &cpus)?;
             let live = (0..options.senders.len()).map(|number| {
-                Ok(Sender::Live(LiveSender::new(live::Parts {
+                let sender = LiveSender::new(live::Parts {
                     number,
                     program: program.share()?,
                     table: mapped(&program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
@@ -215,7 +215,8 @@ impl Nic {
                     templates: templates.clone(),
                     link: options.link.clone(),
                     drops: transmit_drops.clone(),
-                })))
+                });
+                Ok(Sender::Live(sender.map_err(query)?))
             });
             live.collect::<Result<Vec<_>, NicError>>()?
         } else {
