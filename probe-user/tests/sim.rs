@@ -174,6 +174,7 @@ const ROUGH: Rules = Rules {
     corrupt: 0.01,
     unreachable: 0.03,
     error_then_reply: 0.3,
+    gap: Nanos(1),
     short_quotes: 0.4,
     refuse: 0.005,
     silences: Vec::new(),
@@ -231,7 +232,9 @@ fn several_senders() {
             (group("g", Nanos::from_millis(100), timeout, None), 1_000),
             (group("few", Nanos::from_millis(100), timeout, count), 5),
         ]);
-        let mut world = world_of(&plan, ROUGH, senders as u64, senders);
+        // An error without payload that another sender's thread received waits for its own sender's next turn.
+        let rules = Rules { gap: Nanos::from_millis(1), ..ROUGH };
+        let mut world = world_of(&plan, rules, senders as u64, senders);
         world.go(world.clock.now() + Nanos::from_secs(20));
         world.drain();
         world.compare();

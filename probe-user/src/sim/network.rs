@@ -24,8 +24,6 @@ const FRAME: usize = 60;
 const ERROR: usize = 14 + 20 + 8 + FRAME - 14;
 /// What a short quote leaves out: the payload.
 const PAYLOAD: usize = 18;
-/// From an error to the reply behind it, at least: an error without payload has been settled by then.
-const GAP: Nanos = Nanos::from_millis(1);
 /// Who sends errors.
 const ROUTER: [u8; 4] = [10, 63, 0, 254];
 /// What handing over one probe costs, of simulated time.
@@ -50,6 +48,8 @@ pub struct Rules {
     pub unreachable: f64,
     /// Of the errors, those that are followed by the reply.
     pub error_then_reply: f64,
+    /// From such an error to the reply behind it, at least.
+    pub gap: Nanos,
     /// Of the errors, those that quote the probe without its payload.
     pub short_quotes: f64,
     /// This machine refuses the probe.
@@ -306,7 +306,7 @@ impl State {
         let mut delay = late.unwrap_or_else(|| self.some_delay());
         let mut follows = self.fly(frame, first, sent, delay, None);
         if first != Word::Reply && self.rng.f64() < self.rules.error_then_reply {
-            delay = self.some_delay().max(delay + GAP);
+            delay = self.some_delay().max(delay + self.rules.gap);
             follows = self.fly(frame, Word::Reply, sent, delay, follows);
         }
         if self.rng.f64() < self.rules.duplicate {

@@ -36,7 +36,12 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
     /// Once round: true if there is more to do.
     #[inline]
     pub fn turn(&mut self) -> bool {
-        let received = self.receiver.receive(&self.clock);
+        let mut own = self.sender.as_mut();
+        let received = self.receiver.receive(&self.clock, |number, refusal| match &mut own {
+            // In the order of arrival: a reply that came behind it is the second word.
+            Some(sender) if sender.number() == number => sender.hear(&refusal, self.clock.now()),
+            _ => self.common.short_quotes[number].put(refusal),
+        });
         let Some(sender) = &mut self.sender else {
             if self.is_over() {
                 return false;

@@ -3,7 +3,7 @@
 //! Such an error says neither whose the probe was nor when it was sent. A receiver that settled it could not judge its age,
 //! and between its look at a place and its settling the place could pass to the next probe. The sender alone enters probes
 //! and takes them out, so it knows which number is in each place and by when that had to be answered: it settles these, in
-//! its own time.
+//! its own time. A thread that sends and receives settles its own at once, in the order of arrival, and hands over the others.
 
 use crate::wire::Refusal;
 use crossbeam::queue::ArrayQueue;

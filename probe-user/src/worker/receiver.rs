@@ -36,14 +36,15 @@ impl<R: Receive> Receiver<R> {
         &mut self.queues
     }
 
-    /// Takes what has arrived and settles it. Returns how many frames there were.
+    /// Takes what has arrived and settles it, but for short quotes: those go to `hand_over`, with the number of the sender whose
+    /// they are. Returns how many frames there were.
     #[inline]
-    pub fn receive(&mut self, clock: &impl Clock) -> usize {
+    pub fn receive(&mut self, clock: &impl Clock, mut hand_over: impl FnMut(usize, Refusal)) -> usize {
         let settle = &self.settle;
         self.queues.receive(&mut |frames| {
             let now = clock.now();
             for frame in frames {
-                settle.frame(frame, now);
+                settle.frame(frame, now, &mut hand_over);
             }
         })
     }
@@ -51,24 +52,24 @@ impl<R: Receive> Receiver<R> {
 
 impl Settle {
     #[inline]
-    fn frame(&self, frame: &[u8], now: Nanos) {
+    fn frame(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, Refusal)) {
         let Common { key, ttl, ledger, .. } = &*self.common;
         match prove(frame, key, *ttl, &**ledger) {
             Ok(Proven::Answer(reply)) => self.answer(&reply, now),
             Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
-            Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal),
+            Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),
             Err(reason) => add(&self.tally.rejected[reason as usize], 1),
         }
     }
 
-    /// Hands it to the sender that walks the target: of several groups that name the address, each may be another sender's.
+    /// To the sender that walks the target: of several groups that name the address, each may be another sender's.
     #[cold]
-    fn short_quote(&self, refusal: Refusal) {
+    fn short_quote(&self, refusal: Refusal, hand_over: &mut impl FnMut(usize, Refusal)) {
         let mut told = None;
         for target in self.common.ledger.targets_at(refusal.destination) {
             let sender = self.common.ledger.sender_of(target);
             if told.replace(sender) != Some(sender) {
-                self.common.short_quotes[sender].put(refusal);
+                hand_over(sender, refusal);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     schedule::{Flights, Pacer, Tick},
     targets::Plan,
     time::Nanos,
-    wire::{ProbeNumber, Sequence, TargetIndex},
+    wire::{ProbeNumber, Refusal, Sequence, TargetIndex},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -172,6 +172,11 @@ impl<T: Transmit> Sender<T> {
         }
     }
 
+    /// Which of the senders it is, from 0.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Whether everything has been sent and settled.
     pub fn is_finished(&self) -> bool {
         self.walks.iter().all(|walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none())
@@ -245,9 +250,15 @@ impl<T: Transmit> Sender<T> {
         let mut heard = false;
         for refusal in self.common.short_quotes[self.number].take() {
             heard = true;
-            refuse::short_quote(&self.common, &self.tally, &self.sink, &self.walks, &refusal, clock.now());
+            self.hear(&refusal, clock.now());
         }
         heard
+    }
+
+    /// Settles the probe of which an error said no more than address and sequence number.
+    #[cold]
+    pub fn hear(&self, refusal: &Refusal, now: Nanos) {
+        refuse::short_quote(&self.common, &self.tally, &self.sink, &self.walks, refusal, now);
     }
 
     /// Enters what is due, at most a batch. True if there was something.

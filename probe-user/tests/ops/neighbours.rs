@@ -81,12 +81,20 @@ fn tcp_completes_with_no_more_retransmissions() {
             let mut client = place.lab.near("iperf3");
             // Refused while the server starts, or is still at the last one.
             let output = client.args(["-c", &far, "-n", "200M", "-b", rate, "-J"]).output().unwrap();
-            output.status.success().then_some(output.stdout)
+            if !output.status.success() {
+                return None;
+            }
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let sent = &json["end"]["sum_sent"];
+            assert!(sent["bytes"].as_u64().unwrap() >= 200 << 20, "{sent}");
+            // On a starved machine it has once reported none. A transfer that nobody counted says nothing: the next one will.
+            let retransmits = sent["retransmits"].as_u64();
+            if retransmits.is_none() {
+                println!("iperf3 doesn't know its retransmissions: {sent}");
+            }
+            retransmits
         });
-        let json: serde_json::Value = serde_json::from_slice(&result.unwrap()).unwrap();
-        let sent = &json["end"]["sum_sent"];
-        assert!(sent["bytes"].as_u64().unwrap() >= 200 << 20, "{sent}");
-        sent["retransmits"].as_u64().unwrap()
+        result.unwrap()
     };
     let (mut without, mut with) = ([0; ROUNDS], [0; ROUNDS]);
     let (mut full_without, mut full_with) = ([0; ROUNDS], [0; ROUNDS]);
