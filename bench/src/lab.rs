@@ -158,7 +158,7 @@ impl Bench {
         self.watched_for(command, within, None)
     }
 
-    /// The same with a command that ends when it is asked to, after `asked`.
+    /// The same with a command that ends when it is asked to: `asked` after its first packet, however long it took to start.
     fn watched_for(&self, mut command: Command, within: Duration, asked: Option<Duration>) -> Result<Done, String> {
         let shown = format!("{command:?}");
         let folder = self.lab.name().folder();
@@ -169,8 +169,12 @@ impl Bench {
         let mut child = Ended(command.spawn().map_err(|error| format!("{shown}: {error}"))?);
         let mut traffic = Traffic::default();
         let (mut asked, ends_when_asked) = (asked, asked.is_some());
+        let mut first = None;
         let status = loop {
-            if asked.is_some_and(|after| begun.elapsed() >= after) {
+            if traffic.sent_so_far() > 0 {
+                first.get_or_insert_with(Instant::now);
+            }
+            if asked.zip(first).is_some_and(|(after, first)| first.elapsed() >= after) {
                 send_signal("TERM", child.0.id());
                 asked = None;
             }

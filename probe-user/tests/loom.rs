@@ -78,3 +78,23 @@ fn a_place_is_reused_only_after_its_replies() {
         assert_eq!(window::pending(&*words), u32::from(drained), "the new probe is still owed");
     });
 }
+
+/// The sender changes a word by a plain store where nothing in it is pending. A receiver that settles its last pending place
+/// at that moment loses nothing by it, nor does the sender.
+#[test]
+fn a_store_overwrites_nothing() {
+    loom::model(|| {
+        let words = words();
+        Place::new(&*words, 0).enter();
+        let receiver = {
+            let words = Arc::clone(&words);
+            thread::spawn(move || Place::new(&*words, 0).settle(Standing::Answered))
+        };
+        Place::new(&*words, 1).enter();
+        assert_eq!(Place::new(&*words, 1).settle(Standing::Failed), Ok(()));
+        assert_eq!(Place::new(&*words, 1).take(), Standing::Failed);
+        assert_eq!(receiver.join().unwrap(), Ok(()));
+        assert_eq!(Place::new(&*words, 0).take(), Standing::Answered);
+        assert_eq!(Place::new(&*words, 1).take(), Standing::Free);
+    });
+}

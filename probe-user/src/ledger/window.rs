@@ -31,6 +31,14 @@ impl Standing {
     }
 }
 
+/// The lower bits of all places: set and the upper one not, a probe is pending.
+const LOW: u64 = 0x5555_5555_5555_5555;
+
+/// The pending ones among a word's places, a bit each.
+const fn pending_of(word: u64) -> u64 {
+    word & LOW & !(word >> 1)
+}
+
 /// Probes to a word.
 pub const PER_WORD: u32 = 32;
 
@@ -51,7 +59,19 @@ impl<'a> Place<'a> {
     /// Enters a probe. Only the sender calls this, and only on a place that it has taken a probe out of, or a new one.
     #[inline]
     pub fn enter(self) {
-        self.word.fetch_or((Standing::Pending as u64) << self.shift, Ordering::AcqRel);
+        let entered = (Standing::Pending as u64) << self.shift;
+        match self.alone() {
+            Some(word) => self.word.store(word | entered, Ordering::Release),
+            None => _ = self.word.fetch_or(entered, Ordering::AcqRel),
+        }
+    }
+
+    /// The word, if nothing in it is pending. Receivers change pending places only, so it then stays as it is until the sender
+    /// changes it, for which a store will do.
+    #[inline]
+    fn alone(self) -> Option<u64> {
+        let word = self.word.load(Ordering::Acquire);
+        (pending_of(word) == 0).then_some(word)
     }
 
     /// Settles a pending probe as `outcome`; or says how it stands instead.
@@ -74,21 +94,22 @@ impl<'a> Place<'a> {
     /// Takes the probe out, past its deadline, and says how it stood: a pending one is the caller's to settle.
     #[inline]
     pub fn take(self) -> Standing {
-        let cleared = if cfg!(feature = "broken-bit") { 0 } else { 0b11 };
-        Standing::of(self.word.fetch_and(!(cleared << self.shift), Ordering::AcqRel) >> self.shift)
+        let cleared: u64 = if cfg!(feature = "broken-bit") { 0 } else { 0b11 };
+        let kept = !(cleared << self.shift);
+        let before = match self.alone() {
+            Some(word) => {
+                self.word.store(word & kept, Ordering::Release);
+                word
+            }
+            None => self.word.fetch_and(kept, Ordering::AcqRel),
+        };
+        Standing::of(before >> self.shift)
     }
 }
 
 /// How many probes of a window are pending.
 pub fn pending(words: &[AtomicU64]) -> u32 {
-    const LOW: u64 = 0x5555_5555_5555_5555;
-    words
-        .iter()
-        .map(|word| {
-            let word = word.load(Ordering::Acquire);
-            (word & LOW & !(word >> 1)).count_ones()
-        })
-        .sum()
+    words.iter().map(|word| pending_of(word.load(Ordering::Acquire)).count_ones()).sum()
 }
 
 /// Places that a window needs so that no probe meets a place that is still taken: a power of two, at least the timeout in

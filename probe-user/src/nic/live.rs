@@ -109,10 +109,16 @@ impl LiveSender {
         self.cursors.set(self.number, cursor);
         let first = cursor.built;
         let mut filled = 0;
+        // Neighbours on the list mostly share their next hop.
+        let mut known = None;
         for i in 0..many {
             let owner = self.owners[i];
             let probe = &due[owner as usize];
-            match self.templates.load(probe) {
+            let load = match known {
+                Some((hop, load)) if hop == probe.hop => Ok(load),
+                _ => self.templates.load(probe).inspect(|load| known = Some((probe.hop, *load))),
+            };
+            match load {
                 Err(cause) => fates[owner as usize] = Fate::Unsent(cause),
                 Ok(load) => {
                     let entry = LiveDue {

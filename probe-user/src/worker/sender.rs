@@ -363,9 +363,11 @@ impl<T: Transmit> Sender<T> {
             if self.tally.first_send.load(Relaxed) == u64::MAX {
                 self.tally.first_send.store(begun.0, Relaxed);
             }
-            record_dwell(&self.tally.transmit_dwell, fates, self.engine.together(), ended);
-            for ((due, note), fate) in self.due.iter().zip(&self.notes).zip(fates) {
-                self.tally.send_lag.record(begun - note.due);
+            let in_order = record_dwell(&self.tally.transmit_dwell, fates, self.engine.together(), ended);
+            self.tally.send_lag.record_all(self.notes.iter().map(|note| begun - note.due));
+            // All sent, and nobody wants to know when: nothing to do for each.
+            let noted = if in_order && !self.common.records { 0 } else { self.due.len() };
+            for ((due, note), fate) in self.due.iter().zip(&self.notes).zip(fates).take(noted) {
                 match *fate {
                     Fate::Sent(at) if self.common.records => {
                         let walk = &mut self.walks[note.walk];
@@ -420,19 +422,17 @@ impl<T: Transmit> Sender<T> {
     }
 }
 
-/// How long each probe that was sent stayed in this machine after its stamp, at most. `together`: see [`Transmit::together`].
+/// How long each probe that was sent stayed in this machine after its stamp, at most. `together`: see [`Transmit::together`]. Returns
+/// whether all were sent, in order.
 #[inline]
-fn record_dwell(dwell: &Histogram, fates: &[Fate], together: usize, ended: Nanos) {
+fn record_dwell(dwell: &Histogram, fates: &[Fate], together: usize, ended: Nanos) -> bool {
+    let sent = |fate: &Fate| if let Fate::Sent(at) = *fate { Some(at) } else { None };
     // A probe that was not sent, or was sent in a second try, upsets the places: then the return is what is left.
-    let in_order = fates.is_sorted_by(|a, b| matches!((a, b), (Fate::Sent(a), Fate::Sent(b)) if a <= b));
-    for (i, fate) in fates.iter().enumerate() {
-        let Fate::Sent(at) = *fate else { continue };
-        let left = match fates.get(i.saturating_add(together)) {
-            Some(Fate::Sent(next)) if in_order => *next,
-            _ => ended,
-        };
-        dwell.record(left - at);
-    }
+    let in_order = fates.first().is_some_and(|first| sent(first).is_some()) && fates.is_sorted_by_key(sent);
+    let left = |i: usize| if in_order { fates.get(i.saturating_add(together)).and_then(sent) } else { None };
+    let stays = fates.iter().enumerate().filter_map(|(i, fate)| Some(left(i).unwrap_or(ended) - sent(fate)?));
+    dwell.record_all(stays);
+    in_order
 }
 
 /// The record of a probe that nobody answered for.
