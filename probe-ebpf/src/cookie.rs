@@ -28,8 +28,14 @@ pub const fn ipv4(key: &[u64; 2], sent_ns: u64, destination: [u8; 4], target: u3
 /// The 6 bytes that travel: the low 48 bits of the hash, big-endian, the generation mixed into the lowest 16.
 #[inline(always)]
 pub const fn on_wire(hash: u64, generation: u16) -> [u8; 6] {
-    let [_, _, a, b, c, d, e, f] = (hash ^ generation as u64).to_be_bytes();
+    let [_, _, a, b, c, d, e, f] = number_on_wire(hash, generation).to_be_bytes();
     [a, b, c, d, e, f]
+}
+
+/// The same as a number of 48 bits.
+#[inline(always)]
+pub const fn number_on_wire(hash: u64, generation: u16) -> u64 {
+    (hash ^ generation as u64) & ((1 << BITS) - 1)
 }
 
 /// Whether the first 4 bytes of a cookie are right: all that can be said without the generation.

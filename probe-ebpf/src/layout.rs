@@ -210,8 +210,9 @@ impl Verdict {
 /// CPUs whose number a sender can have.
 pub const MAX_CPUS: u32 = 1024;
 
-/// Due probes that a sender's table holds; a power of two, and the most that one call can send.
-pub const LIVE_TABLE: u32 = 8192;
+/// Due probes that a sender's table holds; a power of two, and the most that one call can send. No more than that: what is written
+/// for one call still lies in the cache at the next.
+pub const LIVE_TABLE: u32 = 2048;
 
 /// Templates that probes can be built from: a source address and a payload size each.
 pub const MAX_TEMPLATES: u32 = 64;
@@ -235,10 +236,14 @@ pub struct LiveCursor {
     pub namespace: [u64; 2],
 }
 
-/// A probe to be built. The sender writes it, but for the last two fields.
+/// A probe to be built. The sender writes it, but for `sent_ns` and `refused`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveDue {
+    /// MAC address of the next hop, its first byte lowest, and two bytes of zero.
+    pub next_hop_mac: u64,
+    /// The stamp in it, CLOCK_MONOTONIC. The program writes.
+    pub sent_ns: u64,
     /// Where to.
     pub destination: [u8; 4],
     /// Whose.
@@ -247,22 +252,19 @@ pub struct LiveDue {
     pub sequence: u16,
     /// Tenant of the slot, for the cookie.
     pub generation: u16,
-    /// MAC address of the next hop.
-    pub next_hop_mac: [u8; 6],
     /// Index of its template.
     pub template: u16,
     /// Not 0: the driver refused it. The watcher of `xdp_devmap_xmit` writes.
     pub refused: u16,
-    /// The stamp in it, CLOCK_MONOTONIC. The program writes.
-    pub sent_ns: u64,
 }
 
 /// What probes from one source with one payload size have in common: `wire::Template`, for the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveTemplate {
-    /// Ethernet, IPv4 and ICMP header, and zeros: 48 bytes as they lie in the frame.
-    pub headers: [u64; 6],
+    /// Ethernet, IPv4 and ICMP header as they lie in the frame, up to the sequence number, in little-endian words; zero what
+    /// differs from probe to probe.
+    pub headers: [u64; 5],
     /// Sum over the IPv4 header without identification and destination.
     pub ip_sum: u64,
     /// Sum over the ICMP message without sequence number and payload.
@@ -274,7 +276,7 @@ pub struct LiveTemplate {
 /// Bytes of [`LiveTemplate`].
 pub const LIVE_TEMPLATE_SIZE: usize = size_of::<LiveTemplate>();
 
-const _: () = assert!(size_of::<LiveDue>() == 32 && size_of::<LiveCursor>() == 64 && LIVE_TEMPLATE_SIZE == 72);
+const _: () = assert!(size_of::<LiveDue>() == 32 && size_of::<LiveCursor>() == 64 && LIVE_TEMPLATE_SIZE == 64);
 
 impl LiveTemplate {
     /// As it lies in memory, for a map whose value is bytes.
@@ -283,9 +285,9 @@ impl LiveTemplate {
         for (to, word) in bytes.chunks_exact_mut(8).zip(&self.headers) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
-        bytes[48..56].copy_from_slice(&self.ip_sum.to_ne_bytes());
-        bytes[56..64].copy_from_slice(&self.icmp_sum.to_ne_bytes());
-        bytes[64..].copy_from_slice(&self.ttl.to_ne_bytes());
+        bytes[40..48].copy_from_slice(&self.ip_sum.to_ne_bytes());
+        bytes[48..56].copy_from_slice(&self.icmp_sum.to_ne_bytes());
+        bytes[56..].copy_from_slice(&self.ttl.to_ne_bytes());
         bytes
     }
 }

@@ -51,6 +51,28 @@ impl<const LENGTH: usize> Piece<LENGTH> {
     }
 }
 
+impl Piece<60> {
+    /// Writes all of it: little-endian words, and half a word. Only for frames that lie at a multiple of 8, as those of a test run
+    /// do: the compiler splits other stores into bytes.
+    #[inline(always)]
+    pub(crate) fn words(self, words: [u64; 7], last: u32) {
+        let start = self.0.cast::<u64>();
+        let [a, b, c, d, e, f, g] = words;
+        // SAFETY: as in `write`; 7 words and a half are the 60 bytes. They are aligned: the kernel lays a test run's frames behind
+        // structures of its own, with a headroom of 256 bytes (`struct xdp_page_head`, net/bpf/test_run.c).
+        unsafe {
+            start.write(a);
+            start.add(1).write(b);
+            start.add(2).write(c);
+            start.add(3).write(d);
+            start.add(4).write(e);
+            start.add(5).write(f);
+            start.add(6).write(g);
+            start.add(7).cast::<u32>().write(last);
+        }
+    }
+}
+
 /// An ICMP message over IPv4 that is no fragment.
 pub(crate) struct Message {
     pub(crate) ethernet: Piece<{ ethernet::HEADER }>,

@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Most probes of one call: at half a microsecond each, a due probe waits for less than a millisecond.
-pub(super) const CALL: usize = 2_048;
+pub(super) const CALL: usize = LIVE_TABLE as usize;
 /// Fewest that back-pressure leaves.
 const LEAST: usize = 64;
 /// Frames of a kernel batch: after each, softirqs run, and a far end on this machine can take what was sent.
@@ -121,15 +121,16 @@ impl LiveSender {
             match load {
                 Err(cause) => fates[owner as usize] = Fate::Unsent(cause),
                 Ok(load) => {
+                    let [a, b, c, d, e, f] = load.mac;
                     let entry = LiveDue {
+                        next_hop_mac: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+                        sent_ns: 0,
                         destination: probe.destination.octets(),
                         target: probe.target.0,
                         sequence: probe.sequence.0,
                         generation: probe.generation.0,
-                        next_hop_mac: load.mac,
                         template: load.template,
                         refused: 0,
-                        sent_ns: 0,
                     };
                     let index = self.index(first + filled as u64);
                     self.table.set(index, entry);

@@ -89,10 +89,9 @@ impl Template {
 
     /// The same for the XDP program, which builds live frames.
     pub fn live(&self) -> LiveTemplate {
-        let mut bytes = [0; 48];
-        bytes[..HEADERS].copy_from_slice(&self.headers);
-        let (words, _) = bytes.as_chunks::<8>();
-        let headers = std::array::from_fn(|i| u64::from_ne_bytes(words[i]));
+        // The rest is the sequence number.
+        let (words, _) = self.headers.as_chunks::<8>();
+        let headers = std::array::from_fn(|i| u64::from_le_bytes(words[i]));
         let (ip_sum, icmp_sum) = (self.ip_sum.raw(), self.icmp_sum.raw());
         LiveTemplate { headers, ip_sum, icmp_sum, ttl: u64::from(self.ttl) }
     }

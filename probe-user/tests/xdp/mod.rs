@@ -99,11 +99,11 @@ impl Rig {
         set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.live().to_bytes());
         set(&mut self.ebpf, "LIVE_CURSORS", 0, [0; 64]);
         let mut due = [0u8; 32];
-        due[..4].copy_from_slice(&probe.destination.octets());
-        due[4..8].copy_from_slice(&probe.target.0.to_ne_bytes());
-        due[8..10].copy_from_slice(&probe.sequence.0.to_ne_bytes());
-        due[10..12].copy_from_slice(&probe.generation.0.to_ne_bytes());
-        due[12..18].copy_from_slice(&probe.next_hop_mac);
+        due[..6].copy_from_slice(&probe.next_hop_mac);
+        due[16..20].copy_from_slice(&probe.destination.octets());
+        due[20..24].copy_from_slice(&probe.target.0.to_ne_bytes());
+        due[24..26].copy_from_slice(&probe.sequence.0.to_ne_bytes());
+        due[26..28].copy_from_slice(&probe.generation.0.to_ne_bytes());
         set(&mut self.ebpf, "LIVE_DUE", 0, due);
         // The loopback device exists everywhere; a test run without live frames redirects nothing.
         DevMap::try_from(self.ebpf.map_mut("LIVE_OUT").unwrap()).unwrap().set(0, 1, None, 0).unwrap();
@@ -112,7 +112,7 @@ impl Rig {
         let built = Array::<_, [u8; 64]>::try_from(self.ebpf.map("LIVE_CURSORS").unwrap()).unwrap().get(&0, 0).unwrap();
         assert_eq!(built[0], 1, "one frame was built");
         let due = Array::<_, [u8; 32]>::try_from(self.ebpf.map("LIVE_DUE").unwrap()).unwrap().get(&0, 0).unwrap();
-        (ran.action, ran.frame, Nanos(u64::from_ne_bytes(due[24..].try_into().unwrap())))
+        (ran.action, ran.frame, Nanos(u64::from_ne_bytes(due[8..16].try_into().unwrap())))
     }
 
     /// Frames by verdict.
