@@ -172,7 +172,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     }
 
     let plan = Arc::new(job.plan);
-    let layout = threads::layout(job.rate, nic::queues(&routes.interface.name)?);
+    let layout = threads::layout(job.rate, job.network.engine, &routes.interface)?;
     let key = Key([fastrand::u64(..), fastrand::u64(..)]);
     let mut payloads: Vec<u16> = plan.groups.iter().map(|g| u16::try_from(g.payload).unwrap_or(u16::MAX)).collect();
     payloads.sort_unstable();
