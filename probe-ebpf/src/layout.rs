@@ -10,8 +10,7 @@
 //! | `IMPAIRED` | longest prefix | [`MAX_RANGES`] | u32 by address: not 0 where `impair` leaves the answer to userspace |
 //! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
 //! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
-//! | `LIVE_SENDERS` | array | [`MAX_CPUS`] | u32: which sender transmits from this CPU, from 1; 0 none |
-//! | `LIVE_CURSORS` | array, mappable | senders | [`LiveCursor`] |
+//! | `LIVE_CURSORS` | array, mappable | [`MAX_CPUS`] | [`LiveCursor`], by CPU |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
 //! | `LIVE_TEMPLATES` | array | [`MAX_TEMPLATES`] | [`LiveTemplate`] |
 //! | `LIVE_OUT` | devices | 1 | the interface that live frames leave by |
@@ -217,7 +216,7 @@ pub const LIVE_TABLE: u32 = 2048;
 /// Templates that probes can be built from: a source address and a payload size each.
 pub const MAX_TEMPLATES: u32 = 64;
 
-/// How far a sender's calls have come. Positions count from 0 and go round in the table. On a cache line of its own.
+/// How far the calls of the sender on a CPU have come. Positions count from 0 and go round in the table. On a cache line of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct LiveCursor {
@@ -230,10 +229,14 @@ pub struct LiveCursor {
     /// Whose frames these are, which the sender says before a call: its thread's number in its own namespace of such numbers, and
     /// that namespace's device and inode. Between two calls another process may send from the same CPU.
     pub thread: u32,
-    /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: u32,
+    /// Which sender transmits from this CPU, from 1; 0: none.
+    pub sender: u32,
     /// See `thread`.
     pub namespace: [u64; 2],
+    /// The kernel's name for that thread, once the watcher has seen it in this call; 0 before. It is quicker to compare.
+    pub task: u64,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: u64,
 }
 
 /// A probe to be built. The sender writes it, but for `sent_ns` and `refused`.

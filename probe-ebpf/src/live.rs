@@ -3,11 +3,11 @@
 //! Userspace has the kernel run the program on live frames (BPF_PROG_TEST_RUN, `BPF_F_TEST_XDP_LIVE_FRAMES`). Such a frame
 //! comes back from the pool as its last receiver left it: every byte is written each time.
 
-use crate::{LIVE_CURSORS, LIVE_DUE, LIVE_OUT, LIVE_SENDERS, LIVE_TEMPLATES, parse::Piece};
+use crate::{LIVE_CURSORS, LIVE_DUE, LIVE_OUT, LIVE_TEMPLATES, parse::Piece};
 use aya_ebpf::{
     bindings::bpf_pidns_info,
     bindings::xdp_action,
-    helpers::{bpf_get_ns_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    helpers::{bpf_get_current_task, bpf_get_ns_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
     programs::{BtfTracePointContext, XdpContext},
 };
 use probe_ebpf::{
@@ -33,9 +33,9 @@ const HEAD: usize = PAYLOAD + payload::LENGTH;
 /// Steps of 8 bytes over the longest padding.
 const PADDING_STEPS: usize = 182;
 
-/// Which sender's frame this is, if it is one of a test run on a sender's CPU.
+/// How far the sender has come whose frame this is, if it is one of a test run on a sender's CPU.
 #[inline(always)]
-pub(crate) fn sender(ctx: &XdpContext) -> Option<u32> {
+pub(crate) fn sender(ctx: &XdpContext) -> Option<&'static mut LiveCursor> {
     if is_test_run(ctx) { here() } else { None }
 }
 
@@ -46,38 +46,38 @@ pub(crate) fn is_test_run(ctx: &XdpContext) -> bool {
     unsafe { (*ctx.ctx).ingress_ifindex == LOOPBACK }
 }
 
-/// The sender of this CPU, from 0.
+/// The cursor of this CPU's sender, if it has one.
 #[inline(always)]
-fn here() -> Option<u32> {
+fn here() -> Option<&'static mut LiveCursor> {
     // SAFETY: takes nothing and returns a number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    LIVE_SENDERS.get(cpu)?.checked_sub(1)
+    cursor(cpu).filter(|cursor| cursor.sender != 0)
 }
 
 #[inline(always)]
-fn cursor(sender: u32) -> Option<&'static mut LiveCursor> {
-    // SAFETY: the map's value lives as long as the program. One sender has one CPU, where one program at a time runs; userspace
-    // only reads.
-    LIVE_CURSORS.get_ptr_mut(sender).map(|cursor| unsafe { &mut *cursor })
+fn cursor(cpu: u32) -> Option<&'static mut LiveCursor> {
+    // SAFETY: the map's value lives as long as the program. On a CPU one program at a time runs, and between a call and its end
+    // userspace leaves the cursor alone.
+    LIVE_CURSORS.get_ptr_mut(cpu).map(|cursor| unsafe { &mut *cursor })
 }
 
+/// The entry of a sender's table, counted from 1.
 #[inline(always)]
 fn due(sender: u32, position: u64) -> Option<&'static mut LiveDue> {
-    let index = sender * LIVE_TABLE + (position as u32 & (LIVE_TABLE - 1));
+    let index = (sender - 1) * LIVE_TABLE + (position as u32 & (LIVE_TABLE - 1));
     // SAFETY: as for the cursor: between a call and its end userspace leaves the table alone.
     LIVE_DUE.get_ptr_mut(index).map(|due| unsafe { &mut *due })
 }
 
 /// Builds the next probe of the sender's table into the frame and sends it out.
 #[inline(always)]
-pub(crate) fn transmit(ctx: &XdpContext, sender: u32) -> u32 {
-    build(ctx, sender).unwrap_or(xdp_action::XDP_ABORTED)
+pub(crate) fn transmit(ctx: &XdpContext, cursor: &mut LiveCursor) -> u32 {
+    build(ctx, cursor).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
 #[inline(always)]
-fn build(ctx: &XdpContext, sender: u32) -> Option<u32> {
-    let cursor = cursor(sender)?;
-    let due = due(sender, cursor.built)?;
+fn build(ctx: &XdpContext, cursor: &mut LiveCursor) -> Option<u32> {
+    let due = due(cursor.sender, cursor.built)?;
     due.sent_ns = lay(ctx, due)?;
     cursor.built += 1;
     Some(send())
@@ -187,14 +187,13 @@ fn checksum(sum: u64) -> u16 {
 pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
     let (sent, refused): (i32, i32) = (ctx.arg(2), ctx.arg(3));
     let (sent, refused) = (u64::from(sent as u32), u64::from(refused as u32));
-    let sender = here()?;
-    let cursor = cursor(sender)?;
+    let cursor = here()?;
     if sent + refused > cursor.built - cursor.confirmed || !is_running(cursor) {
         return None;
     }
     let mut i = 0;
     while i < BULK && i < refused {
-        due(sender, cursor.confirmed + sent + i)?.refused = 1;
+        due(cursor.sender, cursor.confirmed + sent + i)?.refused = 1;
         i += 1;
     }
     cursor.confirmed += sent + refused;
@@ -204,7 +203,18 @@ pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
 
 /// Whether this is the sender's own thread.
 #[inline(always)]
-fn is_running(cursor: &LiveCursor) -> bool {
+fn is_running(cursor: &mut LiveCursor) -> bool {
+    // SAFETY: takes nothing and returns a number.
+    let task = unsafe { bpf_get_current_task() };
+    if cursor.task == 0 && has_number(cursor) {
+        cursor.task = task;
+    }
+    cursor.task == task
+}
+
+/// Whether this thread has the number that the sender gave as its own.
+#[inline(always)]
+fn has_number(cursor: &LiveCursor) -> bool {
     let [device, inode] = cursor.namespace;
     let mut current = bpf_pidns_info { pid: 0, tgid: 0 };
     // SAFETY: the kernel writes to the structure, whose size it is told.

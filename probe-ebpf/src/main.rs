@@ -43,10 +43,8 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static LIVE_SENDERS: Array<u32> = Array::with_max_entries(MAX_CPUS, 0);
-// These two are made larger when they are wanted: a table for each sender.
-#[map]
-static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(1, MAPPABLE);
+static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(MAX_CPUS, MAPPABLE);
+/// Made larger when it is wanted: a table for each sender.
 #[map]
 static LIVE_DUE: Array<LiveDue> = Array::with_max_entries(1, MAPPABLE);
 #[map]
@@ -69,8 +67,8 @@ static UNRECORDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// (24 ms were measured).
 #[xdp(frags)]
 pub fn steer(ctx: XdpContext) -> u32 {
-    if let Some(sender) = live::sender(&ctx) {
-        return live::transmit(&ctx, sender);
+    if let Some(cursor) = live::sender(&ctx) {
+        return live::transmit(&ctx, cursor);
     }
     let verdict = steer::steer(&ctx);
     count(&VERDICTS, verdict as u32);

@@ -13,7 +13,7 @@ use crate::{
     time::Nanos,
     worker::{Clock as _, Due, Fate, Link, Transmit},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue};
+use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue, MAX_CPUS};
 use std::{
     io,
     os::{
@@ -39,6 +39,7 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Sends probes as live frames. Owned by one sender thread, which is pinned: the program knows it by its CPU.
 pub struct LiveSender {
     number: usize,
+    cpu: usize,
     program: OwnedFd,
     table: Mapped<LiveDue>,
     cursors: Mapped<LiveCursor>,
@@ -48,8 +49,6 @@ pub struct LiveSender {
     clock: MonotonicClock,
     /// The thread that sends, known once it does.
     thread: Option<u32>,
-    /// See [`LiveCursor::namespace`].
-    namespace: [u64; 2],
     /// Which of the probes at hand each entry of the call is.
     owners: Vec<u32>,
     /// Probes at hand that are still to be sent.
@@ -64,6 +63,8 @@ pub struct LiveSender {
 pub(super) struct Parts {
     /// Which sender, from 0.
     pub(super) number: usize,
+    /// Where its thread runs.
+    pub(super) cpu: usize,
     pub(super) program: OwnedFd,
     pub(super) table: Mapped<LiveDue>,
     pub(super) cursors: Mapped<LiveCursor>,
@@ -74,12 +75,19 @@ pub(super) struct Parts {
 
 impl LiveSender {
     /// # Errors
-    /// If /proc does not tell about this process.
+    /// If /proc does not tell about this process, or no cursor is for that CPU.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { number, program, table, cursors, templates, link, drops } = parts;
-        let namespace = own_namespace()?;
+        let Parts { number, cpu, program, table, mut cursors, templates, link, drops } = parts;
+        if cpu >= MAX_CPUS as usize {
+            return Err(io::Error::other(format!(
+                "live frames are sent by the first {MAX_CPUS} CPUs, not by CPU {cpu}"
+            )));
+        }
+        let sender = u32::try_from(number + 1).unwrap_or(u32::MAX);
+        cursors.set(cpu, LiveCursor { sender, namespace: own_namespace()?, ..LiveCursor::default() });
         Ok(Self {
             number,
+            cpu,
             program,
             table,
             cursors,
@@ -89,7 +97,6 @@ impl LiveSender {
             drops,
             clock: MonotonicClock,
             thread: None,
-            namespace,
             owners: Vec::with_capacity(CALL),
             open: Vec::with_capacity(CALL),
             call: CALL,
@@ -101,12 +108,12 @@ impl LiveSender {
         let many = self.call.min(self.open.len());
         self.owners.clear();
         self.owners.extend(self.open.drain(..many));
-        let mut cursor = self.cursors.get(self.number);
+        let mut cursor = self.cursors.get(self.cpu);
         cursor.thread = *self.thread.get_or_insert_with(own_thread);
-        cursor.namespace = self.namespace;
+        cursor.task = 0;
         // Frames of an earlier call that never reached the driver would shift the count of confirmed ones.
         cursor.confirmed = cursor.built;
-        self.cursors.set(self.number, cursor);
+        self.cursors.set(self.cpu, cursor);
         let first = cursor.built;
         let mut filled = 0;
         // Neighbours on the list mostly share their next hop.
@@ -144,7 +151,7 @@ impl LiveSender {
             return Ok(());
         }
         let error = test_run(&self.program, &self.blank[..length], filled);
-        let after = self.cursors.get(self.number);
+        let after = self.cursors.get(self.cpu);
         let confirmed = after.confirmed - first;
         let mut refused = 0;
         for (position, owner) in (first..).zip(&self.owners) {

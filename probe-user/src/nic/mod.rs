@@ -45,7 +45,7 @@ use crate::{
 use drops::{QueueCounts, TransmitDrops};
 use interface::Interface;
 use mapped::Mapped;
-use probe_ebpf::layout::{LIVE_TABLE, MAX_QUEUES, MAX_SOURCES, Settings};
+use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, MAX_SOURCES, Settings};
 use program::{Counters, Program};
 use std::{net::Ipv4Addr, sync::Arc};
 use templates::{Looks, Templates};
@@ -204,14 +204,14 @@ impl Nic {
             why = format!("{why}; no zero-copy: {obstacle}");
         }
         let transmitters = if live {
-            let cpus: Vec<usize> = options.senders.iter().flatten().copied().collect();
-            program.prepare_live(interface.index, templates.live(), &cpus)?;
-            let live = (0..options.senders.len()).map(|number| {
+            program.prepare_live(interface.index, templates.live())?;
+            let live = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
                 let sender = LiveSender::new(live::Parts {
                     number,
+                    cpu: *cpu,
                     program: program.share()?,
                     table: mapped(&program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
-                    cursors: mapped(&program, "LIVE_CURSORS", options.senders.len())?,
+                    cursors: mapped(&program, "LIVE_CURSORS", MAX_CPUS as usize)?,
                     templates: templates.clone(),
                     link: options.link.clone(),
                     drops: transmit_drops.clone(),

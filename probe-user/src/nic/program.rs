@@ -10,8 +10,7 @@ use aya::{
     programs::{BtfTracePoint, Xdp, loaded_programs},
 };
 use probe_ebpf::layout::{
-    IN_USERSPACE, LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, MAX_CPUS, NOT_RECORDED, SETTINGS_SIZE, Settings,
-    Verdict,
+    IN_USERSPACE, LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, NOT_RECORDED, SETTINGS_SIZE, Settings, Verdict,
 };
 use std::{
     error::Error as StdError,
@@ -51,8 +50,7 @@ impl Program {
         settings: Option<&Settings>,
         senders: u32,
     ) -> Result<Self, NicError> {
-        let sizes = [("LIVE_CURSORS", senders.max(1)), ("LIVE_DUE", (senders * LIVE_TABLE).max(1))];
-        Self::attach_with(interface, mode, name, settings, &sizes)
+        Self::attach_with(interface, mode, name, settings, &[("LIVE_DUE", (senders * LIVE_TABLE).max(1))])
     }
 
     /// The same, some maps being larger than they say themselves.
@@ -125,13 +123,12 @@ impl Program {
         Ok(())
     }
 
-    /// Makes the attached program build live frames: from these templates, out by this interface, for sender i on `cpus[i]`.
-    /// Frames that the driver refuses are noted from now on.
+    /// Makes the attached program build live frames: from these templates, out by this interface, for each sender that says in its
+    /// CPU's cursor that it is there. Frames that the driver refuses are noted from now on.
     pub(super) fn prepare_live(
         &mut self,
         interface: u32,
         templates: impl Iterator<Item = LiveTemplate>,
-        cpus: &[usize],
     ) -> Result<(), NicError> {
         self.point_live(interface, templates)?;
         let watching = |error: &dyn std::fmt::Display| live("watch the tracepoint xdp_devmap_xmit", error);
@@ -144,13 +141,6 @@ impl Program {
         let types = Btf::from_sys_fs().map_err(|error| live("read the kernel's types", &error))?;
         watcher.load("xdp_devmap_xmit", &types).map_err(|error| watching(&error))?;
         watcher.attach().map_err(|error| watching(&error))?;
-
-        let map = self.ebpf.map_mut("LIVE_SENDERS").ok_or_else(|| missing("LIVE_SENDERS"))?;
-        let mut map = Array::<_, u32>::try_from(map).map_err(|error| live("open the map of senders", &error))?;
-        for (sender, cpu) in (1u32..).zip(cpus) {
-            let index = u32::try_from(*cpu).unwrap_or(MAX_CPUS);
-            map.set(index, sender, 0).map_err(|error| live("name the senders' CPUs", &error))?;
-        }
         Ok(())
     }
 

@@ -95,9 +95,10 @@ impl Rig {
             Array::<_, [u8; N]>::try_from(ebpf.map_mut(name).unwrap()).unwrap().set(index, value, 0).unwrap();
         }
         // Whatever CPU this runs on.
-        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_SENDERS", cpu, 1u32.to_ne_bytes()));
+        let mut cursor = [0; 64];
+        cursor[28..32].copy_from_slice(&1u32.to_ne_bytes());
+        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, cursor));
         set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.live().to_bytes());
-        set(&mut self.ebpf, "LIVE_CURSORS", 0, [0; 64]);
         let mut due = [0u8; 32];
         due[..6].copy_from_slice(&probe.next_hop_mac);
         due[16..20].copy_from_slice(&probe.destination.octets());
@@ -108,9 +109,10 @@ impl Rig {
         // The loopback device exists everywhere; a test run without live frames redirects nothing.
         DevMap::try_from(self.ebpf.map_mut("LIVE_OUT").unwrap()).unwrap().set(0, 1, None, 0).unwrap();
         let ran = self.run("steer", dirty);
-        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_SENDERS", cpu, 0u32.to_ne_bytes()));
-        let built = Array::<_, [u8; 64]>::try_from(self.ebpf.map("LIVE_CURSORS").unwrap()).unwrap().get(&0, 0).unwrap();
-        assert_eq!(built[0], 1, "one frame was built");
+        let cursors = Array::<_, [u8; 64]>::try_from(self.ebpf.map("LIVE_CURSORS").unwrap()).unwrap();
+        let built: u32 = (0..MAX_CPUS).map(|cpu| u32::from(cursors.get(&cpu, 0).unwrap()[0])).sum();
+        assert_eq!(built, 1, "one frame was built");
+        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, [0; 64]));
         let due = Array::<_, [u8; 32]>::try_from(self.ebpf.map("LIVE_DUE").unwrap()).unwrap().get(&0, 0).unwrap();
         (ran.action, ran.frame, Nanos(u64::from_ne_bytes(due[8..16].try_into().unwrap())))
     }

@@ -169,6 +169,10 @@ mod tests {
         let layout = arrange(u64::MAX, ONE_SENDER, 2, &[0, 1]);
         assert_eq!(layout, of(&[0, 1], &[]));
         assert_eq!((layout.receivers(), layout.loops(2)), (2, 2));
-        assert_eq!(arrange(u64::MAX, ONE_SENDER, 2, &[0, 1, 2, 3]), of(&[0, 1], &[2, 3]), "no more senders than queues");
+        assert_eq!(
+            arrange(u64::MAX, ONE_SENDER, 2, &[0, 1, 2, 3]),
+            of(&[0, 1], &[2, 3]),
+            "no more senders than queues"
+        );
     }
 }
