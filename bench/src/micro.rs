@@ -105,7 +105,8 @@ fn operations(short: bool) -> Result<Vec<Operation>, String> {
     let mut clock = 0;
     let mut pacer = Pacer::new(many, Nanos::from_millis(1_000), Nanos::ZERO, Some(u64::MAX));
     let ordered = Rc::new(ledger);
-    let scattered = ordered.clone();
+    let scattered = Rc::clone(&ordered);
+    let fetched = Rc::clone(&ordered);
 
     Ok(vec![
         (
@@ -155,8 +156,21 @@ fn operations(short: bool) -> Result<Vec<Operation>, String> {
         ),
         (
             "ledger: a probe's whole life, scattered",
-            "the same in an order that no cache foresees, without prefetching",
+            "the same in an order that no cache foresees",
             Box::new(move |count| (0..count).map(|number| life(&scattered, scatter(number), number)).sum()),
+        ),
+        (
+            "ledger: a probe's whole life, scattered and fetched",
+            "the same in bursts of 64, each fetched before",
+            Box::new(move |count| {
+                let mut answered = 0;
+                for burst in 0..count / 64 {
+                    let numbers = burst * 64..(burst + 1) * 64;
+                    numbers.clone().for_each(|number| fetched.fetch(scatter(number)));
+                    answered += numbers.map(|number| life(&fetched, scatter(number), number)).sum::<u64>();
+                }
+                answered
+            }),
         ),
         (
             "schedule: a due time",

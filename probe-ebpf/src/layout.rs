@@ -216,7 +216,7 @@ pub const LIVE_TABLE: u32 = 2048;
 /// Templates that probes can be built from: a source address and a payload size each.
 pub const MAX_TEMPLATES: u32 = 64;
 
-/// How far the calls of the sender on a CPU have come. Positions count from 0 and go round in the table. On a cache line of its own.
+/// How far the call of the sender on a CPU has come: positions in its table, from 0. On a cache line of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct LiveCursor {

@@ -15,6 +15,7 @@ use crate::{
 };
 use crossbeam::utils::CachePadded;
 use std::{
+    hint::black_box,
     net::Ipv4Addr,
     ops::Range,
     sync::atomic::{
@@ -175,6 +176,15 @@ impl Ledger {
     pub fn sender_of(&self, target: TargetIndex) -> usize {
         let group = self.group_of(self.cell(target));
         ((target.0 - group.targets.start) / group.per_run) as usize
+    }
+
+    /// Fetches what a reply will change. For a burst of replies before they are settled: processors wait for many loads at a time, and
+    /// for an atomic change alone.
+    #[inline]
+    pub fn fetch(&self, target: TargetIndex) {
+        if let Some(cell) = self.cells.get(target.0 as usize) {
+            black_box(cell.row);
+        }
     }
 
     #[inline]

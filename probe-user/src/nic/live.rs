@@ -49,9 +49,7 @@ pub struct LiveSender {
     clock: MonotonicClock,
     /// The thread that sends, known once it does.
     thread: Option<u32>,
-    /// Which of the probes at hand each entry of the call is.
-    owners: Vec<u32>,
-    /// Probes at hand that are still to be sent.
+    /// Which of the probes at hand are still to be sent, in order.
     open: Vec<u32>,
     /// Probes to a call. Refusals halve it, and calls without any let it grow again.
     call: usize,
@@ -97,29 +95,28 @@ impl LiveSender {
             drops,
             clock: MonotonicClock,
             thread: None,
-            owners: Vec::with_capacity(CALL),
             open: Vec::with_capacity(CALL),
             call: CALL,
         })
     }
 
-    /// One call, for the first of the open probes, whose frames have this length. What the driver does not take is open again.
+    /// One call, for the first of the open probes, whose frames have this length. What the driver does not take stays open.
     fn call(&mut self, due: &[Due], fates: &mut [Fate], length: usize) -> Result<(), Cause> {
         let many = self.call.min(self.open.len());
-        self.owners.clear();
-        self.owners.extend(self.open.drain(..many));
         let mut cursor = self.cursors.get(self.cpu);
         cursor.thread = *self.thread.get_or_insert_with(own_thread);
         cursor.task = 0;
         // Frames of an earlier call that never reached the driver would shift the count of confirmed ones.
-        cursor.confirmed = cursor.built;
+        (cursor.built, cursor.confirmed) = (0, 0);
         self.cursors.set(self.cpu, cursor);
-        let first = cursor.built;
+        let first = self.number * LIVE_TABLE as usize;
+        // SAFETY: the program changes the table in this thread's calls alone, and this is between two of them.
+        let table = unsafe { self.table.slice(first..first + many) };
         let mut filled = 0;
         // Neighbours on the list mostly share their next hop.
         let mut known = None;
         for i in 0..many {
-            let owner = self.owners[i];
+            let owner = self.open[i];
             let probe = &due[owner as usize];
             let load = match known {
                 Some((hop, load)) if hop == probe.hop => Ok(load),
@@ -129,7 +126,7 @@ impl LiveSender {
                 Err(cause) => fates[owner as usize] = Fate::Unsent(cause),
                 Ok(load) => {
                     let [a, b, c, d, e, f] = load.mac;
-                    let entry = LiveDue {
+                    table[filled] = LiveDue {
                         next_hop_mac: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
                         sent_ns: 0,
                         destination: probe.destination.octets(),
@@ -139,29 +136,29 @@ impl LiveSender {
                         template: load.template,
                         refused: 0,
                     };
-                    let index = self.index(first + filled as u64);
-                    self.table.set(index, entry);
-                    self.owners[filled] = owner;
+                    self.open[filled] = owner;
                     filled += 1;
                 }
             }
         }
-        self.owners.truncate(filled);
+        let error = if filled > 0 { test_run(&self.program, &self.blank[..length], filled) } else { None };
+        let confirmed = usize::try_from(self.cursors.get(self.cpu).confirmed).unwrap_or(usize::MAX).min(filled);
+        // SAFETY: as above.
+        let table = unsafe { self.table.slice(first..first + confirmed) };
+        let mut refused = 0;
+        for i in 0..filled {
+            let owner = self.open[i];
+            match table.get(i) {
+                Some(entry) if entry.refused == 0 => fates[owner as usize] = Fate::Sent(Nanos(entry.sent_ns)),
+                _ => {
+                    self.open[refused] = owner;
+                    refused += 1;
+                }
+            }
+        }
+        self.open.drain(refused..many);
         if filled == 0 {
             return Ok(());
-        }
-        let error = test_run(&self.program, &self.blank[..length], filled);
-        let after = self.cursors.get(self.cpu);
-        let confirmed = after.confirmed - first;
-        let mut refused = 0;
-        for (position, owner) in (first..).zip(&self.owners) {
-            let entry = self.table.get(self.index(position));
-            if position - first < confirmed && entry.refused == 0 {
-                fates[*owner as usize] = Fate::Sent(Nanos(entry.sent_ns));
-            } else {
-                self.open.push(*owner);
-                refused += 1;
-            }
         }
         // Back-pressure: a driver that refuses gets less at a time, so that it has time to send it.
         self.call = if refused == 0 { (self.call + self.call / 8 + 1).min(CALL) } else { (self.call / 2).max(LEAST) };
@@ -171,12 +168,6 @@ impl LiveSender {
             Some(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(Cause::NoRoom),
             Some(_) => Err(Cause::Refused),
         }
-    }
-
-    /// Where in the table a position is.
-    fn index(&self, position: u64) -> usize {
-        // Below LIVE_TABLE: fits any usize.
-        self.number * LIVE_TABLE as usize + (position % u64::from(LIVE_TABLE)) as usize
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::{AsRawFd as _, BorrowedFd},
     ptr::{self, NonNull},
+    slice,
 };
 
-/// An array map's values, mapped (BPF_F_MMAPABLE). The kernel side may change them at any time, so no reference into them is
-/// ever made: values are copied in and out.
+/// An array map's values, mapped (BPF_F_MMAPABLE). The kernel side may change them at any time, so values are copied in and out, and
+/// references into them are for those who know when it does not.
 pub(super) struct Mapped<T: Copy> {
     at: NonNull<T>,
     entries: usize,
@@ -50,11 +52,23 @@ impl<T: Copy> Mapped<T> {
         // SAFETY: as in `get`; mapped to be written, or this faults.
         unsafe { self.at.add(index).write_volatile(value) };
     }
+
+    /// Some of the values. Only for maps that were mapped to be written.
+    ///
+    /// # Safety
+    /// For as long as the slice is used, nobody else changes or reads these values.
+    #[inline]
+    pub(super) unsafe fn slice(&mut self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.entries, "values {range:?} of {}", self.entries);
+        // SAFETY: within the mapping (just checked), aligned as in `get`, and ours alone: of this process' users by `&mut self`, of
+        // the kernel's by the caller's word.
+        unsafe { slice::from_raw_parts_mut(self.at.add(range.start).as_ptr(), range.len()) }
+    }
 }
 
 impl<T: Copy> Drop for Mapped<T> {
     fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped, and no reference into it was ever made.
+        // SAFETY: exactly what `new` mapped, and references into it borrow `self`.
         unsafe { libc::munmap(self.at.as_ptr().cast(), self.entries * size_of::<T>()) };
     }
 }

@@ -73,7 +73,13 @@ impl Pacer {
     /// The next tick, if its time has come.
     #[inline]
     pub fn next(&mut self, now: Nanos) -> Option<Tick> {
-        if self.next_at()? > now {
+        self.next_until(now, now)
+    }
+
+    /// The next tick, if it may be had at `until` already, which is not later than `now`.
+    #[inline]
+    pub fn next_until(&mut self, until: Nanos, now: Nanos) -> Option<Tick> {
+        if self.next_at()? > until {
             return None;
         }
         let tick = Tick { slot: self.slot, round: self.round, due: self.due, skip: now - self.due > self.most_lag };

@@ -12,7 +12,7 @@ mod template;
 mod tests;
 
 pub use refusal::{Quoted, Refusal, UNREACHABLE_REASONS};
-pub use reply::{Heard, Reply, read_frame, read_reply};
+pub use reply::{Heard, Reply, guess_target, read_frame, read_reply};
 pub use template::{PAYLOADS, PayloadLength, ProbeFields, Template};
 
 /// The key of this process' cookies: random, made at start, never shown.

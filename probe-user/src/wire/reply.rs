@@ -62,6 +62,18 @@ pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
     }
 }
 
+/// Where in a frame the target stands, unless there are VLAN tags, IPv4 options or an error.
+const USUAL_TARGET: Range<usize> = {
+    let payload = ethernet::HEADER + ipv4::HEADER + icmp::HEADER;
+    payload + payload::TARGET.start..payload + payload::TARGET.end
+};
+
+/// Whose probe a frame is probably about. Nothing is checked: a guess, to have the target's account at hand when it has been.
+#[inline]
+pub fn guess_target(frame: &[u8]) -> Option<TargetIndex> {
+    Some(TargetIndex(u32::from_be_bytes(*frame.get(USUAL_TARGET)?.first_chunk()?)))
+}
+
 /// As [`read_frame`], where only replies are waited for.
 ///
 /// # Errors

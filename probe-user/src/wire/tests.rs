@@ -197,7 +197,11 @@ proptest! {
         let tags = packet.link_exts.iter().filter(|ext| matches!(ext, LaxLinkExtSlice::Vlan(_))).count();
         drop(packet);
         prop_assert_eq!(tags, around.tags);
-        let reply = read_reply(&stamped(frame, arrived)).unwrap();
+        let frame = stamped(frame, arrived);
+        let reply = read_reply(&frame).unwrap();
+        if around.tags == 0 && around.options.is_empty() {
+            prop_assert_eq!(guess_target(&frame), Some(reply.target));
+        }
         let hash = cookie::ipv4(&key.0, probe.sent.0, probe.destination.octets(), probe.target.0, probe.sequence.0);
         prop_assert_eq!(reply, Reply {
             arrived: Nanos(arrived),
@@ -277,6 +281,7 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(frame in prop::collection::vec(any::<u8>(), 0..120)) {
         let _ = read_frame(&frame);
+        let _ = guess_target(&frame);
     }
 
     /// Bytes that begin like a reply get further than random ones.

@@ -9,7 +9,7 @@ use crate::{
     ledger::{Outcome, histogram::add, tally::Tally, window::Standing},
     results::{Record, Sink, Stamp},
     time::Nanos,
-    wire::{Quoted, Refusal, Reply},
+    wire::{Quoted, Refusal, Reply, guess_target},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -43,6 +43,8 @@ impl<R: Receive> Receiver<R> {
         let settle = &self.settle;
         self.queues.receive(&mut |frames| {
             let now = clock.now();
+            let guessed = frames.iter().filter_map(|frame| guess_target(frame));
+            guessed.for_each(|target| settle.common.ledger.fetch(target));
             for frame in frames {
                 settle.frame(frame, now, &mut hand_over);
             }

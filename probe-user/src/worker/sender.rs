@@ -289,8 +289,7 @@ impl<T: Transmit> Sender<T> {
             }
             while self.due.len() < room
                 && ticks < TICKS_AT_ONCE
-                && self.walks[first.1].pacer.next_at().is_some_and(|at| at <= second)
-                && let Some(tick) = self.walks[first.1].pacer.next(now)
+                && let Some(tick) = self.walks[first.1].pacer.next_until(second, now)
             {
                 ticks += 1;
                 self.tick(first.1, tick, now);
@@ -427,11 +426,17 @@ impl<T: Transmit> Sender<T> {
 #[inline]
 fn record_dwell(dwell: &Histogram, fates: &[Fate], together: usize, ended: Nanos) -> bool {
     let sent = |fate: &Fate| if let Fate::Sent(at) = *fate { Some(at) } else { None };
+    let mut latest = Nanos::ZERO;
+    let in_order = fates.iter().all(|fate| {
+        let before = latest;
+        latest = sent(fate).unwrap_or(Nanos::ZERO);
+        before <= latest && latest > Nanos::ZERO
+    });
     // A probe that was not sent, or was sent in a second try, upsets the places: then the return is what is left.
-    let in_order = fates.first().is_some_and(|first| sent(first).is_some()) && fates.is_sorted_by_key(sent);
-    let left = |i: usize| if in_order { fates.get(i.saturating_add(together)).and_then(sent) } else { None };
-    let stays = fates.iter().enumerate().filter_map(|(i, fate)| Some(left(i).unwrap_or(ended) - sent(fate)?));
-    dwell.record_all(stays);
+    let (known, others) = fates.split_at(if in_order { fates.len().saturating_sub(together) } else { 0 });
+    let successors = fates.iter().skip(fates.len() - known.len());
+    dwell.record_all(known.iter().zip(successors).filter_map(|(fate, left)| Some(sent(left)? - sent(fate)?)));
+    dwell.record_all(others.iter().filter_map(|fate| Some(ended - sent(fate)?)));
     in_order
 }
 
@@ -455,5 +460,48 @@ fn unanswered(
         rx_stamp: None,
         reason,
         from: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Rising stamps, with something amiss in some: one that was not sent, one that went out before its predecessor.
+        #[test]
+        fn a_probe_stays_until_the_one_a_flush_later_or_the_return(
+            gaps in proptest::collection::vec(1u64..5_000, 1..300),
+            amiss in proptest::option::of((any::<proptest::sample::Index>(), any::<bool>())),
+            together in prop_oneof![1usize..80, Just(usize::MAX)],
+        ) {
+            let mut at = 1_000;
+            let mut fates: Vec<Fate> = gaps.iter().map(|gap| { at += gap; Fate::Sent(Nanos(at)) }).collect();
+            let ended = Nanos(at + 77);
+            let mut in_order = true;
+            if let Some((index, unsent)) = amiss {
+                let index = index.index(fates.len());
+                fates[index] = if unsent { Fate::Unsent(Cause::Refused) } else { Fate::Sent(Nanos(900)) };
+                in_order = !unsent && index == 0;
+            }
+            let dwell = Histogram::default();
+            prop_assert_eq!(record_dwell(&dwell, &fates, together, ended), in_order);
+
+            let stamps: Vec<Option<Nanos>> =
+                fates.iter().map(|fate| if let Fate::Sent(at) = fate { Some(*at) } else { None }).collect();
+            let left = |i: usize| {
+                if in_order { stamps.get(i.saturating_add(together)).copied().flatten().unwrap_or(ended) } else { ended }
+            };
+            let expected: Vec<u64> =
+                stamps.iter().enumerate().filter_map(|(i, sent)| Some((left(i) - (*sent)?).0)).collect();
+            let seen = dwell.snapshot();
+            prop_assert_eq!(seen.count(), expected.len() as u64);
+            prop_assert_eq!(seen.sum, expected.iter().sum::<u64>());
+            if !expected.is_empty() {
+                prop_assert_eq!(Some(seen.max.0), expected.iter().max().copied());
+                prop_assert_eq!(Some(seen.min.0), expected.iter().min().copied());
+            }
+        }
     }
 }
