@@ -5,7 +5,7 @@ use crate::{
     lab::{Bench, Cpus, Done, Far},
     report::{Common, Measured},
 };
-use std::{process::ExitCode, time::Duration};
+use std::{cell::Cell, process::ExitCode, time::Duration};
 use xtask::lab::{End, TARGETS};
 
 /// How long anything may take.
@@ -55,6 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         Contestant::Sweep(engine, cpus) => (format!("echolot sweep, {engine}, {}", on(*cpus)), String::new()),
         Contestant::Run(engine, cpus) => (format!("echolot run, {engine}, {}", on(*cpus)), String::new()),
     };
+    // Each beside the bare loop of the same round, which was measured just before.
+    let bare = Cell::new(f64::NAN);
     let measure = |contestant: &Contestant| {
         let (done, with, probes) = match contestant {
             Contestant::Bare(mechanism) => {
@@ -96,8 +98,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             }
         };
         let rate = done.traffic.send_rate().ok_or("nothing arrived at the far end")?;
+        if let Contestant::Bare(_) = contestant {
+            bare.set(rate);
+        }
         let figures = vec![
             ("rate", rate),
+            ("share", rate / bare.get()),
             ("ns", 1e9 / rate),
             ("cpu", done.cpu / (probes / 1e6)),
             ("busy", done.busy / (probes / 1e6)),
@@ -113,6 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         ),
         &[
             ("rate", "arrive a second", 0),
+            ("share", "of the bare loop in the same round", 3),
             ("ns", "ns each", 0),
             ("cpu", "CPU s a million, process", 2),
             ("busy", "CPU s a million, machine", 2),
