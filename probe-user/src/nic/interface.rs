@@ -54,18 +54,18 @@ impl Interface {
         }
         Ok((receive, transmit))
     }
+}
 
-    /// What would keep a zero-copy socket from receiving, if it is known of this driver.
-    ///
-    /// igb with an interrupt of its own for each receive queue raises the transmit queue's for every wake-up (igb_xsk_wakeup, seen
-    /// on Linux 6.18): the receive ring is never filled, and nothing says so.
-    pub(super) fn zero_copy_obstacle(&self) -> Option<&'static str> {
-        let interrupts = fs::read_to_string("/proc/interrupts").unwrap_or_default();
-        (self.driver == "igb" && has_receive_interrupt(&interrupts, &self.name)).then_some(
-            "igb never begins to receive in zero-copy mode while receive queues have interrupts of their own (more channels, \
-             by `ethtool -L`, make it share them)",
-        )
-    }
+/// What would keep a zero-copy socket on that interface from receiving, if it is known of its driver.
+///
+/// igb with an interrupt of its own for each receive queue raises the transmit queue's for every wake-up (igb_xsk_wakeup, seen
+/// on Linux 6.18): the receive ring is never filled, and nothing says so.
+pub fn zero_copy_obstacle(interface: &str, driver: &str) -> Option<&'static str> {
+    let interrupts = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    (driver == "igb" && has_receive_interrupt(&interrupts, interface)).then_some(
+        "igb never begins to receive in zero-copy mode while receive queues have interrupts of their own (more channels, \
+         by `ethtool -L`, make it share them)",
+    )
 }
 
 /// Whether the interface's first receive queue has an interrupt of its own. One that is shared is called `eth0-TxRx-0`.

@@ -30,6 +30,7 @@ pub use clock::MonotonicClock;
 pub use drops::{DROP_CAUSES, DropSampler};
 pub use error::NicError;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
+pub use interface::zero_copy_obstacle;
 pub use live::LiveSender;
 pub use pages::HugePages;
 pub use receive::Receiver;
@@ -176,7 +177,8 @@ impl Nic {
         let (mut afxdp, mut sockets, mut zero_copy) = (Vec::new(), Vec::new(), true);
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
         let mut mode = if program.generic { Mode::Generic } else { options.mode };
-        let obstacle = interface.zero_copy_obstacle().filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
+        let obstacle =
+            zero_copy_obstacle(name, &interface.driver).filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
         match (mode, obstacle) {
             // Every probe would be lost.
             (Mode::Auto, Some(_)) => mode = Mode::Copy,
