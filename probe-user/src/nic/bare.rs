@@ -4,13 +4,14 @@
 use super::{
     Mode, NicError,
     clock::MonotonicClock,
-    interface::Interface,
+    interface,
     live::{CALL, test_run},
     mapped::Mapped,
     program::Program,
     socket::{self, KICK, Transmitter},
 };
 use crate::{
+    route::Interface,
     time::Nanos,
     wire::{Key, ProbeFields, Template},
     worker::Clock as _,
@@ -42,7 +43,7 @@ impl FarEnd {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn dropping(interface: &str) -> Result<Self, NicError> {
-        Ok(Self(Program::attach(&Interface::find(interface)?, Mode::Auto, "drop_all", None, 0)?))
+        Ok(Self(Program::attach(&interface::find(interface)?, Mode::Auto, "drop_all", None, 0)?))
     }
 
     /// Answers echo requests to 10.64.0.0/12 and drops IPv4 to anywhere else.
@@ -50,7 +51,7 @@ impl FarEnd {
     /// # Errors
     /// As above.
     pub fn half_silent(interface: &str) -> Result<Self, NicError> {
-        Ok(Self(Program::attach(&Interface::find(interface)?, Mode::Auto, "half", None, 0)?))
+        Ok(Self(Program::attach(&interface::find(interface)?, Mode::Auto, "half", None, 0)?))
     }
 }
 
@@ -59,7 +60,7 @@ impl FarEnd {
 /// # Errors
 /// Whatever keeps the socket from being had: see [`NicError`].
 pub fn afxdp(name: &str, time: Duration) -> Result<Sent, NicError> {
-    let interface = Interface::find(name)?;
+    let interface = interface::find(name)?;
     let queue = socket::open(name, 0, Mode::Copy, u64::MAX, true)?;
     let failed = |error| NicError::Socket { interface: name.into(), queue: 0, error };
     let Some(Transmitter { umem, mut tx, mut comp, mut frames, .. }) = queue.tx else {
@@ -120,7 +121,7 @@ pub fn afxdp(name: &str, time: Duration) -> Result<Sent, NicError> {
 /// # Errors
 /// Whatever keeps the program from being attached or run: see [`NicError`].
 pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
-    let interface = Interface::find(name)?;
+    let interface = interface::find(name)?;
     let settings = Settings { key: KEY.0, ttl: TTL, ..Settings::default() };
     let template = template(&interface)?;
     let mut program = Program::attach(&interface, Mode::Auto, "bare", Some(&settings), 1)?;

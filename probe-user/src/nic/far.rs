@@ -7,7 +7,7 @@ use super::{
     clock::MonotonicClock,
     drops::QueueCounts,
     frames::{Frame, Kick},
-    interface::Interface,
+    interface,
     program::{Counters, Program},
     ring::Ring,
     socket::{self, FRAME_SIZE, KICK},
@@ -64,9 +64,9 @@ impl FarEnd {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
     pub fn open(interface: &str, ranges: &[(Ipv4Addr, u8, Treatment)], rate: u64) -> Result<OpenedFarEnd, NicError> {
-        let interface = Interface::find(interface)?;
+        let interface = interface::find(interface)?;
         let name = &interface.name;
-        let (queues, _) = interface.queues()?;
+        let queues = super::number(interface.rx_queues);
         let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };

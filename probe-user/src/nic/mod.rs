@@ -44,7 +44,6 @@ use crate::{
     worker::{Due, Fate, Link, Taken, Transmit},
 };
 use drops::{QueueCounts, TransmitDrops};
-use interface::Interface;
 use mapped::Mapped;
 use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, MAX_SOURCES, Settings};
 use program::{Counters, Program};
@@ -102,8 +101,13 @@ pub struct Options {
 /// # Errors
 /// If there is no such interface, or the kernel does not tell.
 pub fn queues(interface: &str) -> Result<u32, NicError> {
-    let (receive, transmit) = Interface::find(interface)?.queues()?;
-    Ok(receive.min(transmit))
+    let interface = interface::find(interface)?;
+    Ok(number(interface.rx_queues.min(interface.tx_queues)))
+}
+
+/// A count of few things.
+fn number(many: usize) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX)
 }
 
 /// Bytes of the packet buffers of so many queues at so many probes a second, in copy mode. A zero-copy queue takes some 8 MiB more.
@@ -138,7 +142,7 @@ impl Nic {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
     pub fn open(options: &Options) -> Result<Opened, NicError> {
-        let interface = Interface::find(&options.interface)?;
+        let interface = interface::find(&options.interface)?;
         let name = &options.interface;
         if !interface.up {
             return Err(NicError::Down { interface: name.clone() });
@@ -146,12 +150,12 @@ impl Nic {
         if let Some(payload) = options.payloads.iter().find(|p| u32::from(**p) + 28 > interface.mtu) {
             return Err(NicError::Mtu { interface: name.clone(), mtu: interface.mtu, payload: *payload });
         }
-        let (queues, transmit_queues) = interface.queues()?;
+        let queues = number(interface.rx_queues);
         if queues > MAX_QUEUES {
             return Err(NicError::Queues { interface: name.clone(), queues, most: MAX_QUEUES });
         }
-        let senders = u32::try_from(options.senders.len()).unwrap_or(u32::MAX);
-        let most = queues.min(transmit_queues);
+        let senders = number(options.senders.len());
+        let most = queues.min(number(interface.tx_queues));
         if senders > most {
             return Err(NicError::Senders { interface: name.clone(), senders, most });
         }
@@ -177,8 +181,8 @@ impl Nic {
         let (mut afxdp, mut sockets, mut zero_copy) = (Vec::new(), Vec::new(), true);
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
         let mut mode = if program.generic { Mode::Generic } else { options.mode };
-        let obstacle =
-            zero_copy_obstacle(name, &interface.driver).filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
+        let obstacle = zero_copy_obstacle(name, interface::driver(&interface))
+            .filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
         match (mode, obstacle) {
             // Every probe would be lost.
             (Mode::Auto, Some(_)) => mode = Mode::Copy,
@@ -226,7 +230,7 @@ impl Nic {
         };
         let info = InterfaceInfo {
             name: name.clone(),
-            driver: interface.driver,
+            driver: interface::driver(&interface).to_owned(),
             mode: match (program.generic, zero_copy) {
                 (true, _) => "generic",
                 (false, true) => "zero-copy",
@@ -331,7 +335,7 @@ impl Reflector {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
-        let interface = Interface::find(interface)?;
+        let interface = interface::find(interface)?;
         if !interface.up {
             return Err(NicError::Down { interface: interface.name });
         }
@@ -364,7 +368,7 @@ impl Passage {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`].
     pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
-        Ok(Self(Program::attach(&Interface::find(interface)?, mode, "pass", None, 0)?))
+        Ok(Self(Program::attach(&interface::find(interface)?, mode, "pass", None, 0)?))
     }
 }
 

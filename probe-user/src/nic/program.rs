@@ -3,11 +3,12 @@
 //! aya loads and owns programs and maps. The link is made here: aya's attach falls back to netlink when the kernel says
 //! EINVAL, without telling, and an attachment made that way outlives the process. A bpf_link goes with its descriptor.
 
-use super::{Mode, NicError, far::Treatment, interface::Interface};
+use super::{Mode, NicError, far::Treatment, interface};
+use crate::route::{AttachedProgram, Interface};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, DevMap, LpmTrie, MapData, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
-    programs::{BtfTracePoint, Xdp, loaded_programs},
+    programs::{BtfTracePoint, Xdp},
 };
 use probe_ebpf::layout::{
     IN_USERSPACE, LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, NOT_RECORDED, SETTINGS_SIZE, Settings, Verdict,
@@ -61,8 +62,8 @@ impl Program {
         settings: Option<&Settings>,
         sizes: &[(&'static str, u32)],
     ) -> Result<Self, NicError> {
-        if let Some(id) = interface.program {
-            return Err(attached(interface, id));
+        if let Some(there) = &interface.xdp {
+            return Err(attached(interface, there));
         }
         // A limit on locked memory that can't be raised is no matter: from 5.11 on the kernel accounts maps elsewhere. aya
         // tries, and goes on.
@@ -237,11 +238,11 @@ fn refused(interface: &Interface, error: io::Error) -> NicError {
     let name = || interface.name.clone();
     match error.raw_os_error() {
         // Somebody attached since we looked: EBUSY where it was in the same mode, EEXIST in another.
-        Some(libc::EBUSY | libc::EEXIST) => match Interface::find(&interface.name) {
-            Ok(Interface { program: Some(id), .. }) => attached(interface, id),
+        Some(libc::EBUSY | libc::EEXIST) => match interface::find(&interface.name) {
+            Ok(Interface { xdp: Some(there), .. }) => attached(interface, &there),
             _ => NicError::Attach { interface: name(), error },
         },
-        Some(libc::EOPNOTSUPP) => NicError::NoNative { interface: name(), driver: interface.driver.clone() },
+        Some(libc::EOPNOTSUPP) => NicError::NoNative { interface: name(), driver: interface::driver(interface).into() },
         Some(libc::ERANGE) => NicError::Range { interface: name(), mtu: interface.mtu },
         Some(libc::EPERM | libc::EACCES) => NicError::Privileges,
         // Before 5.9 there is no such link, and a netlink attachment would stay behind when the process is killed.
@@ -250,13 +251,9 @@ fn refused(interface: &Interface, error: io::Error) -> NicError {
     }
 }
 
-fn attached(interface: &Interface, id: u32) -> NicError {
-    let name = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| Some(program.name_as_str()?.to_owned()))
-        .unwrap_or_else(|| "unknown".into());
-    NicError::AlreadyAttached { interface: interface.name.clone(), id, name }
+fn attached(interface: &Interface, there: &AttachedProgram) -> NicError {
+    let name = there.name.clone().unwrap_or_else(|| "unknown".into());
+    NicError::AlreadyAttached { interface: interface.name.clone(), id: there.id, name }
 }
 
 fn live(what: &'static str, error: &dyn std::fmt::Display) -> NicError {

@@ -6,7 +6,7 @@ use super::{
 };
 use futures_util::TryStreamExt;
 use rtnetlink::{
-    Handle,
+    Handle, LinkGetRequest,
     packet_route::{
         AddressFamily,
         link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
@@ -95,19 +95,20 @@ impl Interface {
 
     /// The interface of that name. The error names those that there are.
     pub async fn by_name(handle: &Handle, name: &str) -> Result<Self, RouteError> {
-        let mut interfaces = Self::all(handle).await?;
-        match interfaces.iter().position(|interface| interface.name == name) {
-            Some(found) => Ok(interfaces.swap_remove(found)),
-            None => Err(RouteError::NoSuchInterface {
-                name: name.to_owned(),
-                known: interfaces.into_iter().map(|interface| interface.name).collect(),
-            }),
+        // The kernel would call a name that is too long out of range: there is no such interface either.
+        if !name.is_empty() && name.len() < libc::IFNAMSIZ {
+            let request = handle.link().get().match_name(name.to_owned());
+            if let Some(link) = link_message(request, || format!("asking for the interface {name}")).await? {
+                return Ok(Self::read(&link));
+            }
         }
+        let known = Self::all(handle).await?.into_iter().map(|interface| interface.name).collect();
+        Err(RouteError::NoSuchInterface { name: name.to_owned(), known })
     }
 
     /// The interface of that index, or None if there is none (any more).
     pub async fn by_index(handle: &Handle, index: u32) -> Result<Option<Self>, RouteError> {
-        Ok(link_message(handle, index).await?.as_ref().map(Self::read))
+        Ok(link_of(handle, index).await?.as_ref().map(Self::read))
     }
 
     /// Whether probes can leave through it, or why not.
@@ -193,14 +194,20 @@ impl Interface {
 }
 
 /// What the kernel says of an interface now, but its counters. None if there is none of that index (any more).
-pub(super) async fn link_message(handle: &Handle, index: u32) -> Result<Option<LinkMessage>, RouteError> {
-    const ENODEV: i32 = 19;
-    let request = handle.link().get().match_index(index);
+pub(super) async fn link_of(handle: &Handle, index: u32) -> Result<Option<LinkMessage>, RouteError> {
+    link_message(handle.link().get().match_index(index), || format!("asking for interface {index}")).await
+}
+
+/// The one answer to a request for one interface, or None if there is no such interface.
+async fn link_message(
+    request: LinkGetRequest,
+    doing: impl FnOnce() -> String,
+) -> Result<Option<LinkMessage>, RouteError> {
     let request = request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
     match std::pin::pin!(request.execute()).try_next().await.map_err(to_io) {
         Ok(link) => Ok(link),
-        Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(None),
-        Err(error) => Err(RouteError::netlink(format!("asking for interface {index}"), error)),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(error) => Err(RouteError::netlink(doing(), error)),
     }
 }
 

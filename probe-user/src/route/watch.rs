@@ -5,7 +5,7 @@ use super::{
     cache::{Cache, Event},
     connect,
     gateways::{Gateways, Question},
-    interface::{has_carrier, link_message},
+    interface::{has_carrier, link_of},
     netlink::{Notification, neighbour_address, neighbours, notification, to_io},
 };
 use crate::time::Nanos;
@@ -275,7 +275,7 @@ impl Watch {
     async fn look_at_link(&mut self) -> Result<(), RouteError> {
         let asked = (self.now)();
         self.next_look = if self.link.is_gone() { Nanos::MAX } else { asked + LOOK };
-        let Some(link) = link_message(&self.handle, self.interface.index).await? else {
+        let Some(link) = link_of(&self.handle, self.interface.index).await? else {
             self.vanished();
             return Ok(());
         };
