@@ -79,9 +79,11 @@ fn obstacle(generic: bool, interface: u32, pinned: bool) -> Option<String> {
     }
     // A kernel that does not tell (before 6.3) is tried.
     match XdpFeatures::of(interface) {
-        Ok(features) if !features.has(XdpFeatures::NDO_XMIT) => {
-            Some("the interface takes no redirected frames now (a veth does once its peer has an XDP program)".into())
-        }
+        Ok(features) if !features.has(XdpFeatures::NDO_XMIT) => Some(
+            "the interface takes no redirected frames now (a veth does once its peer has an XDP program, igb once \
+                  echolot is attached)"
+                .into(),
+        ),
         _ => None,
     }
 }
