@@ -24,8 +24,6 @@ pub(super) struct Report {
 struct Tried {
     label: String,
     engine: String,
-    /// At a rate that was given, and not as fast as it goes.
-    is_paced: bool,
     status: String,
     /// What echolot printed.
     told: Vec<String>,
@@ -75,9 +73,7 @@ impl Report {
                     let mut words = rest.split(' ').map(String::from);
                     let label = words.next().unwrap_or_default();
                     let engine = words.next().unwrap_or_default();
-                    // The mode comes before the rate.
-                    let is_paced = words.nth(1).is_some_and(|rate| rate != "max");
-                    report.tries.push(Tried { label, engine, is_paced, ..Tried::default() });
+                    report.tries.push(Tried { label, engine, ..Tried::default() });
                 }
                 _ => {
                     let (label, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -238,10 +234,9 @@ impl Tried {
             let card = self.card(|counters| counters.received);
             wrong.push(format!("{label}: of {answers} answers none was received (by the card: {card})"));
         }
-        // What is over within some seconds is beginning all the time, and what goes as fast as it can is at no moment like at another.
-        let steady = self.is_paced && self.samples.len() >= LONG;
-        if let Some((early, late)) = self.memory().filter(|(early, late)| steady && early.saturating_sub(*late) > FLAT)
-        {
+        // What is over within some seconds is beginning all the time.
+        let long = self.samples.len() >= LONG;
+        if let Some((early, late)) = self.memory().filter(|(early, late)| long && early.saturating_sub(*late) > FLAT) {
             wrong.push(format!("{label}: memory is not flat: {early} KiB were to be had, and {late} KiB at the end"));
         }
         wrong
@@ -278,11 +273,7 @@ mod tests {
 
     /// A machine's report with one try: what was sent by the card, what came back, KiB to be had at each second.
     fn report(card: u64, answers: u64, available: &[u64]) -> Report {
-        at_rate("1000", card, answers, available)
-    }
-
-    fn at_rate(rate: &str, card: u64, answers: u64, available: &[u64]) -> Report {
-        let mut text = format!("kernel 6.18.0\ndriver igb\ntry calls live-frames auto {rate} 100\n");
+        let mut text = String::from("kernel 6.18.0\ndriver igb\ntry calls live-frames auto 1000 100\n");
         text.push_str("counters calls before 10 0 5 5\nmemory calls -1 900000 1 1 0 0 0\n");
         for (second, available) in available.iter().enumerate() {
             let calls = 1000 * second;
@@ -335,7 +326,6 @@ mod tests {
         let leaking: Vec<u64> = (0..12).map(|second| 800_000 - 4_000 * second).collect();
         let wrong = report(90, 90, &leaking).wrong();
         assert!(wrong.len() == 1 && wrong[0].contains("memory is not flat"), "{wrong:?}");
-        assert_eq!(at_rate("max", 90, 90, &leaking).wrong(), [""; 0]);
     }
 
     #[test]
