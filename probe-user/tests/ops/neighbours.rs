@@ -7,8 +7,8 @@ use xtask::{
     lab::{Answer, FAR_ADDRESS},
 };
 
-/// Rounds of a transfer with and without echolot, at most.
-const ROUNDS: usize = 6;
+/// Rounds of a transfer with and without echolot.
+const ROUNDS: usize = 3;
 
 /// 100,000 probes a second where the time is taken (ECHOLOT_LONG=1), else 30,000.
 fn targets() -> &'static str {
@@ -97,20 +97,30 @@ fn tcp_completes_with_no_more_retransmissions() {
         });
         result.unwrap()
     };
-    // Of 140,000 segments. What echolot took or delayed would be missing every time; a machine that stands still for a moment while
-    // others use it loses a burst, and then it is another round's turn.
-    let mut least = u64::MAX;
-    let calm = (0..ROUNDS).any(|_| {
-        let (without, full_without) = (transfer("1G"), transfer("0"));
-        least = least.min(without);
-        // Its output goes into the files of the server's, which says nothing of interest.
-        let running = run(&place);
-        let (with, full_with) = (transfer("1G"), transfer("0"));
-        tell(&place);
-        assert_eq!(running.stop().status.code(), Some(0));
-        println!("retransmissions in 200 MiB at 1 Gbit/s: without echolot {without}, with {with}");
-        println!("as fast as it goes: without echolot {full_without}, with {full_with}");
-        with <= least + 5
-    });
-    assert!(calm, "more retransmissions with echolot than without, {ROUNDS} times out of {ROUNDS}");
+    let (mut without, mut with): (Vec<u64>, Vec<u64>) = Default::default();
+    let median = |rounds: &[u64]| {
+        let mut sorted = rounds.to_vec();
+        sorted.sort_unstable();
+        sorted[sorted.len() / 2]
+    };
+    // Of 140,000 segments. A few are the noise of a machine that others use; and so is, in a round now and then, one whole burst of up
+    // to 45, which is what TCP hands over at once. Where three rounds have too many of them, three times as many tell noise from us.
+    for rounds in [ROUNDS, 3 * ROUNDS] {
+        while with.len() < rounds {
+            without.push(transfer("1G"));
+            let full_without = transfer("0");
+            // Its output goes into the files of the server's, which says nothing of interest.
+            let running = run(&place);
+            with.push(transfer("1G"));
+            let full_with = transfer("0");
+            tell(&place);
+            assert_eq!(running.stop().status.code(), Some(0));
+            println!("retransmissions as fast as it goes: without echolot {full_without}, with {full_with}");
+        }
+        println!("retransmissions in 200 MiB at 1 Gbit/s: without echolot {without:?}, with {with:?}");
+        if median(&with) <= median(&without) + 5 {
+            return;
+        }
+    }
+    panic!("{with:?} retransmissions, and {without:?} without echolot");
 }
