@@ -224,8 +224,6 @@ pub struct LiveCursor {
     pub built: u64,
     /// Of those, frames whose bulk the driver has taken or refused. The watcher of `xdp_devmap_xmit` writes.
     pub confirmed: u64,
-    /// Of those, frames that the driver refused.
-    pub refused: u64,
     /// Whose frames these are, which the sender says before a call: its thread's number in its own namespace of such numbers, and
     /// that namespace's device and inode. Between two calls another process may send from the same CPU.
     pub thread: u32,
@@ -236,7 +234,7 @@ pub struct LiveCursor {
     /// The kernel's name for that thread, once the watcher has seen it in this call; 0 before. It is quicker to compare.
     pub task: u64,
     /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: u64,
+    pub padding: [u64; 2],
 }
 
 /// A probe to be built. The sender writes it, but for `sent_ns` and `refused`.

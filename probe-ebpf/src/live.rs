@@ -197,7 +197,6 @@ pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
         i += 1;
     }
     cursor.confirmed += sent + refused;
-    cursor.refused += refused;
     Some(())
 }
 

@@ -434,7 +434,7 @@ fn record_dwell(dwell: &Histogram, fates: &[Fate], together: usize, ended: Nanos
     });
     // A probe that was not sent, or was sent in a second try, upsets the places: then the return is what is left.
     let (known, others) = fates.split_at(if in_order { fates.len().saturating_sub(together) } else { 0 });
-    let successors = fates.iter().skip(fates.len() - known.len());
+    let successors = fates.iter().skip(together);
     dwell.record_all(known.iter().zip(successors).filter_map(|(fate, left)| Some(sent(left)? - sent(fate)?)));
     dwell.record_all(others.iter().filter_map(|fate| Some(ended - sent(fate)?)));
     in_order

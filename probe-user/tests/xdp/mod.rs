@@ -14,13 +14,14 @@ use echolot::{
     time::Nanos,
     wire::{ProbeFields, Template},
 };
-use probe_ebpf::layout::{AnsweredRequest, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict, taken_index};
+use probe_ebpf::layout::{AnsweredRequest, LiveCursor, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict, taken_index};
 use rustix::{
     net::{AddressFamily, SocketType, socket},
     process::geteuid,
     time::{ClockId, clock_gettime},
 };
 use std::{
+    mem::offset_of,
     os::fd::{AsRawFd, OwnedFd},
     time::Duration,
 };
@@ -96,7 +97,7 @@ impl Rig {
         }
         // Whatever CPU this runs on.
         let mut cursor = [0; 64];
-        cursor[28..32].copy_from_slice(&1u32.to_ne_bytes());
+        cursor[offset_of!(LiveCursor, sender)..][..4].copy_from_slice(&1u32.to_ne_bytes());
         (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, cursor));
         set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.live().to_bytes());
         let mut due = [0u8; 32];

@@ -220,7 +220,7 @@ fn a_disk_that_fills_never_holds_a_torn_line_and_gets_what_waited_once_there_is_
 
 /// How fast, when asked: `cargo test -p echolot --lib measure_records -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement for people to look at: it prints rates and judges nothing"]
 fn measure_records_a_second() {
     const N: u64 = 10_000_000;
     for format in [Format::Jsonl, Format::Csv, Format::Text] {
