@@ -213,8 +213,11 @@ pub const MAX_CPUS: u32 = 1024;
 /// for one call still lies in the cache at the next.
 pub const LIVE_TABLE: u32 = 2048;
 
-/// Templates that probes can be built from: a source address and a payload size each.
-pub const MAX_TEMPLATES: u32 = 64;
+/// Templates that probes can be built from at a time: a source address and a payload size each.
+pub const LIVE_TEMPLATES_AT_ONCE: u32 = 64;
+
+/// Those of now and those of before: which half is which changes with every change of addresses.
+pub const MAX_TEMPLATES: u32 = 2 * LIVE_TEMPLATES_AT_ONCE;
 
 /// How far the call of the sender on a CPU has come: positions in its table, from 0. On a cache line of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -109,14 +109,12 @@ fn payloads_and_sources_mix() {
         let mut options = options("near0");
         let gateway = options.hops[0].neighbour();
         let hops = [(NEAR, gateway), (Ipv4Addr::new(10, 77, 0, 9), gateway), (NEAR, Neighbour::Unresolved)];
-        options.hops = hops
-            .into_iter()
-            .map(|(source, neighbour)| {
-                let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), source, false);
-                hop.set(neighbour);
-                hop
-            })
-            .collect();
+        let hop = |(source, neighbour)| {
+            let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), source, false);
+            hop.set(neighbour);
+            hop
+        };
+        options.hops = Arc::new(hops.map(hop).into());
         let mut opened = Nic::open(&options).unwrap();
         let probe = |number: u32| Due { hop: number % 2, payload: [18, 56][number as usize / 2 % 2], ..due(number) };
         let probes: Vec<Due> = (0..4_000).map(probe).collect();

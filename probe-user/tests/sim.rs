@@ -75,7 +75,7 @@ fn world_of(plan: &Plan, rules: Rules, seed: u64, senders: usize) -> World {
         ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], senders)),
         key,
         ttl: 64,
-        hops: Arc::new([hop]),
+        hops: Arc::new([hop].into()),
         taken: net.numbers(),
         link: net.numbers(),
         drops,

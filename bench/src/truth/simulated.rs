@@ -61,7 +61,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
         short_quotes: Box::new([ShortQuotes::default()]),
         ledger: Arc::new(Ledger::new(&plan, &vec![0; plan.targets.len()], 1)),
         key,
-        hops: Arc::new([hop]),
+        hops: Arc::new([hop].into()),
         taken: net.numbers(),
         link: net.numbers(),
         drops: Arc::new(DropLog::default()),

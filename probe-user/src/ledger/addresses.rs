@@ -1,7 +1,7 @@
 //! From an address to the targets that have it: only for errors that quote too little of a probe to say whose it was.
 
 use crate::{targets::Plan, wire::TargetIndex};
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 /// Eight bytes a target, sorted once at the start.
 #[derive(Debug)]
@@ -34,5 +34,17 @@ impl Addresses {
         let first = self.sorted.partition_point(|entry| entry >> 32 < address);
         let same = self.sorted[first..].iter().take_while(move |entry| **entry >> 32 == address);
         same.map(|entry| TargetIndex(*entry as u32)).chain(self.unresolved.iter().copied())
+    }
+
+    /// Whether a target has an address in this range; `address_of` says it of those that had none at the start.
+    pub(super) fn is_any_in(
+        &self,
+        range: &RangeInclusive<Ipv4Addr>,
+        address_of: impl Fn(TargetIndex) -> Option<Ipv4Addr>,
+    ) -> bool {
+        let first = u64::from(u32::from(*range.start())) << 32;
+        let next = self.sorted.get(self.sorted.partition_point(|entry| *entry < first));
+        next.is_some_and(|entry| entry >> 32 <= u64::from(u32::from(*range.end())))
+            || self.unresolved.iter().any(|target| address_of(*target).is_some_and(|address| range.contains(&address)))
     }
 }

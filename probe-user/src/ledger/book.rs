@@ -1,14 +1,14 @@
 //! The ledger: a cache line a target that senders and receivers share, and a little beside it that senders alone read.
 
 use super::{
-    Outcome, State,
+    Cause, Outcome, State,
     addresses::Addresses,
     window::{self, PER_WORD, Place},
 };
 use crate::{
     health::Health,
     metrics::TargetRow,
-    route::NO_ROUTE,
+    route::{NO_ROUTE, NO_SOURCE},
     targets::Plan,
     time::Nanos,
     wire::{Generation, ProbeNumber, Sequence, TargetIndex},
@@ -17,7 +17,7 @@ use crossbeam::utils::CachePadded;
 use std::{
     hint::black_box,
     net::Ipv4Addr,
-    ops::Range,
+    ops::{Range, RangeInclusive},
     sync::atomic::{
         AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -52,9 +52,13 @@ const _: () = assert!(size_of::<Cell>() == 64);
 struct Side {
     /// 0 until its name is resolved.
     address: AtomicU32,
+    /// A place among the hops, or why there is none; and [`MOVED`]. Control threads write, the sender takes [`MOVED`] away.
     hop: AtomicU32,
     health: AtomicU32,
 }
+
+/// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
+const MOVED: u32 = 1 << 31;
 
 /// Bytes that a target takes in a ledger, its window of up to [`INLINE_PLACES`] included.
 pub const BYTES_PER_TARGET: usize = size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET;
@@ -257,10 +261,43 @@ impl Ledger {
         self.addresses.candidates(address).filter(move |target| self.address(*target) == Some(address))
     }
 
-    /// By which next hop.
+    /// By which next hop, or why by none.
     #[inline]
-    pub fn hop(&self, target: TargetIndex) -> Option<u32> {
-        Some(self.side(target).hop.load(Relaxed)).filter(|hop| *hop != NO_ROUTE)
+    pub fn hop(&self, target: TargetIndex) -> Result<u32, Cause> {
+        match self.place_of_hop(target) {
+            NO_ROUTE => Err(Cause::NoRoute),
+            NO_SOURCE => Err(Cause::Source),
+            hop => Ok(hop),
+        }
+    }
+
+    /// The same as a number: a place among the hops, [`NO_ROUTE`] or [`NO_SOURCE`].
+    #[inline]
+    pub fn place_of_hop(&self, target: TargetIndex) -> u32 {
+        self.side(target).hop.load(Acquire) & !MOVED
+    }
+
+    /// From its next due time on the target is probed by another hop. Of control threads, one at a time calls this.
+    pub fn move_to(&self, target: TargetIndex, hop: u32) {
+        self.side(target).hop.store(hop | MOVED, Release);
+    }
+
+    /// Whether the target has come to another hop, and what was on its way then has not landed yet.
+    #[inline]
+    pub fn has_moved(&self, target: TargetIndex) -> bool {
+        self.side(target).hop.load(Relaxed) & MOVED != 0
+    }
+
+    /// All that was on its way when the target came to its hop, `hop`, has landed. Only the sender of the target calls this.
+    #[cold]
+    pub fn has_arrived(&self, target: TargetIndex, hop: u32) {
+        // It may have moved on just now: then it has not arrived.
+        let _moved_on = self.side(target).hop.compare_exchange(hop | MOVED, hop, Relaxed, Relaxed);
+    }
+
+    /// Whether an address of a target lies in this range.
+    pub fn is_any_in(&self, range: RangeInclusive<Ipv4Addr>) -> bool {
+        self.addresses.is_any_in(&range, |target| self.address(target))
     }
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.

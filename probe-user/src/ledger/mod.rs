@@ -48,12 +48,14 @@ pub enum Cause {
     NoRoute,
     /// The gateway's MAC address is not known.
     Gateway,
+    /// There is no address to send from: the one that was configured, or all of the interface's, went away.
+    Source,
 }
 
 impl Cause {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::Window, Self::LinkDown, Self::Refused, Self::NoRoom, Self::NoRoute, Self::Gateway];
+    pub const ALL: [Self; 7] =
+        [Self::Window, Self::LinkDown, Self::Refused, Self::NoRoom, Self::NoRoute, Self::Gateway, Self::Source];
 
     /// As in metric labels.
     pub const fn name(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Cause {
             Self::NoRoom => "no_room",
             Self::NoRoute => "no_route",
             Self::Gateway => "gateway",
+            Self::Source => "source",
         }
     }
 }

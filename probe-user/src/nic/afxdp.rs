@@ -22,7 +22,7 @@ use super::{
     frames::{Frame, Kick},
     ring::{BARE, Ring},
     socket::{KICK, Transmitter},
-    templates::{Load, Templates},
+    templates::{Current, Held, Load},
 };
 use crate::{
     ledger::Cause,
@@ -41,7 +41,7 @@ const NOBODY: u16 = u16::MAX;
 /// Sends probes through one queue's AF_XDP socket. Owned by one sender thread.
 pub struct AfxdpSender {
     ring: Ring,
-    templates: Arc<Templates>,
+    templates: Held,
     link: Arc<dyn Link>,
     drops: Arc<TransmitDrops>,
     clock: MonotonicClock,
@@ -63,12 +63,12 @@ struct Filled {
 impl AfxdpSender {
     pub(super) fn new(
         half: Transmitter,
-        templates: Arc<Templates>,
+        templates: Arc<Current>,
         link: Arc<dyn Link>,
         drops: Arc<TransmitDrops>,
     ) -> Self {
         let clock = MonotonicClock;
-        Self { ring: Ring::new(half), templates, link, drops, clock, owners: [NOBODY; KICK] }
+        Self { ring: Ring::new(half), templates: Held::new(templates), link, drops, clock, owners: [NOBODY; KICK] }
     }
 
     /// Puts as many of the probes into the ring as fit, with one stamp for all.
@@ -222,6 +222,9 @@ impl Transmit for AfxdpSender {
 
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
         assert_eq!(due.len(), fates.len(), "one fate for each probe");
+        if self.templates.renew() {
+            self.ring.forget_templates();
+        }
         let mut done = 0;
         // An interface that is known to be down takes nothing: its ring is left alone.
         let mut outcome = if self.link.is_up() { Ok(()) } else { Err(Cause::LinkDown) };

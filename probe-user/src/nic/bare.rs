@@ -125,7 +125,7 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
     let settings = Settings { key: KEY.0, ttl: TTL, ..Settings::default() };
     let template = template(&interface)?;
     let mut program = Program::attach(&interface, Mode::Auto, "bare", Some(&settings), 1)?;
-    program.point_live(interface.index, std::iter::once(template.live()))?;
+    program.point_live(interface.index, std::iter::once((0, template.live())))?;
     let failed = |error: io::Error| NicError::Live { what: "run the bare loop", reason: error.to_string() };
     let cursors = Mapped::<LiveCursor>::new(program.descriptor("LIVE_CURSORS")?, 1, false).map_err(failed)?;
     let (fd, blank) = (program.share()?, vec![0; template.length()]);

@@ -7,7 +7,12 @@
 //! What the driver refuses comes to light in the tracepoint `xdp_devmap_xmit`, which tells for each bulk of 16 how many it took. A
 //! refused probe is sent again for a millisecond, and is *unsent* after that.
 
-use super::{clock::MonotonicClock, drops::TransmitDrops, mapped::Mapped, templates::Templates};
+use super::{
+    clock::MonotonicClock,
+    drops::TransmitDrops,
+    mapped::Mapped,
+    templates::{Current, Held},
+};
 use crate::{
     ledger::Cause,
     time::Nanos,
@@ -43,7 +48,7 @@ pub struct LiveSender {
     program: OwnedFd,
     table: Mapped<LiveDue>,
     cursors: Mapped<LiveCursor>,
-    templates: Arc<Templates>,
+    templates: Held,
     link: Arc<dyn Link>,
     drops: Arc<TransmitDrops>,
     clock: MonotonicClock,
@@ -66,7 +71,7 @@ pub(super) struct Parts {
     pub(super) program: OwnedFd,
     pub(super) table: Mapped<LiveDue>,
     pub(super) cursors: Mapped<LiveCursor>,
-    pub(super) templates: Arc<Templates>,
+    pub(super) templates: Arc<Current>,
     pub(super) link: Arc<dyn Link>,
     pub(super) drops: Arc<TransmitDrops>,
 }
@@ -81,6 +86,7 @@ impl LiveSender {
                 "live frames are sent by the first {MAX_CPUS} CPUs, not by CPU {cpu}"
             )));
         }
+        let templates = Held::new(templates);
         let sender = u32::try_from(number + 1).unwrap_or(u32::MAX);
         cursors.set(cpu, LiveCursor { sender, namespace: own_namespace()?, ..LiveCursor::default() });
         Ok(Self {
@@ -133,7 +139,7 @@ impl LiveSender {
                         target: probe.target.0,
                         sequence: probe.sequence.0,
                         generation: probe.generation.0,
-                        template: load.template,
+                        template: self.templates.first_live() + load.template,
                         refused: 0,
                     };
                     self.open[filled] = owner;
@@ -182,6 +188,7 @@ impl Transmit for LiveSender {
     }
 
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
+        self.templates.renew();
         let mut done = 0;
         while done < due.len() {
             // Frames of one call have one length.

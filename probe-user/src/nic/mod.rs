@@ -5,6 +5,7 @@
 //! ([`DropSampler`], [`Taken`]). When the process ends, however it ends, the card is as it was before.
 #![expect(unsafe_code, reason = "rings shared with the kernel and system calls; each block carries its argument")]
 
+mod addressing;
 mod afxdp;
 pub mod bare;
 mod choice;
@@ -24,6 +25,7 @@ mod socket;
 mod templates;
 pub mod thread;
 
+pub use addressing::Addressing;
 pub use afxdp::AfxdpSender;
 pub use choice::{EASY, Engine, auto};
 pub use clock::MonotonicClock;
@@ -38,17 +40,17 @@ pub use receive::Receiver;
 use crate::{
     metrics::InterfaceInfo,
     results::Stamp,
-    route::Hop,
+    route::Hops,
     time::Nanos,
     wire::Key,
     worker::{Due, Fate, Link, Taken, Transmit},
 };
 use drops::{QueueCounts, TransmitDrops};
 use mapped::Mapped;
-use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, MAX_SOURCES, Settings};
+use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES};
 use program::{Counters, Program};
-use std::{net::Ipv4Addr, sync::Arc};
-use templates::{Looks, Templates};
+use std::sync::Arc;
+use templates::Looks;
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +93,7 @@ pub struct Options {
     /// How many [`Receiver`]s to share the receive queues among.
     pub receivers: usize,
     /// The next hops of the probes to come; `Due::hop` is an index into it. Replies are taken for their sources.
-    pub hops: Arc<[Hop]>,
+    pub hops: Arc<Hops>,
     /// Down, and probes are *unsent* without being tried.
     pub link: Arc<dyn Link>,
 }
@@ -134,6 +136,8 @@ pub struct Opened {
     pub taken: Arc<dyn Taken>,
     /// For a control thread.
     pub sampler: DropSampler,
+    /// For whoever follows how the interface's addresses change.
+    pub addressing: Addressing,
 }
 
 impl Nic {
@@ -160,12 +164,16 @@ impl Nic {
             return Err(NicError::Senders { interface: name.clone(), senders, most });
         }
         let looks = Looks { mac: interface.mac, identifier: options.identifier, ttl: options.ttl, key: options.key };
-        let sources = options.hops.iter().map(|hop| hop.source).collect();
-        let settings = settings(looks, sources, options.max_age)?;
+        let parts = addressing::Parts {
+            looks,
+            hops: Arc::clone(&options.hops),
+            payloads: &options.payloads,
+            max_age: options.max_age,
+        };
 
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
-        let mut program = Program::attach(&interface, options.mode, "steer", Some(&settings), senders)?;
+        let mut program = Program::attach(&interface, options.mode, "steer", Some(&parts.settings()?), senders)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
         let rate = options.rate / u64::from(senders.max(1));
         let counts =
@@ -174,7 +182,7 @@ impl Nic {
         let verdicts = program.take_counters("VERDICTS")?;
 
         let transmit_drops = Arc::new(TransmitDrops::default());
-        let templates = Arc::new(Templates::new(looks, options.hops.clone(), &options.payloads)?);
+        let mut addressing = Addressing::new(&parts, &mut program)?;
         // No more receivers than queues: one without a queue would have nothing to wait for.
         let count = options.receivers.clamp(1, queues.max(1) as usize);
         let mut receivers: Vec<Receiver> = (0..count).map(|_| Receiver::new(counts.clone())).collect();
@@ -198,7 +206,7 @@ impl Nic {
             zero_copy &= queue.zero_copy;
             if let Some(half) = queue.tx.take() {
                 let (link, drops) = (options.link.clone(), transmit_drops.clone());
-                afxdp.push(AfxdpSender::new(half, templates.clone(), link, drops));
+                afxdp.push(AfxdpSender::new(half, addressing.current(), link, drops));
             }
             let socket = socket::share(&queue.rx).map_err(query)?;
             receivers[index as usize % count].add(index, queue);
@@ -210,7 +218,8 @@ impl Nic {
             why = format!("{why}; no zero-copy: {obstacle}");
         }
         let transmitters = if live {
-            program.prepare_live(interface.index, templates.live())?;
+            program.prepare_live(interface.index, addressing.current().live()?.into_iter())?;
+            addressing.live(&mut program)?;
             let live = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
                 let sender = LiveSender::new(live::Parts {
                     number,
@@ -218,7 +227,7 @@ impl Nic {
                     program: program.share()?,
                     table: mapped(&program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
                     cursors: mapped(&program, "LIVE_CURSORS", MAX_CPUS as usize)?,
-                    templates: templates.clone(),
+                    templates: addressing.current(),
                     link: options.link.clone(),
                     drops: transmit_drops.clone(),
                 });
@@ -243,7 +252,7 @@ impl Nic {
         };
         let sampler = DropSampler::new(name, counts.clone(), transmit_drops, verdicts, sockets);
         let nic = Self { _program: program, info };
-        Ok(Opened { nic, senders: transmitters, receivers, taken: counts, sampler })
+        Ok(Opened { nic, senders: transmitters, receivers, taken: counts, sampler, addressing })
     }
 
     /// What came out: driver, mode, queues. `up` is as of the opening.
@@ -300,27 +309,6 @@ impl Sender {
 fn mapped<T: Copy>(program: &Program, map: &'static str, entries: usize) -> Result<Mapped<T>, NicError> {
     let error = |error: std::io::Error| NicError::Live { what: "share its table", reason: error.to_string() };
     Mapped::new(program.descriptor(map)?, entries, true).map_err(error)
-}
-
-fn settings(looks: Looks, mut sources: Vec<Ipv4Addr>, max_age: Nanos) -> Result<Settings, NicError> {
-    sources.sort_unstable();
-    sources.dedup();
-    let count = sources.len();
-    let mut settings = Settings {
-        key: looks.key.0,
-        max_age_ns: max_age.0,
-        source_count: u32::try_from(count).unwrap_or(u32::MAX),
-        identifier: looks.identifier,
-        ttl: looks.ttl,
-        ..Settings::default()
-    };
-    if count > MAX_SOURCES {
-        return Err(NicError::Sources { sources: count, most: MAX_SOURCES });
-    }
-    for (slot, source) in settings.sources.iter_mut().zip(&sources) {
-        *slot = u32::from_ne_bytes(source.octets());
-    }
-    Ok(settings)
 }
 
 /// Answers every echo request that comes in, in XDP: `echolot reflect`. Dropping it detaches.

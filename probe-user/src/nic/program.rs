@@ -110,7 +110,7 @@ impl Program {
     pub(super) fn point_live(
         &mut self,
         interface: u32,
-        templates: impl Iterator<Item = LiveTemplate>,
+        templates: impl Iterator<Item = (u32, LiveTemplate)>,
     ) -> Result<(), NicError> {
         let map = self.ebpf.map_mut("LIVE_OUT").ok_or_else(|| missing("LIVE_OUT"))?;
         let mut map = DevMap::try_from(map).map_err(|error| live("open the map of interfaces", &error))?;
@@ -118,7 +118,7 @@ impl Program {
         let map = self.ebpf.map_mut("LIVE_TEMPLATES").ok_or_else(|| missing("LIVE_TEMPLATES"))?;
         let mut map = Array::<_, [u8; LIVE_TEMPLATE_SIZE]>::try_from(map)
             .map_err(|error| live("open the map of templates", &error))?;
-        for (index, template) in (0..).zip(templates) {
+        for (index, template) in templates {
             map.set(index, template.to_bytes(), 0).map_err(|error| live("lay the templates", &error))?;
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Program {
     pub(super) fn prepare_live(
         &mut self,
         interface: u32,
-        templates: impl Iterator<Item = LiveTemplate>,
+        templates: impl Iterator<Item = (u32, LiveTemplate)>,
     ) -> Result<(), NicError> {
         self.point_live(interface, templates)?;
         let watching = |error: &dyn std::fmt::Display| live("watch the tracepoint xdp_devmap_xmit", error);
@@ -181,10 +181,26 @@ impl Program {
         RingBuf::try_from(data).map_err(|error| failed("open the map", map, error))
     }
 
+    /// An array that is written while the program runs, taken out of its hands so that this can be done from anywhere.
+    pub(super) fn take_table<const SIZE: usize>(&mut self, map: &'static str) -> Result<Table<SIZE>, NicError> {
+        let data = self.ebpf.take_map(map).ok_or_else(|| missing(map))?;
+        Array::try_from(data).map(Table).map_err(|error| failed("open the map", map, error))
+    }
+
     /// A per-CPU array, taken out of the program's hands so that it can be read from anywhere.
     pub(super) fn take_counters(&mut self, map: &'static str) -> Result<Counters, NicError> {
         let data = self.ebpf.take_map(map).ok_or_else(|| missing(map))?;
         PerCpuArray::try_from(data).map(Counters).map_err(|error| failed("open the map", map, error))
+    }
+}
+
+/// An array of values of so many bytes.
+pub(super) struct Table<const SIZE: usize>(Array<MapData, [u8; SIZE]>);
+
+impl<const SIZE: usize> Table<SIZE> {
+    /// Writes one of them.
+    pub(super) fn set(&mut self, index: u32, value: [u8; SIZE]) -> Result<(), NicError> {
+        self.0.set(index, value, 0).map_err(|error| failed("write", "a map", error))
     }
 }
 

@@ -116,6 +116,11 @@ impl Ring {
         template.write(self.bytes(frame), fields, key);
     }
 
+    /// Templates have changed: what is laid in a frame is no longer what its index says.
+    pub(super) fn forget_templates(&mut self) {
+        self.laid.fill(BARE);
+    }
+
     /// Writes any bytes into a free frame, which is bare then. At most [`FRAME_SIZE`] of them.
     pub(super) fn put(&mut self, frame: usize, bytes: &[u8]) {
         self.laid[frame] = BARE;

@@ -1,29 +1,44 @@
-//! What probes look like: a template for each source address and payload size, found by next hop.
+//! What probes look like: a template for each source address and payload size, found by next hop. All of them are replaced at once
+//! when an address changes; a sender takes the new ones over before its next batch.
 
 use super::NicError;
 use crate::{
     ledger::Cause,
-    route::{Hop, Neighbour},
+    route::{Hops, Neighbour},
     wire::{Key, Template},
     worker::Due,
 };
-use probe_ebpf::layout::LiveTemplate;
-use std::{net::Ipv4Addr, sync::Arc};
+use arc_swap::ArcSwap;
+use probe_ebpf::layout::{LIVE_TEMPLATES_AT_ONCE, LiveTemplate};
+use std::{
+    net::Ipv4Addr,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
+};
 
 /// The templates of all probes over a set of next hops.
+#[derive(Debug)]
 pub(super) struct Templates {
     pub(super) key: Key,
     pub(super) mac: [u8; 6],
-    hops: Arc<[Hop]>,
+    /// Which they are, of those that follow one another.
+    generation: u64,
+    hops: Arc<Hops>,
     payloads: Vec<u16>,
+    /// Few: mostly one.
+    sources: Vec<Ipv4Addr>,
     /// Source by source, each with all payload sizes.
     all: Vec<Template>,
-    /// For each hop the first of its source's templates.
-    of_hop: Vec<u16>,
 }
 
 /// What a sender's probes have in common, whatever their next hop.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Looks {
     pub(super) mac: [u8; 6],
     pub(super) identifier: u16,
@@ -41,18 +56,14 @@ pub(super) struct Load {
 }
 
 impl Templates {
-    /// The hops' sources are few: `settings` has checked them against steer's limit.
-    pub(super) fn new(looks: Looks, hops: Arc<[Hop]>, payloads: &[u16]) -> Result<Self, NicError> {
-        let mut sources: Vec<Ipv4Addr> = Vec::new();
-        let mut of_hop = Vec::with_capacity(hops.len());
-        for hop in hops.iter() {
-            let source = sources.iter().position(|known| *known == hop.source).unwrap_or_else(|| {
-                sources.push(hop.source);
-                sources.len() - 1
-            });
-            // 16 sources by 1,455 payload sizes at most.
-            of_hop.push(u16::try_from(source * payloads.len()).unwrap_or(u16::MAX));
-        }
+    /// `generation`: one more than that of those before.
+    pub(super) fn new(
+        looks: Looks,
+        hops: Arc<Hops>,
+        payloads: &[u16],
+        sources: Vec<Ipv4Addr>,
+        generation: u64,
+    ) -> Result<Self, NicError> {
         let all = sources
             .iter()
             .flat_map(|source| payloads.iter().map(|payload| (*source, *payload)))
@@ -60,17 +71,22 @@ impl Templates {
                 Template::new(looks.mac, source, looks.identifier, looks.ttl, usize::from(payload))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { key: looks.key, mac: looks.mac, hops, payloads: payloads.to_vec(), all, of_hop })
+        let (key, mac, payloads) = (looks.key, looks.mac, payloads.to_vec());
+        Ok(Self { key, mac, generation, hops, payloads, sources, all })
     }
 
     /// How to write the probe, or why it can't leave.
     pub(super) fn load(&self, due: &Due) -> Result<Load, Cause> {
-        let hop = self.hops.get(due.hop as usize).ok_or(Cause::NoRoute)?;
+        let hop = self.hops.get(due.hop).ok_or(Cause::NoRoute)?;
         let Neighbour::Resolved(mac) = hop.neighbour() else { return Err(Cause::Gateway) };
+        // An address that went away while the probe was on its way here.
+        let source = self.sources.iter().position(|source| *source == hop.source).ok_or(Cause::Source)?;
         let payload = self.payloads.iter().position(|payload| *payload == due.payload);
         debug_assert!(payload.is_some(), "a payload of {} bytes was not announced", due.payload);
-        let payload = u16::try_from(payload.ok_or(Cause::Refused)?).map_err(|_| Cause::Refused)?;
-        Ok(Load { mac, template: self.of_hop[due.hop as usize] + payload })
+        let payload = payload.ok_or(Cause::Refused)?;
+        // 16 sources by 1,455 payload sizes at most.
+        let template = u16::try_from(source * self.payloads.len() + payload).map_err(|_| Cause::Refused)?;
+        Ok(Load { mac, template })
     }
 
     /// Bytes of a frame with this payload.
@@ -84,12 +100,86 @@ impl Templates {
         self.all.iter().map(Template::length).max().unwrap_or(0)
     }
 
-    /// All, as the XDP program wants them, by index.
-    pub(super) fn live(&self) -> impl Iterator<Item = LiveTemplate> {
-        self.all.iter().map(Template::live)
+    /// Where the XDP program finds the first of them. Two generations take turns, so that the one in use is never written over.
+    pub(super) fn first_live(&self) -> u16 {
+        if self.generation.is_multiple_of(2) { 0 } else { LIVE_TEMPLATES_AT_ONCE as u16 }
+    }
+
+    /// All, as the XDP program wants them, each with its place there.
+    ///
+    /// # Errors
+    /// There are more than a generation may have.
+    pub(super) fn live(&self) -> Result<impl Iterator<Item = (u32, LiveTemplate)>, NicError> {
+        if self.all.len() > LIVE_TEMPLATES_AT_ONCE as usize {
+            let (sources, sizes) = (self.sources.len(), self.payloads.len());
+            let reason = format!(
+                "{sources} source addresses by {sizes} payload sizes: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
+            );
+            return Err(NicError::Live { what: "lay the templates", reason });
+        }
+        Ok((u32::from(self.first_live())..).zip(self.all.iter().map(Template::live)))
     }
 
     pub(super) fn get(&self, index: u16) -> &Template {
         &self.all[usize::from(index)]
+    }
+}
+
+/// The templates of now, for those who write probes by them and for whoever replaces them.
+#[derive(Debug)]
+pub(super) struct Current {
+    latest: ArcSwap<Templates>,
+    /// Of the latest: what a sender looks at before a batch.
+    generation: AtomicU64,
+}
+
+impl Current {
+    pub(super) fn new(templates: Templates) -> Self {
+        let generation = AtomicU64::new(templates.generation);
+        Self { latest: ArcSwap::from_pointee(templates), generation }
+    }
+
+    /// As they are laid into the XDP program.
+    pub(super) fn live(&self) -> Result<Vec<(u32, LiveTemplate)>, NicError> {
+        Ok(self.latest.load().live()?.collect())
+    }
+
+    /// From its next batch on every sender writes by these.
+    pub(super) fn replace(&self, templates: Templates) {
+        let generation = templates.generation;
+        self.latest.store(Arc::new(templates));
+        self.generation.store(generation, Release);
+    }
+}
+
+/// A sender's own hold on them.
+#[derive(Debug)]
+pub(super) struct Held {
+    current: Arc<Current>,
+    held: Arc<Templates>,
+}
+
+impl Held {
+    pub(super) fn new(current: Arc<Current>) -> Self {
+        let held = current.latest.load_full();
+        Self { current, held }
+    }
+
+    /// Takes over what has replaced them, if anything has: then whatever is laid by a template's index is no longer what it was.
+    #[inline]
+    pub(super) fn renew(&mut self) -> bool {
+        let renewed = self.current.generation.load(Acquire) != self.held.generation;
+        if renewed {
+            self.held = self.current.latest.load_full();
+        }
+        renewed
+    }
+}
+
+impl Deref for Held {
+    type Target = Templates;
+
+    fn deref(&self) -> &Templates {
+        &self.held
     }
 }

@@ -88,10 +88,10 @@ pub(super) struct Cache {
 type Schedule = BinaryHeap<Reverse<(Nanos, usize)>>;
 
 impl Cache {
-    /// Nothing is known, and everything is due at once.
+    /// Of the hops that are used. Nothing is known, and everything is due at once.
     pub(super) fn new(hops: Arc<Hops>, now: Nanos) -> Self {
         let mut by_address: Vec<(Ipv4Addr, u32)> =
-            hops.iter().zip(0..).map(|(hop, index)| (hop.address, index)).collect();
+            hops.iter().zip(0..).filter(|(hop, _)| hop.is_used()).map(|(hop, index)| (hop.address, index)).collect();
         by_address.sort_unstable();
         let mut entries: Vec<Entry> = Vec::new();
         for &(address, hop) in &by_address {
@@ -110,6 +110,29 @@ impl Cache {
         };
         let (gateways, on_link) = (schedule(true), schedule(false));
         Self { hops, by_address, entries, gateways, on_link, next_on_link: now, unknown }
+    }
+
+    /// Takes notice of hops that are new, or are used again or no longer. What is known of a neighbour stays known; who is new is to be
+    /// asked at once.
+    pub(super) fn renew(&mut self, now: Nanos) {
+        let new = Self::new(Arc::clone(&self.hops), now);
+        let old = std::mem::replace(self, new);
+        for place in 0..self.entries.len() {
+            let entry = &mut self.entries[place];
+            let address = entry.address;
+            let Ok(known) = old.entries.binary_search_by_key(&address, |entry| entry.address) else { continue };
+            let Entry { state, fixed, asked, due, .. } = old.entries[known];
+            (entry.state, entry.fixed, entry.asked) = (state, fixed, asked);
+            self.schedule(place, due);
+            // Another hop to the same neighbour has its MAC address.
+            let resolved =
+                self.hops_of(address).map(Hop::neighbour).find(|neighbour| *neighbour != Neighbour::Unresolved);
+            if let Some(neighbour) = resolved {
+                self.set(address, neighbour);
+            }
+        }
+        self.unknown = self.entries.iter().filter(|entry| entry.state == State::Unknown).count();
+        self.next_on_link = old.next_on_link;
     }
 
     /// What the kernel says of a neighbour; of others than ours it is ignored.
@@ -301,7 +324,7 @@ mod tests {
         let gateway = Hop::new(GATEWAY, us, false);
         let hops: Vec<Hop> =
             std::iter::once(gateway).chain((0..targets).map(|n| Hop::new(on_link(n), us, true))).collect();
-        Cache::new(hops.into(), Nanos::ZERO)
+        Cache::new(Arc::new(hops.into_iter().collect()), Nanos::ZERO)
     }
 
     /// All questions until a moment, with their times.
@@ -424,5 +447,32 @@ mod tests {
         assert_eq!(cache.hops[1].neighbour(), Neighbour::Resolved(MAC));
         assert_eq!(cache.hops[2].neighbour(), Neighbour::Resolved(other));
         assert_eq!(cache.unknown(), 1, "the gateway");
+    }
+
+    #[test]
+    fn hops_come_and_go_and_what_is_known_stays() {
+        let mut cache = cache(2);
+        let us = Ipv4Addr::new(192, 0, 2, 9);
+        run(&mut cache, Nanos::ZERO);
+        cache.tell(GATEWAY, HERE, Nanos::from_millis(3));
+        cache.tell(on_link(0), HERE, Nanos::from_millis(3));
+        let (other, again) = (Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 10));
+        let new = cache.hops.add(Hop::new(other, us, false));
+        let same = cache.hops.add(Hop::new(GATEWAY, again, false));
+        // The first target on the link is not probed any more.
+        cache.hops.use_only(|place| place != 1);
+        let now = Nanos::from_millis(500);
+        cache.renew(now);
+        assert_eq!(cache.hops[same as usize].neighbour(), Neighbour::Resolved(MAC), "known by another source");
+        assert_eq!((cache.unknown(), cache.on_link()), (2, 1));
+        assert_eq!(cache.due(now, 25), [other], "who is new is asked at once");
+        cache.tell(other, HERE, now);
+        assert_eq!(cache.hops[new as usize].neighbour(), Neighbour::Resolved(MAC));
+        let asked = run(&mut cache, Nanos::from_secs(30));
+        assert!(asked.iter().all(|(_, address)| *address != on_link(0)), "{asked:?}");
+        // And is again.
+        cache.hops.use_only(|_| true);
+        cache.renew(Nanos::from_secs(30));
+        assert!(cache.due(Nanos::from_secs(30), 25).contains(&on_link(0)));
     }
 }

@@ -132,7 +132,7 @@ impl Routes {
         {
             return Err(no_route(*example, Some(interface.name), why.clone(), of.len()));
         }
-        Ok(Self { interface, hops: hops.into(), of, unrouted })
+        Ok(Self { interface, hops: Arc::new(hops.into_iter().collect()), of, unrouted })
     }
 }
 

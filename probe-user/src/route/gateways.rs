@@ -20,6 +20,8 @@ pub(super) struct Question {
 pub(super) struct Gateways {
     hops: Arc<Hops>,
     gateways: Vec<Gateway>,
+    /// How many of the hops have been looked at.
+    seen: usize,
 }
 
 #[derive(Debug)]
@@ -32,10 +34,27 @@ struct Gateway {
 impl Gateways {
     /// From now on senders may have doubts.
     pub(super) fn watch(hops: Arc<Hops>) -> Self {
-        let gateways = hops.iter().enumerate().filter(|(_, hop)| !hop.on_link);
-        let gateways = gateways.map(|(hop, _)| Gateway { hop, asked: None }).collect();
-        hops.iter().for_each(|hop| hop.life.watch());
-        Self { hops, gateways }
+        let mut gateways = Self { hops, gateways: Vec::new(), seen: 0 };
+        gateways.renew();
+        gateways
+    }
+
+    /// Takes notice of hops that are new, or are used again or no longer: of these nobody wants to know any more.
+    pub(super) fn renew(&mut self) {
+        for (place, hop) in self.hops.iter().enumerate().skip(self.seen) {
+            hop.life.watch();
+            if !hop.on_link {
+                self.gateways.push(Gateway { hop: place, asked: None });
+            }
+            self.seen = place + 1;
+        }
+        for gateway in &mut self.gateways {
+            let hop = &self.hops[gateway.hop];
+            if !hop.is_used() {
+                gateway.asked = None;
+                hop.life.forget();
+            }
+        }
     }
 
     /// Nobody looks any more.
@@ -52,6 +71,9 @@ impl Gateways {
         let mut questions = Vec::new();
         for gateway in &mut self.gateways {
             let hop: &Hop = &self.hops[gateway.hop];
+            if !hop.is_used() {
+                continue;
+            }
             let is_dead = hop.life.dead_since().is_some();
             if hop.life.doubted().is_none() && !is_dead {
                 gateway.asked = None;
@@ -104,7 +126,7 @@ mod tests {
             hop.set(Neighbour::Resolved([2; 6]));
             hop
         };
-        Arc::new([hop(GATEWAY, false), hop(ON_LINK, true)])
+        Arc::new(Hops::from([hop(GATEWAY, false), hop(ON_LINK, true)]))
     }
 
     fn at(millis: u64) -> Nanos {
@@ -151,5 +173,21 @@ mod tests {
         gateways.questions(at(1_300));
         gateways.believe();
         assert_eq!((hops[0].life.doubted(), hops[0].life.dead_since()), (None, None));
+    }
+
+    #[test]
+    fn of_who_is_used_no_more_nobody_wants_to_know() {
+        let hops = hops();
+        let mut gateways = Gateways::watch(Arc::clone(&hops));
+        hops[0].life.doubt(at(0));
+        assert_eq!(gateways.questions(at(0)).len(), 1);
+        let other = hops.add(Hop::new(ON_LINK, Ipv4Addr::new(192, 0, 2, 9), false));
+        hops.use_only(|place| place == other as usize);
+        gateways.renew();
+        assert_eq!(gateways.questions(at(5_000)), []);
+        assert_eq!(hops[0].life.dead_since(), None);
+        hops[other as usize].set(Neighbour::Resolved([2; 6]));
+        hops[other as usize].life.doubt(at(6_000));
+        assert_eq!(gateways.questions(at(6_000)), [Question { address: ON_LINK }]);
     }
 }

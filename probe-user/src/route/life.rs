@@ -70,6 +70,12 @@ impl Life {
         self.proven.store(u64::MAX, Release);
     }
 
+    /// Nobody is probed by it any more: it is not dead, and nobody need find out.
+    pub(super) fn forget(&self) {
+        self.proven.fetch_max(self.doubted.load(Acquire), Release);
+        self.came_back(Nanos(self.dead_since.load(Acquire)));
+    }
+
     /// It was alive at `moment`, and so is not dead now.
     pub fn prove(&self, moment: Nanos) {
         self.proven.fetch_max(moment.0, Release);

@@ -50,7 +50,7 @@ type Notifications =
 
 /// The watcher of one interface and its hops. First [`Watch::resolve`], then [`Watch::run`] as a task.
 ///
-/// After a reload with other hops: open a new one with the same [`LinkState`], and drop the old one.
+/// It follows which hops there are: those that are added, or used again or no longer.
 pub struct Watch {
     interface: Interface,
     link: Arc<LinkState>,
@@ -66,6 +66,9 @@ pub struct Watch {
     /// Notifications were lost, and the tables not read since.
     overrun: bool,
     gateways: Gateways,
+    hops: Arc<Hops>,
+    /// Of the hops, as of the last look.
+    version: u64,
 }
 
 /// How resolving the hops came out.
@@ -146,7 +149,9 @@ impl Watch {
         tokio::spawn(connection);
         let mut watch = Self {
             gateways: Gateways::watch(Arc::clone(&hops)),
-            cache: Cache::new(hops, now()),
+            cache: Cache::new(Arc::clone(&hops), now()),
+            version: hops.version(),
+            hops,
             handle: connect()?,
             notifications: Box::pin(notifications),
             seen_up: now(),
@@ -157,12 +162,7 @@ impl Watch {
             link,
             now,
         };
-        // Subscribed first, read second: no change falls in between. What failed some time ago is asked anew.
-        for message in neighbours(&watch.handle).await? {
-            if let Some((address, event @ Event::Resolved { .. })) = watch.read(&message) {
-                watch.cache.tell(address, event, now());
-            }
-        }
+        watch.read_resolved().await?;
         watch.look_at_link().await?;
         Ok(watch)
     }
@@ -204,6 +204,9 @@ impl Watch {
     async fn step(&mut self, burst: usize, deadline: Nanos) -> Result<(), RouteError> {
         if self.next_look <= (self.now)() {
             self.look_at_link().await?;
+        }
+        if self.version != self.hops.version() {
+            self.renew().await?;
         }
         let mut until = deadline.min(self.next_look);
         // While the link is down there is no one to ask.
@@ -337,6 +340,25 @@ impl Watch {
                 self.cache.tell(address, Event::Deleted, (self.now)());
             }
         }
+    }
+
+    /// Reads who is known already. Subscribed first, read second: no change falls in between. What failed some time ago is asked anew.
+    async fn read_resolved(&mut self) -> Result<(), RouteError> {
+        for message in neighbours(&self.handle).await? {
+            if let Some((address, event @ Event::Resolved { .. })) = self.read(&message) {
+                self.cache.tell(address, event, (self.now)());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes notice of hops that are new, or are used again or no longer.
+    async fn renew(&mut self) -> Result<(), RouteError> {
+        self.version = self.hops.version();
+        self.cache.renew((self.now)());
+        self.gateways.renew();
+        // The kernel says nothing of a neighbour that it knows well when it is asked for it.
+        self.read_resolved().await
     }
 
     /// After lost notifications: everything anew.

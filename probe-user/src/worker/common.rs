@@ -4,7 +4,7 @@ use super::{Changes, Link, ShortQuotes, Taken};
 use crate::{
     ledger::{Cause, Ledger, tally::Tally, unheard::DropLog},
     results::Stamp,
-    route::Hop,
+    route::Hops,
     time::Nanos,
     wire::Key,
 };
@@ -37,7 +37,7 @@ pub struct Common {
     /// Time to live that they are sent with.
     pub ttl: u8,
     /// Next hops, by `Due::hop`.
-    pub hops: Arc<[Hop]>,
+    pub hops: Arc<Hops>,
     /// How far each receive queue has come.
     pub taken: Arc<dyn Taken>,
     /// The interface's condition.

@@ -1,14 +1,16 @@
 //! From verdicts to states: who is up, who is down, and who can't be judged because this machine is at fault.
 //!
-//! A target behind a gateway goes down only once the gateway is known to have been alive when the target failed to answer: something
-//! was heard in the later half of the last probe's life, or the gateway has answered the kernel after its deadline. Until then the
-//! change is owed. If the gateway turns out to be dead, the bad probes of everybody behind it are forgiven, and those that touch its
-//! death say nothing.
+//! A target goes down only once two things are known: that the way by which its last probe left was still the kernel's when the target
+//! failed to answer, and, behind a gateway, that the gateway was alive: something was heard in the later half of the last probe's life,
+//! or the gateway has answered the kernel after its deadline. Until then the change is owed. If the gateway turns out to be dead, the
+//! bad probes of everybody behind it are forgiven, and those that touch its death say nothing. The same goes for those that were on
+//! their way when their target came to another next hop.
 
 use super::{Common, Transition};
 use crate::{
     health::{Health, Verdict},
     ledger::{Run, State, tally::Tally},
+    route::Hop,
     schedule::Landed,
     time::Nanos,
     wire::TargetIndex,
@@ -19,6 +21,8 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 const LOOK: Nanos = Nanos::from_millis(1);
 /// Owed changes that are settled at once, and targets that are forgiven at once, so that sending is not held up.
 const AT_ONCE: usize = 2_048;
+/// Owed changes in one look of which nothing is known yet, before the others wait for the next: they mostly share their gateway.
+const UNKNOWN_AT_ONCE: usize = 256;
 
 /// Judges the targets of one sender.
 pub(super) struct Judge {
@@ -26,53 +30,58 @@ pub(super) struct Judge {
     tally: Arc<Tally>,
     /// Targets of this sender, and the bad probes that make one of them down.
     groups: Vec<(Range<u32>, u32)>,
+    /// Targets that are down if the way to them was alive at the moment beside them. Never grows beyond what it was made with.
+    owed: VecDeque<(TargetIndex, Nanos)>,
     gates: Vec<Gate>,
-    /// Which gate a hop is; only of hops that are gateways.
-    gate_of: Box<[u32]>,
-    /// Everything comes through one gateway: whatever is heard proves that it is alive.
-    one_way: bool,
+    /// Hops that have been looked through for gateways, and their version then.
+    seen: (usize, u64),
     look_at: Nanos,
 }
 
-/// A gateway, and what is owed behind it.
+/// A gateway.
 struct Gate {
-    hop: usize,
-    /// Targets that are down if the gateway was alive at the moment beside them. Never grows beyond what it was made with.
-    owed: VecDeque<(TargetIndex, Nanos)>,
+    hop: u32,
     /// Until when it was dead, as of the last look.
     dead_until: Nanos,
     /// Next target to be forgiven.
     forgiving: Option<u32>,
 }
 
-const NO_GATE: u32 = u32::MAX;
+/// What is known of a change that is owed.
+enum Owed {
+    /// Nothing yet.
+    Unknown,
+    /// The way was there: the target is down.
+    Due,
+    /// The way wasn't there: it says nothing about the target.
+    Void,
+}
 
 impl Judge {
     pub(super) fn new(common: Arc<Common>, tally: Arc<Tally>, runs: &[Run]) -> Self {
         let groups: Vec<_> =
             runs.iter().map(|run| (run.targets.clone(), common.ledger.thresholds(run.group).1)).collect();
-        // Names that are resolved later may come to any gateway.
-        let mut targets_of = vec![0; common.hops.len()];
-        let mut nameless = 0;
-        for target in groups.iter().flat_map(|(targets, _)| targets.clone()).map(TargetIndex) {
-            match common.ledger.hop(target).and_then(|hop| targets_of.get_mut(hop as usize)) {
-                Some(many) => *many += 1,
-                None => nameless += 1,
+        let targets = groups.iter().map(|(targets, _)| targets.len()).sum();
+        let owed = VecDeque::with_capacity(targets);
+        let mut judge = Self { common, tally, groups, owed, gates: Vec::new(), seen: (0, 0), look_at: Nanos::ZERO };
+        judge.find_gates();
+        judge
+    }
+
+    /// Gateways that have come to be since the last time.
+    #[cold]
+    fn find_gates(&mut self) {
+        let hops = &self.common.hops;
+        let (first, version) = (self.seen.0, hops.version());
+        let new =
+            (first..).map_while(|place| Some((u32::try_from(place).ok()?, hops.get(u32::try_from(place).ok()?)?)));
+        for (hop, found) in new {
+            self.seen.0 += 1;
+            if !found.on_link {
+                self.gates.push(Gate { hop, dead_until: found.life.dead_until(), forgiving: None });
             }
         }
-        let mut gate_of: Box<[u32]> = vec![NO_GATE; common.hops.len()].into();
-        let mut gates = Vec::new();
-        for (hop, many) in targets_of.into_iter().enumerate().filter(|(hop, _)| !common.hops[*hop].on_link) {
-            gate_of[hop] = u32::try_from(gates.len()).unwrap_or(NO_GATE);
-            gates.push(Gate {
-                hop,
-                owed: VecDeque::with_capacity(many + nameless),
-                dead_until: Nanos::ZERO,
-                forgiving: None,
-            });
-        }
-        let one_way = common.hops.len() == 1;
-        Self { common, tally, groups, gates, gate_of, one_way, look_at: Nanos::ZERO }
+        self.seen.1 = version;
     }
 
     /// A probe has landed. `silent`: nobody said anything, which is the gateway's word only if the gateway is alive.
@@ -85,34 +94,19 @@ impl Judge {
         landed: Landed,
         (up_after, down_after): (u32, u32),
     ) {
-        if verdict == Verdict::Silent {
-            return;
-        }
-        let ledger = &self.common.ledger;
-        let before = ledger.health(target);
+        let before = match verdict {
+            Verdict::Silent => return,
+            Verdict::Good => self.common.ledger.health(target),
+            Verdict::Bad => match self.speaks_against(target, silent, landed) {
+                Some(health) => health,
+                None => return,
+            },
+        };
         let mut after = before.after(verdict, up_after, down_after);
-        if verdict == Verdict::Bad {
-            if self.common.link.was_down(landed.begun, landed.deadline) {
-                return;
-            }
-            if silent
-                && let Some(gate) = ledger.hop(target).and_then(|hop| self.gate_of.get(hop as usize))
-                && let Some(gate) = self.gates.get_mut(*gate as usize)
-            {
-                let life = &self.common.hops[gate.hop].life;
-                if landed.begun <= life.dead_until() && life.dead_until() != Nanos::ZERO {
-                    return;
-                }
-                let goes_down = after.state() == State::Down && before.state() != State::Down;
-                let half = landed.begun + Nanos((landed.deadline - landed.begun).0 / 2);
-                let heard = || self.one_way && self.common.heard_at() >= half;
-                if goes_down && life.proven() < landed.deadline && !heard() {
-                    after = after.put_off(before);
-                    life.doubt(landed.deadline);
-                    if gate.owed.len() < gate.owed.capacity() && !before.owes_down(down_after) {
-                        gate.owed.push_back((target, landed.deadline));
-                    }
-                }
+        if after.state() == State::Down && before.state() != State::Down && !self.is_proven(target, silent, landed) {
+            after = after.put_off(before);
+            if self.owed.len() < self.owed.capacity() && !before.owes_down(down_after) {
+                self.owed.push_back((target, landed.deadline));
             }
         }
         if after != before {
@@ -120,50 +114,137 @@ impl Judge {
         }
     }
 
-    /// Settles what is owed, where it is known by now whether the gateway is alive.
+    /// The target's health before a bad probe, if that probe says anything about it.
+    #[inline]
+    fn speaks_against(&self, target: TargetIndex, silent: bool, landed: Landed) -> Option<Health> {
+        let Common { ledger, hops, link, .. } = &*self.common;
+        if link.was_down(landed.begun, landed.deadline) {
+            return None;
+        }
+        let before = ledger.health(target);
+        let Some((place, hop)) = ledger.hop(target).ok().and_then(|place| Some((place, hops.get(place)?))) else {
+            // The way that it left by is gone: from here on nobody can say what became of it.
+            ledger.set_health(target, before.forgiven());
+            return None;
+        };
+        if silent && !hop.on_link && hop.life.dead_until() != Nanos::ZERO && landed.begun <= hop.life.dead_until() {
+            return None;
+        }
+        if ledger.has_moved(target) {
+            return self.arrives(target, (place, hop), before, landed);
+        }
+        Some(before)
+    }
+
+    /// The first bad probes of a target that came to another hop: what was on its way then says nothing, nor does what was before.
+    #[cold]
+    fn arrives(&self, target: TargetIndex, hop: (u32, &Hop), before: Health, landed: Landed) -> Option<Health> {
+        let (place, hop) = hop;
+        let forgiven = before.forgiven();
+        if forgiven != before {
+            self.common.ledger.set_health(target, forgiven);
+        }
+        if landed.begun <= hop.moved_until() {
+            return None;
+        }
+        self.common.ledger.has_arrived(target, place);
+        Some(forgiven)
+    }
+
+    /// Whether the way to a target that failed to answer is known to have been there then. Else finding out is begun.
+    #[cold]
+    fn is_proven(&self, target: TargetIndex, silent: bool, landed: Landed) -> bool {
+        let hops = &self.common.hops;
+        let Some(hop) = self.common.ledger.hop(target).ok().and_then(|place| hops.get(place)) else { return true };
+        let is_known = hops.known_until() >= landed.deadline;
+        let half = landed.begun + Nanos((landed.deadline - landed.begun).0 / 2);
+        let heard = || hops.is_one_way() && self.common.heard_at() >= half;
+        let lives = hop.on_link || hop.life.proven() >= landed.deadline;
+        if is_known && (lives || !silent || heard()) {
+            return true;
+        }
+        if !lives {
+            hop.life.doubt(landed.deadline);
+        }
+        false
+    }
+
+    /// Settles what is owed, where it is known by now whether the way was there.
     #[inline]
     pub(super) fn look(&mut self, now: Nanos) {
         if now < self.look_at {
             return;
         }
         self.look_at = now + LOOK;
+        if self.seen.1 != self.common.hops.version() {
+            self.find_gates();
+        }
         for gate in &mut self.gates {
-            gate.look(&self.common, &self.tally, &self.groups, now);
+            gate.look(&self.common, &self.groups);
+        }
+        if !self.owed.is_empty() {
+            self.settle(now);
+        }
+    }
+
+    fn settle(&mut self, now: Nanos) {
+        let mut unknown = 0;
+        for _ in 0..self.owed.len().min(AT_ONCE) {
+            let Some((target, deadline)) = self.owed.pop_front() else { return };
+            let health = self.common.ledger.health(target);
+            let of = self.groups.iter().find(|(targets, _)| targets.contains(&target.0));
+            // An answer since then has paid for it, or its probes were forgiven.
+            if of.is_none_or(|(_, down_after)| !health.owes_down(*down_after)) {
+                continue;
+            }
+            match self.standing(target, deadline) {
+                Owed::Void => {}
+                // A link that fell just then took the gateway's proof with it.
+                Owed::Due if self.common.link.was_down(deadline, now) => {
+                    self.common.ledger.set_health(target, health.forgiven());
+                }
+                Owed::Due => set(&self.common, &self.tally, target, health, health.pay_down(), now),
+                Owed::Unknown => {
+                    self.owed.push_back((target, deadline));
+                    unknown += 1;
+                    if unknown == UNKNOWN_AT_ONCE {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is known by now of the way that a target had when it failed to answer.
+    fn standing(&self, target: TargetIndex, deadline: Nanos) -> Owed {
+        let Common { ledger, hops, .. } = &*self.common;
+        // Who has come to another hop since then is forgiven when its next probe lands.
+        let Some(hop) = ledger.hop(target).ok().and_then(|place| hops.get(place)) else { return Owed::Void };
+        if ledger.has_moved(target) || (!hop.on_link && deadline <= hop.life.dead_until()) {
+            return Owed::Void;
+        }
+        if hops.known_until() >= deadline && (hop.on_link || hop.life.proven() >= deadline) {
+            Owed::Due
+        } else {
+            Owed::Unknown
         }
     }
 
     /// When there is something to do again; MAX when nothing is owed.
     pub(super) fn next_at(&self) -> Nanos {
-        let busy = self.gates.iter().any(|gate| !gate.owed.is_empty() || gate.forgiving.is_some());
+        let busy = !self.owed.is_empty() || self.gates.iter().any(|gate| gate.forgiving.is_some());
         if busy { self.look_at } else { Nanos::MAX }
     }
 }
 
 impl Gate {
-    fn look(&mut self, common: &Common, tally: &Tally, groups: &[(Range<u32>, u32)], now: Nanos) {
-        let life = &common.hops[self.hop].life;
-        let before = std::mem::replace(&mut self.dead_until, life.dead_until());
+    fn look(&mut self, common: &Common, groups: &[(Range<u32>, u32)]) {
+        let Some(hop) = common.hops.get(self.hop) else { return };
+        let before = std::mem::replace(&mut self.dead_until, hop.life.dead_until());
         if self.dead_until != before && before != Nanos::MAX {
-            self.owed.clear();
             self.forgiving = groups.first().map(|(targets, _)| targets.start);
         }
         self.forgive(common, groups);
-        let proven = life.proven();
-        for _ in 0..AT_ONCE {
-            let Some((target, deadline)) = self.owed.pop_front_if(|(_, deadline)| *deadline <= proven) else { break };
-            let health = common.ledger.health(target);
-            let of = groups.iter().find(|(targets, _)| targets.contains(&target.0));
-            // An answer since then has paid for it.
-            if of.is_none_or(|(_, down_after)| !health.owes_down(*down_after)) {
-                continue;
-            }
-            // A link that fell just then took the gateway's proof with it.
-            if common.link.was_down(deadline, now) {
-                common.ledger.set_health(target, health.forgiven());
-            } else {
-                set(common, tally, target, health, health.pay_down(), now);
-            }
-        }
     }
 
     /// Goes on forgetting the bad probes of everybody behind the gateway.
@@ -171,7 +252,7 @@ impl Gate {
         for _ in 0..AT_ONCE {
             let Some(next) = self.forgiving else { return };
             let target = TargetIndex(next);
-            if common.ledger.hop(target).is_some_and(|hop| hop as usize == self.hop) {
+            if common.ledger.hop(target) == Ok(self.hop) {
                 common.ledger.set_health(target, common.ledger.health(target).forgiven());
             }
             let after = groups.iter().map(|(targets, _)| targets).find(|targets| targets.end > next + 1);
@@ -197,7 +278,7 @@ mod tests {
     use crate::{
         ledger::Ledger,
         results::Stamp,
-        route::Hop,
+        route::{Hop, Hops},
         targets::{Group, LabelSet, Plan, Sum, Target},
         wire::Key,
         worker::{Asked, Link, Taken},
@@ -253,7 +334,7 @@ mod tests {
             short_quotes: Box::new([crate::worker::ShortQuotes::default()]),
             ledger: Arc::new(Ledger::new(&plan, &[0], 1)),
             key: Key([1, 2]),
-            hops: Arc::new([hop]),
+            hops: Arc::new(Hops::from([hop])),
             taken: Arc::new(Quiet),
             link: Arc::new(Quiet),
             drops: Arc::default(),

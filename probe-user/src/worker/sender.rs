@@ -328,9 +328,12 @@ impl<T: Transmit> Sender<T> {
         if !walk.is_free(tick.round, tick.slot) {
             return unsent(Cause::Window);
         }
-        let Some(hop) = ledger.hop(target) else { return unsent(Cause::NoRoute) };
+        let hop = match ledger.hop(target) {
+            Ok(hop) => hop,
+            Err(cause) => return unsent(cause),
+        };
         let place = ledger.place_of(target, tick.round);
-        if let Some(hop) = self.common.hops.get(hop as usize)
+        if let Some(hop) = self.common.hops.get(hop)
             && hop.neighbour() == Neighbour::Unresolved
         {
             if !hop.on_link {

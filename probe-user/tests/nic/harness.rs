@@ -162,7 +162,7 @@ pub(crate) fn options_without_far(device: &str) -> Options {
         senders: vec![None],
         engine: Engine::Auto,
         receivers: 1,
-        hops: Arc::new([hop]),
+        hops: Arc::new([hop].into()),
         link: Arc::new(LinkState::new()),
     }
 }

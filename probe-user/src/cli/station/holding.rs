@@ -3,7 +3,7 @@
 use crate::{
     health::{Hold, Holding},
     results::Fault,
-    route::{Hop, LinkState},
+    route::{Hops, LinkState},
     time::Nanos,
 };
 use std::collections::VecDeque;
@@ -25,14 +25,15 @@ impl Watchman {
         &mut self,
         interface: &str,
         link: &LinkState,
-        hops: &[Hop],
+        hops: &Hops,
         (due, refused): (u64, u64),
         now: Nanos,
         mut tell: impl FnMut(Fault),
     ) {
         let sending = self.sending(now, due, refused);
         let down = link.down_since();
-        let dead = hops.iter().filter_map(|hop| Some((hop.life.dead_since()?, hop.address))).min();
+        let dead =
+            hops.iter().filter(|hop| hop.is_used()).filter_map(|hop| Some((hop.life.dead_since()?, hop.address))).min();
         let faults = [
             (Hold::LinkDown, down, interface.to_owned()),
             // Without a link no gateway can answer: that is named already.
@@ -77,12 +78,13 @@ impl Watchman {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Hop;
     use std::net::Ipv4Addr;
 
     struct World {
         watchman: Watchman,
         link: LinkState,
-        hops: [Hop; 1],
+        hops: Hops,
         due: u64,
         unsent: u64,
         now: Nanos,
@@ -92,7 +94,7 @@ mod tests {
         fn new() -> Self {
             let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
             let (watchman, link, now) = (Watchman::default(), LinkState::new(), Nanos::from_secs(100));
-            Self { watchman, link, hops: [hop], due: 0, unsent: 0, now }
+            Self { watchman, link, hops: Hops::from([hop]), due: 0, unsent: 0, now }
         }
 
         /// A tick later, in which so many came due and could not be sent.

@@ -193,7 +193,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         hops: Arc::clone(&routes.hops),
         link: Arc::clone(&link) as Arc<dyn Link>,
     })?;
-    let nic::Opened { nic, senders, receivers, taken, mut sampler } = opened;
+    let nic::Opened { nic, senders, receivers, taken, mut sampler, .. } = opened;
     let InterfaceInfo { name, engine, mode, reason, .. } = nic.info();
     if job.for_ever {
         tracing::info!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));

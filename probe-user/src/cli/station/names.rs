@@ -114,7 +114,7 @@ async fn hop_of(
     source: Option<Ipv4Addr>,
 ) -> u32 {
     let Ok(routes) = Routes::discover(handle, [address], Some(interface), source).await else { return NO_ROUTE };
-    let Some(hop) = routes.of.first().and_then(|hop| routes.hops.get(*hop as usize)) else { return NO_ROUTE };
+    let Some(hop) = routes.of.first().and_then(|hop| routes.hops.get(*hop)) else { return NO_ROUTE };
     let same = |known: &crate::route::Hop| {
         (known.address, known.source, known.on_link) == (hop.address, hop.source, hop.on_link)
     };

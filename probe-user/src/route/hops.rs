@@ -1,0 +1,233 @@
+//! Next hops: written by control threads, read by packet loops without a lock.
+
+use super::Life;
+use crate::time::Nanos;
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
+
+/// Whether and where a next hop can be reached now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// Its MAC address.
+    Resolved([u8; 6]),
+    /// Not known yet, or no longer: the kernel is asked.
+    Unresolved,
+}
+
+/// A next hop: a gateway, or an on-link target that is its own. The MAC address is written by the watcher of the kernel's
+/// tables and read by senders, one word, no lock.
+#[derive(Debug)]
+pub struct Hop {
+    /// Whose MAC address it is.
+    pub address: Ipv4Addr,
+    /// What probes by this hop carry as source.
+    pub source: Ipv4Addr,
+    /// True where the hop is the target itself: unresolved is then the target's *unreachable*, else our *unsent*.
+    pub on_link: bool,
+    /// Of a gateway: whether it is alive.
+    pub life: Life,
+    /// Whether targets are probed by it: else nobody need know its MAC address.
+    used: AtomicBool,
+    /// Until when targets came to it from another hop; zero if none has.
+    moved_until: AtomicU64,
+    /// Bit 63: resolved; low 48 bits: the MAC address, first byte highest.
+    mac: AtomicU64,
+}
+
+/// A hop's place among [`Hops`] where there is none: no route through the interface. It and [`NO_SOURCE`] leave the highest bit to
+/// the ledger.
+pub const NO_ROUTE: u32 = u32::MAX >> 1;
+/// The same: there is no address (any more) to send from.
+pub const NO_SOURCE: u32 = NO_ROUTE - 1;
+
+const RESOLVED: u64 = 1 << 63;
+
+impl Hop {
+    /// A hop that is not resolved yet.
+    pub fn new(address: Ipv4Addr, source: Ipv4Addr, on_link: bool) -> Self {
+        let (life, used) = (Life::default(), AtomicBool::new(true));
+        Self { address, source, on_link, life, used, moved_until: AtomicU64::new(0), mac: AtomicU64::new(0) }
+    }
+
+    /// As the watcher last said.
+    #[inline]
+    pub fn neighbour(&self) -> Neighbour {
+        let word = self.mac.load(Relaxed);
+        if word & RESOLVED == 0 {
+            return Neighbour::Unresolved;
+        }
+        let b = word.to_be_bytes();
+        Neighbour::Resolved([b[2], b[3], b[4], b[5], b[6], b[7]])
+    }
+
+    /// The watcher's word.
+    pub fn set(&self, neighbour: Neighbour) {
+        let word = match neighbour {
+            Neighbour::Unresolved => 0,
+            Neighbour::Resolved(m) => RESOLVED | u64::from_be_bytes([0, 0, m[0], m[1], m[2], m[3], m[4], m[5]]),
+        };
+        self.mac.store(word, Relaxed);
+    }
+
+    /// Whether targets are probed by it.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Acquire)
+    }
+
+    /// Until when targets came to it from another hop: what was on its way then may have gone by the other.
+    pub fn moved_until(&self) -> Nanos {
+        Nanos(self.moved_until.load(Acquire))
+    }
+
+    /// Targets come to it, until `at`: said before the ledger says it of each.
+    pub fn moved(&self, at: Nanos) {
+        self.moved_until.fetch_max(at.0, Release);
+    }
+
+    /// What makes it another hop than others: whom to, from where, and whether that is the target.
+    pub fn identity(&self) -> (Ipv4Addr, Ipv4Addr, bool) {
+        (self.address, self.source, self.on_link)
+    }
+}
+
+/// All next hops; `Due::hop` is a place in it.
+///
+/// It only grows, so a place means the same hop for as long as the program runs: whatever moves targets from one hop to another
+/// while senders are at work, none of them can take a place for another hop than was meant. A route that comes back finds its hop
+/// again.
+#[derive(Debug)]
+pub struct Hops {
+    list: boxcar::Vec<Hop>,
+    /// Counts changes in which hops there are, or are used.
+    version: AtomicU64,
+    /// Whether just one hop is used.
+    one_way: AtomicBool,
+    /// Until when it is known that these are the ways that the kernel would take; MAX: for as long as it says nothing else.
+    known_until: AtomicU64,
+}
+
+impl FromIterator<Hop> for Hops {
+    fn from_iter<T: IntoIterator<Item = Hop>>(hops: T) -> Self {
+        let list: boxcar::Vec<Hop> = hops.into_iter().collect();
+        let one_way = AtomicBool::new(list.count() == 1);
+        Self { list, version: AtomicU64::new(0), one_way, known_until: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl<const N: usize> From<[Hop; N]> for Hops {
+    fn from(hops: [Hop; N]) -> Self {
+        hops.into_iter().collect()
+    }
+}
+
+impl std::ops::Index<usize> for Hops {
+    type Output = Hop;
+
+    fn index(&self, place: usize) -> &Hop {
+        &self.list[place]
+    }
+}
+
+impl Hops {
+    /// The hop in a place.
+    #[inline]
+    pub fn get(&self, place: u32) -> Option<&Hop> {
+        self.list.get(place as usize)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Hop> {
+        self.list.iter().map(|(_, hop)| hop)
+    }
+
+    /// Another one, which counts as used; its place. [`Hops::use_only`] tells others of it.
+    pub fn add(&self, hop: Hop) -> u32 {
+        u32::try_from(self.list.push(hop)).unwrap_or(NO_ROUTE)
+    }
+
+    /// From now on those are used of which `is_used` says so, by their place.
+    pub fn use_only(&self, is_used: impl Fn(usize) -> bool) {
+        let mut many = 0_usize;
+        for (place, hop) in &self.list {
+            let used = is_used(place);
+            hop.used.store(used, Release);
+            many += usize::from(used);
+        }
+        self.one_way.store(many == 1, Release);
+        self.version.fetch_add(1, Release);
+    }
+
+    /// How often it has changed which hops there are, or are used.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// Whether everything comes through one hop.
+    #[inline]
+    pub fn is_one_way(&self) -> bool {
+        self.one_way.load(Acquire)
+    }
+
+    /// The last moment of which it is known that these were the kernel's ways; MAX where it has said nothing else.
+    #[inline]
+    pub fn known_until(&self) -> Nanos {
+        Nanos(self.known_until.load(Acquire))
+    }
+
+    /// The kernel's tables have changed since `moment`, or have not: MAX.
+    pub fn know_until(&self, moment: Nanos) {
+        self.known_until.store(moment.0, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_hop_keeps_every_mac_address(mac: [u8; 6]) {
+            let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);
+            prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
+            hop.set(Neighbour::Resolved(mac));
+            prop_assert_eq!(hop.neighbour(), Neighbour::Resolved(mac));
+            hop.set(Neighbour::Unresolved);
+            prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
+        }
+    }
+
+    #[test]
+    fn places_stay_while_hops_come_and_go() {
+        let hop = |n: u32| Hop::new(Ipv4Addr::from_bits(n), Ipv4Addr::LOCALHOST, false);
+        let hops = Hops::from([hop(0)]);
+        assert!(hops.is_one_way());
+        let version = hops.version();
+        for n in 1..1_000 {
+            assert_eq!(hops.add(hop(n)), n);
+        }
+        hops.use_only(|place| place >= 998);
+        assert!(!hops.is_one_way() && hops.version() != version);
+        assert!(!hops[0].is_used() && hops[999].is_used());
+        hops.use_only(|place| place == 999);
+        assert!(hops.is_one_way());
+        assert!((0..1_000).all(|n| hops.get(n).is_some_and(|hop| hop.address.to_bits() == n)));
+        assert!(hops.get(1_000).is_none() && hops.get(NO_ROUTE).is_none() && hops.get(NO_SOURCE).is_none());
+    }
+}
