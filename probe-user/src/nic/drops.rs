@@ -1,32 +1,28 @@
 //! What was taken, what was seen, what was dropped: the numbers behind *lost*, *unheard* and the drop counters.
 
-use super::{NicError, clock::MonotonicClock, mapped::Mapped, program::Counters};
+use super::{NicError, clock::MonotonicClock, counts::QueueCounts, program::Counters};
 use crate::{
     ledger::{Cause, unheard::DropLog},
     metrics::LocalDrops,
     time::Nanos,
     wire::RejectedReason,
-    worker::{Clock as _, Taken},
+    worker::{Clock as _, Taken as _},
 };
 use crossbeam::utils::CachePadded;
-use probe_ebpf::layout::{TAKEN_ENTRIES, Verdict, taken_index};
+use probe_ebpf::layout::Verdict;
 use std::{
     fs, io,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     sync::{
         Arc,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-            fence,
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 /// How long a queue must stand still before frames that it took and nobody saw or counted are given up as vanished.
 const VANISHED: Nanos = Nanos::from_secs(1);
 
-/// Every direction and cause of a local drop, in the order of [`DropSampler::local_drops`]. docs/metrics.md explains them.
+/// Every direction and cause of a local drop, in the order of `DropSampler::local_drops`. docs/metrics.md explains them.
 pub const DROP_CAUSES: [(&str, &str); 9] = [
     // The receive socket's ring was full: the receiver thread did not keep up.
     ("receive", "ring_full"),
@@ -62,64 +58,12 @@ impl TransmitDrops {
     }
 }
 
-/// The counters of the receive queues: `taken` by steer, `consumed` by receivers, `dropped` by sockets.
-pub(super) struct QueueCounts {
-    taken: Mapped<u64>,
-    consumed: Box<[CachePadded<AtomicU64>]>,
-    dropped: Box<[CachePadded<AtomicU64>]>,
-    ring: u64,
-}
-
-impl QueueCounts {
-    pub(super) fn new(taken: BorrowedFd<'_>, queues: u32, ring: u64) -> io::Result<Self> {
-        let zeros = || (0..queues).map(|_| CachePadded::default()).collect();
-        Ok(Self {
-            taken: Mapped::new(taken, TAKEN_ENTRIES as usize, false)?,
-            consumed: zeros(),
-            dropped: zeros(),
-            ring,
-        })
-    }
-
-    /// For the queue's one receiver: it has settled so many more frames.
-    pub(super) fn consume(&self, queue: u32, frames: u64) {
-        // One writer, so a load and a store will do. Release: who sees the number sees what settling wrote.
-        let counter = &self.consumed[queue as usize];
-        counter.store(counter.load(Relaxed) + frames, Release);
-    }
-}
-
-impl Taken for QueueCounts {
-    fn queues(&self) -> usize {
-        self.consumed.len()
-    }
-
-    fn taken(&self, queue: usize) -> u64 {
-        // Queue numbers are below MAX_QUEUES: `open` saw to it.
-        let taken = self.taken.get(taken_index(u32::try_from(queue).unwrap_or(u32::MAX)) as usize);
-        // What is read after the count was written before it.
-        fence(Acquire);
-        taken
-    }
-
-    fn consumed(&self, queue: usize) -> u64 {
-        self.consumed[queue].load(Acquire)
-    }
-
-    fn dropped(&self, queue: usize) -> u64 {
-        self.dropped[queue].load(Acquire)
-    }
-
-    fn ring(&self) -> u64 {
-        self.ring
-    }
-}
-
-/// Reads the sockets' drop counters. A control thread calls [`DropSampler::sample`] every 50 ms or so: until it has,
-/// a queue that dropped frames does not count as drained.
-pub struct DropSampler {
+/// Reads the drop counters of one port and its sockets.
+pub(super) struct PortSampler {
     interface: String,
     counts: Arc<QueueCounts>,
+    /// The number of its first queue among those of all ports.
+    first: usize,
     transmit: Arc<TransmitDrops>,
     verdicts: Counters,
     queues: Vec<SampledQueue>,
@@ -220,10 +164,10 @@ impl Alone {
     }
 }
 
-impl DropSampler {
+impl PortSampler {
     pub(super) fn new(
         interface: &str,
-        counts: Arc<QueueCounts>,
+        (counts, first): (Arc<QueueCounts>, usize),
         transmit: Arc<TransmitDrops>,
         verdicts: Counters,
         sockets: Vec<OwnedFd>,
@@ -237,6 +181,7 @@ impl DropSampler {
             no_socket: 0,
             interface: interface.into(),
             counts,
+            first,
             transmit,
             verdicts,
             queues: sockets.into_iter().map(queue).collect(),
@@ -248,13 +193,13 @@ impl DropSampler {
     ///
     /// # Errors
     /// If a socket's statistics can't be read; what was read before it counts.
-    pub fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
+    pub(super) fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
         let begun = MonotonicClock.now();
         let seen = std::mem::replace(&mut self.driver_seen, driver_drops(&self.interface));
         let of_driver = self.driver_seen[0].saturating_sub(seen[0]);
         let alone_before = self.alone.total;
         let mut of_sockets = 0;
-        for (index, queue) in self.queues.iter_mut().enumerate() {
+        for (index, queue) in (self.first..).zip(&mut self.queues) {
             let statistics = statistics(&queue.socket)
                 .map_err(|error| NicError::Query { interface: self.interface.clone(), error })?;
             // rx_dropped: no buffer in the fill ring, or too long for one. rx_ring_full: no room in the RX ring. Each
@@ -277,7 +222,7 @@ impl DropSampler {
                 log.note(vanished.after, MonotonicClock.now(), besides);
             }
             if frames != 0 {
-                self.counts.dropped[index].fetch_add(frames, Release);
+                self.counts.dropped_more(index, frames);
             }
         }
         // What the driver dropped never came to steer, and may have been replies all the same.
@@ -290,7 +235,7 @@ impl DropSampler {
     }
 
     /// Every cause of [`DROP_CAUSES`] with its count since the interface was opened, as of the last sample.
-    pub fn local_drops(&self) -> Vec<LocalDrops> {
+    pub(super) fn local_drops(&self) -> Vec<LocalDrops> {
         let sum = |field: fn(&SampledQueue) -> u64| self.queues.iter().map(field).sum::<u64>();
         let of_driver = |which: usize| self.driver_seen[which].saturating_sub(self.driver[which]);
         let frames = [
@@ -321,7 +266,7 @@ impl DropSampler {
     ///
     /// # Errors
     /// If the program's counters can't be read.
-    pub fn rejected(&self) -> Result<[u64; RejectedReason::ALL.len()], NicError> {
+    pub(super) fn rejected(&self) -> Result<[u64; RejectedReason::ALL.len()], NicError> {
         let mut rejected = [0; RejectedReason::ALL.len()];
         for (reason, verdict) in [
             (RejectedReason::Truncated, Verdict::Truncated),

@@ -5,9 +5,10 @@ use super::{
     Mode, NicError, Receiver,
     afxdp::classify,
     clock::MonotonicClock,
-    drops::QueueCounts,
+    counts::QueueCounts,
     frames::{Frame, Kick},
     interface,
+    mapped::Mapped,
     program::{Counters, Program},
     ring::Ring,
     socket::{self, FRAME_SIZE, KICK},
@@ -17,7 +18,7 @@ use crate::{
     worker::{Clock as _, Taken},
 };
 use aya::maps::{MapData, RingBuf};
-use probe_ebpf::layout::AnsweredRequest;
+use probe_ebpf::layout::{AnsweredRequest, TAKEN_ENTRIES};
 use std::{net::Ipv4Addr, sync::Arc};
 
 /// Bytes of the ring in which the program records what it answered: half a second of a million a second.
@@ -70,9 +71,8 @@ impl FarEnd {
         let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
-        let counts = Arc::new(
-            QueueCounts::new(program.descriptor("TAKEN")?, queues, socket::receive_ring(rate)).map_err(query)?,
-        );
+        let taken = Mapped::new(program.descriptor("TAKEN")?, TAKEN_ENTRIES as usize, false).map_err(query)?;
+        let counts = Arc::new(QueueCounts::new([(Arc::new(taken), queues)], socket::receive_ring(rate)));
         let mut receiver = Receiver::new(counts.clone());
         let mut sender = None;
         for index in 0..queues {
@@ -81,7 +81,7 @@ impl FarEnd {
                 sender = Some(FrameSender { ring: Ring::new(half), clock: MonotonicClock });
             }
             let socket = socket::share(&queue.rx).map_err(query)?;
-            receiver.add(index, queue);
+            receiver.add(index as usize, queue);
             program.steer_to(index, &socket)?;
         }
         let sender = sender.ok_or(NicError::Senders { interface: name.clone(), senders: 1, most: queues })?;

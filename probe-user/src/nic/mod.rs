@@ -1,6 +1,6 @@
 //! The network card: XDP programs, AF_XDP sockets, the transmit engine, drop counters. All unsafe code lives here.
 //!
-//! [`Nic::open`] is the door. It attaches `steer`, binds a socket to every receive queue, and hands out what the packet
+//! [`Nic::open`] is the door. It attaches `steer`, binds a socket to every receive queue (`port`), and hands out what the packet
 //! loops need ([`AfxdpSender`], [`Receiver`], both behind the traits of `worker`) and what control threads need
 //! ([`DropSampler`], [`Taken`]). When the process ends, however it ends, the card is as it was before.
 #![expect(unsafe_code, reason = "rings shared with the kernel and system calls; each block carries its argument")]
@@ -10,6 +10,7 @@ mod afxdp;
 pub mod bare;
 mod choice;
 mod clock;
+mod counts;
 mod drops;
 mod error;
 mod far;
@@ -18,9 +19,12 @@ mod interface;
 mod live;
 mod mapped;
 mod pages;
+mod port;
 mod program;
 mod receive;
 mod ring;
+mod sampler;
+mod sender;
 mod socket;
 mod templates;
 pub mod thread;
@@ -29,28 +33,31 @@ pub use addressing::Addressing;
 pub use afxdp::AfxdpSender;
 pub use choice::{EASY, Engine, auto};
 pub use clock::MonotonicClock;
-pub use drops::{DROP_CAUSES, DropSampler};
+pub use drops::DROP_CAUSES;
 pub use error::NicError;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
 pub use interface::zero_copy_obstacle;
 pub use live::LiveSender;
 pub use pages::HugePages;
 pub use receive::Receiver;
+pub use sampler::DropSampler;
+pub use sender::Sender;
 
 use crate::{
     metrics::InterfaceInfo,
-    results::Stamp,
     route::Hops,
     time::Nanos,
     wire::Key,
-    worker::{Due, Fate, Link, Taken, Transmit},
+    worker::{Link, Taken},
 };
-use drops::{QueueCounts, TransmitDrops};
-use mapped::Mapped;
-use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES};
+use counts::QueueCounts;
+use port::Port;
 use program::{Counters, Program};
-use std::sync::Arc;
-use templates::Looks;
+use sender::Half;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,9 +124,11 @@ pub fn buffers(rate: u64, queues: u32) -> u64 {
     socket::frame_bytes(rate) * u64::from(queues)
 }
 
-/// An interface with `steer` attached. Dropping it detaches.
+/// An interface with `steer` attached: on its one device, or on several ports. Dropping it detaches.
 pub struct Nic {
-    _program: Program,
+    #[expect(dead_code, reason = "held for their drop")]
+    ports: Vec<Port>,
+    active: Arc<AtomicUsize>,
     info: InterfaceInfo,
 }
 
@@ -146,169 +155,69 @@ impl Nic {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
     pub fn open(options: &Options) -> Result<Opened, NicError> {
-        let interface = interface::find(&options.interface)?;
-        let name = &options.interface;
-        if !interface.up {
-            return Err(NicError::Down { interface: name.clone() });
-        }
-        if let Some(payload) = options.payloads.iter().find(|p| u32::from(**p) + 28 > interface.mtu) {
-            return Err(NicError::Mtu { interface: name.clone(), mtu: interface.mtu, payload: *payload });
-        }
-        let queues = number(interface.rx_queues);
-        if queues > MAX_QUEUES {
-            return Err(NicError::Queues { interface: name.clone(), queues, most: MAX_QUEUES });
-        }
-        let senders = number(options.senders.len());
-        let most = queues.min(number(interface.tx_queues));
-        if senders > most {
-            return Err(NicError::Senders { interface: name.clone(), senders, most });
-        }
-        let looks = Looks { mac: interface.mac, identifier: options.identifier, ttl: options.ttl, key: options.key };
-        let parts = addressing::Parts {
-            looks,
-            hops: Arc::clone(&options.hops),
-            payloads: &options.payloads,
-            max_age: options.max_age,
-        };
+        let (port, addressing) = Port::attach(options, &interface::find(&options.interface)?)?;
+        Self::assemble(options, vec![port], vec![addressing])
+    }
 
-        // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
-        // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
-        let mut program = Program::attach(&interface, options.mode, "steer", Some(&parts.settings()?), senders)?;
-        let query = |error| NicError::Query { interface: name.clone(), error };
-        let rate = options.rate / u64::from(senders.max(1));
-        let counts =
-            QueueCounts::new(program.descriptor("TAKEN")?, queues, socket::receive_ring(rate)).map_err(query)?;
-        let counts = Arc::new(counts);
-        let verdicts = program.take_counters("VERDICTS")?;
-
-        let transmit_drops = Arc::new(TransmitDrops::default());
-        let mut addressing = Addressing::new(&parts, &mut program)?;
+    /// From ports that are attached, at least one, and the addressing of each. The first is the one to send by.
+    fn assemble(options: &Options, mut ports: Vec<Port>, mut addressing: Vec<Addressing>) -> Result<Opened, NicError> {
+        let mut queues = 0;
+        let mut taken = Vec::new();
+        for port in &mut ports {
+            port.first = queues;
+            queues += port.queues() as usize;
+            taken.push((port.taken()?, port.queues()));
+        }
+        let rate = options.rate / u64::from(number(options.senders.len()).max(1));
+        let counts = Arc::new(QueueCounts::new(taken, socket::receive_ring(rate)));
         // No more receivers than queues: one without a queue would have nothing to wait for.
-        let count = options.receivers.clamp(1, queues.max(1) as usize);
+        let count = options.receivers.clamp(1, queues.max(1));
         let mut receivers: Vec<Receiver> = (0..count).map(|_| Receiver::new(counts.clone())).collect();
-        let (mut afxdp, mut sockets, mut zero_copy) = (Vec::new(), Vec::new(), true);
-        // After the first queue its mode is everybody's: a mixture would be reported as neither.
-        let mut mode = if program.generic { Mode::Generic } else { options.mode };
-        let obstacle = zero_copy_obstacle(name, interface::driver(&interface))
-            .filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
-        match (mode, obstacle) {
-            // Every probe would be lost.
-            (Mode::Auto, Some(_)) => mode = Mode::Copy,
-            // Asked for, and who asks may have a kernel in which it is mended.
-            (_, Some(obstacle)) => tracing::warn!("{name}: {obstacle}"),
-            (_, None) => {}
+        for port in &mut ports {
+            port.bind(options, &mut |index, queue| receivers[index % count].add(index, queue))?;
         }
-        for index in 0..queues {
-            let mut queue = socket::open(name, index, mode, rate, index < senders)?;
-            if mode == Mode::Auto {
-                mode = if queue.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
-            }
-            zero_copy &= queue.zero_copy;
-            if let Some(half) = queue.tx.take() {
-                let (link, drops) = (options.link.clone(), transmit_drops.clone());
-                afxdp.push(AfxdpSender::new(half, addressing.current(), link, drops));
-            }
-            let socket = socket::share(&queue.rx).map_err(query)?;
-            receivers[index as usize % count].add(index, queue);
-            program.steer_to(index, &socket)?;
-            sockets.push(socket);
+        let engines = ports.iter().map(|port| port.engine(options)).collect::<Result<Vec<_>, _>>()?;
+        // One for all: results tell where stamps are taken. AF_XDP works everywhere, so it is what a mixture comes to.
+        let live = engines.iter().all(|(live, _)| *live);
+        let reason = engines.into_iter().find(|(of_port, _)| *of_port == live).map(|(_, why)| why).unwrap_or_default();
+        let active = Arc::new(AtomicUsize::new(0));
+        let mut halves: Vec<Vec<Half>> = options.senders.iter().map(|_| Vec::new()).collect();
+        for (port, addressing) in ports.iter_mut().zip(&mut addressing) {
+            let of_port = port.halves(options, addressing, live)?;
+            halves.iter_mut().zip(of_port).for_each(|(halves, half)| halves.push(half));
         }
-        let (live, mut why) = choice::choose(options, program.generic, interface.index, zero_copy)?;
-        if let (Some(obstacle), false) = (obstacle, zero_copy) {
-            why = format!("{why}; no zero-copy: {obstacle}");
-        }
-        let transmitters = if live {
-            program.prepare_live(interface.index, addressing.current().live()?.into_iter())?;
-            addressing.live(&mut program)?;
-            let live = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
-                let sender = LiveSender::new(live::Parts {
-                    number,
-                    cpu: *cpu,
-                    program: program.share()?,
-                    table: mapped(&program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
-                    cursors: mapped(&program, "LIVE_CURSORS", MAX_CPUS as usize)?,
-                    templates: addressing.current(),
-                    link: options.link.clone(),
-                    drops: transmit_drops.clone(),
-                });
-                Ok(Sender::Live(sender.map_err(query)?))
-            });
-            live.collect::<Result<Vec<_>, NicError>>()?
-        } else {
-            afxdp.into_iter().map(Sender::Afxdp).collect()
-        };
+        let senders = halves.into_iter().map(|halves| Sender::new(halves, active.clone())).collect();
+        let samplers = ports.iter_mut().map(|port| port.sampler(&counts)).collect::<Result<_, _>>()?;
+        let generic = ports.iter().any(Port::is_generic);
+        let zero_copy = ports.iter().all(|port| port.zero_copy);
         let info = InterfaceInfo {
-            name: name.clone(),
-            driver: interface::driver(&interface).to_owned(),
-            mode: match (program.generic, zero_copy) {
+            name: options.interface.clone(),
+            driver: ports.first().map(|port| interface::driver(&port.interface).to_owned()).unwrap_or_default(),
+            mode: match (generic, zero_copy) {
                 (true, _) => "generic",
                 (false, true) => "zero-copy",
                 (false, false) => "copy",
             },
             engine: choice::name(live),
-            reason: why,
-            queues: queues as usize,
-            up: interface.up,
+            reason,
+            queues,
+            up: ports.iter().any(|port| port.interface.up),
         };
-        let sampler = DropSampler::new(name, counts.clone(), transmit_drops, verdicts, sockets);
-        let nic = Self { _program: program, info };
-        Ok(Opened { nic, senders: transmitters, receivers, taken: counts, sampler, addressing })
+        // With several ports, whoever puts them together follows the addresses of each.
+        let addressing = addressing.swap_remove(0);
+        let nic = Self { ports, active, info };
+        Ok(Opened { nic, senders, receivers, taken: counts, sampler: DropSampler(samplers), addressing })
     }
 
     /// What came out: driver, mode, queues. `up` is as of the opening.
     pub fn info(&self) -> &InterfaceInfo {
         &self.info
     }
-}
 
-/// One sender's engine. Owned by one thread.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are as many as sender threads, and they never move once these run"
-)]
-pub enum Sender {
-    /// AF_XDP.
-    Afxdp(AfxdpSender),
-    /// Live frames.
-    Live(LiveSender),
-}
-
-impl Transmit for Sender {
-    fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
-        match self {
-            Self::Afxdp(sender) => sender.transmit(due, fates),
-            Self::Live(sender) => sender.transmit(due, fates),
-        }
+    /// From now on senders send by this port, counted from 0 in the order of opening.
+    pub fn send_by(&self, port: usize) {
+        self.active.store(port, Relaxed);
     }
-
-    fn batch(&self) -> usize {
-        match self {
-            Self::Afxdp(sender) => sender.batch(),
-            Self::Live(sender) => sender.batch(),
-        }
-    }
-
-    fn together(&self) -> usize {
-        match self {
-            Self::Afxdp(sender) => sender.together(),
-            Self::Live(sender) => sender.together(),
-        }
-    }
-}
-
-impl Sender {
-    /// Where its probes' send stamps are taken.
-    pub const fn stamp(&self) -> Stamp {
-        match self {
-            Self::Afxdp(_) => Stamp::User,
-            Self::Live(_) => Stamp::Xdp,
-        }
-    }
-}
-
-fn mapped<T: Copy>(program: &Program, map: &'static str, entries: usize) -> Result<Mapped<T>, NicError> {
-    let error = |error: std::io::Error| NicError::Live { what: "share its table", reason: error.to_string() };
-    Mapped::new(program.descriptor(map)?, entries, true).map_err(error)
 }
 
 /// Answers every echo request that comes in, in XDP: `echolot reflect`. Dropping it detaches.

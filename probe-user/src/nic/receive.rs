@@ -2,7 +2,7 @@
 
 use super::{
     clock::{MonotonicClock, timespec},
-    drops::QueueCounts,
+    counts::QueueCounts,
     socket::Queue,
 };
 use crate::{
@@ -26,7 +26,8 @@ pub struct Receiver {
 }
 
 struct ReceiveQueue {
-    index: u32,
+    /// Its number among the queues of all ports.
+    index: usize,
     umem: Umem,
     rx: RxQueue,
     fill: FillQueue,
@@ -38,15 +39,15 @@ impl Receiver {
         Self { queues: Vec::new(), polls: Vec::new(), counts, clock: MonotonicClock }
     }
 
-    pub(super) fn add(&mut self, index: u32, queue: Queue) {
+    pub(super) fn add(&mut self, index: usize, queue: Queue) {
         let Queue { umem, rx, fill, .. } = queue;
         self.polls.push(libc::pollfd { fd: rx.fd().as_raw_fd(), events: libc::POLLIN, revents: 0 });
         self.queues.push(ReceiveQueue { index, umem, rx, fill, descs: [FrameDesc::default(); BURST] });
     }
 
-    /// Which receive queues of the interface are this receiver's.
+    /// Which receive queues are this receiver's, by their numbers among those of all ports.
     pub fn queues(&self) -> impl Iterator<Item = usize> + '_ {
-        self.queues.iter().map(|queue| queue.index as usize)
+        self.queues.iter().map(|queue| queue.index)
     }
 }
 

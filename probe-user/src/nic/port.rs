@@ -1,0 +1,229 @@
+//! A port: one physical device, and everything of ours that hangs on it.
+//!
+//! Each port has an XDP program of its own attached, with maps of its own; a socket on each of its receive queues; the transmit
+//! halves of all senders; its own counters; and its own MAC address in the templates of its probes. [`Nic`](super::Nic) is one port
+//! or several (the members of a bond). What the loops see does not tell ports apart:
+//!
+//! * **Queues** are numbered over all ports: those of the first port from 0, then those of the second. `Taken`, the receivers and
+//!   the samplers go by these numbers ([`Port::first`]); the kernel, `XSKS` and `TAKEN` by the port's own.
+//! * **Receivers** get the queues of all ports dealt out in turn.
+//! * **Senders** have a half on each port and send by the active one (`nic/sender.rs`).
+//! * **Programs** take replies on every port, whichever one sends. The cookie's key and the identifier are the same on all.
+//!
+//! A port is opened in three steps, because some things are known only once all ports have come so far:
+//!
+//! 1. [`Port::attach`]: the program is attached, the queues are counted. The socket map is empty: steer takes nothing yet.
+//! 2. [`Port::bind`]: sockets are bound, stocked, and handed to steer. It needs the counters, which are made for all ports at once.
+//! 3. [`Port::halves`]: the transmit halves are made, all of one engine, which has to suit every port ([`Port::engine`]).
+
+use super::{
+    Addressing, AfxdpSender, LiveSender, Mode, NicError, Options, addressing, choice,
+    counts::QueueCounts,
+    drops::{PortSampler, TransmitDrops},
+    interface::{self, zero_copy_obstacle},
+    live,
+    mapped::Mapped,
+    number,
+    program::Program,
+    sender::Half,
+    socket::{self, Queue, Transmitter},
+    templates::Looks,
+};
+use crate::route::Interface;
+use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, TAKEN_ENTRIES};
+use std::{os::fd::OwnedFd, sync::Arc};
+
+/// One device, attached to. Dropping it detaches.
+pub(super) struct Port {
+    program: Program,
+    /// As it is with the program attached.
+    pub(super) interface: Interface,
+    /// Whether its sockets are bound for zero-copy. True until one isn't.
+    pub(super) zero_copy: bool,
+    /// What keeps `auto` from zero-copy, if something does.
+    obstacle: Option<&'static str>,
+    /// The number of its first receive queue among those of all ports.
+    pub(super) first: usize,
+    transmit_drops: Arc<TransmitDrops>,
+    transmitters: Vec<Transmitter>,
+    /// A descriptor of each queue's receive socket, in their order.
+    sockets: Vec<OwnedFd>,
+}
+
+impl Port {
+    /// Attaches `steer` to a device. Beside the port comes what probes from it are sent from: its MAC address, and the sources of
+    /// all hops.
+    ///
+    /// # Errors
+    /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
+    pub(super) fn attach(options: &Options, interface: &Interface) -> Result<(Self, Addressing), NicError> {
+        let name = || interface.name.clone();
+        if !interface.up {
+            return Err(NicError::Down { interface: name() });
+        }
+        if let Some(payload) = options.payloads.iter().find(|p| u32::from(**p) + 28 > interface.mtu) {
+            return Err(NicError::Mtu { interface: name(), mtu: interface.mtu, payload: *payload });
+        }
+        check_queues(interface, options)?;
+        let looks = Looks { mac: interface.mac, identifier: options.identifier, ttl: options.ttl, key: options.key };
+        let parts = addressing::Parts {
+            looks,
+            hops: Arc::clone(&options.hops),
+            payloads: &options.payloads,
+            max_age: options.max_age,
+        };
+        // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
+        // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
+        let senders = number(options.senders.len());
+        let mut program = Program::attach(interface, options.mode, "steer", Some(&parts.settings()?), senders)?;
+        let addressing = Addressing::new(&parts, &mut program)?;
+        // Counted again: virtio_net with spare queue pairs adds receive queues for the program.
+        let interface = interface::find(&interface.name)?;
+        check_queues(&interface, options)?;
+        let port = Self {
+            program,
+            interface,
+            zero_copy: true,
+            obstacle: None,
+            first: 0,
+            transmit_drops: Arc::default(),
+            transmitters: Vec::new(),
+            sockets: Vec::new(),
+        };
+        Ok((port, addressing))
+    }
+
+    /// Its receive queues.
+    pub(super) fn queues(&self) -> u32 {
+        number(self.interface.rx_queues)
+    }
+
+    /// Whether the program runs behind the driver, slowly.
+    pub(super) fn is_generic(&self) -> bool {
+        self.program.generic
+    }
+
+    /// What steer has taken, by queue.
+    pub(super) fn taken(&self) -> Result<Arc<Mapped<u64>>, NicError> {
+        let map = self.program.descriptor("TAKEN")?;
+        Mapped::new(map, TAKEN_ENTRIES as usize, false).map(Arc::new).map_err(|error| self.query(error))
+    }
+
+    /// Binds a socket to each receive queue, hands its receiving half to `receive` with the queue's number among all ports', and
+    /// lets steer redirect to it.
+    ///
+    /// # Errors
+    /// Whatever keeps a socket from being had.
+    pub(super) fn bind(&mut self, options: &Options, receive: &mut dyn FnMut(usize, Queue)) -> Result<(), NicError> {
+        let name = self.interface.name.clone();
+        let senders = number(options.senders.len());
+        let rate = options.rate / u64::from(senders.max(1));
+        // After the first queue its mode is everybody's: a mixture would be reported as neither.
+        let mut mode = if self.program.generic { Mode::Generic } else { options.mode };
+        self.obstacle = zero_copy_obstacle(&name, interface::driver(&self.interface))
+            .filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
+        match (mode, self.obstacle) {
+            // Every probe would be lost.
+            (Mode::Auto, Some(_)) => mode = Mode::Copy,
+            // Asked for, and who asks may have a kernel in which it is mended.
+            (_, Some(obstacle)) => tracing::warn!("{name}: {obstacle}"),
+            (_, None) => {}
+        }
+        for index in 0..self.queues() {
+            let mut queue = socket::open(&name, index, mode, rate, index < senders)?;
+            if mode == Mode::Auto {
+                mode = if queue.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
+            }
+            self.zero_copy &= queue.zero_copy;
+            self.transmitters.extend(queue.tx.take());
+            let socket = socket::share(&queue.rx).map_err(|error| self.query(error))?;
+            receive(self.first + index as usize, queue);
+            self.program.steer_to(index, &socket)?;
+            self.sockets.push(socket);
+        }
+        Ok(())
+    }
+
+    /// Whether live frames are the engine to take here, and why, for people.
+    ///
+    /// # Errors
+    /// If they are asked for and can't be had.
+    pub(super) fn engine(&self, options: &Options) -> Result<(bool, String), NicError> {
+        let (live, mut why) = choice::choose(options, self.program.generic, self.interface.index, self.zero_copy)?;
+        if let (Some(obstacle), false) = (self.obstacle, self.zero_copy) {
+            why = format!("{why}; no zero-copy: {obstacle}");
+        }
+        Ok((live, why))
+    }
+
+    /// The half of each sender on this port.
+    ///
+    /// # Errors
+    /// If live frames can't be had.
+    pub(super) fn halves(
+        &mut self,
+        options: &Options,
+        addressing: &mut Addressing,
+        live: bool,
+    ) -> Result<Vec<Half>, NicError> {
+        let transmitters = std::mem::take(&mut self.transmitters).into_iter();
+        if !live {
+            let half = |transmitter| {
+                let (link, drops) = (options.link.clone(), self.transmit_drops.clone());
+                Half::Afxdp(AfxdpSender::new(transmitter, addressing.current(), link, drops))
+            };
+            return Ok(transmitters.map(half).collect());
+        }
+        self.program.prepare_live(self.interface.index, addressing.current().live()?.into_iter())?;
+        addressing.live(&mut self.program)?;
+        let halves = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
+            let sender = LiveSender::new(live::Parts {
+                number,
+                cpu: *cpu,
+                program: self.program.share()?,
+                table: mapped(&self.program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
+                cursors: mapped(&self.program, "LIVE_CURSORS", MAX_CPUS as usize)?,
+                templates: addressing.current(),
+                link: options.link.clone(),
+                drops: self.transmit_drops.clone(),
+            });
+            Ok(Half::Live(sender.map_err(|error| self.query(error))?))
+        });
+        halves.collect()
+    }
+
+    /// Who reads its drop counters. Asked for once.
+    ///
+    /// # Errors
+    /// If the program's counters can't be had.
+    pub(super) fn sampler(&mut self, counts: &Arc<QueueCounts>) -> Result<PortSampler, NicError> {
+        let verdicts = self.program.take_counters("VERDICTS")?;
+        let sockets = std::mem::take(&mut self.sockets);
+        let counts = (Arc::clone(counts), self.first);
+        Ok(PortSampler::new(&self.interface.name, counts, self.transmit_drops.clone(), verdicts, sockets))
+    }
+
+    fn query(&self, error: std::io::Error) -> NicError {
+        NicError::Query { interface: self.interface.name.clone(), error }
+    }
+}
+
+/// Whether there are not too many queues, and enough for the senders.
+fn check_queues(interface: &Interface, options: &Options) -> Result<(), NicError> {
+    let name = || interface.name.clone();
+    let queues = number(interface.rx_queues);
+    if queues > MAX_QUEUES {
+        return Err(NicError::Queues { interface: name(), queues, most: MAX_QUEUES });
+    }
+    let senders = number(options.senders.len());
+    let most = queues.min(number(interface.tx_queues));
+    if senders > most {
+        return Err(NicError::Senders { interface: name(), senders, most });
+    }
+    Ok(())
+}
+
+fn mapped<T: Copy>(program: &Program, map: &'static str, entries: usize) -> Result<Mapped<T>, NicError> {
+    let error = |error: std::io::Error| NicError::Live { what: "share its table", reason: error.to_string() };
+    Mapped::new(program.descriptor(map)?, entries, true).map_err(error)
+}
