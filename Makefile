@@ -36,7 +36,7 @@ test: ## Set up for tests, then lint and every test, those that need root includ
 	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) $(WHICH)
 	@echo "== All is well"
 
-test-vm: build ## echolot on real drivers: emulated cards in virtual machines (downloads QEMU and a kernel, 200 MB; some minutes)
+test-vm: build ## echolot on real drivers: emulated cards in virtual machines with three kernels (downloads 400 MB; takes long)
 	@$(RUST) && cargo xtask vm test
 
 clean-lab: ## Take down the lab of `cargo xtask lab up`, whatever is left of it

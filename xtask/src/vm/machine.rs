@@ -1,9 +1,13 @@
 //! One virtual machine's life: QEMU by software alone, bounded in time, ended whatever happens.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::scenario::Shape;
+use super::wire::Taps;
 
 /// The emulated network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +46,28 @@ impl Card {
         }
     }
 
+    /// What of this a machine with it has: igb's queues are its own, whatever joins its ports.
+    pub(super) fn shape(self, shape: Shape) -> Shape {
+        match self {
+            Self::Igb => Shape { queues: 1, ..shape },
+            Self::VirtioNet => shape,
+        }
+    }
+
     fn options(self) -> &'static str {
         match self {
             Self::Igb => "",
             Self::VirtioNet => ",disable-legacy=on,iommu_platform=on",
         }
     }
+}
+
+/// How a machine ended.
+pub(super) struct Ended {
+    /// All that it reported.
+    pub(super) report: String,
+    /// What went wrong with the machine itself.
+    pub(super) trouble: Option<String>,
 }
 
 /// What a virtual machine is made of.
@@ -58,10 +78,12 @@ pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Path,
     /// Its initramfs.
     pub(super) initramfs: &'a Path,
-    /// Its two ports.
+    /// Its ports.
     pub(super) card: Card,
-    /// Settings for `init.sh`: `echolot.KEY=VALUE` each.
-    pub(super) settings: &'a str,
+    /// How many.
+    pub(super) shape: Shape,
+    /// What joins its ports where it isn't QEMU itself.
+    pub(super) taps: Option<&'a Taps>,
     /// Console and report go here.
     pub(super) folder: &'a Path,
 }
@@ -72,11 +94,11 @@ impl Machine<'_> {
         self.folder.join("console.log")
     }
 
-    /// Boots it and waits for its end; `told` gets each line of the report as it comes. Returns the whole report.
+    /// Boots it and waits for its end; `told` gets each line of the report as it comes.
     ///
     /// # Errors
-    /// If it does not start, or has not ended by itself in this time.
-    pub(super) fn run(&self, within: Duration, mut told: impl FnMut(&str)) -> Result<String, String> {
+    /// If it does not start.
+    pub(super) fn run(&self, within: Duration, mut told: impl FnMut(&str)) -> Result<Ended, String> {
         let report = self.folder.join("report.txt");
         let (console, errors) = (self.console(), self.folder.join("qemu.log"));
         for old in [&report, &console] {
@@ -92,48 +114,100 @@ impl Machine<'_> {
             let text = String::from_utf8_lossy(&fs::read(&report).unwrap_or_default()).into_owned();
             // Whole lines only: the rest is still being written.
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
-            text[shown.min(whole)..whole].lines().for_each(&mut told);
+            for line in text[shown.min(whole)..whole].lines() {
+                if let Some(asked) = line.strip_prefix("host ") {
+                    running.asked(asked)?;
+                }
+                told(line);
+            }
             shown = whole;
-            match ended {
-                Some(status) if status.success() => return Ok(text),
+            let trouble = match ended {
+                Some(status) if status.success() => None,
                 Some(status) => {
                     let words = fs::read_to_string(&errors).unwrap_or_default();
-                    return Err(format!("QEMU ended with {status}: {}", words.trim()));
+                    Some(format!("QEMU ended with {status}: {}", words.trim()))
                 }
                 None if begun.elapsed() >= within => {
                     let console = console.display();
-                    return Err(format!("the machine has not ended within {} s: see {console}", within.as_secs()));
+                    Some(format!("the machine has not ended within {} s: see {console}", within.as_secs()))
                 }
-                None => std::thread::sleep(Duration::from_millis(200)),
-            }
+                None => {
+                    std::thread::sleep(Duration::from_millis(200));
+                    continue;
+                }
+            };
+            return Ok(Ended { report: text, trouble });
         }
     }
 
     fn command(&self, console: &Path, report: &Path) -> Command {
-        let mut qemu = Command::new(self.qemu);
-        // Both ports on one hub, which is all there is: nothing leaves QEMU.
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        let mut qemu = match self.taps {
+            Some(taps) => taps.command(self.qemu),
+            None => Command::new(self.qemu),
+        };
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "stdio"]);
         qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"]);
         qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
-        let kernel = "console=ttyS0 panic=-1 loglevel=6 ipv6.disable=1 net.ifnames=0 rdinit=/init";
-        qemu.args(["-append", &format!("{kernel} {}", self.settings)]);
+        qemu.args(["-append", "console=ttyS0 panic=-1 loglevel=6 ipv6.disable=1 net.ifnames=0 rdinit=/init"]);
         for log in [console, report] {
             qemu.arg("-serial").arg(format!("file:{}", log.display()));
         }
-        for port in ["near", "far"] {
-            qemu.args(["-netdev", &format!("hubport,id={port},hubid=0")]);
-            // A bus for each: the functions that igb sets aside for virtual machines would be in the way of each other.
-            qemu.args(["-device", &format!("pcie-root-port,id=bus-{port},chassis={}", port.len())]);
-            let options = self.card.options();
-            qemu.args(["-device", &format!("{},netdev={port},bus=bus-{port}{options}", self.card.device())]);
+        let queues = self.shape.queues;
+        for pair in 0..self.shape.cards {
+            for (end, name) in [(1, "near"), (2, "far")] {
+                let port = format!("{name}{pair}");
+                qemu.arg("-netdev").arg(match self.taps {
+                    // Both ports of a pair on one hub, which is all there is: nothing leaves QEMU.
+                    None => format!("hubport,id={port},hubid={pair}"),
+                    Some(_) => format!("tap,id={port},ifname={port},script=no,downscript=no,vhost=off,queues={queues}"),
+                });
+                // A bus for each: the functions that igb sets aside for virtual machines would be in the way of each other.
+                qemu.args(["-device", &format!("pcie-root-port,id=bus-{port},chassis={}", 2 * pair + end)]);
+                let (device, mut options) = (self.card.device(), self.card.options().to_owned());
+                if self.taps.is_some() {
+                    // A vector for each direction of a pair, one for the configuration and one for the control queue.
+                    options.push_str(&format!(",mq=on,vectors={}", 2 * queues + 2));
+                }
+                let mac = format!("mac=52:54:00:00:{end:02x}:{pair:02x}");
+                qemu.args(["-device", &format!("{device},netdev={port},bus=bus-{port},{mac}{options}")]);
+            }
         }
-        qemu.stdin(Stdio::null()).stdout(Stdio::null());
+        qemu.stdin(Stdio::piped()).stdout(Stdio::null());
         qemu
     }
 }
 
-/// A child that doesn't outlive us.
+/// The longest pause that a scenario may ask for, seconds.
+const PAUSE: u64 = 120;
+
+/// A child that doesn't outlive us. Its standard input is QEMU's monitor.
 struct Running(Child);
+
+impl Running {
+    /// Does what a scenario asks for.
+    fn asked(&mut self, what: &str) -> Result<(), String> {
+        let words: Vec<&str> = what.split(' ').collect();
+        let port = |name: &str| name.starts_with(['n', 'f']) && name.chars().all(|c| c.is_ascii_alphanumeric());
+        match words[..] {
+            ["carrier", name, state @ ("on" | "off")] if port(name) => {
+                self.monitor(&format!("set_link {name} {state}"))
+            }
+            ["pause", seconds] => {
+                let seconds = seconds.parse().ok().filter(|seconds| *seconds <= PAUSE);
+                let seconds = seconds.ok_or_else(|| format!("host {what}: it is 0 to {PAUSE} seconds"))?;
+                self.monitor("stop")?;
+                std::thread::sleep(Duration::from_secs(seconds));
+                self.monitor("cont")
+            }
+            _ => Err(format!("host {what}: a scenario asks for `carrier PORT on|off` or `pause SECONDS`")),
+        }
+    }
+
+    fn monitor(&mut self, line: &str) -> Result<(), String> {
+        let Some(monitor) = &mut self.0.stdin else { return Ok(()) };
+        writeln!(monitor, "{line}").map_err(|error| format!("QEMU's monitor, {line}: {error}"))
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

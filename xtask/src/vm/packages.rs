@@ -10,6 +10,8 @@ use crate::command::{find_program, run, run_shown, shown};
 use crate::setup::facts::Privilege;
 use crate::setup::{self, facts};
 
+/// The kernels that are tried unless others are asked for, in each of Debian's suites.
+pub(super) const RELEASES: [&str; 3] = ["6.1", "6.12", "6.18"];
 /// Debian's suites with kernels of the releases that we know: 6.1; 6.12; 6.16 and later.
 const SUITES: [&str; 3] = ["bookworm", "bookworm-backports", "trixie-backports"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

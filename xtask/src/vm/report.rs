@@ -1,60 +1,48 @@
-//! From the lines that `init.sh` reports to a table and a verdict. Pure.
+//! From the lines that a machine reports to what was seen and what is wrong. Pure.
 
-/// Kibibytes of memory that may go from the first half of a try to its end: the sampler itself moves it by some hundreds, and a
-/// page pool forgotten at each of a thousand calls a second would cost this in two seconds.
-const FLAT: u64 = 8_192;
-/// Seconds from which on a try says something of memory.
-const LONG: usize = 10;
+use super::check::Facts;
+use super::json::flatten;
+use super::scenario::Scenario;
+use super::tries::Tries;
+
+/// Facts that are cells of the table at the end: `table.ROW`.
+const CELL: &str = "table.";
 
 /// What one virtual machine reported.
 #[derive(Default)]
 pub(super) struct Report {
-    kernel: String,
+    pub(super) kernel: String,
     driver: String,
-    tries: Vec<Tried>,
+    ran: Vec<Ran>,
     /// Why it ended early, if it did.
     failed: Option<String>,
     done: bool,
-    /// What the kernel's log has of pools, and what could not be counted.
-    notes: Vec<String>,
+    /// What the kernel's log has of pools, warnings and crashes.
+    log: Vec<String>,
 }
 
-/// One sweep.
+/// What came of a scenario.
 #[derive(Default)]
-struct Tried {
-    label: String,
-    engine: String,
-    status: String,
-    /// What echolot printed.
+struct Ran {
+    name: String,
+    facts: Facts,
+    /// The facts' names, in the order in which they were told.
+    order: Vec<String>,
+    notes: Vec<String>,
     told: Vec<String>,
-    /// Its summary, JSON.
-    summary: String,
-    before: Counters,
-    after: Counters,
-    samples: Vec<Sample>,
+    failed: Option<String>,
+    skipped: Option<String>,
+    /// The shell's status.
+    ended: Option<String>,
+    tries: Tries,
 }
 
-/// Frames, as the cards count them.
-#[derive(Clone, Copy, Default)]
-struct Counters {
-    sent: u64,
-    received: u64,
-    far_received: u64,
-    far_sent: u64,
-}
-
-/// The kernel at one moment.
-#[derive(Clone, Copy)]
-struct Sample {
-    /// Seconds into the try; none before and after it.
-    second: Option<u64>,
-    /// Memory to be had, KiB.
-    available: u64,
-    /// Test runs so far.
-    calls: u64,
-    /// Page pools made and let go so far.
-    made: u64,
-    freed: u64,
+/// A scenario, judged.
+pub(super) struct Verdict {
+    /// For people.
+    pub(super) told: String,
+    /// A sentence for each thing that is wrong.
+    pub(super) wrong: Vec<String>,
 }
 
 impl Report {
@@ -68,17 +56,11 @@ impl Report {
                 "driver" => report.driver = rest.into(),
                 "failed" => report.failed = Some(rest.into()),
                 "done" => report.done = true,
-                "unknown" | "kernel-log" => report.notes.push(rest.into()),
-                "try" => {
-                    let mut words = rest.split(' ').map(String::from);
-                    let label = words.next().unwrap_or_default();
-                    let engine = words.next().unwrap_or_default();
-                    report.tries.push(Tried { label, engine, ..Tried::default() });
-                }
+                "kernel-log" => report.log.push(rest.into()),
+                "scenario" => report.ran.push(Ran { name: rest.into(), ..Ran::default() }),
                 _ => {
-                    let (label, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-                    if let Some(tried) = report.tries.iter_mut().rfind(|tried| tried.label == label) {
-                        tried.line(word, rest);
+                    if let Some(ran) = report.ran.last_mut() {
+                        ran.line(word, rest);
                     }
                 }
             }
@@ -86,254 +68,191 @@ impl Report {
         report
     }
 
-    /// What was found wrong, a sentence each.
-    pub(super) fn wrong(&self) -> Vec<String> {
-        let mut wrong: Vec<String> = self.tries.iter().flat_map(Tried::wrong).collect();
-        if let Some(why) = &self.failed {
-            wrong.push(why.clone());
-        } else if !self.done {
-            wrong.push("the machine ended before its tests did: see the console".into());
-        }
-        wrong
-    }
-
-    /// What was seen, for people.
-    pub(super) fn table(&self) -> String {
-        let head = [
-            "try",
-            "engine, mode",
-            "probes",
-            "answered",
-            "lost",
-            "unheard",
-            "unsent",
-            "sent",
-            "card sent",
-            "far got",
-            "calls/s",
-            "pools",
-            "memory MiB",
-        ];
-        let mut rows = vec![head.map(String::from)];
-        rows.extend(self.tries.iter().map(Tried::row));
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..head.len()).map(width).collect();
-        let mut text = format!("Linux {}, {}\n", self.kernel, self.driver);
-        for row in &rows {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .enumerate()
-                .map(
-                    |(column, (cell, width))| {
-                        if column < 2 { format!("{cell:width$}") } else { format!("{cell:>width$}") }
-                    },
-                )
-                .collect();
-            text.push_str(cells.join("  ").trim_end());
-            text.push('\n');
-        }
-        for tried in &self.tries {
-            for line in tried.told.iter().filter(|line| !line.contains(" INFO ")) {
-                text.push_str(&format!("  {}: {}\n", tried.label, line.trim()));
+    /// Judges all that were to run.
+    pub(super) fn judge(&self, scenarios: &[&Scenario]) -> Verdict {
+        let mut verdict = Verdict { told: format!("Linux {}, {}\n", self.kernel, self.driver), wrong: Vec::new() };
+        for scenario in scenarios {
+            match self.ran.iter().find(|ran| ran.name == scenario.name) {
+                Some(ran) => ran.judge(scenario, &mut verdict),
+                None if self.failed.is_none() => verdict.wrong.push(format!("{}: it was not begun", scenario.name)),
+                None => {}
             }
         }
-        for note in &self.notes {
-            text.push_str(&format!("  kernel: {note}\n"));
+        for line in &self.log {
+            verdict.told.push_str(&format!("  kernel: {line}\n"));
         }
-        text
+        if let Some(why) = &self.failed {
+            verdict.wrong.push(why.clone());
+        } else if !self.done {
+            verdict.wrong.push("the machine ended before its scenarios did: see the console".into());
+        }
+        verdict
+    }
+
+    /// The cells that it has for the table: row and text.
+    pub(super) fn cells(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ran.iter().flat_map(|ran| {
+            ran.order.iter().filter_map(|key| Some((key.strip_prefix(CELL)?, ran.facts.get(key)?.as_str())))
+        })
     }
 }
 
-impl Tried {
+impl Ran {
     fn line(&mut self, word: &str, rest: &str) {
-        let numbers = |text: &str| -> Vec<u64> { text.split(' ').filter_map(|number| number.parse().ok()).collect() };
+        let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
         match word {
-            "ended" => self.status = rest.into(),
+            "fact" => {
+                self.order.push(key.into());
+                self.facts.insert(key.into(), value.into());
+            }
+            "summary" => flatten(key, value, &mut self.facts),
+            "note" => self.notes.push(rest.into()),
             "told" => self.told.push(rest.into()),
-            "summary" => self.summary = rest.into(),
-            "counters" => {
-                let (when, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-                if let [sent, received, far_received, far_sent] = numbers(rest)[..] {
-                    let counters = Counters { sent, received, far_received, far_sent };
-                    if when == "before" { self.before = counters } else { self.after = counters }
-                }
-            }
-            "memory" => {
-                let (second, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-                if let [available, _slab, _percpu, calls, made, freed] = numbers(rest)[..] {
-                    let second = second.parse().ok();
-                    self.samples.push(Sample { second, available, calls, made, freed });
-                }
-            }
-            _ => {}
+            "fail" => self.failed = Some(rest.into()),
+            "skip" => self.skipped = Some(rest.into()),
+            "ended" => self.ended = Some(rest.into()),
+            _ => self.tries.line(word, rest),
         }
     }
 
-    /// A number of the summary's.
-    fn number(&self, key: &str) -> Option<u64> {
-        let (_, rest) = self.summary.split_once(&format!("\"{key}\":"))?;
-        let rest = rest.trim_start();
-        rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+    fn judge(&self, scenario: &Scenario, verdict: &mut Verdict) {
+        let name = &self.name;
+        let told = &mut verdict.told;
+        told.push_str(&format!("  {name}: {}\n", scenario.about));
+        told.push_str(&self.tries.table());
+        for note in &self.notes {
+            told.push_str(&format!("    {note}\n"));
+        }
+        let before = verdict.wrong.len();
+        let wrong = &mut verdict.wrong;
+        wrong.extend(self.tries.wrong().into_iter().map(|what| format!("{name}: {what}")));
+        match (&self.failed, self.ended.as_deref()) {
+            (Some(why), _) => wrong.push(format!("{name}: {why}")),
+            (None, Some("0")) => {}
+            (None, Some(status)) => wrong.push(format!("{name}: ended with {status}")),
+            (None, None) => wrong.push(format!("{name}: the machine ended before it did: see the console")),
+        }
+        if let Some(why) = &self.skipped {
+            told.push_str(&format!("    skipped: {why}\n"));
+        } else {
+            for check in &scenario.checks {
+                for judged in check.judge(&self.facts) {
+                    match judged {
+                        Ok(fact) => told.push_str(&format!("    ok      {}: {fact}\n", check.what)),
+                        Err(fact) => {
+                            told.push_str(&format!("    WRONG   {}: {fact}\n", check.what));
+                            wrong.push(format!("{name}: {}: {fact}", check.what));
+                        }
+                    }
+                }
+            }
+        }
+        if wrong.len() > before {
+            let facts = self.order.iter().filter_map(|key| Some((key, self.facts.get(key)?)));
+            facts.for_each(|(key, value)| told.push_str(&format!("    fact    {key} {value}\n")));
+            self.told.iter().for_each(|line| told.push_str(&format!("    told    {line}\n")));
+        }
     }
+}
 
-    fn word(&self, key: &str) -> Option<&str> {
-        self.summary.split_once(&format!("\"{key}\":"))?.1.split('"').nth(1)
+/// Cells of several machines as a table of Markdown: a column a machine, a row a name. None if there is none.
+pub(super) fn table(columns: &[(String, Vec<(String, String)>)]) -> Option<String> {
+    let mut rows: Vec<&str> = Vec::new();
+    for (row, _) in columns.iter().flat_map(|(_, cells)| cells) {
+        if !rows.contains(&row.as_str()) {
+            rows.push(row);
+        }
     }
-
-    /// Probes that echolot says have left this machine.
-    fn sent(&self) -> Option<u64> {
-        Some(self.number("probes")? - self.number("unsent")?)
+    if rows.is_empty() {
+        return None;
     }
-
-    fn card(&self, of: impl Fn(&Counters) -> u64) -> u64 {
-        of(&self.after) - of(&self.before)
-    }
-
-    /// Median memory to be had in this part of the try, KiB.
-    fn available(&self, part: impl Fn(usize, usize) -> bool) -> Option<u64> {
-        let during: Vec<&Sample> = self.samples.iter().filter(|sample| sample.second.is_some()).collect();
-        let chosen = during.iter().enumerate().filter(|(at, _)| part(*at, during.len())).map(|(_, one)| one.available);
-        let mut chosen: Vec<u64> = chosen.collect();
-        chosen.sort_unstable();
-        chosen.get(chosen.len() / 2).copied()
-    }
-
-    /// Memory once all is under way, and at the end: the second and the last quarter.
-    fn memory(&self) -> Option<(u64, u64)> {
-        let early = self.available(|at, all| at * 4 >= all && at * 2 < all)?;
-        Some((early, self.available(|at, all| at * 4 >= 3 * all)?))
-    }
-
-    /// Calls a second over the seconds in which there were any.
-    fn calls(&self) -> Option<u64> {
-        let during: Vec<&Sample> = self.samples.iter().filter(|sample| sample.second.is_some()).collect();
-        let first = during.iter().rev().find(|sample| sample.calls == during[0].calls)?;
-        let last = during.iter().find(|sample| sample.calls == during[during.len() - 1].calls)?;
-        let seconds = last.second?.checked_sub(first.second?).filter(|seconds| *seconds > 0)?;
-        Some((last.calls - first.calls) / seconds)
-    }
-
-    fn wrong(&self) -> Vec<String> {
-        let label = &self.label;
-        let Some(sent) = self.sent() else {
-            let told = self.told.join("; ");
-            return vec![format!("{label}: echolot ended with status {} and no summary: {told}", self.status)];
+    let columns: Vec<_> = columns.iter().filter(|(_, cells)| !cells.is_empty()).collect();
+    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line([""].into_iter().chain(columns.iter().map(|(name, _)| name.as_str())).collect());
+    text.push_str(&format!("|{}\n", "---|".repeat(columns.len() + 1)));
+    for row in rows {
+        let cell = |cells: &[(String, String)]| -> String {
+            // The last word is the one that counts.
+            cells.iter().rfind(|(name, _)| name == row).map_or("-", |(_, cell)| cell).to_owned()
         };
-        let mut wrong = Vec::new();
-        let (card, far) = (self.card(|counters| counters.sent), self.card(|counters| counters.far_received));
-        // virtio_net leaves zero-copy frames out of its statistics: then the far end's are a lower bound.
-        let agrees = if card == 0 { far <= sent } else { card == sent };
-        if !agrees {
-            wrong.push(format!(
-                "{label}: {sent} probes are said to be sent; the card sent {card} frames, the far one got {far}"
-            ));
-        }
-        let (answers, received) = (self.card(|counters| counters.far_sent), self.number("answered").unwrap_or(0));
-        if answers > 0 && received == 0 {
-            let card = self.card(|counters| counters.received);
-            wrong.push(format!("{label}: of {answers} answers none was received (by the card: {card})"));
-        }
-        // What is over within some seconds is beginning all the time.
-        let long = self.samples.len() >= LONG;
-        if let Some((early, late)) = self.memory().filter(|(early, late)| long && early.saturating_sub(*late) > FLAT) {
-            wrong.push(format!("{label}: memory is not flat: {early} KiB were to be had, and {late} KiB at the end"));
-        }
-        wrong
+        let cells: Vec<String> = columns.iter().map(|(_, cells)| cell(cells)).collect();
+        text.push_str(&line([row].into_iter().chain(cells.iter().map(String::as_str)).collect()));
     }
-
-    fn row(&self) -> [String; 13] {
-        let number = |key| self.number(key).map_or_else(|| "-".to_owned(), |number| number.to_string());
-        let by = |key| self.word(key).unwrap_or("-").to_owned();
-        let engine = if self.summary.is_empty() { self.engine.clone() } else { by("engine") };
-        let pools = self.samples.iter().map(|sample| sample.made.saturating_sub(sample.freed)).max().unwrap_or(0);
-        let live = engine == "live-frames";
-        let memory = self.memory().map(|(early, late)| format!("{} -> {}", early / 1024, late / 1024));
-        [
-            self.label.clone(),
-            format!("{engine}, {}", by("mode")),
-            number("probes"),
-            number("answered"),
-            number("lost"),
-            number("unheard"),
-            number("unsent"),
-            self.sent().map_or_else(|| "-".into(), |sent| sent.to_string()),
-            self.card(|counters| counters.sent).to_string(),
-            self.card(|counters| counters.far_received).to_string(),
-            self.calls().filter(|_| live).map_or_else(|| "-".into(), |calls| calls.to_string()),
-            if live { pools.to_string() } else { "-".into() },
-            memory.unwrap_or_else(|| "-".into()),
-        ]
-    }
+    Some(text)
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that meets none fails")]
 mod tests {
     use super::*;
 
-    /// A machine's report with one try: what was sent by the card, what came back, KiB to be had at each second.
-    fn report(card: u64, answers: u64, available: &[u64]) -> Report {
-        let mut text = String::from("kernel 6.18.0\ndriver igb\ntry calls live-frames auto 1000 100\n");
-        text.push_str("counters calls before 10 0 5 5\nmemory calls -1 900000 1 1 0 0 0\n");
-        for (second, available) in available.iter().enumerate() {
-            let calls = 1000 * second;
-            text.push_str(&format!("memory calls {second} {available} 1 1 {calls} {calls} {}\n", calls.max(7) - 7));
-        }
-        text.push_str("ended calls 0\ntold calls  WARN the link is down\ntold calls  INFO it is up\n");
-        text.push_str(&format!("counters calls after {} {answers} 105 {}\n", 10 + card, 5 + 90));
-        text.push_str("summary calls {  \"probes\": 100,  \"answered\": ");
-        text.push_str(&format!("{answers},  \"lost\": 0,  \"unheard\": 0,  \"unsent\": 10, \"rtt_ns\": null,"));
-        text.push_str("  \"engine\": \"live-frames\",  \"mode\": \"copy\"}\ndone\n");
-        Report::parse(&text)
+    fn scenario() -> Scenario {
+        let text =
+            "# All is answered.\n# check answered: *.answered = *.probes\n# check nothing is left: left = \"none\"\n";
+        Scenario::parse("modes", text).unwrap()
+    }
+
+    fn judged(lines: &str) -> Verdict {
+        let text = format!("kernel 6.1\ndriver igb\n{lines}");
+        Report::parse(&text).judge(&[&scenario()])
     }
 
     #[test]
-    fn all_is_well() {
-        let report = report(90, 90, &[800_000; 12]);
-        assert_eq!(report.wrong(), [""; 0]);
-        let table = report.table();
-        let row =
-            table.lines().find(|line| line.starts_with("calls ")).map(|row| row.split_whitespace().collect::<Vec<_>>());
-        let row = row.unwrap_or_default();
-        assert_eq!(
-            row[1..],
-            ["live-frames,", "copy", "100", "90", "0", "0", "10", "90", "90", "100", "1000", "7", "781", "->", "781"]
+    fn facts_are_judged() {
+        let well =
+            judged("scenario modes\nsummary a {\"probes\": 5, \"answered\": 5}\nfact left none\nended 0\ndone\n");
+        assert_eq!(well.wrong, [""; 0]);
+        assert!(well.told.contains("ok      answered: a.answered = a.probes: 5 = 5"), "{}", well.told);
+        let ill = judged(
+            "scenario modes\nsummary a {\"probes\": 5, \"answered\": 4}\nfact left 77\nended 0\ntold oh\ndone\n",
         );
-        assert!(table.contains("WARN the link") && !table.contains("INFO"), "{table}");
+        assert_eq!(
+            ill.wrong,
+            ["modes: answered: a.answered = a.probes: 4 = 5", "modes: nothing is left: left = \"none\": 77 = none"]
+        );
+        assert!(ill.told.contains("told    oh") && ill.told.contains("fact    left 77"), "{}", ill.told);
     }
 
     #[test]
-    fn a_frame_too_few_is_seen() {
-        let wrong = report(89, 90, &[800_000; 12]).wrong();
-        assert!(wrong.len() == 1 && wrong[0].contains("90 probes are said to be sent; the card sent 89"), "{wrong:?}");
+    fn an_end_that_is_none_is_wrong() {
+        let missing = "there is no fact";
+        for (lines, parts) in [
+            ("failed no near0\n", &["no near0"][..]),
+            ("done\n", &["not begun"]),
+            ("scenario modes\nfail no carrier\nended 1\ndone\n", &["modes: no carrier", missing, missing]),
+            ("scenario modes\nended 2\ndone\n", &["modes: ended with 2", missing, missing]),
+            (
+                "scenario modes\nfact left none\n",
+                &["machine ended before it did", missing, "ended before its scenarios"],
+            ),
+            ("scenario modes\nskip no zero-copy\nended 0\ndone\n", &[]),
+        ] {
+            let wrong = judged(lines).wrong;
+            assert_eq!(wrong.len(), parts.len(), "{lines}: {wrong:?}");
+            assert!(wrong.iter().zip(parts).all(|(wrong, part)| wrong.contains(part)), "{lines}: {wrong:?}");
+        }
     }
 
     #[test]
-    fn a_card_that_does_not_count_is_judged_by_the_far_one() {
-        assert_eq!(report(0, 90, &[800_000; 12]).wrong().len(), 1, "the far one got more than is said to be sent");
+    fn tries_are_judged_in_their_scenario() {
+        let text = "kernel 6.1\nscenario modes\ntry a afxdp auto 1 1\ntry-ended a 2\ntry-told a echolot: no\nfact left none\nended 0\ndone\n";
+        let wrong = Report::parse(text).judge(&[&scenario()]).wrong;
+        assert!(wrong[0].contains("modes: a: echolot ended with status 2"), "{wrong:?}");
     }
 
     #[test]
-    fn answers_that_nobody_received_are_seen() {
-        let wrong = report(90, 0, &[800_000; 12]).wrong();
-        assert!(wrong.len() == 1 && wrong[0].contains("of 90 answers none"), "{wrong:?}");
-    }
-
-    #[test]
-    fn memory_that_goes_is_seen_and_a_start_that_takes_some_is_not() {
-        let settled: Vec<u64> = (0..12).map(|second| if second < 3 { 900_000 } else { 800_000 }).collect();
-        assert_eq!(report(90, 90, &settled).wrong(), [""; 0]);
-        let leaking: Vec<u64> = (0..12).map(|second| 800_000 - 4_000 * second).collect();
-        let wrong = report(90, 90, &leaking).wrong();
-        assert!(wrong.len() == 1 && wrong[0].contains("memory is not flat"), "{wrong:?}");
-    }
-
-    #[test]
-    fn a_machine_that_fails_says_why() {
-        let wrong = Report::parse("kernel 6.1\nfailed no eth0\n").wrong();
-        assert_eq!(wrong, ["no eth0"]);
-        let wrong = Report::parse("kernel 6.1\ntry a afxdp auto 1 1\nended a 2\ntold a echolot: no\n").wrong();
-        assert!(wrong.len() == 2 && wrong[0].contains("status 2") && wrong[0].contains("echolot: no"), "{wrong:?}");
-        assert!(wrong[1].contains("ended before"), "{wrong:?}");
+    fn cells_become_a_table() {
+        let report = Report::parse(
+            "kernel 6.1\nscenario modes\nfact table.copy sends\nfact other 1\nfact table.live sends, receives\n",
+        );
+        let cells: Vec<(String, String)> = report.cells().map(|(row, cell)| (row.into(), cell.into())).collect();
+        let other = vec![("live".to_owned(), "no".to_owned())];
+        let text =
+            table(&[("6.1, igb".into(), cells), ("6.18, igb".into(), other), ("none".into(), Vec::new())]).unwrap();
+        assert_eq!(
+            text,
+            "|  | 6.1, igb | 6.18, igb |\n|---|---|---|\n| copy | sends | - |\n| live | sends, receives | no |\n"
+        );
+        assert_eq!(table(&[]), None);
     }
 }
