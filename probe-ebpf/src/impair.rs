@@ -7,11 +7,11 @@ use crate::{
     ANSWERED, IMPAIRED, TAKEN, UNRECORDED, XSKS,
     parse::{self, Piece},
     reflect,
-    steer::{Counter, now},
+    steer::{Queue, now},
 };
 use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
 use probe_ebpf::{
-    layout::{AnsweredRequest, IN_USERSPACE, MAX_FRAME, NOT_RECORDED, taken_index},
+    layout::{AnsweredRequest, IN_USERSPACE, MAX_FRAME, NOT_RECORDED},
     wire::{STAMP, ethernet, icmp, ipv4, payload},
 };
 
@@ -44,11 +44,11 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
             return Fate::Passed;
         }
         let queue = ctx.rx_queue_index();
-        let Some(taken) = TAKEN.get_ptr_mut(taken_index(queue)) else { return Fate::Passed };
+        let Some(line) = TAKEN.get_ptr_mut(queue) else { return Fate::Passed };
         if XSKS.redirect(queue, u64::from(xdp_action::XDP_PASS)).is_err() {
             return Fate::Passed;
         }
-        Counter(taken).add_one();
+        Queue(line).count();
         // The sender's address is needed for the reply. The type is known by now and makes room for what of the address
         // the stamp overwrites.
         let sender = request.ethernet.bytes::<2>(ethernet::SOURCE.start..ethernet::SOURCE.start + 2);

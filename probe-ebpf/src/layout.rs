@@ -3,7 +3,7 @@
 //! | map | kind | entries | value |
 //! |---|---|---|---|
 //! | `SETTINGS` | array | 1 | [`Settings`] |
-//! | `TAKEN` | array, mappable | [`TAKEN_ENTRIES`] | u64: frames that `steer` took for a queue, at [`taken_index`] |
+//! | `TAKEN` | array, mappable | [`MAX_QUEUES`] | [`QueueLine`]: frames that `steer` took for a queue, and how many it may |
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
 //! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` or `impair` answered |
@@ -27,17 +27,47 @@ pub const IN_USERSPACE: u32 = 1;
 /// In `IMPAIRED`: `impair` answers for the range and leaves no record of it. Any other value: it answers, and records.
 pub const NOT_RECORDED: u32 = 2;
 
-/// Words of 8 bytes between the counters of two queues in `TAKEN`: each has a cache line of its own.
-pub const TAKEN_STRIDE: u32 = 8;
+/// What the two sides tell each other of a receive queue: a value of `TAKEN`, on a cache line of its own.
+///
+/// `steer` may take frames only while `taken` is below `limit`, which is so far ahead as the queue's socket has room: so a receiver
+/// that has stopped never lets the socket's ring run full. That would be worse than a lost frame: zero-copy drivers stop receiving
+/// then, whosever frames come next (`I40E_XDP_EXIT` and its like).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct QueueLine {
+    /// Frames that were ours. The program counts each before it reads the clock for its stamp.
+    pub taken: u64,
+    /// A frame whose number, counted by `taken` from 0, is not below this is refused. The receiver writes.
+    pub limit: u64,
+    /// Of the frames taken, those that were refused, and dropped. The program writes.
+    pub refused: u64,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: [u64; 5],
+}
+
+/// Words of 8 bytes in a [`QueueLine`].
+pub const QUEUE_WORDS: u32 = 8;
 
 /// Words in `TAKEN`.
-pub const TAKEN_ENTRIES: u32 = MAX_QUEUES * TAKEN_STRIDE;
+pub const TAKEN_ENTRIES: u32 = MAX_QUEUES * QUEUE_WORDS;
 
-/// Where in `TAKEN` a queue's counter is.
+/// Which word of `TAKEN` is a queue's `taken`.
 #[inline(always)]
 pub const fn taken_index(queue: u32) -> u32 {
-    queue * TAKEN_STRIDE
+    queue * QUEUE_WORDS
 }
+
+/// Which word of `TAKEN` is a queue's `limit`.
+pub const fn limit_index(queue: u32) -> u32 {
+    taken_index(queue) + 1
+}
+
+/// Which word of `TAKEN` is a queue's `refused`.
+pub const fn refused_index(queue: u32) -> u32 {
+    taken_index(queue) + 2
+}
+
+const _: () = assert!(size_of::<QueueLine>() == 8 * QUEUE_WORDS as usize);
 
 /// Addresses that replies may be sent to.
 pub const MAX_SOURCES: usize = 16;
@@ -130,8 +160,8 @@ impl AnsweredRequest {
     }
 }
 
-/// What `steer` made of a frame. All but [`Verdict::Taken`] went on to the kernel, untouched. In this order the checks
-/// are made: a frame counts under the first that it fails.
+/// What `steer` made of a frame. All but [`Verdict::Taken`] and [`Verdict::RingFull`] went on to the kernel, untouched. In this order
+/// the checks are made: a frame counts under the first that it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Verdict {
@@ -161,11 +191,13 @@ pub enum Verdict {
     Age,
     /// Ours, and no socket on its queue.
     NoSocket,
+    /// Ours, and no room in the socket's ring: dropped.
+    RingFull,
 }
 
 impl Verdict {
     /// All, in the order of their counters in `VERDICTS`.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Taken,
         Self::NotIp,
         Self::Malformed,
@@ -179,6 +211,7 @@ impl Verdict {
         Self::Cookie,
         Self::Age,
         Self::NoSocket,
+        Self::RingFull,
     ];
 
     /// As in metric labels.
@@ -197,6 +230,7 @@ impl Verdict {
             Self::Cookie => "cookie",
             Self::Age => "age",
             Self::NoSocket => "no_socket",
+            Self::RingFull => "ring_full",
         }
     }
 

@@ -23,8 +23,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, XdpContext},
 };
 use probe_ebpf::layout::{
-    LiveCursor, LiveDue, LiveTemplate, MAX_CPUS, MAX_QUEUES, MAX_RANGES, MAX_TEMPLATES, Settings, TAKEN_ENTRIES,
-    Verdict,
+    LiveCursor, LiveDue, LiveTemplate, MAX_CPUS, MAX_QUEUES, MAX_RANGES, MAX_TEMPLATES, QueueLine, Settings, Verdict,
 };
 
 /// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
@@ -35,7 +34,7 @@ const NO_PREALLOC: u32 = 1;
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
-static TAKEN: Array<u64> = Array::with_max_entries(TAKEN_ENTRIES, MAPPABLE);
+static TAKEN: Array<QueueLine> = Array::with_max_entries(MAX_QUEUES, MAPPABLE);
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);
 #[map]
@@ -60,7 +59,8 @@ static ANSWERED: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 static UNRECORDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Replies to us, and errors about our probes, go to the socket of their queue, all else to the kernel, untouched.
+/// Replies to us, and errors about our probes, go to the socket of their queue, or nowhere if that is full; all else to the kernel,
+/// untouched.
 ///
 /// One program for both jobs: run on live frames on a sender's CPU, it makes probes. A program that is attached stays in the
 /// kernel's dispatcher of XDP programs; one that isn't is put in and taken out with each call, which costs two waits for RCU
@@ -74,6 +74,7 @@ pub fn steer(ctx: XdpContext) -> u32 {
     count(&VERDICTS, verdict as u32);
     match verdict {
         Verdict::Taken => xdp_action::XDP_REDIRECT,
+        Verdict::RingFull => xdp_action::XDP_DROP,
         _ => xdp_action::XDP_PASS,
     }
 }

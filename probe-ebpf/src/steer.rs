@@ -12,18 +12,21 @@ use aya_ebpf::{
 use core::arch::asm;
 use probe_ebpf::{
     cookie,
-    layout::{MAX_FRAME, MAX_SOURCES, Settings, Verdict, taken_index},
+    layout::{MAX_FRAME, MAX_SOURCES, QueueLine, Settings, Verdict},
     wire::{STAMP, icmp, ipv4, payload},
 };
 
-/// Judges a frame. What is [`Verdict::Taken`] carries its arrival stamp and is to be redirected; nothing else was touched.
+/// Judges a frame. What is [`Verdict::Taken`] carries its arrival stamp and is to be redirected, what is [`Verdict::RingFull`] is to be
+/// dropped; nothing else was touched.
 #[inline(always)]
 pub(crate) fn steer(ctx: &XdpContext) -> Verdict {
-    match parse::message(ctx).and_then(|message| judge(ctx, &message).map(|taken| (message, taken))) {
-        Ok((message, taken)) => {
+    match parse::message(ctx).and_then(|message| judge(ctx, &message).map(|queue| (message, queue))) {
+        Ok((message, queue)) => {
             // Counted before the clock is read: whoever reads the clock and then this counter knows of every frame that
             // was stamped earlier.
-            taken.add_one();
+            if !queue.take() {
+                return Verdict::RingFull;
+            }
             message.ethernet.write(STAMP, now().to_ne_bytes());
             Verdict::Taken
         }
@@ -75,9 +78,9 @@ impl Probe {
 }
 
 /// Everything that has to be right before the first byte is written: the stamp overwrites the MAC addresses, and a frame
-/// that was passed after all would reach the kernel as somebody else's. Returns the counter of its queue.
+/// that was passed after all would reach the kernel as somebody else's. Returns its queue.
 #[inline(always)]
-fn judge(ctx: &XdpContext, message: &Message) -> Result<Counter, Verdict> {
+fn judge(ctx: &XdpContext, message: &Message) -> Result<Queue, Verdict> {
     // An array of one always has its first; the verifier wants to hear it.
     let settings = SETTINGS.get(0).ok_or(Verdict::ForeignIdentifier)?;
     let (probe, foreign) = match (message.icmp.byte(icmp::TYPE), message.icmp.byte(icmp::CODE)) {
@@ -115,11 +118,11 @@ fn judge(ctx: &XdpContext, message: &Message) -> Result<Counter, Verdict> {
         return Err(Verdict::Truncated);
     }
     let queue = ctx.rx_queue_index();
-    let taken = TAKEN.get_ptr_mut(taken_index(queue)).ok_or(Verdict::NoSocket)?;
+    let line = TAKEN.get_ptr_mut(queue).ok_or(Verdict::NoSocket)?;
     // This only notes the socket for the moment when the program returns XDP_REDIRECT, and says whether there is one. So
     // no second look-up has to agree with it, and the frame can still go either way.
     XSKS.redirect(queue, u64::from(xdp_action::XDP_PASS)).map_err(|_| Verdict::NoSocket)?;
-    Ok(Counter(taken))
+    Ok(Queue(line))
 }
 
 /// Whether a payload proves that we sent it, to that address, not too long ago.
@@ -166,18 +169,42 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A value of `TAKEN`.
-pub(crate) struct Counter(pub(crate) *mut u64);
+/// A queue, by its value of `TAKEN`.
+pub(crate) struct Queue(pub(crate) *mut QueueLine);
 
-impl Counter {
-    /// Adds one, as a full barrier. The kernel orders an atomic instruction fully if it fetches (BPF_FETCH:
-    /// Documentation/bpf/standardization/instruction-set.rst, "Atomic operations"; on arm64 the plain one is relaxed).
-    /// Spelled out because `core` offers no read-modify-write for a target that had none in its first instruction set.
+impl Queue {
+    /// Counts a frame of ours; false if the socket has no room for it.
     #[inline(always)]
-    pub(crate) fn add_one(self) {
-        // SAFETY: the map's value is 8 aligned bytes that live as long as the program; all writers are atomic.
-        unsafe {
-            asm!("{one} = atomic_fetch_add((u64 *)({at} + 0), {one})", at = in(reg) self.0, one = inout(reg) 1u64 => _)
+    pub(crate) fn take(self) -> bool {
+        // SAFETY: within the map's value, which lives as long as the program.
+        let (taken, limit, refused) =
+            unsafe { (&raw mut (*self.0).taken, &raw const (*self.0).limit, &raw mut (*self.0).refused) };
+        // SAFETY: as above; an aligned word, which the other side writes whole.
+        if add_one(taken) < unsafe { limit.read_volatile() } {
+            return true;
         }
+        add_one(refused);
+        false
     }
+
+    /// Counts a frame whatever room there is.
+    #[inline(always)]
+    pub(crate) fn count(self) {
+        // SAFETY: as in `take`.
+        add_one(unsafe { &raw mut (*self.0).taken });
+    }
+}
+
+/// Adds one, as a full barrier, and returns what there was. The kernel orders an atomic instruction fully if it fetches (BPF_FETCH:
+/// Documentation/bpf/standardization/instruction-set.rst, "Atomic operations"; on arm64 the plain one is relaxed).
+/// Spelled out because `core` offers no read-modify-write for a target that had none in its first instruction set.
+#[inline(always)]
+fn add_one(at: *mut u64) -> u64 {
+    let before;
+    // SAFETY: 8 aligned bytes of a map's value (both callers are in `Queue`), which live as long as the program; all writers are
+    // atomic.
+    unsafe {
+        asm!("{one} = atomic_fetch_add((u64 *)({at} + 0), {one})", at = in(reg) at, one = inout(reg) 1u64 => before)
+    }
+    before
 }

@@ -14,7 +14,7 @@ use probe_ebpf::{
 };
 use std::net::Ipv4Addr;
 use xdp::{
-    Rig, XDP_PASS, XDP_REDIRECT,
+    Rig, XDP_DROP, XDP_PASS, XDP_REDIRECT,
     frames::{self, Around, OURS, THEIRS},
     now,
 };
@@ -283,6 +283,31 @@ fn without_a_socket_replies_go_to_the_kernel() {
     passes(&rig, "no socket", &reply(&Around::default()), Verdict::NoSocket);
     rig.open_socket();
     is_taken(&rig, "a socket", &reply(&Around::default()));
+}
+
+/// The limit is a number of frames taken: what comes after is dropped if it is ours, and everything else passes as ever.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_full_ring_costs_nobody_else_anything() {
+    let Some(mut rig) = rig() else { return };
+    let (ours, others) = (reply(&Around::default()), Around::default().tcp(&[7; 100]));
+    rig.allow(2);
+    is_taken(&rig, "the first", &ours);
+    is_taken(&rig, "the second", &ours);
+    for more in 1..=3 {
+        let mut verdicts = rig.verdicts();
+        let ran = rig.run("steer", &ours);
+        assert_eq!((ran.action, ran.frame), (XDP_DROP, ours.clone()));
+        verdicts[Verdict::RingFull as usize] += 1;
+        assert_eq!(rig.verdicts(), verdicts);
+        assert_eq!((rig.taken(), rig.refused()), (2 + more, more), "it was ours");
+        passes(&rig, "somebody else's", &others, Verdict::NotReply);
+    }
+    // The receiver has consumed one of the two, and three were refused.
+    rig.allow(2 + 1 + 3);
+    is_taken(&rig, "into the place that is free", &ours);
+    assert_eq!(rig.run("steer", &ours).action, XDP_DROP);
+    assert_eq!((rig.taken(), rig.refused()), (7, 4));
 }
 
 #[test]

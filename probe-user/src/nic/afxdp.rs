@@ -192,7 +192,7 @@ impl AfxdpSender {
 
     /// The zero-copy kick: what is in the ring is the driver's.
     fn wake(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Cause> {
-        let error = if self.ring.tx.needs_wakeup() { self.ring.sendto() } else { 0 };
+        let error = if self.ring.needs_wakeup() { self.ring.sendto() } else { 0 };
         // ENETDOWN and ENXIO: the device was told nothing. Anything else means that it is busy already.
         let (kick, cause) = classify(error);
         let fate = if kick == Kick::Nothing { Fate::Unsent(cause) } else { Fate::Sent(sent) };

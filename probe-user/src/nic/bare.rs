@@ -8,7 +8,7 @@ use super::{
     live::{CALL, test_run},
     mapped::Mapped,
     program::Program,
-    socket::{self, KICK, Transmitter},
+    socket::{self, KICK, TransmitRings, Transmitter},
 };
 use crate::{
     route::Interface,
@@ -61,9 +61,11 @@ impl FarEnd {
 /// Whatever keeps the socket from being had: see [`NicError`].
 pub fn afxdp(name: &str, time: Duration) -> Result<Sent, NicError> {
     let interface = interface::find(name)?;
-    let queue = socket::open(name, 0, Mode::Copy, u64::MAX, true)?;
+    let queue = socket::open(&interface, 0, Mode::Copy, u64::MAX, true)?;
     let failed = |error| NicError::Socket { interface: name.into(), queue: 0, error };
-    let Some(Transmitter { umem, mut tx, mut comp, mut frames, .. }) = queue.tx else {
+    let Some(Transmitter { rings: TransmitRings::Library { umem, mut tx, mut comp, descs: mut frames, .. }, .. }) =
+        queue.tx
+    else {
         return Err(failed(io::Error::other("the queue came without its transmitting half")));
     };
     let template = template(&interface)?;

@@ -3,17 +3,17 @@
 use super::mapped::Mapped;
 use crate::worker::Taken;
 use crossbeam::utils::CachePadded;
-use probe_ebpf::layout::taken_index;
+use probe_ebpf::layout::{limit_index, refused_index, taken_index};
 use std::sync::{
     Arc,
     atomic::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
-        fence,
     },
 };
 
-/// The counters of the receive queues of all ports, one flat list: `taken` by steer, `consumed` by receivers, `dropped` by sockets.
+/// The counters of the receive queues of all ports, one flat list: `taken` by steer, `consumed` by receivers, `dropped` by sockets
+/// and, where these have no room, by steer.
 /// The queues of the first port come first.
 pub(super) struct QueueCounts {
     queues: Box<[Counted]>,
@@ -22,26 +22,37 @@ pub(super) struct QueueCounts {
 
 /// One queue.
 struct Counted {
-    /// The port's counters.
-    taken: Arc<Mapped<u64>>,
-    /// Which of them is this queue's.
-    word: usize,
+    /// What the port's program counts, and is told.
+    words: Arc<Mapped<u64>>,
+    /// Which of the port's queues it is.
+    own: u32,
     consumed: CachePadded<AtomicU64>,
     dropped: CachePadded<AtomicU64>,
+    /// Of those dropped, the ones that steer did not drop itself.
+    lost: AtomicU64,
+}
+
+impl Counted {
+    fn word(&self, index: fn(u32) -> u32) -> &AtomicU64 {
+        self.words.word(index(self.own) as usize)
+    }
 }
 
 impl QueueCounts {
     /// For ports with so many queues each; `ring` is what each queue's ring holds.
     pub(super) fn new(ports: impl IntoIterator<Item = (Arc<Mapped<u64>>, u32)>, ring: u64) -> Self {
-        let counted = |(taken, queues): (Arc<Mapped<u64>>, u32)| {
-            (0..queues).map(move |queue| Counted {
-                taken: Arc::clone(&taken),
-                word: taken_index(queue) as usize,
+        let counted = |(words, queues): (Arc<Mapped<u64>>, u32)| {
+            (0..queues).map(move |own| Counted {
+                words: Arc::clone(&words),
+                own,
                 consumed: CachePadded::default(),
                 dropped: CachePadded::default(),
+                lost: AtomicU64::new(0),
             })
         };
-        Self { queues: ports.into_iter().flat_map(counted).collect(), ring }
+        let counts = Self { queues: ports.into_iter().flat_map(counted).collect(), ring };
+        (0..counts.queues.len()).for_each(|queue| counts.allow(queue));
+        counts
     }
 
     /// For the queue's one receiver: it has settled so many more frames.
@@ -51,9 +62,33 @@ impl QueueCounts {
         counter.store(counter.load(Relaxed) + frames, Release);
     }
 
-    /// For the one sampler: so many more are known to have been dropped.
-    pub(super) fn dropped_more(&self, queue: usize, frames: u64) {
-        self.queues[queue].dropped.fetch_add(frames, Release);
+    /// For the queue's one receiver, each time that it has looked at the queue: lets steer take as many frames as the ring has room
+    /// for, and no more.
+    ///
+    /// In the ring are the frames taken less those consumed, lost on the way and refused. Numbers that are read too early only make
+    /// the limit lower than it could be, and the next look puts that right: whatever was refused meanwhile is counted as refused by
+    /// then. So it is not enough to do this when frames came.
+    pub(super) fn allow(&self, queue: usize) {
+        let queue = &self.queues[queue];
+        let gone = queue.consumed.load(Relaxed) + queue.lost.load(Acquire) + queue.word(refused_index).load(Acquire);
+        let (limit, allowed) = (queue.word(limit_index), gone + self.ring);
+        // Written only when it changes: steer counts on the same cache line.
+        if limit.load(Relaxed) != allowed {
+            // Release: whoever sees the limit finds the places in the ring free.
+            limit.store(allowed, Release);
+        }
+    }
+
+    /// Frames that steer itself has dropped for want of room.
+    pub(super) fn refused(&self, queue: usize) -> u64 {
+        self.queues[queue].word(refused_index).load(Acquire)
+    }
+
+    /// For the one sampler: so many more are known to have been dropped, by steer and behind it.
+    pub(super) fn dropped_more(&self, queue: usize, refused: u64, lost: u64) {
+        let queue = &self.queues[queue];
+        queue.lost.fetch_add(lost, Release);
+        queue.dropped.fetch_add(refused + lost, Release);
     }
 }
 
@@ -63,11 +98,8 @@ impl Taken for QueueCounts {
     }
 
     fn taken(&self, queue: usize) -> u64 {
-        let queue = &self.queues[queue];
-        let taken = queue.taken.get(queue.word);
-        // What is read after the count was written before it.
-        fence(Acquire);
-        taken
+        // Acquire: what is read after the count was written before it.
+        self.queues[queue].word(taken_index).load(Acquire)
     }
 
     fn consumed(&self, queue: usize) -> u64 {

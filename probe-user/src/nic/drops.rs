@@ -78,6 +78,8 @@ pub(super) struct PortSampler {
 
 struct SampledQueue {
     socket: OwnedFd,
+    /// By steer, because its ring was full.
+    refused: u64,
     ring_full: u64,
     no_buffer: u64,
     vanished: u64,
@@ -172,7 +174,14 @@ impl PortSampler {
         verdicts: Counters,
         sockets: Vec<OwnedFd>,
     ) -> Self {
-        let queue = |socket| SampledQueue { socket, ring_full: 0, no_buffer: 0, vanished: 0, watch: Watch::default() };
+        let queue = |socket| SampledQueue {
+            socket,
+            refused: 0,
+            ring_full: 0,
+            no_buffer: 0,
+            vanished: 0,
+            watch: Watch::default(),
+        };
         let driver = driver_drops(interface);
         Self {
             driver,
@@ -206,23 +215,28 @@ impl PortSampler {
             // frame that steer redirected and the socket did not take is in exactly one of them; the third receive
             // counter, rx_fill_ring_empty_descs, counts attempts and would count the first kind again.
             let (ring_full, no_buffer) = (statistics.rx_ring_full, statistics.rx_dropped);
-            let mut frames = (ring_full - queue.ring_full) + (no_buffer - queue.no_buffer);
+            let mut lost = (ring_full - queue.ring_full) + (no_buffer - queue.no_buffer);
             (queue.ring_full, queue.no_buffer) = (ring_full, no_buffer);
-            of_sockets += frames;
-            log.note(self.last, MonotonicClock.now(), frames);
+            // Before the socket could: a driver that counts frames which a program drops counts these as it counts a socket's.
+            let all_refused = self.counts.refused(index);
+            let refused = all_refused - std::mem::replace(&mut queue.refused, all_refused);
+            of_sockets += refused + lost;
+            log.note(self.last, MonotonicClock.now(), refused + lost);
 
             let (taken, consumed) = (self.counts.taken(index), self.counts.consumed(index));
-            let missing = taken.saturating_sub(consumed + self.counts.dropped(index) + frames);
+            let missing = taken.saturating_sub(consumed + self.counts.dropped(index) + refused + lost);
             let (before, is_empty) = ((self.last, alone_before), || !is_readable(&queue.socket));
-            if let Some(vanished) = queue.watch.give_up(before, begun, (taken, consumed), missing, is_empty) {
+            // What is refused moves nothing: where all that was taken has vanished, the rest is refused.
+            let moved = (taken - all_refused, consumed);
+            if let Some(vanished) = queue.watch.give_up(before, begun, moved, missing, is_empty) {
                 queue.vanished += vanished.frames;
-                frames += vanished.frames;
+                lost += vanished.frames;
                 // A driver that counted them has excused probes already.
                 let besides = self.alone.besides(vanished.frames, vanished.alone);
                 log.note(vanished.after, MonotonicClock.now(), besides);
             }
-            if frames != 0 {
-                self.counts.dropped_more(index, frames);
+            if refused + lost != 0 {
+                self.counts.dropped_more(index, refused, lost);
             }
         }
         // What the driver dropped never came to steer, and may have been replies all the same.
@@ -239,7 +253,7 @@ impl PortSampler {
         let sum = |field: fn(&SampledQueue) -> u64| self.queues.iter().map(field).sum::<u64>();
         let of_driver = |which: usize| self.driver_seen[which].saturating_sub(self.driver[which]);
         let frames = [
-            sum(|q| q.ring_full),
+            sum(|q| q.ring_full + q.refused),
             sum(|q| q.no_buffer),
             sum(|q| q.vanished),
             self.no_socket,

@@ -71,16 +71,16 @@ impl FarEnd {
         let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
-        let taken = Mapped::new(program.descriptor("TAKEN")?, TAKEN_ENTRIES as usize, false).map_err(query)?;
+        let taken = Mapped::new(program.descriptor("TAKEN")?, TAKEN_ENTRIES as usize, true).map_err(query)?;
         let counts = Arc::new(QueueCounts::new([(Arc::new(taken), queues)], socket::receive_ring(rate)));
         let mut receiver = Receiver::new(counts.clone());
         let mut sender = None;
         for index in 0..queues {
-            let mut queue = socket::open(name, index, Mode::Copy, rate, index == 0)?;
+            let mut queue = socket::open(&interface, index, Mode::Copy, rate, index == 0)?;
             if let Some(half) = queue.tx.take() {
                 sender = Some(FrameSender { ring: Ring::new(half), clock: MonotonicClock });
             }
-            let socket = socket::share(&queue.rx).map_err(query)?;
+            let socket = socket::share(&queue.rings).map_err(query)?;
             receiver.add(index as usize, queue);
             program.steer_to(index, &socket)?;
         }

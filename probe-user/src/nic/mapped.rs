@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd},
     ptr::{self, NonNull},
     slice,
+    sync::atomic::AtomicU64,
 };
 
 /// An array map's values, mapped (BPF_F_MMAPABLE). The kernel side may change them at any time, so values are copied in and out, and
@@ -63,6 +64,17 @@ impl<T: Copy> Mapped<T> {
         // SAFETY: within the mapping (just checked), aligned as in `get`, and ours alone: of this process' users by `&mut self`, of
         // the kernel's by the caller's word.
         unsafe { slice::from_raw_parts_mut(self.at.add(range.start).as_ptr(), range.len()) }
+    }
+}
+
+impl Mapped<u64> {
+    /// The word at `index`. Stores are only for maps that were mapped to be written.
+    #[inline]
+    pub(super) fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.entries, "word {index} of {}", self.entries);
+        // SAFETY: within the mapping (just checked), aligned to 8 bytes as in `get`, alive as long as `self`. The other side reads and
+        // writes it whole.
+        unsafe { AtomicU64::from_ptr(self.at.add(index).as_ptr()) }
     }
 }
 

@@ -28,6 +28,7 @@ mod sender;
 mod socket;
 mod templates;
 pub mod thread;
+mod xsk;
 
 pub use addressing::Addressing;
 pub use afxdp::AfxdpSender;

@@ -103,10 +103,10 @@ impl Port {
         self.program.generic
     }
 
-    /// What steer has taken, by queue.
+    /// What steer has taken and how much it may take, by queue.
     pub(super) fn taken(&self) -> Result<Arc<Mapped<u64>>, NicError> {
         let map = self.program.descriptor("TAKEN")?;
-        Mapped::new(map, TAKEN_ENTRIES as usize, false).map(Arc::new).map_err(|error| self.query(error))
+        Mapped::new(map, TAKEN_ENTRIES as usize, true).map(Arc::new).map_err(|error| self.query(error))
     }
 
     /// Binds a socket to each receive queue, hands its receiving half to `receive` with the queue's number among all ports', and
@@ -130,13 +130,13 @@ impl Port {
             (_, None) => {}
         }
         for index in 0..self.queues() {
-            let mut queue = socket::open(&name, index, mode, rate, index < senders)?;
+            let mut queue = socket::open(&self.interface, index, mode, rate, index < senders)?;
             if mode == Mode::Auto {
                 mode = if queue.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
             }
             self.zero_copy &= queue.zero_copy;
             self.transmitters.extend(queue.tx.take());
-            let socket = socket::share(&queue.rx).map_err(|error| self.query(error))?;
+            let socket = socket::share(&queue.rings).map_err(|error| self.query(error))?;
             receive(self.first + index as usize, queue);
             self.program.steer_to(index, &socket)?;
             self.sockets.push(socket);

@@ -2,15 +2,11 @@
 
 use super::{
     frames::{Frame, Frames},
-    socket::{FRAME_SIZE, KICK, Transmitter, publishes},
+    socket::{FRAME_SIZE, KICK, TransmitRings, Transmitter, publishes},
 };
 use crate::wire::{Key, ProbeFields, Template};
-use std::{
-    io,
-    os::fd::{AsRawFd as _, RawFd},
-    ptr,
-};
-use xsk_rs::{CompQueue, FrameDesc, TxQueue, Umem};
+use std::{io, os::fd::RawFd, ptr};
+use xsk_rs::FrameDesc;
 
 /// EtherType for local experiments (IEEE 802, 88B5). A frame of it from our own address to our own address carries a
 /// descriptor that has to be used up: no switch forwards it and no host takes it.
@@ -21,36 +17,28 @@ pub(super) const BARE: u16 = u16::MAX;
 
 /// The rings and frames of a transmit socket.
 pub(super) struct Ring {
-    umem: Umem,
-    pub(super) tx: TxQueue,
-    comp: CompQueue,
+    rings: TransmitRings,
     fd: RawFd,
     pub(super) zero_copy: bool,
     pub(super) frames: Frames,
-    /// A descriptor for each frame, by its index, with the length of what it holds.
-    descs: Vec<FrameDesc>,
     /// Which template each frame holds, or [`BARE`].
     laid: Vec<u16>,
     entries: u32,
-    completed: [FrameDesc; 64],
 }
 
 impl Ring {
     pub(super) fn new(half: Transmitter) -> Self {
-        let Transmitter { umem, tx, comp, frames: descs, entries, zero_copy, .. } = half;
-        let count = u32::try_from(descs.len()).unwrap_or(u32::MAX);
-        let publishes = publishes(&tx);
+        let Transmitter { rings, entries, zero_copy } = half;
+        let fd = rings.fd();
+        let publishes = publishes(fd);
+        let count = rings.count();
         Self {
-            umem,
-            fd: tx.fd().as_raw_fd(),
-            tx,
-            comp,
+            fd,
             zero_copy,
-            frames: Frames::new(count, 0, publishes),
-            laid: vec![BARE; descs.len()],
-            descs,
+            frames: Frames::new(u32::try_from(count).unwrap_or(u32::MAX), 0, publishes),
+            laid: vec![BARE; count],
+            rings,
             entries,
-            completed: [FrameDesc::default(); 64],
         }
     }
 
@@ -68,19 +56,38 @@ impl Ring {
 
     /// How long the frame's descriptor says it is.
     pub(super) fn length(&self, frame: usize) -> usize {
-        self.descs[frame].lengths().data()
+        match &self.rings {
+            TransmitRings::Library { descs, .. } => descs[frame].lengths().data(),
+            TransmitRings::Own { lengths, .. } => lengths[frame] as usize,
+        }
     }
 
     /// Takes back the frames that the kernel has completed.
     pub(super) fn reclaim(&mut self) {
+        const MOST: usize = 64;
         loop {
-            // SAFETY: the completion ring is of the UMEM that `completed` is used with, and only addresses are taken from
-            // what it says.
-            let count = unsafe { self.comp.consume(&mut self.completed) };
-            for desc in &self.completed[..count] {
-                self.frames.complete(desc.addr() / FRAME_SIZE as usize);
-            }
-            if count < self.completed.len() {
+            let count = match &mut self.rings {
+                TransmitRings::Library { comp, .. } => {
+                    let mut completed = [FrameDesc::default(); MOST];
+                    // SAFETY: the completion ring is of the UMEM that the frames are of, and only addresses are taken from
+                    // what it says.
+                    let count = unsafe { comp.consume(&mut completed) };
+                    for desc in &completed[..count] {
+                        self.frames.complete(desc.addr() / FRAME_SIZE as usize);
+                    }
+                    count
+                }
+                TransmitRings::Own { completion, .. } => {
+                    let mut completed = [0; MOST];
+                    let count = completion.consume(&mut completed);
+                    for address in &completed[..count] {
+                        let frame = usize::try_from(*address).unwrap_or(usize::MAX) / FRAME_SIZE as usize;
+                        self.frames.complete(frame);
+                    }
+                    count
+                }
+            };
+            if count < MOST {
                 return;
             }
         }
@@ -88,22 +95,44 @@ impl Ring {
 
     /// The kernel's consumer position as it shows now.
     pub(super) fn stored(&mut self) -> u32 {
-        self.frames.produced().wrapping_sub(self.entries.wrapping_sub(self.tx.nb_free_exact()))
+        match &mut self.rings {
+            TransmitRings::Library { tx, .. } => {
+                self.frames.produced().wrapping_sub(self.entries.wrapping_sub(tx.nb_free_exact()))
+            }
+            TransmitRings::Own { tx, .. } => tx.consumed(),
+        }
+    }
+
+    /// Whether the driver waits to be called before it looks at the TX ring.
+    pub(super) fn needs_wakeup(&self) -> bool {
+        match &self.rings {
+            TransmitRings::Library { tx, .. } => tx.needs_wakeup(),
+            TransmitRings::Own { tx, .. } => tx.needs_wakeup(),
+        }
     }
 
     /// The frame's bytes, as many as its descriptor says.
     fn bytes(&mut self, frame: usize) -> &mut [u8] {
-        // SAFETY: the descriptor is of this UMEM. Nobody else touches the frame: it belongs to this ring alone (receive
-        // frames are others, and `&mut self` excludes a second slice), and callers only come with a frame that is free
-        // (they hold its token) or resident in copy mode, where the kernel reads frames only inside our own `sendto`; a
-        // resident in doubt may still be read by a device, which is why it only ever becomes a void.
-        let (at, length) = unsafe {
-            let mut data = self.umem.data_mut(&mut self.descs[frame]);
-            let bytes = data.contents_mut();
-            (bytes.as_mut_ptr(), bytes.len())
-        };
-        // SAFETY: as above; the slice only outlives xsk-rs' wrapper, which has no way to give it up, and borrows `self`.
-        unsafe { std::slice::from_raw_parts_mut(at, length) }
+        match &mut self.rings {
+            TransmitRings::Library { umem, descs, .. } => {
+                // SAFETY: the descriptor is of this UMEM. Nobody else touches the frame: it belongs to this ring alone (receive
+                // frames are others, and `&mut self` excludes a second slice), and callers only come with a frame that is free
+                // (they hold its token) or resident in copy mode, where the kernel reads frames only inside our own `sendto`;
+                // a resident in doubt may still be read by a device, which is why it only ever becomes a void.
+                let (at, length) = unsafe {
+                    let mut data = umem.data_mut(&mut descs[frame]);
+                    let bytes = data.contents_mut();
+                    (bytes.as_mut_ptr(), bytes.len())
+                };
+                // SAFETY: as above; the slice only outlives xsk-rs' wrapper, which has no way to give it up, and borrows
+                // `self`.
+                unsafe { std::slice::from_raw_parts_mut(at, length) }
+            }
+            TransmitRings::Own { frames, lengths, .. } => {
+                // SAFETY: as above.
+                unsafe { frames.bytes_mut(frame as u64 * u64::from(FRAME_SIZE), lengths[frame] as usize) }
+            }
+        }
     }
 
     /// Writes a probe into a frame, laying its template first if another is laid there.
@@ -140,32 +169,52 @@ impl Ring {
 
     /// Produces the new frames in the order of their places, which is that of their positions.
     pub(super) fn produce(&mut self, fresh: &mut [Option<Frame>; KICK]) {
-        let mut descs = [FrameDesc::default(); KICK];
+        let mut indices = [0; KICK];
         let mut count = 0;
         for frame in fresh.iter_mut().filter_map(Option::take) {
-            descs[count] = self.descs[frame.index()];
+            indices[count] = frame.index();
             count += 1;
             self.frames.produce(frame);
         }
-        // SAFETY: the descriptors are of this UMEM, each from a token that was just given up, so no frame is submitted
-        // twice; it is not written again before it completes or, in copy mode, between our own `sendto`s.
-        let produced = unsafe { self.tx.produce(&descs[..count]) };
+        let indices = &indices[..count];
+        let produced = match &mut self.rings {
+            TransmitRings::Library { tx, descs, .. } => {
+                let mut chosen = [FrameDesc::default(); KICK];
+                for (to, index) in chosen.iter_mut().zip(indices) {
+                    *to = descs[*index];
+                }
+                // SAFETY: the descriptors are of this UMEM, each from a token that was just given up, so no frame is submitted
+                // twice; it is not written again before it completes or, in copy mode, between our own `sendto`s.
+                unsafe { tx.produce(&chosen[..count]) }
+            }
+            TransmitRings::Own { tx, lengths, .. } => tx.produce(indices.iter().map(|index| libc::xdp_desc {
+                addr: *index as u64 * u64::from(FRAME_SIZE),
+                len: lengths[*index],
+                options: 0,
+            })),
+        };
         // It has two entries for each frame: see `socket::entries`.
         assert_eq!(produced, count, "a ring that has room for every frame has room for these");
     }
 
     /// Makes the kernel transmit. Returns the error number, or 0.
     pub(super) fn sendto(&self) -> libc::c_int {
-        // SAFETY: no buffer and no address are passed; the descriptor is open for as long as `tx` lives.
+        // SAFETY: no buffer and no address are passed; the descriptor is open for as long as the rings live.
         let done = unsafe { libc::sendto(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
         if done >= 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }
     }
 
     /// Sets the length that the descriptor of a free frame says.
     fn resize(&mut self, frame: usize, length: usize) {
-        if self.length(frame) != length {
-            // SAFETY: as in `bytes`.
-            unsafe { self.umem.data_mut(&mut self.descs[frame]) }.cursor().set_pos(length);
+        if self.length(frame) == length {
+            return;
+        }
+        match &mut self.rings {
+            TransmitRings::Library { umem, descs, .. } => {
+                // SAFETY: as in `bytes`.
+                unsafe { umem.data_mut(&mut descs[frame]) }.cursor().set_pos(length);
+            }
+            TransmitRings::Own { lengths, .. } => lengths[frame] = u32::try_from(length).unwrap_or(u32::MAX),
         }
     }
 }

@@ -4,12 +4,21 @@
 //! the UMEM and the queue, transmits: polling a copy-mode socket makes the kernel transmit for it and throws the result
 //! away, so the socket that receivers sleep on must have nothing to send. In zero-copy mode polling only wakes the driver
 //! up, and one socket does both (two on a queue would push drivers to their unbatched path).
+//!
+//! Copy-mode sockets are xsk-rs'. Zero-copy ones are made by our own calls (`xsk`), because their fill ring has to be stocked before
+//! they are bound.
 
-use super::{Mode, NicError};
+use super::{
+    Mode, NicError,
+    receive::Rings,
+    xsk::{self, Bound, Consumer, Frames, Producer, Wanted},
+};
+use crate::route::Interface as Device;
 use std::{
     io,
     num::NonZeroU32,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use xsk_rs::{
@@ -79,43 +88,129 @@ pub(super) fn receive_ring(rate: u64) -> u64 {
 
 /// A queue's sockets, bound, with the fill ring stocked.
 pub(super) struct Queue {
-    pub(super) umem: Umem,
     pub(super) zero_copy: bool,
-    pub(super) rx: RxQueue,
-    pub(super) fill: FillQueue,
+    pub(super) rings: Rings,
     pub(super) tx: Option<Transmitter>,
 }
 
 /// The transmitting half of a queue.
 pub(super) struct Transmitter {
-    pub(super) umem: Umem,
-    pub(super) tx: TxQueue,
-    pub(super) comp: CompQueue,
-    /// All free.
-    pub(super) frames: Vec<FrameDesc>,
+    pub(super) rings: TransmitRings,
     /// Of the TX ring.
     pub(super) entries: u32,
     pub(super) zero_copy: bool,
-    /// The receiving half of a socket that has to have one. Nothing is steered to it.
-    _rx: Option<RxQueue>,
 }
 
-/// Makes a queue's UMEM and sockets. `transmits` says whether it gets a [`Transmitter`].
-pub(super) fn open(interface: &str, queue: u32, mode: Mode, rate: u64, transmits: bool) -> Result<Queue, NicError> {
+/// The transmitting rings of a queue's socket, and its frames, all free.
+pub(super) enum TransmitRings {
+    /// Copy mode: xsk-rs'.
+    Library {
+        umem: Umem,
+        tx: TxQueue,
+        comp: CompQueue,
+        /// A descriptor for each frame, by its index, with the length of what it holds.
+        descs: Vec<FrameDesc>,
+        /// The receiving half of a socket that has to have one. Nothing is steered to it.
+        _rx: RxQueue,
+    },
+    /// Zero-copy: our own. Frame `i` is the `i`th of the memory.
+    Own {
+        socket: Arc<OwnedFd>,
+        frames: Arc<Frames>,
+        tx: Producer<libc::xdp_desc>,
+        completion: Consumer<u64>,
+        /// How long each frame is.
+        lengths: Vec<u32>,
+    },
+}
+
+impl TransmitRings {
+    /// How many frames there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Library { descs, .. } => descs.len(),
+            Self::Own { lengths, .. } => lengths.len(),
+        }
+    }
+
+    /// The socket. Open for as long as these rings are.
+    pub(super) fn fd(&self) -> RawFd {
+        match self {
+            Self::Library { tx, .. } => tx.fd().as_raw_fd(),
+            Self::Own { socket, .. } => socket.as_raw_fd(),
+        }
+    }
+}
+
+/// Makes a queue's memory and sockets. `transmits` says whether it gets a [`Transmitter`].
+pub(super) fn open(device: &Device, queue: u32, mode: Mode, rate: u64, transmits: bool) -> Result<Queue, NicError> {
     match mode {
-        Mode::ZeroCopy => bind(interface, queue, true, rate, transmits),
-        Mode::Copy | Mode::Generic => bind(interface, queue, false, rate, transmits),
+        Mode::ZeroCopy => zero_copy(device, queue, rate, transmits),
+        Mode::Copy | Mode::Generic => copy(device, queue, rate, transmits),
         // Asked for explicitly, so that the kernel never falls back without our knowing.
-        Mode::Auto => match bind(interface, queue, true, rate, transmits) {
-            Err(NicError::ZeroCopy { .. }) => bind(interface, queue, false, rate, transmits),
+        Mode::Auto => match zero_copy(device, queue, rate, transmits) {
+            Err(NicError::ZeroCopy { .. }) => copy(device, queue, rate, transmits),
             done => done,
         },
     }
 }
 
-fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool) -> Result<Queue, NicError> {
-    let sizes = Sizes::new(rate, zero_copy);
-    let failed = |error| NicError::Socket { interface: interface.into(), queue, error };
+fn zero_copy(device: &Device, queue: u32, rate: u64, transmits: bool) -> Result<Queue, NicError> {
+    let sizes = Sizes::new(rate, true);
+    let wanted = Wanted {
+        interface: device.index,
+        queue,
+        zero_copy: true,
+        // Behind those that transmit, whose numbers then begin at 0.
+        stock: sizes.tx..sizes.tx + sizes.receive,
+        fill: entries(sizes.receive),
+        completion: sizes.tx,
+        rx: sizes.rx,
+        tx: transmits.then(|| entries(sizes.tx)),
+        patience: BIND_PATIENCE,
+    };
+    let count = sizes.receive + sizes.tx;
+    let huge = huge_page().and_then(|page| Frames::new(count, Some(page)).ok());
+    let bound = huge.map_or_else(|| Frames::new(count, None), Ok).and_then(|frames| xsk::bind(frames, &wanted));
+    let interface = || device.name.clone();
+    let Bound { socket, frames, fill, completion, rx, tx } = bound.map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM) => NicError::Privileges,
+        Some(libc::ENOBUFS) => locked_memory(device, queue, sizes),
+        Some(libc::EBUSY) => NicError::QueueBusy { interface: interface(), queue },
+        Some(libc::ENODEV | libc::ENOMEM | libc::ENETDOWN) => NicError::Socket { interface: interface(), queue, error },
+        _ => NicError::ZeroCopy { interface: interface(), queue, error },
+    })?;
+    wake(&socket);
+    let tx = tx.map(|tx| Transmitter {
+        rings: TransmitRings::Own {
+            socket: Arc::clone(&socket),
+            frames: Arc::clone(&frames),
+            tx,
+            completion,
+            lengths: vec![0; sizes.tx as usize],
+        },
+        entries: entries(sizes.tx),
+        zero_copy: true,
+    });
+    Ok(Queue { zero_copy: true, rings: Rings::own(socket, frames, rx, fill), tx })
+}
+
+/// Has the driver look at a queue once, whatever it made of it at the bind: poll wakes for all that is marked, and transmitting is
+/// marked from the start.
+fn wake(socket: &OwnedFd) {
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd, and no waiting.
+    unsafe { libc::poll(&raw mut poll, 1, 0) };
+}
+
+fn locked_memory(device: &Device, queue: u32, sizes: Sizes) -> NicError {
+    let mebibytes = u32::try_from(sizes.bytes().div_ceil(1 << 20)).unwrap_or(u32::MAX);
+    NicError::LockedMemory { interface: device.name.clone(), queue, mebibytes }
+}
+
+fn copy(device: &Device, queue: u32, rate: u64, transmits: bool) -> Result<Queue, NicError> {
+    let sizes = Sizes::new(rate, false);
+    let failed = |error| NicError::Socket { interface: device.name.clone(), queue, error };
     let config = UmemConfig::builder()
         .frame_size(FrameSize::new(FRAME_SIZE).map_err(io::Error::other).map_err(failed)?)
         .fill_queue_size(size(entries(sizes.receive)))
@@ -126,24 +221,18 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
     let (umem, mut descs) = memory(config, sizes.receive + sizes.tx).map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM) => NicError::Privileges,
         // xdp_umem_account_pages: past RLIMIT_MEMLOCK.
-        Some(libc::ENOBUFS) => {
-            let mebibytes = u32::try_from(sizes.bytes().div_ceil(1 << 20)).unwrap_or(u32::MAX);
-            NicError::LockedMemory { interface: interface.into(), queue, mebibytes }
-        }
+        Some(libc::ENOBUFS) => locked_memory(device, queue, sizes),
         _ => failed(error),
     })?;
-    let device = interface.parse::<Interface>().map_err(io::Error::other).map_err(failed)?;
+    let name = device.name.parse::<Interface>().map_err(io::Error::other).map_err(failed)?;
 
-    let flags = BindFlags::XDP_USE_NEED_WAKEUP | if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
-    // A copy-mode receive socket sends nothing, but xsk-rs gives every socket both rings.
-    let own_tx = if zero_copy && transmits { entries(sizes.tx) } else { 2 };
-    let first = socket(&umem, &device, queue, flags, sizes.rx, own_tx).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY) => NicError::QueueBusy { interface: interface.into(), queue },
-        Some(libc::EPERM | libc::ENODEV | libc::ENOMEM | libc::ENETDOWN) => failed(error),
-        _ if zero_copy => NicError::ZeroCopy { interface: interface.into(), queue, error },
+    let flags = BindFlags::XDP_USE_NEED_WAKEUP | BindFlags::XDP_COPY;
+    // The receive socket sends nothing, but xsk-rs gives every socket both rings.
+    let first = socket(&umem, &name, queue, flags, sizes.rx, 2).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => NicError::QueueBusy { interface: device.name.clone(), queue },
         _ => failed(error),
     })?;
-    let (own_tx, rx, Some((mut fill, comp))) = first else {
+    let (_, rx, Some((mut fill, comp))) = first else {
         return Err(failed(io::Error::other("the first socket of a UMEM came without its fill and completion ring")));
     };
 
@@ -155,21 +244,16 @@ fn bind(interface: &str, queue: u32, zero_copy: bool, rate: u64, transmits: bool
         return Err(failed(io::Error::other("the fill ring did not take its frames")));
     }
 
-    let tx = if !transmits {
-        None
-    } else if zero_copy {
-        Some((own_tx, None))
-    } else {
+    let tx = if transmits {
         // Flags beside a shared UMEM are EINVAL to the kernel: libxdp leaves them out, and the mode is the first socket's.
-        let (tx, idle_rx, _) = socket(&umem, &device, queue, flags, 2, entries(sizes.tx)).map_err(failed)?;
-        Some((tx, Some(idle_rx)))
-    };
-    let tx = tx.map(|(tx, _rx)| {
+        let (tx, idle, _) = socket(&umem, &name, queue, flags, 2, entries(sizes.tx)).map_err(failed)?;
         send_buffer(&tx, sizes.tx);
-        Transmitter { umem: umem.clone(), tx, comp, frames: descs, entries: entries(sizes.tx), zero_copy, _rx }
-    });
-    let zero_copy = is_zero_copy(&rx).map_err(failed)?;
-    Ok(Queue { umem, zero_copy, rx, fill, tx })
+        let rings = TransmitRings::Library { umem: umem.clone(), tx, comp, descs, _rx: idle };
+        Some(Transmitter { rings, entries: entries(sizes.tx), zero_copy: false })
+    } else {
+        None
+    };
+    Ok(Queue { zero_copy: false, rings: Rings::library(umem, rx, fill), tx })
 }
 
 /// A UMEM of so many frames: in huge pages if the kernel has as many reserved and free (vm.nr_hugepages), else in ordinary ones.
@@ -202,10 +286,10 @@ fn huge_page() -> Option<u32> {
     (value("HugePages_Free:")? > 0 && size <= LARGEST).then_some(size)
 }
 
-type Rings = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);
+type Made = (TxQueue, RxQueue, Option<(FillQueue, CompQueue)>);
 
 /// Creates and binds a socket; a busy queue is tried again for a while.
-fn socket(umem: &Umem, device: &Interface, queue: u32, flags: BindFlags, rx: u32, tx: u32) -> io::Result<Rings> {
+fn socket(umem: &Umem, device: &Interface, queue: u32, flags: BindFlags, rx: u32, tx: u32) -> io::Result<Made> {
     let config = SocketConfig::builder()
         .rx_queue_size(size(rx))
         .tx_queue_size(size(tx))
@@ -250,9 +334,9 @@ fn send_buffer(tx: &TxQueue, frames: u32) {
 
 /// Whether this kernel stores its TX ring position after every call that sent something: it came with Linux 6.17, as did
 /// this option, set here to what it is anyway.
-pub(super) fn publishes(tx: &TxQueue) -> bool {
+pub(super) fn publishes(fd: RawFd) -> bool {
     let budget = libc::c_int::try_from(KICK).unwrap_or(libc::c_int::MAX);
-    set_option(tx.fd().as_raw_fd(), libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget)
+    set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget)
 }
 
 fn set_option(fd: libc::c_int, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> bool {
@@ -261,29 +345,10 @@ fn set_option(fd: libc::c_int, level: libc::c_int, name: libc::c_int, value: lib
     unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) == 0 }
 }
 
-/// What the bind came to.
-fn is_zero_copy(rx: &RxQueue) -> io::Result<bool> {
-    /// `XDP_OPTIONS_ZEROCOPY` of `linux/if_xdp.h`.
-    const ZERO_COPY: u32 = 1;
-    let mut options = 0u32;
-    let mut length = libc::socklen_t::try_from(size_of::<u32>()).unwrap_or(0);
-    // SAFETY: the kernel writes at most `length` bytes, the size of `options` (struct xdp_options is one u32).
-    let done = unsafe {
-        libc::getsockopt(
-            rx.fd().as_raw_fd(),
-            libc::SOL_XDP,
-            libc::XDP_OPTIONS,
-            (&raw mut options).cast(),
-            &raw mut length,
-        )
-    };
-    if done == 0 { Ok(options & ZERO_COPY != 0) } else { Err(io::Error::last_os_error()) }
-}
-
-/// A descriptor of one's own for the receive socket: for statistics and the socket map, whoever drops what first.
-pub(super) fn share(rx: &RxQueue) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor is open for as long as `rx`, which is borrowed here, and is only duplicated.
-    unsafe { BorrowedFd::borrow_raw(rx.fd().as_raw_fd()) }.try_clone_to_owned()
+/// A descriptor of one's own for a receive socket: for statistics and the socket map, whoever drops what first.
+pub(super) fn share(rings: &Rings) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open for as long as `rings`, which is borrowed here, and is only duplicated.
+    unsafe { BorrowedFd::borrow_raw(rings.fd()) }.try_clone_to_owned()
 }
 
 #[cfg(test)]

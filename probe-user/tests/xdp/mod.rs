@@ -14,7 +14,7 @@ use echolot::{
     time::Nanos,
     wire::{ProbeFields, Template},
 };
-use probe_ebpf::layout::{AnsweredRequest, LiveCursor, MAX_CPUS, SETTINGS_SIZE, Settings, Verdict, taken_index};
+use probe_ebpf::layout::{AnsweredRequest, LiveCursor, MAX_CPUS, QueueLine, SETTINGS_SIZE, Settings, Verdict};
 use rustix::{
     net::{AddressFamily, SocketType, socket},
     process::geteuid,
@@ -29,9 +29,13 @@ use std::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/echolot-xdp"));
 
 /// What an XDP program can answer (`enum xdp_action`).
+pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
 pub(crate) const XDP_REDIRECT: u32 = 4;
+
+/// Bytes of a queue's line in `TAKEN`.
+const LINE: usize = size_of::<QueueLine>();
 
 /// The programs with maps of their own.
 pub(crate) struct Rig {
@@ -72,6 +76,27 @@ impl Rig {
         let fd = socket(AddressFamily::XDP, SocketType::RAW, None).expect("an AF_XDP socket");
         XskMap::try_from(self.ebpf.map_mut("XSKS").unwrap()).unwrap().set(0, fd.as_raw_fd(), 0).unwrap();
         self.socket = Some(fd);
+        self.allow(u64::MAX);
+    }
+
+    /// Lets `steer` take frames for queue 0 until so many have been taken in all.
+    pub(crate) fn allow(&mut self, limit: u64) {
+        let mut line = self.line();
+        line[1] = limit;
+        let bytes: Vec<u8> = line.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut map = Array::<_, [u8; LINE]>::try_from(self.ebpf.map_mut("TAKEN").unwrap()).unwrap();
+        map.set(0, <[u8; LINE]>::try_from(bytes).unwrap(), 0).unwrap();
+    }
+
+    /// The words of queue 0's line: taken, limit, refused.
+    fn line(&self) -> [u64; LINE / 8] {
+        let bytes = Array::<_, [u8; LINE]>::try_from(self.ebpf.map("TAKEN").unwrap()).unwrap().get(&0, 0).unwrap();
+        std::array::from_fn(|word| u64::from_ne_bytes(bytes[8 * word..][..8].try_into().unwrap()))
+    }
+
+    /// Frames that were refused for want of room on queue 0.
+    pub(crate) fn refused(&self) -> u64 {
+        self.line()[2]
     }
 
     /// Shows a frame to a program, on queue 0.
@@ -126,7 +151,7 @@ impl Rig {
 
     /// Frames that were taken for queue 0.
     pub(crate) fn taken(&self) -> u64 {
-        Array::<_, u64>::try_from(self.ebpf.map("TAKEN").unwrap()).unwrap().get(&taken_index(0), 0).unwrap()
+        self.line()[0]
     }
 
     /// Tells `impair` its ranges: prefix, its length, and 1 where userspace answers.
