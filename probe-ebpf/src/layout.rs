@@ -3,6 +3,7 @@
 //! | map | kind | entries | value |
 //! |---|---|---|---|
 //! | `SETTINGS` | array | 1 | [`Settings`] |
+//! | `INACTIVE` | array | 1 | u32: not 0 at a member at which its bond discards what arrives; nothing is taken there |
 //! | `TAKEN` | array, mappable | [`MAX_QUEUES`] | [`QueueLine`]: frames that `steer` took for a queue, and how many it may |
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
@@ -189,6 +190,8 @@ pub enum Verdict {
     Cookie,
     /// Proven ours, and older than any timeout or from the future.
     Age,
+    /// Ours, and arrived at a member at which its bond discards frames: the bond is left to do so.
+    Inactive,
     /// Ours, and no socket on its queue.
     NoSocket,
     /// Ours, and no room in the socket's ring: dropped.
@@ -197,7 +200,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// All, in the order of their counters in `VERDICTS`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Taken,
         Self::NotIp,
         Self::Malformed,
@@ -210,6 +213,7 @@ impl Verdict {
         Self::Truncated,
         Self::Cookie,
         Self::Age,
+        Self::Inactive,
         Self::NoSocket,
         Self::RingFull,
     ];
@@ -229,6 +233,7 @@ impl Verdict {
             Self::Truncated => "truncated",
             Self::Cookie => "cookie",
             Self::Age => "age",
+            Self::Inactive => "inactive",
             Self::NoSocket => "no_socket",
             Self::RingFull => "ring_full",
         }
@@ -296,19 +301,21 @@ pub struct LiveDue {
     pub refused: u16,
 }
 
-/// What probes from one source with one payload size have in common: `wire::Template`, for the program.
+/// What probes from one source with one payload size have in common: `wire::Template`, for the program. With one VLAN tag at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveTemplate {
-    /// Ethernet, IPv4 and ICMP header as they lie in the frame, up to the sequence number, in little-endian words; zero what
-    /// differs from probe to probe.
+    /// Ethernet header with its tag, IPv4 and ICMP header as they lie in the frame, in little-endian words; zero what differs from
+    /// probe to probe. Without a tag they end before the sequence number, with one before the ICMP checksum.
     pub headers: [u64; 5],
     /// Sum over the IPv4 header without identification and destination.
     pub ip_sum: u64,
     /// Sum over the ICMP message without sequence number and payload.
     pub icmp_sum: u64,
     /// Time to live, for the identification.
-    pub ttl: u64,
+    pub ttl: u32,
+    /// ICMP identifier as it lies in the frame, its first byte lowest: in a tagged frame it is not in `headers`.
+    pub identifier: u32,
 }
 
 /// Bytes of [`LiveTemplate`].
@@ -325,7 +332,8 @@ impl LiveTemplate {
         }
         bytes[40..48].copy_from_slice(&self.ip_sum.to_ne_bytes());
         bytes[48..56].copy_from_slice(&self.icmp_sum.to_ne_bytes());
-        bytes[56..].copy_from_slice(&self.ttl.to_ne_bytes());
+        bytes[56..60].copy_from_slice(&self.ttl.to_ne_bytes());
+        bytes[60..].copy_from_slice(&self.identifier.to_ne_bytes());
         bytes
     }
 }

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use probe_ebpf::{
     cookie,
-    layout::{LIVE_TABLE, LiveCursor, LiveDue},
+    layout::{LIVE_TABLE, LiveCursor, LiveDue, LiveTemplate},
     wire::{ethernet, icmp, ipv4, payload},
 };
 
@@ -30,6 +30,8 @@ pub(crate) const BARE_RANGE: u32 = 0x0a40_0000;
 pub(crate) const BARE_MASK: u32 = 0x000f_ffff;
 /// Bytes of a probe that differ from probe to probe, headers included: the shortest probe.
 const HEAD: usize = PAYLOAD + payload::LENGTH;
+/// The same with a VLAN tag.
+const TAGGED_HEAD: usize = HEAD + ethernet::TAG;
 /// Steps of 8 bytes over the longest padding.
 const PADDING_STEPS: usize = 182;
 
@@ -99,32 +101,63 @@ fn send() -> u32 {
     LIVE_OUT.redirect(0, u64::from(xdp_action::XDP_ABORTED)).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
+/// Whether probes carry a VLAN tag. Written before the program is loaded: the verifier knows its value then, and leaves out what
+/// the other kind of frame would need (Linux 5.2; `check_mem_access` reads constant maps).
+#[unsafe(no_mangle)]
+static TAGGED: u8 = 0;
+
 /// Builds a probe into the frame. Returns its stamp.
 #[inline(always)]
 fn lay(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
+    // SAFETY: an initialised constant. Volatile, so that the compiler does not take the value in the object for the one that is
+    // loaded.
+    let is_tagged = unsafe { (&raw const TAGGED).read_volatile() } != 0;
+    if is_tagged { lay_tagged(ctx, due) } else { lay_plain(ctx, due) }
+}
+
+/// What differs from probe to probe, apart from what userspace has said.
+struct Fields {
+    identification: u16,
+    /// Checksums of IPv4 and ICMP.
+    ip: u16,
+    icmp: u16,
+    /// The stamp.
+    sent: u64,
+    /// The cookie, 48 bits.
+    proof: u64,
+}
+
+impl Fields {
+    #[inline(always)]
+    fn new(template: &LiveTemplate, due: &LiveDue) -> Option<Self> {
+        let identification = cookie::identification(&key()?, due.destination, due.sequence, template.ttl as u8);
+        // SAFETY: takes nothing and returns a number.
+        let sent = unsafe { bpf_ktime_get_ns() };
+        let hash = cookie::ipv4(&key()?, sent, due.destination, due.target, due.sequence);
+        let proof = cookie::number_on_wire(hash, due.generation);
+        let ip = checksum(template.ip_sum + u64::from(identification) + u64::from(u32::from_be_bytes(due.destination)));
+        let icmp = checksum(
+            template.icmp_sum
+                + u64::from(due.sequence)
+                + (sent >> 32)
+                + (sent & 0xffff_ffff)
+                + u64::from(due.target)
+                + (proof >> 16)
+                + (proof & 0xffff),
+        );
+        Some(Self { identification, ip, icmp, sent, proof })
+    }
+}
+
+// Every byte, in as few stores as there can be. What the fields of the headers and of the payload are, by their place in the frame, is
+// said in `probe_ebpf::wire`; a test compares the frames with those that userspace writes.
+
+#[inline(always)]
+fn lay_plain(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
     let template = LIVE_TEMPLATES.get(u32::from(due.template))?;
     let frame = Piece::<HEAD>::at(ctx, 0)?;
-
+    let Fields { identification, ip, icmp, sent, proof } = Fields::new(template, due)?;
     let destination = u64::from(u32::from_le_bytes(due.destination));
-    let identification = cookie::identification(&key()?, due.destination, due.sequence, template.ttl as u8);
-    // SAFETY: takes nothing and returns a number.
-    let sent = unsafe { bpf_ktime_get_ns() };
-    let hash = cookie::ipv4(&key()?, sent, due.destination, due.target, due.sequence);
-    let proof = cookie::number_on_wire(hash, due.generation);
-
-    let ip = checksum(template.ip_sum + u64::from(identification) + u64::from(u32::from_be_bytes(due.destination)));
-    let icmp = checksum(
-        template.icmp_sum
-            + u64::from(due.sequence)
-            + (sent >> 32)
-            + (sent & 0xffff_ffff)
-            + u64::from(due.target)
-            + (proof >> 16)
-            + (proof & 0xffff),
-    );
-
-    // Every byte, in as few stores as there can be. What the fields of the headers and of the payload are, by their place in the
-    // frame, is said in `probe_ebpf::wire`; a test compares the frame with the one that userspace writes.
     let stamp = sent.to_be();
     let proof = (proof << 16).to_be();
     let [a, b, c, d, e] = template.headers;
@@ -138,7 +171,32 @@ fn lay(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
         stamp >> 48 | u64::from(due.target.to_be()) << 16 | proof << 48,
     ];
     frame.words(words, (proof >> 16) as u32);
-    pad(ctx);
+    pad::<HEAD>(ctx);
+    Some(sent)
+}
+
+/// With a tag the shortest probe is 64 bytes: eight whole words.
+#[inline(always)]
+fn lay_tagged(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
+    let template = LIVE_TEMPLATES.get(u32::from(due.template))?;
+    let frame = Piece::<TAGGED_HEAD>::at(ctx, 0)?;
+    let Fields { identification, ip, icmp, sent, proof } = Fields::new(template, due)?;
+    let destination = u64::from(u32::from_le_bytes(due.destination));
+    let target = u64::from(due.target.to_be());
+    let stamp = sent.to_be();
+    let proof = (proof << 16).to_be();
+    let [a, b, c, d, e] = template.headers;
+    frame.words([
+        a | due.next_hop_mac,
+        b,
+        c | lowest(identification) << 48,
+        d | lowest(ip) << 32,
+        e | destination << 16,
+        lowest(icmp) | u64::from(template.identifier) << 16 | lowest(due.sequence) << 32 | stamp << 48,
+        stamp >> 16 | target << 48,
+        target >> 16 | proof << 16,
+    ]);
+    pad::<TAGGED_HEAD>(ctx);
     Some(sent)
 }
 
@@ -150,7 +208,7 @@ const fn lowest(number: u16) -> u64 {
 
 /// Zeros behind the head of a longer probe.
 #[inline(always)]
-fn pad(ctx: &XdpContext) {
+fn pad<const HEAD: usize>(ctx: &XdpContext) {
     let mut step = 0;
     while step < PADDING_STEPS {
         let Some(word) = Piece::<8>::at(ctx, HEAD + 8 * step) else { break };

@@ -34,6 +34,8 @@ const NO_PREALLOC: u32 = 1;
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
+static INACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
 static TAKEN: Array<QueueLine> = Array::with_max_entries(MAX_QUEUES, MAPPABLE);
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Verdict::ALL.len() as u32, 0);

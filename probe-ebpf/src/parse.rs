@@ -73,6 +73,26 @@ impl Piece<60> {
     }
 }
 
+impl Piece<64> {
+    /// As of 60 bytes, in whole words.
+    #[inline(always)]
+    pub(crate) fn words(self, words: [u64; 8]) {
+        let start = self.0.cast::<u64>();
+        let [a, b, c, d, e, f, g, h] = words;
+        // SAFETY: as above; 8 words are the 64 bytes.
+        unsafe {
+            start.write(a);
+            start.add(1).write(b);
+            start.add(2).write(c);
+            start.add(3).write(d);
+            start.add(4).write(e);
+            start.add(5).write(f);
+            start.add(6).write(g);
+            start.add(7).write(h);
+        }
+    }
+}
+
 /// An ICMP message over IPv4 that is no fragment.
 pub(crate) struct Message {
     pub(crate) ethernet: Piece<{ ethernet::HEADER }>,

@@ -1,7 +1,7 @@
 //! Which frames are answers to us, and what is done with them.
 
 use crate::{
-    SETTINGS, TAKEN, XSKS,
+    INACTIVE, SETTINGS, TAKEN, XSKS,
     parse::{self, Message, Piece},
 };
 use aya_ebpf::{
@@ -116,6 +116,9 @@ fn judge(ctx: &XdpContext, message: &Message) -> Result<Queue, Verdict> {
         judge_payload(settings, payload, probe.destination, sequence)?;
     } else if probe.identification.is_none() {
         return Err(Verdict::Truncated);
+    }
+    if INACTIVE.get(0).is_some_and(|inactive| *inactive != 0) {
+        return Err(Verdict::Inactive);
     }
     let queue = ctx.rx_queue_index();
     let line = TAKEN.get_ptr_mut(queue).ok_or(Verdict::NoSocket)?;

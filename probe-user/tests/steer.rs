@@ -6,7 +6,7 @@ mod xdp;
 
 use echolot::{
     time::Nanos,
-    wire::{Generation, Key, ProbeFields, Sequence, TargetIndex, Template, read_reply},
+    wire::{Generation, Key, ProbeFields, Sequence, Tag, Tags, TargetIndex, Template, read_reply},
 };
 use probe_ebpf::{
     cookie,
@@ -338,13 +338,48 @@ fn settings_decide() {
     is_taken(&rig, "a count beyond the table", &reply(&Around::default()));
 }
 
+/// What arrives at a member at which its bond discards it is left to the bond, whatever it is.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn an_inactive_member_takes_nothing() {
+    let Some(mut rig) = rig() else { return };
+    rig.set_inactive(true);
+    for around in surroundings().filter(|around| around.options == 0) {
+        passes(&rig, "a copy", &reply(&around), Verdict::Inactive);
+    }
+    let mut forged = reply(&Around::default());
+    forged[Around::default().icmp() + 20] ^= 1;
+    passes(&rig, "only what is ours counts", &forged, Verdict::Cookie);
+    rig.set_inactive(false);
+    is_taken(&rig, "once it is active", &reply(&Around::default()));
+}
+
 /// What the program builds from a table's entry is, byte for byte, what userspace would have written.
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn live_frames_are_userspaces_frames() {
     let Some(mut rig) = rig() else { return };
+    builds_userspaces_frames(&mut rig, Tags::NONE);
+}
+
+/// The same with a VLAN tag of either kind.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn tagged_live_frames_are_userspaces_frames() {
+    let Some(mut rig) = Rig::load_tagged(1) else { return };
+    rig.configure(&settings(&[OURS]));
+    for tag in [Tag { protocol: 0x8100, id: 100 }, Tag { protocol: 0x88a8, id: 4094 }] {
+        builds_userspaces_frames(&mut rig, Tags::NONE.inside(tag).unwrap());
+    }
+    // The verifier leaves out the other kind's part: who sends without tags runs no instruction more for them.
+    let Some(plain) = Rig::load() else { return };
+    let both = rig.instructions("steer") + plain.instructions("steer");
+    assert!(plain.instructions("steer") < both / 2 + 100, "{} of {both}", plain.instructions("steer"));
+}
+
+fn builds_userspaces_frames(rig: &mut Rig, tags: Tags) {
     for payload in [18, 19, 25, 26, 56, 1000, 1472] {
-        let template = Template::new([2, 0, 0, 0, 0, 1], OURS.into(), IDENTIFIER, 64, payload).unwrap();
+        let template = Template::new([2, 0, 0, 0, 0, 1], OURS.into(), IDENTIFIER, 64, payload).unwrap().tagged(tags);
         for i in 0..50u32 {
             let probe = ProbeFields {
                 destination: Ipv4Addr::from_bits(0x0a40_0000 + i * 77_773),
@@ -363,7 +398,7 @@ fn live_frames_are_userspaces_frames() {
             let mut expected = vec![0; template.length()];
             template.lay(&mut expected);
             template.write(&mut expected, &ProbeFields { sent, ..probe }, &Key(KEY));
-            assert_eq!(frame, expected, "payload {payload}, probe {i}");
+            assert_eq!(frame, expected, "{tags} payload {payload}, probe {i}");
         }
     }
 }

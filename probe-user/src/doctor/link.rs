@@ -66,6 +66,10 @@ pub(super) mod tests {
             foreign: None,
             master: None,
             parent: None,
+            parent_elsewhere: false,
+            tag: None,
+            bond: None,
+            member: None,
             xdp: None,
         }
     }

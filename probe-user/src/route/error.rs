@@ -46,6 +46,9 @@ pub enum RouteError {
         /// As the kernel calls it.
         link: String,
     },
+    /// A device that programs and sockets can't be put beneath.
+    #[error(transparent)]
+    Stack(super::StackError),
     /// None of the targets can be probed.
     #[error("no route to {target}{}: {why}{}", through(.interface.as_deref()), nor_others(*.others))]
     NoRoute {

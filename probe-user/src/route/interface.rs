@@ -2,14 +2,20 @@
 
 use super::{
     RouteError,
+    bond::{Bond, Member},
     netlink::{all, to_io},
 };
+use crate::wire::Tag;
 use futures_util::TryStreamExt;
+use probe_ebpf::wire::ethernet;
 use rtnetlink::{
     Handle, LinkGetRequest,
     packet_route::{
         AddressFamily,
-        link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+        link::{
+            InfoData, InfoPortData, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType,
+            LinkMessage, LinkXdp, XdpAttached,
+        },
     },
 };
 use std::{fs, path::PathBuf};
@@ -45,6 +51,14 @@ pub struct Interface {
     pub master: Option<u32>,
     /// The index of the device beneath (VLAN, macvlan), or of a veth's other end if that is in this namespace.
     pub parent: Option<u32>,
+    /// The device beneath is in another network namespace.
+    pub parent_elsewhere: bool,
+    /// Of a VLAN device: the tag that its frames carry at its parent.
+    pub tag: Option<Tag>,
+    /// Of a bond: how it is.
+    pub bond: Option<Bond>,
+    /// Of a bond's member: how the bond has it.
+    pub member: Option<Member>,
     /// The XDP program that is attached to it.
     pub xdp: Option<AttachedProgram>,
 }
@@ -129,7 +143,7 @@ impl Interface {
         Ok(())
     }
 
-    fn read(link: &LinkMessage) -> Self {
+    pub(super) fn read(link: &LinkMessage) -> Self {
         let mut interface = Self {
             index: link.header.index,
             name: String::new(),
@@ -148,6 +162,10 @@ impl Interface {
             },
             master: None,
             parent: None,
+            parent_elsewhere: false,
+            tag: None,
+            bond: None,
+            member: None,
             xdp: None,
         };
         for attribute in &link.attributes {
@@ -159,12 +177,8 @@ impl Interface {
                 LinkAttribute::Link(index) if *index != 0 => interface.parent = Some(*index),
                 LinkAttribute::NumRxQueues(count) => interface.rx_queues = *count as usize,
                 LinkAttribute::NumTxQueues(count) => interface.tx_queues = *count as usize,
-                LinkAttribute::LinkInfo(infos) => {
-                    interface.kind = infos.iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
+                LinkAttribute::LinkNetNsId(_) => interface.parent_elsewhere = true,
+                LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| interface.read_info(info)),
                 LinkAttribute::Xdp(attributes) => interface.xdp = attached(attributes),
                 _ => {}
             }
@@ -172,6 +186,17 @@ impl Interface {
         interface.read_sysfs();
         interface.driver = interface.driver.take().or_else(|| interface.kind.clone());
         interface
+    }
+
+    /// What is said of one kind of device only.
+    fn read_info(&mut self, info: &LinkInfo) {
+        match info {
+            LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
+            LinkInfo::Data(InfoData::Bond(attributes)) => self.bond = Some(Bond::read(attributes)),
+            LinkInfo::Data(InfoData::Vlan(attributes)) => self.tag = tag(attributes),
+            LinkInfo::PortData(InfoPortData::BondPort(attributes)) => self.member = Some(Member::read(attributes)),
+            _ => {}
+        }
     }
 
     /// The driver, and the queues in use (rtnetlink tells only how many were allotted).
@@ -214,6 +239,20 @@ async fn link_message(
 /// Whether frames can pass: up, a signal from the other end, and nothing that keeps the port shut (802.1X, say).
 pub(super) fn has_carrier(flags: LinkFlags) -> bool {
     flags.contains(LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp)
+}
+
+/// The tag of a VLAN device.
+fn tag(attributes: &[InfoVlan]) -> Option<Tag> {
+    let mut tag = Tag { protocol: ethernet::VLAN, id: 0 };
+    let mut is_known = false;
+    for attribute in attributes {
+        match attribute {
+            InfoVlan::Id(id) => (tag.id, is_known) = (*id, true),
+            InfoVlan::Protocol(protocol) => tag.protocol = u16::from(*protocol),
+            _ => {}
+        }
+    }
+    is_known.then_some(tag)
 }
 
 /// The attached program of IFLA_XDP.

@@ -7,6 +7,7 @@
 //! Everything here runs on a control thread's tokio runtime, and talks to the network namespace of the thread that calls
 //! [`connect`] or [`Watch::open`].
 
+mod bond;
 mod cache;
 mod discover;
 mod error;
@@ -17,10 +18,13 @@ mod hops;
 mod interface;
 mod life;
 mod link;
+mod members;
 mod netlink;
 mod segments;
+mod stack;
 mod watch;
 
+pub use bond::{Bond, Candidate, Member, Mode as BondMode};
 pub use discover::{Routes, Unrouted};
 pub use error::{RouteError, Why};
 pub use features::XdpFeatures;
@@ -28,5 +32,7 @@ pub use hops::{Hop, Hops, NO_ROUTE, NO_SOURCE, Neighbour};
 pub use interface::{AttachedProgram, Interface, XdpMode};
 pub use life::Life;
 pub use link::LinkState;
+pub use members::{Members, PortView, View};
 pub use netlink::{clock_offset, connect};
+pub use stack::{Stack, StackError};
 pub use watch::{Resolution, Watch};

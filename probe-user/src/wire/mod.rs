@@ -7,12 +7,14 @@ mod refusal;
 #[cfg(test)]
 mod refusal_tests;
 mod reply;
+mod tags;
 mod template;
 #[cfg(test)]
 mod tests;
 
 pub use refusal::{Quoted, Refusal, UNREACHABLE_REASONS};
 pub use reply::{Heard, Reply, guess_target, read_frame, read_reply};
+pub use tags::{Tag, Tags, TooManyTags};
 pub use template::{PAYLOADS, PayloadLength, ProbeFields, Template};
 
 /// The key of this process' cookies: random, made at start, never shown.

@@ -1,7 +1,7 @@
 //! The frame of a probe: laid once into a buffer, then only what changes is written (zmap's `prepare_packet` and
 //! `make_packet`).
 
-use super::{Generation, Key, Sequence, TargetIndex, checksum::Sum};
+use super::{Generation, Key, Sequence, Tags, TargetIndex, checksum::Sum};
 use crate::time::Nanos;
 use probe_ebpf::{
     cookie,
@@ -10,8 +10,12 @@ use probe_ebpf::{
 };
 use std::{net::Ipv4Addr, ops::Range};
 
-/// Bytes of a frame in front of its payload.
+/// Bytes of a frame without tags in front of its payload.
 const HEADERS: usize = ICMP + icmp::HEADER;
+/// Of those, what lies in front of the tags.
+const ADDRESSES: usize = ethernet::ETHERTYPE.start;
+/// The most that tags take.
+const TAGS: usize = ethernet::MAX_TAGS * ethernet::TAG;
 const IP: usize = ethernet::HEADER;
 const ICMP: usize = IP + ipv4::HEADER;
 const PAYLOAD: usize = HEADERS;
@@ -27,7 +31,10 @@ pub struct PayloadLength(pub usize);
 /// What is the same in all probes from one source address with one length, with the sums over it.
 #[derive(Clone, Debug)]
 pub struct Template {
+    /// Without tags.
     headers: [u8; HEADERS],
+    tags: Tags,
+    /// Bytes of the frame, tags included.
     length: usize,
     ttl: u8,
     /// Over the IPv4 header without identification and destination.
@@ -54,7 +61,7 @@ pub struct ProbeFields {
 }
 
 impl Template {
-    /// Bytes of the shortest probe, and those of any probe that [`Template::write`] touches: 60.
+    /// Bytes of the shortest probe without tags, and those of any such probe that [`Template::write`] touches: 60.
     pub const HEAD: usize = HEADERS + payload::LENGTH;
 
     /// A template for probes from `source`, with `payload` bytes of ICMP payload: one of [`PAYLOADS`], else an error.
@@ -84,19 +91,28 @@ impl Template {
         put(ICMP, icmp::TYPE..icmp::TYPE + 1, &[icmp::ECHO_REQUEST]);
         put(ICMP, icmp::IDENTIFIER, &identifier.to_be_bytes());
         let (ip_sum, icmp_sum) = (Sum::of(&headers[IP..ICMP]), Sum::of(&headers[ICMP..]));
-        Ok(Self { headers, length: HEADERS + payload, ttl, ip_sum, icmp_sum })
+        Ok(Self { headers, tags: Tags::NONE, length: HEADERS + payload, ttl, ip_sum, icmp_sum })
     }
 
-    /// The same for the XDP program, which builds live frames.
+    /// The same with these VLAN tags.
+    pub fn tagged(self, tags: Tags) -> Self {
+        Self { length: self.length - self.tags.length() + tags.length(), tags, ..self }
+    }
+
+    /// The same for the XDP program, which builds live frames with one tag at most.
     pub fn live(&self) -> LiveTemplate {
-        // The rest is the sequence number.
-        let (words, _) = self.headers.as_chunks::<8>();
+        let mut headers = [0; HEADERS + TAGS];
+        self.lay_headers(&mut headers);
+        // The rest is the identifier, which has a field of its own, or the sequence number.
+        let (words, _) = headers.as_chunks::<8>();
         let headers = std::array::from_fn(|i| u64::from_le_bytes(words[i]));
         let (ip_sum, icmp_sum) = (self.ip_sum.raw(), self.icmp_sum.raw());
-        LiveTemplate { headers, ip_sum, icmp_sum, ttl: u64::from(self.ttl) }
+        let [a, b] = [ICMP + icmp::IDENTIFIER.start, ICMP + icmp::IDENTIFIER.start + 1].map(|at| self.headers[at]);
+        let identifier = u32::from(u16::from_le_bytes([a, b]));
+        LiveTemplate { headers, ip_sum, icmp_sum, ttl: u32::from(self.ttl), identifier }
     }
 
-    /// Bytes of a probe's frame: 60 to 1514, without the frame check sequence.
+    /// Bytes of a probe's frame: 60 to 1514 and its tags, without the frame check sequence.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -107,19 +123,30 @@ impl Template {
     /// If the buffer is shorter than [`Template::length`].
     pub fn lay(&self, frame: &mut [u8]) -> usize {
         let frame = &mut frame[..self.length];
-        let (headers, payload) = frame.split_at_mut(HEADERS);
-        headers.copy_from_slice(&self.headers);
-        payload.fill(0);
+        frame[HEADERS + self.tags.length()..].fill(0);
+        self.lay_headers(frame);
         self.length
+    }
+
+    /// What lies in front of the payload, tags included.
+    fn lay_headers(&self, frame: &mut [u8]) {
+        let tags = ADDRESSES + self.tags.length();
+        frame[..ADDRESSES].copy_from_slice(&self.headers[..ADDRESSES]);
+        frame[ADDRESSES..tags].copy_from_slice(&self.tags.bytes()[..self.tags.length()]);
+        frame[tags..HEADERS + self.tags.length()].copy_from_slice(&self.headers[ADDRESSES..]);
     }
 
     /// Writes one probe into a frame that this template has laid, over the last one or the first time.
     ///
     /// # Panics
-    /// If the frame is shorter than [`Template::HEAD`]: then nothing has laid it.
+    /// If the frame is shorter than [`Template::HEAD`] and its tags: then nothing has laid it.
     #[inline]
     pub fn write(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
-        let frame: &mut [u8; Self::HEAD] = frame.first_chunk_mut().expect("a frame that the template has laid");
+        frame[ethernet::DESTINATION].copy_from_slice(&probe.next_hop_mac);
+        // Behind the tags a frame is as long as it is without, and so are the offsets of its fields: from here on they count from
+        // where it would begin if its tags were not there.
+        let rest = &mut frame[self.tags.length()..];
+        let frame: &mut [u8; Self::HEAD] = rest.first_chunk_mut().expect("a frame that the template has laid");
         let destination = probe.destination.octets();
         let identification = cookie::identification(&key.0, destination, probe.sequence.0, self.ttl);
         let sent = probe.sent.0;
@@ -130,7 +157,6 @@ impl Template {
         let mut put = |from: usize, field: Range<usize>, bytes: &[u8]| {
             frame[from + field.start..from + field.end].copy_from_slice(bytes);
         };
-        put(0, ethernet::DESTINATION, &probe.next_hop_mac);
         put(IP, ipv4::IDENTIFICATION, &identification.to_be_bytes());
         put(IP, ipv4::DESTINATION, &destination);
         put(ICMP, icmp::SEQUENCE, &probe.sequence.0.to_be_bytes());

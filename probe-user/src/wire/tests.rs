@@ -140,18 +140,24 @@ proptest! {
         identifier in any::<u16>(),
         ttl in any::<u8>(),
         payload in prop_oneof![Just(18usize), PAYLOADS],
+        ids in prop::collection::vec(0..4096u16, 0..=2),
         probes in prop::collection::vec(probes(), 1..4),
         mut buffer in prop::collection::vec(any::<u8>(), 2048),
     ) {
-        let template = Template::new(source_mac, source, identifier, ttl, payload).unwrap();
+        let tags = ids.iter().rev().zip([0x8100, 0x88a8]);
+        let tags = tags.fold(Tags::NONE, |tags, (id, protocol)| tags.inside(Tag { protocol, id: *id }).unwrap());
+        let template = Template::new(source_mac, source, identifier, ttl, payload).unwrap().tagged(tags);
         let length = template.lay(&mut buffer);
-        prop_assert_eq!((length, template.length()), (42 + payload, 42 + payload));
+        let expected = 42 + 4 * ids.len() + payload;
+        prop_assert_eq!((length, template.length()), (expected, expected));
         for probe in probes {
             template.write(&mut buffer, &probe, &key);
             let packet = SlicedPacket::from_ethernet(&buffer[..length]).unwrap();
             let ethernet = packet.link.as_ref().and_then(|link| link.to_header()).and_then(|h| h.ethernet2()).unwrap();
             prop_assert_eq!(ethernet.source, source_mac);
             prop_assert_eq!(ethernet.destination, probe.next_hop_mac);
+            let found: Vec<u16> = packet.vlan_ids().iter().map(|id| id.value()).collect();
+            prop_assert_eq!(&found, &ids, "the outer one first");
 
             let Some(NetSlice::Ipv4(ip)) = &packet.net else { panic!("no IPv4") };
             let ip = ip.header().to_header();

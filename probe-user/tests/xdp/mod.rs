@@ -6,7 +6,7 @@ mod impair;
 mod reflect;
 
 use aya::{
-    Ebpf, TestRun, TestRunOptions,
+    Ebpf, EbpfLoader, TestRun, TestRunOptions,
     maps::{Array, DevMap, LpmTrie, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
     programs::Xdp,
 };
@@ -53,11 +53,17 @@ pub(crate) struct Ran {
 impl Rig {
     /// None without the rights that it takes.
     pub(crate) fn load() -> Option<Self> {
+        Self::load_tagged(0)
+    }
+
+    /// The same, with live frames that carry so many VLAN tags: none or one.
+    pub(crate) fn load_tagged(tags: u8) -> Option<Self> {
         if !geteuid().is_root() {
             println!("skipped: needs root");
             return None;
         }
-        let mut ebpf = Ebpf::load(OBJECT).expect("the object is whole");
+        let mut loader = EbpfLoader::new();
+        let mut ebpf = loader.override_global("TAGGED", &tags, true).load(OBJECT).expect("the object is whole");
         for name in ["steer", "reflect", "impair", "pass"] {
             let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("an XDP program");
             program.load().unwrap_or_else(|e| panic!("the verifier refuses {name}: {e:#?}"));
@@ -69,6 +75,12 @@ impl Rig {
         let map = self.ebpf.map_mut("SETTINGS").unwrap();
         let mut array = Array::<_, [u8; SETTINGS_SIZE]>::try_from(map).unwrap();
         array.set(0, settings.to_bytes(), 0).unwrap();
+    }
+
+    /// Makes the port an inactive member of a bond, or an active one.
+    pub(crate) fn set_inactive(&mut self, inactive: bool) {
+        let map = self.ebpf.map_mut("INACTIVE").unwrap();
+        Array::<_, u32>::try_from(map).unwrap().set(0, u32::from(inactive), 0).unwrap();
     }
 
     /// Puts a socket on queue 0. A test run redirects nothing, so it needs neither ring nor interface.
@@ -141,6 +153,12 @@ impl Rig {
         (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, [0; 64]));
         let due = Array::<_, [u8; 32]>::try_from(self.ebpf.map("LIVE_DUE").unwrap()).unwrap().get(&0, 0).unwrap();
         (ran.action, ran.frame, Nanos(u64::from_ne_bytes(due[8..16].try_into().unwrap())))
+    }
+
+    /// How many instructions the kernel runs of a program: what the verifier has left of it.
+    pub(crate) fn instructions(&self, program: &str) -> u32 {
+        let program: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
+        program.info().unwrap().size_translated().expect("told since Linux 4.13")
     }
 
     /// Frames by verdict.

@@ -1,0 +1,213 @@
+//! From the interface that routes name down to the devices on which frames leave and arrive. Pure.
+//!
+//! Addresses, routes and neighbours belong to the upper device: `bond0`, `eth0.100`, `bond0.100`. XDP programs and AF_XDP sockets
+//! belong to the physical devices beneath, its *ports*: a socket takes frames of its own device's queues only (`xsk_rcv_check`), and
+//! upper devices have no XDP of their own. So probes carry the upper device's addresses, and the tags that it would have given them.
+//!
+//! | upper device | ports | tags |
+//! |---|---|---|
+//! | a card, veth or whatever stands for itself | itself | none |
+//! | a VLAN | its parent's | its parent's, and its own inside |
+//! | a bond | its members | none |
+//! | a bridge, team or VRF | none: refused, with the names of what could be used | |
+
+use super::{Bond, BondMode, Candidate, Interface};
+use crate::wire::Tags;
+use probe_ebpf::wire::ethernet;
+use thiserror::Error;
+
+/// How probes by an interface reach the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Whose routes, addresses and neighbours are used.
+    pub upper: Interface,
+    /// The tags that frames carry at the ports.
+    pub tags: Tags,
+    /// The bond whose members the ports are, if they are.
+    pub bond: Option<Interface>,
+    /// The devices that programs and sockets go on, at least one. Members of a bond in the order in which to attach to them: those
+    /// that it does not use now come first, so that it can do without the others when their turn comes.
+    pub ports: Vec<Interface>,
+}
+
+/// Why there is no way down from an interface.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StackError {
+    /// A bridge.
+    #[error(
+        "{name} is a bridge: it has no XDP, and what arrives at its ports ({}) is the bridge's. Give echolot an interface of its own \
+         in it: `ip link add echolot0 type veth peer name echolot1`, `ip link set echolot1 master {name} up`, an address of that \
+         network on echolot0, and name echolot0. Or take a port out of the bridge, give it the addresses and routes, and name it. \
+         --mode generic works on {name} itself, slowly",
+        list(.ports)
+    )]
+    Bridge {
+        /// Its name.
+        name: String,
+        /// Of its ports.
+        ports: Vec<String>,
+    },
+    /// A team.
+    #[error(
+        "{name} is a team device, whose choice of ports ({}) only its daemon knows: make it a bond, which is followed, or name a port \
+         that has addresses and routes of its own. --mode generic works on {name} itself, slowly",
+        list(.ports)
+    )]
+    Team {
+        /// Its name.
+        name: String,
+        /// Of its ports.
+        ports: Vec<String>,
+    },
+    /// A VRF, which is a routing table.
+    #[error("{name} is a VRF, which is a routing table and no link: name an interface in it, which has the addresses ({})", list(.ports))]
+    Vrf {
+        /// Its name.
+        name: String,
+        /// Those in it.
+        ports: Vec<String>,
+    },
+    /// A bond of a mode in which probes can't be sent as it would.
+    #[error(
+        "{name} is a bond of mode {mode}, which echolot can't send by as the bond does: it can with active-backup, 802.3ad, \
+         balance-rr, -xor, -tlb and -alb. Or name a member ({}) that has addresses and routes of its own",
+        list(.members)
+    )]
+    Mode {
+        /// Its name.
+        name: String,
+        /// As in `ip -d link`.
+        mode: String,
+        /// Names of its members.
+        members: Vec<String>,
+    },
+    /// A bond without members.
+    #[error("{name} is a bond without members: `ip link set eth0 master {name}` adds one")]
+    NoMembers {
+        /// Its name.
+        name: String,
+    },
+    /// A bond of devices that stand on others themselves.
+    #[error(
+        "{name} is a bond of {member}, which is a {kind}: only members that are devices of their own carry programs and sockets. \
+         Put the {kind} above the bond, or name a device that has addresses and routes of its own"
+    )]
+    Member {
+        /// Its name.
+        name: String,
+        /// The member's.
+        member: String,
+        /// The member's kind.
+        kind: String,
+    },
+    /// A VLAN in a VLAN in a VLAN.
+    #[error(
+        "{name}: its frames would carry more than {} VLAN tags, which echolot doesn't: name a VLAN of fewer",
+        ethernet::MAX_TAGS
+    )]
+    Tags {
+        /// Its name.
+        name: String,
+    },
+    /// The device beneath is not to be seen from here.
+    #[error(
+        "{name} is a VLAN of a device in another network namespace: programs and sockets have to go there. Start echolot in that \
+         namespace, where {name} or its like has to be, or use --mode generic, which works on {name} itself, slowly"
+    )]
+    Elsewhere {
+        /// Its name.
+        name: String,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
+}
+
+impl Stack {
+    /// What is beneath `upper`; `all` are the interfaces of this network namespace.
+    ///
+    /// # Errors
+    /// Programs and sockets can't go beneath it, or it has nothing beneath.
+    pub fn resolve(upper: &Interface, all: &[Interface]) -> Result<Self, StackError> {
+        let mut tags = Tags::NONE;
+        // Every VLAN on the way down is one more tag: there are few.
+        let mut at = upper;
+        while at.kind.as_deref() == Some("vlan") {
+            let parent = all.iter().find(|other| Some(other.index) == at.parent).filter(|_| !at.parent_elsewhere);
+            let (Some(parent), Some(tag)) = (parent, at.tag) else {
+                return Err(StackError::Elsewhere { name: upper.name.clone() });
+            };
+            // From the upper device down each tag is put outside of those before.
+            tags = tags.inside(tag).map_err(|_| StackError::Tags { name: upper.name.clone() })?;
+            at = parent;
+        }
+        let members = || all.iter().filter(|other| other.master == Some(at.index));
+        let names = || members().map(|member| member.name.clone()).collect();
+        let name = at.name.clone();
+        let stack = |bond, ports| Self { upper: upper.clone(), tags, bond, ports };
+        match at.kind.as_deref() {
+            Some("bridge") => Err(StackError::Bridge { name, ports: names() }),
+            Some("team") => Err(StackError::Team { name, ports: names() }),
+            Some("vrf") => Err(StackError::Vrf { name, ports: names() }),
+            Some("bond") => {
+                let bond = at.bond.ok_or_else(|| StackError::NoMembers { name: name.clone() })?;
+                let refused = match bond.mode {
+                    BondMode::Broadcast => Some("broadcast".to_owned()),
+                    BondMode::Unknown(number) => Some(number.to_string()),
+                    _ => None,
+                };
+                if let Some(mode) = refused {
+                    return Err(StackError::Mode { name, mode, members: names() });
+                }
+                if let Some((member, kind)) = members().find_map(|member| Some((member, stacked(member)?))) {
+                    let (member, kind) = (member.name.clone(), kind.to_owned());
+                    return Err(StackError::Member { name, member, kind });
+                }
+                let mut ports: Vec<Interface> = members().cloned().collect();
+                if ports.is_empty() {
+                    return Err(StackError::NoMembers { name });
+                }
+                let sends_by = bond.sends_by(&ports.iter().map(Interface::candidate).collect::<Vec<_>>(), None);
+                ports.sort_by_key(|port| (Some(port.index) == sends_by, !bond.discards(&port.candidate()), port.index));
+                Ok(stack(Some(at.clone()), ports))
+            }
+            _ => Ok(stack(None, vec![at.clone()])),
+        }
+    }
+
+    /// The interface for itself, whatever is beneath: for generic mode, in which the kernel's stack has dealt with bond, bridge and tags
+    /// by the time that a program sees a frame.
+    pub fn alone(upper: &Interface) -> Self {
+        Self { upper: upper.clone(), tags: Tags::NONE, bond: None, ports: vec![upper.clone()] }
+    }
+
+    /// What probes that leave by this port carry as their source.
+    pub fn source_mac(&self, port: &Interface) -> [u8; 6] {
+        match &self.bond {
+            // The bond's address is that of the member which is active, and so is that of what stands on the bond and has none of its own.
+            Some(bond) if takes_members_address(bond) && self.upper.mac == bond.mac => port.mac,
+            _ => self.upper.mac,
+        }
+    }
+}
+
+fn takes_members_address(bond: &Interface) -> bool {
+    bond.bond.is_some_and(|Bond { takes_members_address, .. }| takes_members_address)
+}
+
+/// The kind of a device that stands on others.
+fn stacked(interface: &Interface) -> Option<&str> {
+    interface.kind.as_deref().filter(|kind| matches!(*kind, "vlan" | "bond" | "bridge" | "team" | "vrf"))
+}
+
+impl Interface {
+    /// As a bond's member.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { index: self.index, carrier: self.carrier, member: self.member }
+    }
+}
+
+#[cfg(test)]
+#[path = "stack_tests.rs"]
+mod tests;
