@@ -70,7 +70,8 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         .filter(|group| group.targets == 0)
         .map(|group| format!("group `{}` has no targets: its files hold none, or all are excluded", group.name))
         .collect();
-    let queues = config.interface.as_deref().and_then(|name| nic::queues(name).ok()).unwrap_or(1);
+    let stack = config.interface.as_deref().and_then(|name| nic::stack(name, config.mode).ok());
+    let queues = stack.map_or(1, |stack| nic::queues(&stack) * u32::try_from(stack.ports.len()).unwrap_or(1));
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,30 +1,39 @@
 //! An interface's state, and what is known of its driver.
 
 use super::{Check, Status};
-use crate::route::Interface;
+use crate::{
+    route::{Interface, Stack},
+    wire::Tags,
+};
 
-/// `others` are searched for its parent and master.
+/// `others` are searched for what is above and beneath it.
 pub(super) fn check(interface: &Interface, others: &[Interface]) -> Check {
     let name = format!("{} link", interface.name);
     if let Err(error) = interface.check() {
         return Check::new(name, Status::Problem, error.to_string());
     }
+    let stack = match Stack::resolve(interface, others) {
+        Ok(stack) => stack,
+        Err(error) => return Check::new(name, Status::Problem, error.to_string()),
+    };
     let driver = interface.driver.as_deref().unwrap_or("driver unknown");
     let mac = interface.mac.map(|byte| format!("{byte:02x}")).join(":");
-    let check = Check::new(name, Status::Ok, format!("{driver}, up, carrier, MTU {}, {mac}", interface.mtu));
-    let called = |index: Option<u32>| {
-        let found = others.iter().find(|other| Some(other.index) == index);
-        found.map_or_else(|| "the interface beneath".to_owned(), |other| other.name.clone())
-    };
+    let beneath = beneath(&stack);
+    let check = Check::new(name, Status::Ok, format!("{driver}, up, carrier, MTU {}, {mac}{beneath}", interface.mtu));
     let warn = |advice: String| Check { status: Status::Warning, ..check.clone() }.advise(advice);
+    if let Some(above) = others.iter().find(|other| Some(other.index) == interface.master)
+        && let Some(kind @ ("bond" | "bridge" | "team")) = above.kind.as_deref()
+    {
+        let above = &above.name;
+        return warn(match kind {
+            "bond" => format!("it is a member of {above}, which has the addresses and routes: name {above}"),
+            _ => {
+                format!("what arrives here is the {kind} {above}'s: `echolot doctor -I {above}` says what can be named")
+            }
+        });
+    }
     match interface.kind.as_deref() {
-        Some("bond") => warn("a bond has no AF_XDP zero-copy: name one of its members for full speed".to_owned()),
-        Some("vlan") => warn(format!(
-            "a VLAN device has no native XDP: at high rates attach to {} instead, with `ethtool -K … rxvlan off` so that \
-             the tag stays in the frame",
-            called(interface.parent)
-        )),
-        Some(kind @ ("bridge" | "macvlan" | "ipvlan" | "vxlan" | "geneve")) => {
+        Some(kind @ ("macvlan" | "ipvlan" | "vxlan" | "geneve")) => {
             warn(format!("a {kind} has no native XDP: name the device beneath it for full speed"))
         }
         _ => match interface.driver.as_deref().and_then(known) {
@@ -32,6 +41,17 @@ pub(super) fn check(interface: &Interface, others: &[Interface]) -> Check {
             None => check,
         },
     }
+}
+
+/// Where programs and sockets go, if that isn't the interface itself.
+fn beneath(stack: &Stack) -> String {
+    if stack.bond.is_none() && stack.tags == Tags::NONE {
+        return String::new();
+    }
+    let ports: Vec<&str> = stack.ports.iter().map(|port| port.name.as_str()).collect();
+    let tags = if stack.tags == Tags::NONE { String::new() } else { format!(" in {}", stack.tags) };
+    let bond = stack.bond.as_ref().map(|bond| format!(", the members of {}", bond.name)).unwrap_or_default();
+    format!("; probes leave{tags} by {}{bond}", ports.join(", "))
 }
 
 /// What is good to know of a driver whatever its state.
@@ -48,6 +68,7 @@ fn known(driver: &str) -> Option<&'static str> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::wire::Tag;
 
     /// An interface as good as can be.
     pub(in crate::doctor) fn interface() -> Interface {
@@ -91,11 +112,26 @@ pub(super) mod tests {
             index: 3,
             name: "eth0.7".to_owned(),
             kind: Some("vlan".to_owned()),
+            driver: Some("vlan".to_owned()),
             parent: Some(2),
+            tag: Some(Tag { protocol: 0x8100, id: 7 }),
             ..interface()
         };
         let check = check(&vlan, &[interface(), vlan.clone()]);
-        assert_eq!(check.status, Status::Warning);
-        assert!(check.advice.is_some_and(|advice| advice.contains("attach to eth0 instead")));
+        assert_eq!((check.status, check.advice), (Status::Ok, None));
+        assert!(check.detail.ends_with("; probes leave in VLAN 7 by eth0"), "{}", check.detail);
+    }
+
+    #[test]
+    fn advice_leads_somewhere() {
+        let above =
+            |kind: &str| Interface { index: 9, name: "top0".to_owned(), kind: Some(kind.to_owned()), ..interface() };
+        let member = Interface { master: Some(9), ..interface() };
+        let of_member = |kind| check(&member, &[above(kind), member.clone()]);
+        assert!(of_member("bond").advice.is_some_and(|advice| advice.ends_with("name top0")));
+        assert!(of_member("bridge").advice.is_some_and(|advice| advice.contains("doctor -I top0")));
+        let bridge = check(&above("bridge"), &[above("bridge"), member]);
+        assert_eq!(bridge.status, Status::Problem);
+        assert!(bridge.detail.contains("(eth0)") && bridge.detail.contains("veth"), "{}", bridge.detail);
     }
 }

@@ -17,7 +17,7 @@ mod privileges;
 mod queues;
 mod xdp;
 
-use crate::route::{self, Interface, RouteError, Routes};
+use crate::route::{self, Interface, RouteError, Routes, Stack};
 use serde::Serialize;
 use std::{fmt, fmt::Write as _, io, io::Write as _, net::Ipv4Addr};
 
@@ -116,9 +116,12 @@ async fn look_at_network(options: &Options, checks: &mut Vec<Check>) -> Result<(
     let interfaces = match (&options.interface, &routes) {
         (Some(name), _) => vec![Interface::by_name(&handle, name).await?],
         (None, Some(Ok(routes))) => vec![routes.interface.clone()],
-        (None, _) => {
-            all.iter().filter(|interface| !interface.loopback && interface.foreign.is_none()).cloned().collect()
-        }
+        // Members are looked at with their bonds.
+        (None, _) => all
+            .iter()
+            .filter(|interface| !interface.loopback && interface.foreign.is_none() && interface.member.is_none())
+            .cloned()
+            .collect(),
     };
     if interfaces.is_empty() {
         let check =
@@ -128,13 +131,12 @@ async fn look_at_network(options: &Options, checks: &mut Vec<Check>) -> Result<(
     // Of several that nobody named, one that is unplugged stands in no one's way.
     let named = options.interface.is_some() || matches!(routes, Some(Ok(_)));
     for interface in &interfaces {
-        let mut of_interface = [
-            link::check(interface, &all),
-            queues::check(interface),
-            xdp::check(interface),
-            engine::check(interface),
-            attached::check(interface),
-        ];
+        let mut of_interface = vec![link::check(interface, &all)];
+        // What probes leave by; for itself where there is nothing beneath.
+        let stack = Stack::resolve(interface, &all).unwrap_or_else(|_| Stack::alone(interface));
+        for port in &stack.ports {
+            of_interface.extend([queues::check(port), xdp::check(port), engine::check(port), attached::check(port)]);
+        }
         if !named && interfaces.len() > 1 {
             of_interface.iter_mut().filter(|check| check.status == Status::Problem).for_each(|check| {
                 check.status = Status::Warning;

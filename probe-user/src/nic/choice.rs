@@ -1,7 +1,7 @@
 //! Which engine sends, and why.
 
 use super::{NicError, Options};
-use crate::route::XdpFeatures;
+use crate::{route::XdpFeatures, wire::Tags};
 
 /// Copy-mode AF_XDP carries this many probes a second with ease, their replies included.
 pub const EASY: u64 = 250_000;
@@ -29,8 +29,12 @@ pub(super) fn choose(
     generic: bool,
     interface: u32,
     zero_copy: bool,
+    tags: Tags,
 ) -> Result<(bool, String), NicError> {
-    let obstacle = || obstacle(generic, interface, options.senders.iter().all(Option::is_some));
+    let obstacle = || {
+        let two = (tags.as_slice().len() > 1).then(|| "they carry one VLAN tag at most".to_owned());
+        two.or_else(|| obstacle(generic, interface, options.senders.iter().all(Option::is_some)))
+    };
     match options.engine {
         Engine::Afxdp => Ok((false, "asked for".into())),
         Engine::LiveFrames => match obstacle() {

@@ -1,6 +1,6 @@
 //! What can be in the way of a card, and what to do about it.
 
-use crate::wire::PayloadLength;
+use crate::{route::StackError, wire::PayloadLength};
 use std::io;
 
 /// Why an interface could not be opened or used. Each says what was tried, on what, why it failed and what to do.
@@ -18,6 +18,9 @@ pub enum NicError {
         /// Its name.
         interface: String,
     },
+    /// Programs and sockets can't go beneath it.
+    #[error(transparent)]
+    Stack(StackError),
     /// Not root and not enough capabilities.
     #[error(
         "not permitted: loading XDP programs and AF_XDP need the capabilities CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and \

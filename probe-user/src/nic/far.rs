@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     time::Nanos,
+    wire::Tags,
     worker::{Clock as _, Taken},
 };
 use aya::maps::{MapData, RingBuf};
@@ -68,7 +69,8 @@ impl FarEnd {
         let interface = interface::find(interface)?;
         let name = &interface.name;
         let queues = super::number(interface.rx_queues);
-        let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &[("ANSWERED", ANSWERED_RING)])?;
+        let sizes = [("ANSWERED", ANSWERED_RING)];
+        let mut program = Program::attach_with(&interface, Mode::Auto, "impair", None, &sizes, Tags::NONE)?;
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
         let taken = Mapped::new(program.descriptor("TAKEN")?, TAKEN_ENTRIES as usize, true).map_err(query)?;

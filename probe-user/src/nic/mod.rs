@@ -26,11 +26,11 @@ mod ring;
 mod sampler;
 mod sender;
 mod socket;
+mod stacked;
 mod templates;
 pub mod thread;
 mod xsk;
 
-pub use addressing::Addressing;
 pub use afxdp::AfxdpSender;
 pub use choice::{EASY, Engine, auto};
 pub use clock::MonotonicClock;
@@ -43,10 +43,11 @@ pub use pages::HugePages;
 pub use receive::Receiver;
 pub use sampler::DropSampler;
 pub use sender::Sender;
+pub use stacked::Addressing;
 
 use crate::{
     metrics::InterfaceInfo,
-    route::Hops,
+    route::{Hops, Stack},
     time::Nanos,
     wire::Key,
     worker::{Link, Taken},
@@ -106,13 +107,17 @@ pub struct Options {
     pub link: Arc<dyn Link>,
 }
 
-/// How many senders an interface can have: one for each of its queues that both receives and transmits.
+/// What is beneath the interface of that name: where programs and sockets go.
 ///
 /// # Errors
-/// If there is no such interface, or the kernel does not tell.
-pub fn queues(interface: &str) -> Result<u32, NicError> {
-    let interface = interface::find(interface)?;
-    Ok(number(interface.rx_queues.min(interface.tx_queues)))
+/// If there is no such interface, nothing of ours can go beneath it, or the kernel does not tell.
+pub fn stack(interface: &str, mode: Mode) -> Result<Stack, NicError> {
+    interface::stack(interface, mode)
+}
+
+/// How many senders an interface can have: one for each queue that both receives and transmits, on each of its ports.
+pub fn queues(stack: &Stack) -> u32 {
+    number(stack.ports.iter().map(|port| port.rx_queues.min(port.tx_queues)).min().unwrap_or(1))
 }
 
 /// A count of few things.
@@ -127,7 +132,6 @@ pub fn buffers(rate: u64, queues: u32) -> u64 {
 
 /// An interface with `steer` attached: on its one device, or on several ports. Dropping it detaches.
 pub struct Nic {
-    #[expect(dead_code, reason = "held for their drop")]
     ports: Vec<Port>,
     active: Arc<AtomicUsize>,
     info: InterfaceInfo,
@@ -156,12 +160,18 @@ impl Nic {
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
     pub fn open(options: &Options) -> Result<Opened, NicError> {
-        let (port, addressing) = Port::attach(options, &interface::find(&options.interface)?)?;
-        Self::assemble(options, vec![port], vec![addressing])
+        let stack = interface::stack(&options.interface, options.mode)?;
+        let (ports, addressing) = stacked::attach(options, &stack)?.into_iter().unzip();
+        Self::assemble(options, &stack, ports, addressing)
     }
 
     /// From ports that are attached, at least one, and the addressing of each. The first is the one to send by.
-    fn assemble(options: &Options, mut ports: Vec<Port>, mut addressing: Vec<Addressing>) -> Result<Opened, NicError> {
+    fn assemble(
+        options: &Options,
+        stack: &Stack,
+        mut ports: Vec<Port>,
+        mut addressing: Vec<addressing::Addressing>,
+    ) -> Result<Opened, NicError> {
         let mut queues = 0;
         let mut taken = Vec::new();
         for port in &mut ports {
@@ -204,8 +214,7 @@ impl Nic {
             queues,
             up: ports.iter().any(|port| port.interface.up),
         };
-        // With several ports, whoever puts them together follows the addresses of each.
-        let addressing = addressing.swap_remove(0);
+        let addressing = Addressing::new(stack, ports.iter().map(|port| &port.interface).zip(addressing));
         let nic = Self { ports, active, info };
         Ok(Opened { nic, senders, receivers, taken: counts, sampler: DropSampler(samplers), addressing })
     }

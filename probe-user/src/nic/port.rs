@@ -17,20 +17,28 @@
 //! 3. [`Port::halves`]: the transmit halves are made, all of one engine, which has to suit every port ([`Port::engine`]).
 
 use super::{
-    Addressing, AfxdpSender, LiveSender, Mode, NicError, Options, addressing, choice,
+    AfxdpSender, LiveSender, Mode, NicError, Options,
+    addressing::{self, Addressing},
+    choice,
     counts::QueueCounts,
     drops::{PortSampler, TransmitDrops},
     interface::{self, zero_copy_obstacle},
     live,
     mapped::Mapped,
     number,
-    program::Program,
+    program::{Program, Table},
     sender::Half,
     socket::{self, Queue, Transmitter},
     templates::Looks,
 };
-use crate::route::Interface;
-use probe_ebpf::layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, TAKEN_ENTRIES};
+use crate::{
+    route::{Interface, PortView, Stack},
+    wire::Tags,
+};
+use probe_ebpf::{
+    layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, TAKEN_ENTRIES},
+    wire::ethernet,
+};
 use std::{os::fd::OwnedFd, sync::Arc};
 
 /// One device, attached to. Dropping it detaches.
@@ -42,6 +50,10 @@ pub(super) struct Port {
     pub(super) zero_copy: bool,
     /// What keeps `auto` from zero-copy, if something does.
     obstacle: Option<&'static str>,
+    /// What is written into the templates and read by `auto`.
+    tags: Tags,
+    /// Whether the bond discards what arrives here.
+    inactive: Table<4>,
     /// The number of its first receive queue among those of all ports.
     pub(super) first: usize,
     transmit_drops: Arc<TransmitDrops>,
@@ -51,21 +63,24 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Attaches `steer` to a device. Beside the port comes what probes from it are sent from: its MAC address, and the sources of
-    /// all hops.
+    /// Attaches `steer` to one of the stack's ports. Beside the port comes what probes from it are sent from: a MAC address, and the
+    /// sources of all hops.
     ///
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
-    pub(super) fn attach(options: &Options, interface: &Interface) -> Result<(Self, Addressing), NicError> {
+    pub(super) fn attach(
+        options: &Options,
+        stack: &Stack,
+        interface: &Interface,
+    ) -> Result<(Self, Addressing), NicError> {
         let name = || interface.name.clone();
         if !interface.up {
             return Err(NicError::Down { interface: name() });
         }
-        if let Some(payload) = options.payloads.iter().find(|p| u32::from(**p) + 28 > interface.mtu) {
-            return Err(NicError::Mtu { interface: name(), mtu: interface.mtu, payload: *payload });
-        }
+        check_length(interface, options, stack.tags)?;
         check_queues(interface, options)?;
-        let looks = Looks { mac: interface.mac, identifier: options.identifier, ttl: options.ttl, key: options.key };
+        let Options { identifier, ttl, key, .. } = *options;
+        let looks = Looks { mac: stack.source_mac(interface), tags: stack.tags, identifier, ttl, key };
         let parts = addressing::Parts {
             looks,
             hops: Arc::clone(&options.hops),
@@ -75,8 +90,11 @@ impl Port {
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
         let senders = number(options.senders.len());
-        let mut program = Program::attach(interface, options.mode, "steer", Some(&parts.settings()?), senders)?;
+        let mut program = Program::steer(interface, options.mode, &parts.settings()?, senders, stack.tags)?;
         let addressing = Addressing::new(&parts, &mut program)?;
+        let bond = stack.bond.as_ref().and_then(|bond| bond.bond);
+        let mut inactive = program.take_table("INACTIVE")?;
+        inactive.set(0, u32::from(bond.is_some_and(|bond| bond.discards(&interface.candidate()))).to_ne_bytes())?;
         // Counted again: virtio_net with spare queue pairs adds receive queues for the program.
         let interface = interface::find(&interface.name)?;
         check_queues(&interface, options)?;
@@ -85,12 +103,35 @@ impl Port {
             interface,
             zero_copy: true,
             obstacle: None,
+            tags: stack.tags,
+            inactive,
             first: 0,
             transmit_drops: Arc::default(),
             transmitters: Vec::new(),
             sockets: Vec::new(),
         };
         Ok((port, addressing))
+    }
+
+    /// Whether the bond discards what arrives here, and whether the device is a member of it at all. One that is not is given back: its
+    /// program is taken off, and put on again once it is. Its sockets stay, and get nothing.
+    ///
+    /// # Errors
+    /// If the program can't be told, or not be put on again.
+    pub(super) fn follow(&mut self, view: &PortView) -> Result<(), NicError> {
+        self.inactive.set(0, u32::from(view.discards).to_ne_bytes())?;
+        match (self.program.is_attached(), view.is_member) {
+            (true, false) => {
+                self.program.detach();
+                tracing::warn!("{} is no longer a member of its bond: echolot leaves it", self.interface.name);
+            }
+            (false, true) => {
+                self.program.attach_again(&self.interface)?;
+                tracing::info!("{} is a member of its bond again: echolot is back on it", self.interface.name);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Its receive queues.
@@ -149,7 +190,8 @@ impl Port {
     /// # Errors
     /// If they are asked for and can't be had.
     pub(super) fn engine(&self, options: &Options) -> Result<(bool, String), NicError> {
-        let (live, mut why) = choice::choose(options, self.program.generic, self.interface.index, self.zero_copy)?;
+        let (live, mut why) =
+            choice::choose(options, self.program.generic, self.interface.index, self.zero_copy, self.tags)?;
         if let (Some(obstacle), false) = (self.obstacle, self.zero_copy) {
             why = format!("{why}; no zero-copy: {obstacle}");
         }
@@ -205,6 +247,17 @@ impl Port {
 
     fn query(&self, error: std::io::Error) -> NicError {
         NicError::Query { interface: self.interface.name.clone(), error }
+    }
+}
+
+/// Whether the longest probe fits. A card takes frames that are longer by one tag than its MTU says; those with two it need not.
+fn check_length(interface: &Interface, options: &Options, tags: Tags) -> Result<(), NicError> {
+    let beyond = u32::try_from(tags.length().saturating_sub(ethernet::TAG)).unwrap_or(0);
+    match options.payloads.iter().find(|payload| u32::from(**payload) + 28 + beyond > interface.mtu) {
+        Some(payload) => {
+            Err(NicError::Mtu { interface: interface.name.clone(), mtu: interface.mtu - beyond, payload: *payload })
+        }
+        None => Ok(()),
     }
 }
 

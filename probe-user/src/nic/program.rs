@@ -4,7 +4,10 @@
 //! EINVAL, without telling, and an attachment made that way outlives the process. A bpf_link goes with its descriptor.
 
 use super::{Mode, NicError, far::Treatment, interface};
-use crate::route::{AttachedProgram, Interface};
+use crate::{
+    route::{AttachedProgram, Interface},
+    wire::Tags,
+};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, DevMap, LpmTrie, MapData, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
@@ -32,7 +35,7 @@ const BPF_XDP: u32 = 37;
 /// An XDP program on an interface. Dropping it detaches, as does the end of the process, however it comes.
 pub(super) struct Program {
     // First, so that the program is detached before its maps go.
-    _link: OwnedFd,
+    link: Option<OwnedFd>,
     /// The attached program itself.
     program: OwnedFd,
     ebpf: Ebpf,
@@ -51,16 +54,29 @@ impl Program {
         settings: Option<&Settings>,
         senders: u32,
     ) -> Result<Self, NicError> {
-        Self::attach_with(interface, mode, name, settings, &[("LIVE_DUE", (senders * LIVE_TABLE).max(1))])
+        Self::attach_with(interface, mode, name, settings, &[("LIVE_DUE", (senders * LIVE_TABLE).max(1))], Tags::NONE)
     }
 
-    /// The same, some maps being larger than they say themselves.
+    /// `steer`, whose live frames carry these tags.
+    pub(super) fn steer(
+        interface: &Interface,
+        mode: Mode,
+        settings: &Settings,
+        senders: u32,
+        tags: Tags,
+    ) -> Result<Self, NicError> {
+        let sizes = [("LIVE_DUE", (senders * LIVE_TABLE).max(1))];
+        Self::attach_with(interface, mode, "steer", Some(settings), &sizes, tags)
+    }
+
+    /// The same, some maps being larger than they say themselves, and live frames carrying these tags.
     pub(super) fn attach_with(
         interface: &Interface,
         mode: Mode,
         name: &'static str,
         settings: Option<&Settings>,
         sizes: &[(&'static str, u32)],
+        tags: Tags,
     ) -> Result<Self, NicError> {
         if let Some(there) = &interface.xdp {
             return Err(attached(interface, there));
@@ -68,6 +84,9 @@ impl Program {
         // A limit on locked memory that can't be raised is no matter: from 5.11 on the kernel accounts maps elsewhere. aya
         // tries, and goes on.
         let mut loader = EbpfLoader::new();
+        // Known to the verifier, which leaves out what the other kind of frame needs.
+        let tagged = u8::from(tags != Tags::NONE);
+        loader.override_global("TAGGED", &tagged, true);
         for (map, entries) in sizes {
             loader.map_max_entries(map, *entries);
         }
@@ -95,7 +114,25 @@ impl Program {
         };
         let link = link.map_err(|error| refused(interface, error))?;
         let program = fd.try_clone_to_owned().map_err(|error| failed("use the program", name, error))?;
-        Ok(Self { _link: link, program, ebpf, generic })
+        Ok(Self { link: Some(link), program, ebpf, generic })
+    }
+
+    /// Takes the program off its interface. Its maps stay as they are.
+    pub(super) fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Puts it on again, in the mode that it was in.
+    pub(super) fn attach_again(&mut self, interface: &Interface) -> Result<(), NicError> {
+        let flags = if self.generic { XDP_FLAGS_SKB_MODE } else { XDP_FLAGS_DRV_MODE };
+        let made = link(self.program.as_fd(), interface.index, flags).map_err(|error| refused(interface, error))?;
+        self.link = Some(made);
+        Ok(())
+    }
+
+    /// Whether it is on its interface.
+    pub(super) fn is_attached(&self) -> bool {
+        self.link.is_some()
     }
 
     /// Gives the frames of a queue to a socket.

@@ -5,7 +5,7 @@ use super::NicError;
 use crate::{
     ledger::Cause,
     route::{Hops, Neighbour},
-    wire::{Key, Template},
+    wire::{Key, Tags, Template},
     worker::Due,
 };
 use arc_swap::ArcSwap;
@@ -41,6 +41,7 @@ pub(super) struct Templates {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looks {
     pub(super) mac: [u8; 6],
+    pub(super) tags: Tags,
     pub(super) identifier: u16,
     pub(super) ttl: u8,
     pub(super) key: Key,
@@ -69,6 +70,7 @@ impl Templates {
             .flat_map(|source| payloads.iter().map(|payload| (*source, *payload)))
             .map(|(source, payload)| {
                 Template::new(looks.mac, source, looks.identifier, looks.ttl, usize::from(payload))
+                    .map(|template| template.tagged(looks.tags))
             })
             .collect::<Result<_, _>>()?;
         let (key, mac, payloads) = (looks.key, looks.mac, payloads.to_vec());

@@ -38,6 +38,8 @@ pub struct PortView {
     pub is_member: bool,
     /// Whether the bond discards what arrives there.
     pub discards: bool,
+    /// Whether programs and sockets are on it.
+    pub is_ours: bool,
 }
 
 /// How a bond is.
@@ -98,12 +100,14 @@ struct Judge {
     view: View,
     /// The ports that frames arrived by for us.
     hearing: Vec<u32>,
+    /// The ports that programs and sockets are on.
+    ours: Vec<u32>,
 }
 
 /// What a look found, beside the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
-    /// Nothing to send by.
+    /// Nothing to send by, or replies may arrive where nobody hears them: at a member that is not ours.
     Down,
     /// A member that sent, or that frames arrived by, no longer does.
     Changed,
@@ -116,12 +120,13 @@ impl Judge {
     fn look(&mut self, bond: &Bond, ports: &[(String, Candidate)]) -> Condition {
         let candidates: Vec<Candidate> = ports.iter().map(|(_, candidate)| *candidate).collect();
         let before = self.view.sends_by;
-        let sends_by = bond.sends_by(&candidates, before);
         let hears =
             |port: &&Candidate| port.carrier && port.member.is_some_and(|member| member.up) && !bond.discards(port);
         let hearing: Vec<u32> = candidates.iter().filter(hears).map(|port| port.index).collect();
+        let is_ours = |index: &u32| self.ours.contains(index);
+        let all_heard = hearing.iter().all(is_ours);
+        let sends_by = bond.sends_by(&candidates, before).filter(|index| all_heard && is_ours(index));
         let lost = self.hearing.iter().any(|index| !hearing.contains(index));
-        self.hearing = hearing;
         self.view = View {
             sends_by,
             ports: ports
@@ -131,9 +136,11 @@ impl Judge {
                     name: name.clone(),
                     is_member: port.member.is_some(),
                     discards: bond.discards(port),
+                    is_ours: is_ours(&port.index),
                 })
                 .collect(),
         };
+        self.hearing = hearing;
         match sends_by {
             None => Condition::Down,
             Some(_) if lost || before.is_some_and(|before| Some(before) != sends_by) => Condition::Changed,
@@ -181,21 +188,27 @@ impl Members {
         let (connection, _, notifications) =
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(opening)?;
         tokio::spawn(connection);
+        let known: Vec<u32> = stack.ports.iter().map(|port| port.index).collect();
         let mut members = Self {
             name: bond.name.clone(),
             bond: bond.index,
-            known: stack.ports.iter().map(|port| port.index).collect(),
+            known: known.clone(),
             link,
             now,
             handle: connect()?,
             notifications: Box::pin(notifications),
-            judge: Judge::default(),
+            judge: Judge { ours: known, ..Judge::default() },
             seen: now(),
             next_look: now(),
             views: watch::Sender::new(View::default()),
         };
         members.look().await?;
         Ok(Some(members))
+    }
+
+    /// The ports that programs and sockets have come to be on: of the stack's, those that were up.
+    pub fn only(&mut self, ours: Vec<u32>) {
+        self.judge.ours = ours;
     }
 
     /// How the bond is, from now on.
@@ -294,8 +307,17 @@ impl Members {
             (Some(was), Some(now)) if was != now => {
                 tracing::warn!("{}: probes leave by {} now, no longer by {}", self.name, called(now), called(was));
             }
-            (Some(was), None) => tracing::warn!("{}: nothing to send by since {} is out", self.name, called(was)),
+            (Some(was), None) => tracing::warn!("{}: nothing to send by, {} is out", self.name, called(was)),
             _ => {}
+        }
+        let is_known = |port: &PortView| before.ports.iter().any(|other| other == port);
+        for port in view.ports.iter().filter(|port| port.is_member && !port.is_ours && !is_known(port)) {
+            tracing::error!(
+                "{}: its member {} has joined or come up since the start, and echolot is not on it: while replies may arrive there \
+                 probes are unsent. Restart echolot",
+                self.name,
+                port.name
+            );
         }
         self.views.send_replace(view.clone());
     }
@@ -319,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_failover_is_a_change_and_the_time_without_any_is_down() {
-        let mut judge = Judge::default();
+        let mut judge = Judge { ours: vec![2, 3], ..Judge::default() };
         let backup = Some(Member { in_use: false, ..FINE });
         let both = [port(2, true, Some(FINE)), port(3, true, backup)];
         let on = |active| bond(BondMode::ActiveBackup, active);
@@ -338,7 +360,7 @@ mod tests {
 
     #[test]
     fn whoever_frames_arrived_by_is_missed() {
-        let mut judge = Judge::default();
+        let mut judge = Judge { ours: vec![2, 3], ..Judge::default() };
         let balance = bond(BondMode::Balance, None);
         assert_eq!(judge.look(&balance, &[port(2, true, Some(FINE)), port(3, true, Some(FINE))]), Condition::Fine);
         assert_eq!(judge.look(&balance, &[port(2, true, Some(FINE)), port(3, false, Some(FINE))]), Condition::Changed);
@@ -346,5 +368,19 @@ mod tests {
         assert_eq!(judge.look(&balance, &[port(2, true, Some(FINE)), port(3, true, Some(FINE))]), Condition::Fine);
         assert_eq!(judge.look(&balance, &[port(2, true, Some(FINE)), port(3, true, None)]), Condition::Changed);
         assert!(!judge.view.ports[1].is_member && judge.view.ports[1].discards);
+    }
+
+    #[test]
+    fn nothing_is_sent_while_replies_may_arrive_where_nobody_hears_them() {
+        let mut judge = Judge { ours: vec![2], ..Judge::default() };
+        let (both, backup) = (bond(BondMode::Balance, None), Some(Member { in_use: false, ..FINE }));
+        assert_eq!(judge.look(&both, &[port(2, true, Some(FINE))]), Condition::Fine);
+        let joined = [port(2, true, Some(FINE)), port(3, true, Some(FINE))];
+        assert_eq!((judge.look(&both, &joined), judge.view.sends_by), (Condition::Down, None));
+        assert!(judge.view.ports[0].is_ours && !judge.view.ports[1].is_ours);
+        // As a backup it is no matter, until its turn comes.
+        let idle = [port(2, true, Some(FINE)), port(3, true, backup)];
+        assert_eq!(judge.look(&bond(BondMode::ActiveBackup, Some(2)), &idle), Condition::Fine);
+        assert_eq!(judge.look(&bond(BondMode::ActiveBackup, Some(3)), &idle), Condition::Down);
     }
 }

@@ -184,16 +184,16 @@ impl Stack {
 
     /// What probes that leave by this port carry as their source.
     pub fn source_mac(&self, port: &Interface) -> [u8; 6] {
-        match &self.bond {
-            // The bond's address is that of the member which is active, and so is that of what stands on the bond and has none of its own.
-            Some(bond) if takes_members_address(bond) && self.upper.mac == bond.mac => port.mac,
-            _ => self.upper.mac,
-        }
+        if self.follows_members_address() { port.mac } else { self.upper.mac }
     }
-}
 
-fn takes_members_address(bond: &Interface) -> bool {
-    bond.bond.is_some_and(|Bond { takes_members_address, .. }| takes_members_address)
+    /// Whether the upper device's address is always that of the bond's active member. That goes for the bond, and for what stands on it
+    /// and has no address of its own.
+    pub fn follows_members_address(&self) -> bool {
+        let follows =
+            |bond: &Interface| bond.bond.is_some_and(|Bond { takes_members_address, .. }| takes_members_address);
+        self.bond.as_ref().is_some_and(|bond| follows(bond) && self.upper.mac == bond.mac)
+    }
 }
 
 /// The kind of a device that stands on others.

@@ -2,7 +2,7 @@
 //! has agreed to it again. Probes sent into that would be *unsent* or *unheard*, so sending waits for it.
 
 use super::Signals;
-use crate::route::LinkState;
+use crate::worker::Link;
 use std::{
     fs,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits until there is carrier, and the watcher of the link thinks so too. False if a signal asks for the end meanwhile.
 /// After ten seconds it is as it is: probes are *unsent* for as long as the link is down.
-pub(super) async fn wait(interface: &str, link: &LinkState, signals: &mut Signals) -> bool {
+pub(super) async fn wait(interface: &str, link: &dyn Link, signals: &mut Signals) -> bool {
     let up = || has_carrier(interface) && link.is_up();
     tokio::select! {
         () = until(up, PATIENCE) => true,

@@ -3,6 +3,7 @@
 //! One unpinned thread does all that is not packets: names, routes, neighbours, drop counters, HTTP, the view, signals. It
 //! talks to the loop threads by counters and by one word that says what is asked for.
 
+mod bond;
 mod carrier;
 mod holding;
 mod journal;
@@ -30,6 +31,7 @@ use crate::{
     wire::Key,
     worker::{Asked, Changes, Clock as _, Common, Link, Phase, ShortQuotes},
 };
+use bond::Following;
 use holding::Watchman;
 use journal::Journal;
 pub(super) use source::Source;
@@ -172,7 +174,9 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     }
 
     let plan = Arc::new(job.plan);
-    let layout = threads::layout(job.rate, job.network.engine, &routes.interface)?;
+    let stack = nic::stack(&routes.interface.name, job.network.mode)?;
+    let (mut following, condition) = Following::open(&stack, &link).await?;
+    let layout = threads::layout(job.rate, job.network.engine, &stack);
     let key = Key([fastrand::u64(..), fastrand::u64(..)]);
     let mut payloads: Vec<u16> = plan.groups.iter().map(|g| u16::try_from(g.payload).unwrap_or(u16::MAX)).collect();
     payloads.sort_unstable();
@@ -191,9 +195,9 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         senders: layout.senders.clone(),
         receivers: layout.receivers(),
         hops: Arc::clone(&routes.hops),
-        link: Arc::clone(&link) as Arc<dyn Link>,
+        link: Arc::clone(&condition),
     })?;
-    let nic::Opened { nic, senders, receivers, taken, mut sampler, .. } = opened;
+    let nic::Opened { mut nic, senders, receivers, taken, mut sampler, .. } = opened;
     let InterfaceInfo { name, engine, mode, reason, .. } = nic.info();
     if job.for_ever {
         tracing::info!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));
@@ -211,7 +215,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         ttl: TTL,
         hops: Arc::clone(&routes.hops),
         taken,
-        link: Arc::clone(&link) as _,
+        link: Arc::clone(&condition),
         drops: Arc::clone(&drops),
         records,
         no_result_dropped: records && !job.for_ever,
@@ -255,7 +259,8 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let retries = names::retry(&plan, &common, &handle, &routes.interface.name, job.network.source, job.exclude);
     let retrying = tokio::spawn(retries);
 
-    if !carrier::wait(&routes.interface.name, &link, &mut signals).await {
+    following.begin(&mut nic).await?;
+    if !carrier::wait(&routes.interface.name, &*condition, &mut signals).await {
         common.ask(Phase::Drain);
     }
     let running = threads::spawn(&layout, senders, receivers, &common, &plan, &sink)?;
@@ -270,6 +275,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            () = following.changed(&mut nic) => continue,
             () = signals.next() => {
                 let first = common.phase() == Phase::Run;
                 if first && longest > WAIT_TOLD {

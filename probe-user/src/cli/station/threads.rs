@@ -4,7 +4,7 @@ use crate::{
     cli::Failure,
     nic::{self, MonotonicClock},
     results::Sink,
-    route::Interface,
+    route::{Interface, Stack},
     targets::Plan,
     worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender},
 };
@@ -38,17 +38,20 @@ impl Layout {
     }
 }
 
-/// For so many probes a second by `engine` through the interface, on the CPUs that this process may use.
-pub(super) fn layout(rate: u64, engine: nic::Engine, interface: &Interface) -> Result<Layout, nic::NicError> {
+/// For so many probes a second by `engine` through these ports, on the CPUs that this process may use.
+pub(super) fn layout(rate: u64, engine: nic::Engine, stack: &Stack) -> Layout {
     let cpus: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let copying = match engine {
         nic::Engine::Afxdp => true,
         nic::Engine::LiveFrames => false,
         // Without zero-copy, as it would be: only then one of the two is chosen for its speed.
-        nic::Engine::Auto => rate > nic::EASY && nic::auto(interface.index, rate, false, false).0 == "afxdp",
+        nic::Engine::Auto => {
+            let is_copied = |port: &Interface| nic::auto(port.index, rate, false, false).0 == "afxdp";
+            rate > nic::EASY && stack.ports.iter().any(is_copied)
+        }
     };
     let one_sender = if copying { ONE_COPYING } else { ONE_SENDER };
-    Ok(arrange(rate, one_sender, nic::queues(&interface.name)? as usize, &cpus))
+    arrange(rate, one_sender, nic::queues(stack) as usize, &cpus)
 }
 
 fn arrange(rate: u64, one_sender: u64, queues: usize, cpus: &[usize]) -> Layout {
