@@ -19,7 +19,7 @@ use std::{
 const IN_USE: Duration = Duration::from_millis(200);
 
 /// The addresses of one interface, for those who follow how they change. Dropping it changes nothing.
-pub struct Addressing {
+pub(super) struct Addressing {
     looks: Looks,
     hops: Arc<Hops>,
     payloads: Vec<u16>,
@@ -98,7 +98,7 @@ impl Addressing {
     ///
     /// # Errors
     /// There are too many, or the program's maps can't be written. Then everything is as before.
-    pub fn set(&mut self, mac: [u8; 6], sources: impl IntoIterator<Item = Ipv4Addr>) -> Result<bool, NicError> {
+    pub(super) fn set(&mut self, mac: [u8; 6], sources: impl IntoIterator<Item = Ipv4Addr>) -> Result<bool, NicError> {
         let sources = unique(sources);
         if sources == self.sources && mac == self.looks.mac {
             return Ok(false);

@@ -380,6 +380,7 @@ mod tests {
         assert!(judge.view.ports[0].is_ours && !judge.view.ports[1].is_ours);
         // As a backup it is no matter, until its turn comes.
         let idle = [port(2, true, Some(FINE)), port(3, true, backup)];
+        assert_eq!(judge.look(&bond(BondMode::ActiveBackup, Some(2)), &idle), Condition::Changed);
         assert_eq!(judge.look(&bond(BondMode::ActiveBackup, Some(2)), &idle), Condition::Fine);
         assert_eq!(judge.look(&bond(BondMode::ActiveBackup, Some(3)), &idle), Condition::Down);
     }
