@@ -60,10 +60,13 @@ for interface in bond0 bond0.100; do
     within 90 has_ports 2 || fail "LACP has not come back since echolot was attached"
     more 1500
     for member in near0 near1; do
+        # Both ends of a cable see it go. Would the far one not, it sent into it until LACP's timeout, 3 s.
         host carrier $member off
+        host carrier far${member#near} off
         within 60 has_ports 1 || fail "$member stays in the aggregator"
         more 2000
         host carrier $member on
+        host carrier far${member#near} on
         within 90 has_ports 2 || fail "$member does not come back"
         more 1500
     done
