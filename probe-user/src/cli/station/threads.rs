@@ -8,7 +8,10 @@ use crate::{
     targets::Plan,
     worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender},
 };
-use std::{sync::Arc, thread::JoinHandle};
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
 
 /// Up to this many probes a second one thread does everything: it sends, and finds most replies already there when it looks.
 const ONE_THREAD: u64 = 20_000;
@@ -85,7 +88,8 @@ impl Running {
     }
 }
 
-/// Starts the loops.
+/// Starts the loops, and returns once each of them has begun or failed to: who is told then that echolot is ready finds all of its
+/// threads by their names, on their CPUs. (One that has only been made still runs under its maker's name, on a busy machine for long.)
 pub(super) fn spawn(
     layout: &Layout,
     senders: Vec<nic::Sender>,
@@ -98,6 +102,7 @@ pub(super) fn spawn(
     let mut tally = || tallies.next().ok_or_else(|| Failure::new("there are more loops than tallies: a bug"));
     let mut receivers = receivers.into_iter();
     let mut threads = Vec::new();
+    let (ready, begun) = mpsc::channel();
     let start = super::now() + crate::time::Nanos::from_millis(1);
     for (number, (engine, cpu)) in senders.into_iter().zip(&layout.senders).enumerate() {
         let own = tally()?;
@@ -108,32 +113,40 @@ pub(super) fn spawn(
             if layout.others.is_empty()
                 && let Some(queues) = receivers.next()
             {
-                thread("loop", cpu, Loop::new(MonotonicClock, common, Some(sender), receiver(queues)))?
+                thread("loop", cpu, &ready, Loop::new(MonotonicClock, common, Some(sender), receiver(queues)))?
             } else {
                 let receiver = Receiver::new(NoQueues(MonotonicClock), Arc::clone(&common), own, sink.clone());
-                thread("sender", cpu, Loop::new(MonotonicClock, common, Some(sender), receiver))?
+                thread("sender", cpu, &ready, Loop::new(MonotonicClock, common, Some(sender), receiver))?
             },
         );
     }
     for (queues, cpu) in receivers.zip(&layout.others) {
         let receiver = Receiver::new(queues, Arc::clone(common), tally()?, sink.clone());
         let looping = Loop::<_, NoTransmit, _>::new(MonotonicClock, Arc::clone(common), None, receiver);
-        threads.push(thread("receiver", Some(*cpu), looping)?);
+        threads.push(thread("receiver", Some(*cpu), &ready, looping)?);
     }
+    drop(ready);
+    // Ends when the last has said so, or failed: its end of the channel goes either way.
+    begun.iter().for_each(|()| {});
     Ok(Running(threads))
 }
 
 fn thread<T, R>(
     name: &str,
     cpu: Option<usize>,
+    ready: &mpsc::Sender<()>,
     mut looping: Loop<MonotonicClock, T, R>,
 ) -> Result<JoinHandle<Result<(), nic::NicError>>, Failure>
 where
     T: crate::worker::Transmit + Send + 'static,
     R: crate::worker::Receive + crate::worker::Rest + Send + 'static,
 {
+    let ready = ready.clone();
     let body = move || {
         nic::thread::prepare(cpu)?;
+        // Nobody listening any more is no matter.
+        let _ = ready.send(());
+        drop(ready);
         looping.run();
         Ok(())
     };
