@@ -11,7 +11,7 @@ use crate::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, DevMap, LpmTrie, MapData, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
-    programs::{BtfTracePoint, Xdp},
+    programs::{BtfTracePoint, ProgramError, Xdp},
 };
 use probe_ebpf::layout::{
     IN_USERSPACE, LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, NOT_RECORDED, SETTINGS_SIZE, Settings, Verdict,
@@ -175,7 +175,7 @@ impl Program {
             .program_mut("confirm")
             .ok_or_else(|| missing("confirm"))?
             .try_into()
-            .map_err(|error: aya::programs::ProgramError| watching(&error))?;
+            .map_err(|error: ProgramError| watching(&error))?;
         let types = Btf::from_sys_fs().map_err(|error| live("read the kernel's types", &error))?;
         watcher.load("xdp_devmap_xmit", &types).map_err(|error| watching(&error))?;
         watcher.attach().map_err(|error| watching(&error))?;
@@ -317,10 +317,26 @@ fn missing(map: &'static str) -> NicError {
     failed("find the map", map, io::Error::from_raw_os_error(libc::ENOENT))
 }
 
+/// What the verifier has written of a program last, in front of its statistics: why it refuses it, be that with EACCES, which it shares
+/// with missing privileges. None if it has written nothing, because the program didn't get that far.
+fn verifier_reason(log: &str) -> Option<String> {
+    let statistics =
+        |line: &&str| ["processed ", "verification time ", "stack depth "].iter().any(|word| line.starts_with(word));
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty() && !statistics(line)).collect();
+    // The instruction, and what is wrong with it.
+    (!lines.is_empty()).then(|| lines[lines.len().saturating_sub(2)..].join("; "))
+}
+
 /// An error of aya's: missing privileges are told as such, whatever they prevented.
 fn failed(what: &'static str, name: &'static str, error: impl StdError + Send + Sync + 'static) -> NicError {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(error) = cause {
+        if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref::<ProgramError>()
+            && let Some(reason) = verifier_reason(&verifier_log.to_string())
+        {
+            let reason = format!("{io_error}: this kernel's verifier does not accept it: {reason}");
+            return NicError::Program { what, name, error: reason.into() };
+        }
         if let Some(error) = error.downcast_ref::<io::Error>()
             && matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
         {
@@ -329,4 +345,18 @@ fn failed(what: &'static str, name: &'static str, error: impl StdError + Send + 
         cause = error.source();
     }
     NicError::Program { what, name, error: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_the_verifier_refuses_is_no_lack_of_privileges() {
+        let log = "0: (61) r1 = *(u32 *)(r1 +0)\n5: (69) r2 = *(u16 *)(r1 +12)\ninvalid access to packet, off=12 size=2\n\
+                   processed 6 insns (limit 1000000) max_states_per_insn 0\n";
+        let reason = verifier_reason(log);
+        assert_eq!(reason.as_deref(), Some("5: (69) r2 = *(u16 *)(r1 +12); invalid access to packet, off=12 size=2"));
+        assert_eq!(verifier_reason(""), None, "it didn't get as far as the verifier");
+    }
 }
