@@ -9,6 +9,7 @@
 //! | `killed` | SIGKILL at any moment leaves nothing behind, and starting again at once works |
 //! | `threads` | loop threads kick and sleep, and allocate nothing |
 //! | `neighbours` | the host's own ping and TCP don't notice echolot beside them |
+//! | `on_link` | a large flat network is probed from the first second on, and the host's neighbour table stays the host's |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -20,6 +21,8 @@ mod errors;
 mod killed;
 #[path = "ops/neighbours.rs"]
 mod neighbours;
+#[path = "ops/on_link.rs"]
+mod on_link;
 #[path = "ops/output.rs"]
 mod output;
 #[path = "ops/place.rs"]

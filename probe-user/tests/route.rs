@@ -141,7 +141,7 @@ fn mac_of_far(far: &str) -> [u8; 6] {
 }
 
 fn is_resolved(hop: &Hop) -> bool {
-    hop.neighbour() != Neighbour::Unresolved
+    hop.neighbour().is_resolved()
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn hops_are_found_and_resolved() {
         let resolution = watch.resolve().await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!((resolution.on_link, resolution.on_link_unanswered), (2, 1));
-        assert_eq!((resolution.error(), resolution.warning()), (None, None));
+        assert_eq!(resolution.error(), None);
         let mac = Neighbour::Resolved(mac_of_far(&far));
         let neighbours: Vec<_> = routes.hops.iter().map(Hop::neighbour).collect();
         assert_eq!(neighbours, [mac, Neighbour::Unresolved, mac]);
@@ -433,14 +433,15 @@ fn many_on_link_targets_are_resolved() {
         sh(&format!(
             "ip -n {far} addr add 10.97.255.254/16 dev far0 && ip -n {far} route add local 10.97.1.0/24 dev lo"
         ));
-        let targets: Vec<_> = (0..400).map(|n| Ipv4Addr::from_bits(0x0a61_0100 - 200 + n)).collect();
+        // No more than our share of the kernel's table: an eighth of gc_thresh3, which is 1,024 unless somebody changed it.
+        let targets: Vec<_> = (0..120).map(|n| Ipv4Addr::from_bits(0x0a61_0100 - 60 + n)).collect();
         let routes = discover(&targets).await;
-        assert_eq!(routes.hops.len(), 400);
+        assert_eq!(routes.hops.len(), 120);
         let (mut watch, _) = watch(&routes).await;
         let resolution = watch.resolve().await.unwrap();
-        assert_eq!((resolution.on_link, resolution.on_link_unanswered), (400, 200));
-        assert!(routes.hops.iter().take(200).all(|hop| !is_resolved(hop)));
-        assert!(routes.hops.iter().skip(200).all(is_resolved));
+        assert_eq!((resolution.on_link, resolution.on_link_unanswered), (120, 60));
+        assert!(routes.hops.iter().take(60).all(|hop| !is_resolved(hop)));
+        assert!(routes.hops.iter().skip(60).all(is_resolved));
     });
 }
 

@@ -14,6 +14,9 @@ use echolot::{
 };
 use std::{net::Ipv4Addr, sync::Arc};
 
+#[path = "sim/waiting.rs"]
+mod waiting;
+
 fn group(name: &str, interval: Nanos, timeout: Nanos, count: Option<u64>) -> Group {
     Group {
         name: name.into(),
@@ -62,20 +65,25 @@ fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
 
 /// With so many senders, each of which receives too.
 fn world_of(plan: &Plan, rules: Rules, seed: u64, senders: usize) -> World {
+    let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
+    hop.set(Neighbour::Resolved([2; 6]));
+    world_by(plan, rules, seed, senders, vec![hop], &vec![0; plan.targets.len()])
+}
+
+/// Each target by its hop.
+fn world_by(plan: &Plan, rules: Rules, seed: u64, senders: usize, hops: Vec<Hop>, of: &[u32]) -> World {
     let key = Key([seed, 42]);
     let template = Template::new([2; 6], Ipv4Addr::new(10, 63, 0, 1), 4711, 64, 18).unwrap();
     let drops = Arc::new(DropLog::default());
     let log = Arc::clone(&drops);
     let timeout = plan.groups[0].timeout;
     let net = Network::new(seed, rules, timeout, key, template, move |from, to, n| log.note(from, to, n));
-    let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
-    hop.set(Neighbour::Resolved([2; 6]));
     let tallies: Box<[_]> = (0..senders).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
     let common = Arc::new(Common {
-        ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], senders)),
+        ledger: Arc::new(Ledger::new(plan, of, senders)),
         key,
         ttl: 64,
-        hops: Arc::new([hop].into()),
+        hops: Arc::new(hops.into_iter().collect()),
         taken: net.numbers(),
         link: net.numbers(),
         drops,

@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::PingArgs,
     show_log_above,
-    station::{self, Job, Moment, Network, Results, Source, View},
+    station::{self, Job, Moment, Network, Results, Source, Starting, View},
     view::{self, Live, ping},
 };
 use crate::{
@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Pings all targets, a number of times or until a signal comes.
 pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
+    let live = Live::on_stderr();
+    show_log_above(live.as_ref());
+    let starting = Starting::begin("reading the targets", live, Status::Problem)?;
     let group = Group {
         interval: args.interval,
         timeout: args.timeout,
@@ -57,11 +60,11 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         exclude,
     };
     if args.network.dry_run {
+        drop(starting);
         return station::dry_run(job);
     }
-    show_log_above(None);
     let as_people_know = args.quiet || format == Format::Text;
-    let summary = station::carry_out(job, &mut Shown { as_people_know, tally })?;
+    let summary = station::carry_out(job, starting, &mut Shown { as_people_know, tally })?;
     Ok(Status::of_ping(&summary))
 }
 

@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::RunArgs,
     show_log_above,
-    station::{self, Job, Moment, Network, Results, Source, View},
+    station::{self, Job, Moment, Network, Results, Source, Starting, View},
     view::{self, Live, RunView},
 };
 use crate::{
@@ -20,6 +20,9 @@ const PICTURE: Nanos = Nanos::from_millis(500);
 
 /// Probes what the configuration says until a signal comes.
 pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
+    let live = Live::on_stderr();
+    show_log_above(live.as_ref());
+    let starting = Starting::begin("reading the configuration and its targets", live.clone(), Status::Complete)?;
     let mut config = config::load(&args.config)?;
     config.seed = args.network.seed.or(config.seed);
     let plan = config.plan()?;
@@ -43,13 +46,12 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         plan,
     };
     if args.network.dry_run {
+        drop(starting);
         return station::dry_run(job);
     }
-    let live = Live::on_stderr();
-    show_log_above(live.as_ref());
     let every = if live.is_some() { PICTURE } else { args.progress_interval };
     let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
-    station::carry_out(job, &mut view)?;
+    station::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
 }
 

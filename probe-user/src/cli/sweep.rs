@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{Rate, SweepArgs},
     show_log_above,
-    station::{self, Job, Moment, Network, Results, Source, View},
+    station::{self, Job, Moment, Network, Results, Source, Starting, View},
     view::{self, Live, SweepView},
 };
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 
 /// Sends one probe to each target, and ends when the last deadline has passed.
 pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
+    let live = Live::on_stderr();
+    show_log_above(live.as_ref());
+    let starting = Starting::begin("reading the targets", live.clone(), Status::Incomplete)?;
     let group = Group { timeout: args.timeout, count: Some(1), ..Group::named("sweep") };
     let options = Options { seed: args.network.seed_or_random(), shard: args.shard };
     let (mut plan, exclude) = args.targets.plan(group, &options)?;
@@ -42,12 +45,11 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         exclude,
     };
     if args.network.dry_run {
+        drop(starting);
         return station::dry_run(job);
     }
-    let live = Live::on_stderr();
-    show_log_above(live.as_ref());
     let mut view = Shown { live, total, view: SweepView::default() };
-    let summary = station::carry_out(job, &mut view)?;
+    let summary = station::carry_out(job, starting, &mut view)?;
     Ok(Status::of_sweep(&summary, total))
 }
 

@@ -12,6 +12,7 @@ mod ethtool;
 mod kernel;
 mod link;
 mod memory;
+mod neighbours;
 mod path;
 mod privileges;
 mod queues;

@@ -1,6 +1,6 @@
 //! The way to the targets: interface, source address, gateway, and whether it answers.
 
-use super::{Check, Status};
+use super::{Check, Status, neighbours};
 use crate::{
     route::{Hop, LinkState, Neighbour, RouteError, Routes, Watch},
     time::Nanos,
@@ -28,21 +28,13 @@ pub(super) async fn look(routes: Result<Routes, RouteError>, checks: &mut Vec<Ch
         Ok(resolution) => resolution,
         Err(error) => return checks.push(Check::new("neighbours", Status::Problem, error.to_string())),
     };
-    checks.extend(routes.hops.iter().take(LISTED).map(|hop| describe(hop, &routes.interface.name)));
-    if let Some(error) = resolution.error().filter(|_| routes.hops.len() > LISTED) {
+    let few = routes.hops.len() <= LISTED;
+    let listed = routes.hops.iter().filter(|hop| few || !hop.on_link).take(LISTED);
+    checks.extend(listed.map(|hop| describe(hop, &routes.interface.name)));
+    if let Some(error) = resolution.error().filter(|_| resolution.unanswered.len() > LISTED) {
         checks.push(Check::new("gateways", Status::Problem, error));
     }
-    if routes.hops.len() > LISTED {
-        let answered = routes.hops.iter().filter(|hop| hop.neighbour() != Neighbour::Unresolved).count();
-        checks.push(Check::new(
-            "neighbours",
-            Status::Ok,
-            format!("{answered} of {} next hops answer", routes.hops.len()),
-        ));
-    }
-    if let Some(warning) = resolution.warning() {
-        checks.push(Check::new("neighbours", Status::Warning, warning));
-    }
+    neighbours::look(&routes, &resolution, checks);
 }
 
 async fn resolve(routes: &Routes) -> Result<crate::route::Resolution, RouteError> {
@@ -58,15 +50,16 @@ fn describe(hop: &Hop, interface: &str) -> Check {
             let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
             Check::new(title, Status::Ok, format!("answers ARP on {interface}: {mac}, source address {source}"))
         }
-        Neighbour::Unresolved if hop.on_link => Check::new(
+        Neighbour::Unresolved | Neighbour::Unknown if hop.on_link => Check::new(
             title,
             Status::Warning,
             format!("does not answer ARP on {interface}: probes to it are unreachable"),
         ),
-        Neighbour::Unresolved => Check::new(title, Status::Problem, format!("does not answer ARP on {interface}"))
-            .advise(format!(
+        Neighbour::Unresolved | Neighbour::Unknown => {
+            Check::new(title, Status::Problem, format!("does not answer ARP on {interface}")).advise(format!(
                 "is it up, and on that network? `ip neigh show dev {interface}` tells what the kernel knows"
-            )),
+            ))
+        }
     }
 }
 

@@ -50,12 +50,22 @@ pub enum Cause {
     Gateway,
     /// There is no address to send from: the one that was configured, or all of the interface's, went away.
     Source,
+    /// The target is on the link, and was still being asked for its MAC address when the end came, or too many were.
+    Neighbour,
 }
 
 impl Cause {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 7] =
-        [Self::Window, Self::LinkDown, Self::Refused, Self::NoRoom, Self::NoRoute, Self::Gateway, Self::Source];
+    pub const ALL: [Self; 8] = [
+        Self::Window,
+        Self::LinkDown,
+        Self::Refused,
+        Self::NoRoom,
+        Self::NoRoute,
+        Self::Gateway,
+        Self::Source,
+        Self::Neighbour,
+    ];
 
     /// As in metric labels.
     pub const fn name(self) -> &'static str {
@@ -67,6 +77,7 @@ impl Cause {
             Self::NoRoute => "no_route",
             Self::Gateway => "gateway",
             Self::Source => "source",
+            Self::Neighbour => "neighbour",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod addressing;
 mod afxdp;
+mod arp;
 pub mod bare;
 mod choice;
 mod clock;
@@ -32,6 +33,7 @@ pub mod thread;
 mod xsk;
 
 pub use afxdp::AfxdpSender;
+pub use arp::ArpThread;
 pub use choice::{EASY, Engine, auto};
 pub use clock::MonotonicClock;
 pub use drops::DROP_CAUSES;

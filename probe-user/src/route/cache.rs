@@ -3,7 +3,7 @@
 //! AF_XDP traffic does not confirm neighbours, so the kernel would let them go stale: it is asked about each every ten
 //! seconds or so (as if we had a packet to send, NTF_USE), and every second where one is missing.
 
-use super::{Hop, Hops, Neighbour};
+use super::{Hop, Hops, KernelAsks, Neighbour};
 use crate::time::Nanos;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use std::{cmp::Reverse, collections::BinaryHeap, net::Ipv4Addr, sync::Arc};
@@ -74,6 +74,8 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Cache {
     hops: Arc<Hops>,
+    /// See [`super::share_of_kernel`].
+    share: usize,
     /// Address and hop, ordered: one address can be several hops (other source, gateway and target).
     by_address: Vec<(Ipv4Addr, u32)>,
     /// Ordered by address.
@@ -88,10 +90,11 @@ pub(super) struct Cache {
 type Schedule = BinaryHeap<Reverse<(Nanos, usize)>>;
 
 impl Cache {
-    /// Of the hops that are used. Nothing is known, and everything is due at once.
-    pub(super) fn new(hops: Arc<Hops>, now: Nanos) -> Self {
+    /// Of the hops that are used and that the kernel asks. Nothing is known, and everything is due at once.
+    pub(super) fn new(hops: Arc<Hops>, share: usize, now: Nanos) -> Self {
+        let asked = KernelAsks::of(&hops, share);
         let mut by_address: Vec<(Ipv4Addr, u32)> =
-            hops.iter().zip(0..).filter(|(hop, _)| hop.is_used()).map(|(hop, index)| (hop.address, index)).collect();
+            hops.iter().zip(0..).filter(|(hop, _)| asked.about(hop)).map(|(hop, index)| (hop.address, index)).collect();
         by_address.sort_unstable();
         let mut entries: Vec<Entry> = Vec::new();
         for &(address, hop) in &by_address {
@@ -109,13 +112,21 @@ impl Cache {
             of_that_kind.map(|(place, _)| Reverse((now, place))).collect()
         };
         let (gateways, on_link) = (schedule(true), schedule(false));
-        Self { hops, by_address, entries, gateways, on_link, next_on_link: now, unknown }
+        Self { hops, share, by_address, entries, gateways, on_link, next_on_link: now, unknown }
+    }
+
+    /// From now on the kernel is asked: who wants to send to a target on the link that was not asked yet waits.
+    pub(super) fn begin(&self) {
+        for entry in self.entries.iter().filter(|entry| entry.state == State::Unknown) {
+            let unasked = self.hops_of(entry.address).filter(|hop| hop.on_link);
+            unasked.filter(|hop| hop.neighbour() == Neighbour::Unresolved).for_each(|hop| hop.set(Neighbour::Unknown));
+        }
     }
 
     /// Takes notice of hops that are new, or are used again or no longer. What is known of a neighbour stays known; who is new is to be
     /// asked at once.
     pub(super) fn renew(&mut self, now: Nanos) {
-        let new = Self::new(Arc::clone(&self.hops), now);
+        let new = Self::new(Arc::clone(&self.hops), self.share, now);
         let old = std::mem::replace(self, new);
         for place in 0..self.entries.len() {
             let entry = &mut self.entries[place];
@@ -125,14 +136,14 @@ impl Cache {
             (entry.state, entry.fixed, entry.asked) = (state, fixed, asked);
             self.schedule(place, due);
             // Another hop to the same neighbour has its MAC address.
-            let resolved =
-                self.hops_of(address).map(Hop::neighbour).find(|neighbour| *neighbour != Neighbour::Unresolved);
+            let resolved = self.hops_of(address).map(Hop::neighbour).find(|neighbour| neighbour.is_resolved());
             if let Some(neighbour) = resolved {
                 self.set(address, neighbour);
             }
         }
         self.unknown = self.entries.iter().filter(|entry| entry.state == State::Unknown).count();
         self.next_on_link = old.next_on_link;
+        self.begin();
     }
 
     /// What the kernel says of a neighbour; of others than ours it is ignored.
@@ -159,6 +170,7 @@ impl Cache {
                     State::Failing => {}
                     State::Unknown | State::Failed => {
                         entry.state = State::Failed;
+                        self.set(address, Neighbour::Unresolved);
                         self.schedule(place, now + RETRY);
                     }
                 }
@@ -228,10 +240,20 @@ impl Cache {
         self.unknown
     }
 
+    /// The same, of gateways.
+    pub(super) fn unknown_gateways(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.gateway && entry.state == State::Unknown).count()
+    }
+
     /// Gateways, or on-link targets, that have no MAC address now.
     pub(super) fn unresolved(&self, gateways: bool) -> impl Iterator<Item = Ipv4Addr> {
         let of_that_kind = self.entries.iter().filter(move |entry| entry.gateway == gateways);
         of_that_kind.filter(|entry| entry.state != State::Resolved).map(|entry| entry.address)
+    }
+
+    /// Whether the kernel is asked about it.
+    pub(super) fn has(&self, address: Ipv4Addr) -> bool {
+        self.entries.binary_search_by_key(&address, |entry| entry.address).is_ok()
     }
 
     /// Whether its entry was made by hand.
@@ -324,7 +346,7 @@ mod tests {
         let gateway = Hop::new(GATEWAY, us, false);
         let hops: Vec<Hop> =
             std::iter::once(gateway).chain((0..targets).map(|n| Hop::new(on_link(n), us, true))).collect();
-        Cache::new(Arc::new(hops.into_iter().collect()), Nanos::ZERO)
+        Cache::new(Arc::new(hops.into_iter().collect()), usize::MAX, Nanos::ZERO)
     }
 
     /// All questions until a moment, with their times.

@@ -15,8 +15,17 @@ use std::{
 pub enum Neighbour {
     /// Its MAC address.
     Resolved([u8; 6]),
-    /// Not known yet, or no longer: the kernel is asked.
+    /// It was asked and does not answer, or not any more.
     Unresolved,
+    /// It has not answered yet, nor been asked in vain: whoever wants to send to it waits.
+    Unknown,
+}
+
+impl Neighbour {
+    /// Whether its MAC address is known.
+    pub const fn is_resolved(self) -> bool {
+        matches!(self, Self::Resolved(_))
+    }
 }
 
 /// A next hop: a gateway, or an on-link target that is its own. The MAC address is written by the watcher of the kernel's
@@ -35,7 +44,7 @@ pub struct Hop {
     used: AtomicBool,
     /// Until when targets came to it from another hop; zero if none has.
     moved_until: AtomicU64,
-    /// Bit 63: resolved; low 48 bits: the MAC address, first byte highest.
+    /// [`RESOLVED`], [`UNKNOWN`] or neither; [`WANTED`]; low 48 bits: the MAC address, first byte highest.
     mac: AtomicU64,
 }
 
@@ -46,6 +55,9 @@ pub const NO_ROUTE: u32 = u32::MAX >> 1;
 pub const NO_SOURCE: u32 = NO_ROUTE - 1;
 
 const RESOLVED: u64 = 1 << 63;
+const UNKNOWN: u64 = 1 << 62;
+/// Somebody has asked for it since it was last written.
+const WANTED: u64 = 1 << 61;
 
 impl Hop {
     /// A hop that is not resolved yet.
@@ -59,7 +71,7 @@ impl Hop {
     pub fn neighbour(&self) -> Neighbour {
         let word = self.mac.load(Relaxed);
         if word & RESOLVED == 0 {
-            return Neighbour::Unresolved;
+            return if word & UNKNOWN == 0 { Neighbour::Unresolved } else { Neighbour::Unknown };
         }
         let b = word.to_be_bytes();
         Neighbour::Resolved([b[2], b[3], b[4], b[5], b[6], b[7]])
@@ -69,9 +81,20 @@ impl Hop {
     pub fn set(&self, neighbour: Neighbour) {
         let word = match neighbour {
             Neighbour::Unresolved => 0,
+            Neighbour::Unknown => UNKNOWN,
             Neighbour::Resolved(m) => RESOLVED | u64::from_be_bytes([0, 0, m[0], m[1], m[2], m[3], m[4], m[5]]),
         };
         self.mac.store(word, Relaxed);
+    }
+
+    /// A sender's wish to have it resolved. True for the first since it was last [`Hop::set`]: that one is to be told.
+    pub(crate) fn want(&self) -> bool {
+        self.mac.fetch_or(WANTED, Relaxed) & WANTED == 0
+    }
+
+    /// The wish could not be told: it may be had again.
+    pub(crate) fn unwant(&self) {
+        self.mac.fetch_and(!WANTED, Relaxed);
     }
 
     /// Whether targets are probed by it.
@@ -103,6 +126,8 @@ impl Hop {
 #[derive(Debug)]
 pub struct Hops {
     list: boxcar::Vec<Hop>,
+    /// Places of those that are gateways: few, where the others may be millions.
+    gateways: boxcar::Vec<u32>,
     /// Counts changes in which hops there are, or are used.
     version: AtomicU64,
     /// Whether just one hop is used.
@@ -115,7 +140,9 @@ impl FromIterator<Hop> for Hops {
     fn from_iter<T: IntoIterator<Item = Hop>>(hops: T) -> Self {
         let list: boxcar::Vec<Hop> = hops.into_iter().collect();
         let one_way = AtomicBool::new(list.count() == 1);
-        Self { list, version: AtomicU64::new(0), one_way, known_until: AtomicU64::new(u64::MAX) }
+        let gateways = list.iter().filter(|(_, hop)| !hop.on_link);
+        let gateways = gateways.filter_map(|(place, _)| u32::try_from(place).ok()).collect();
+        Self { list, gateways, version: AtomicU64::new(0), one_way, known_until: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -157,7 +184,17 @@ impl Hops {
 
     /// Another one, which counts as used; its place. [`Hops::use_only`] tells others of it.
     pub fn add(&self, hop: Hop) -> u32 {
-        u32::try_from(self.list.push(hop)).unwrap_or(NO_ROUTE)
+        let gateway = !hop.on_link;
+        let place = u32::try_from(self.list.push(hop)).unwrap_or(NO_ROUTE);
+        if gateway {
+            self.gateways.push(place);
+        }
+        place
+    }
+
+    /// Those that are gateways.
+    pub fn gateways(&self) -> impl Iterator<Item = &Hop> {
+        self.gateways.iter().filter_map(|(_, place)| self.get(*place))
     }
 
     /// From now on those are used of which `is_used` says so, by their place.
@@ -208,6 +245,14 @@ mod tests {
             prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
             hop.set(Neighbour::Resolved(mac));
             prop_assert_eq!(hop.neighbour(), Neighbour::Resolved(mac));
+            prop_assert!(hop.want() && !hop.want());
+            prop_assert_eq!(hop.neighbour(), Neighbour::Resolved(mac));
+            hop.set(Neighbour::Unknown);
+            prop_assert_eq!(hop.neighbour(), Neighbour::Unknown);
+            prop_assert!(hop.want() && !hop.want());
+            hop.unwant();
+            prop_assert!(hop.want());
+            prop_assert_eq!(hop.neighbour(), Neighbour::Unknown);
             hop.set(Neighbour::Unresolved);
             prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
         }

@@ -1,12 +1,15 @@
 //! Source address, next hop and neighbour, from the kernel's tables, and the interface's condition.
 //!
 //! - `Routes::discover` asks the kernel which way each target lies: interface, next hop, source address.
-//! - [`Watch`] resolves the next hops before the first probe, and then follows the kernel's tables for as long as it
+//! - [`Watch`] has the kernel resolve gateways before the first probe, and then follows its tables for as long as it
 //!   runs: neighbours into [`Hop`], the link into [`LinkState`]. Packet loops read both without a lock.
+//! - [`ArpTable`] says which targets on the link are to be asked by ARP of our own, because they are more than the kernel's
+//!   table should hold of ours, and [`ArpQueue`] is where senders say which of them they want.
 //!
 //! Everything here runs on a control thread's tokio runtime, and talks to the network namespace of the thread that calls
 //! [`connect`] or [`Watch::open`].
 
+mod arp;
 mod bond;
 mod cache;
 mod discover;
@@ -21,9 +24,11 @@ mod link;
 mod members;
 mod netlink;
 mod segments;
+mod share;
 mod stack;
 mod watch;
 
+pub use arp::{ArpQueue, ArpTable, Question, Told, Wake};
 pub use bond::{Bond, Candidate, Member, Mode as BondMode};
 pub use discover::{Routes, Unrouted};
 pub use error::{RouteError, Why};
@@ -34,5 +39,6 @@ pub use life::Life;
 pub use link::LinkState;
 pub use members::{Members, PortView, View};
 pub use netlink::{clock_offset, connect};
+pub use share::{KernelAsks, neighbours_at_most, share_of_kernel};
 pub use stack::{Stack, StackError};
 pub use watch::{Resolution, Watch};

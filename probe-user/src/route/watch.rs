@@ -1,12 +1,13 @@
 //! Follows the kernel's tables: neighbours into hops, the link's condition into [`LinkState`].
 
 use super::{
-    Hops, Interface, LinkState, RouteError,
+    ArpQueue, Hops, Interface, LinkState, RouteError,
     cache::{Cache, Event},
     connect,
     gateways::{Gateways, Question},
     interface::{has_carrier, link_of},
     netlink::{Notification, neighbour_address, neighbours, notification, to_io},
+    share_of_kernel,
 };
 use crate::time::Nanos;
 use futures_util::{StreamExt, stream};
@@ -20,12 +21,10 @@ use rtnetlink::{
     },
     sys::{AsyncSocket, SocketAddr},
 };
-use std::{fmt, fs, io, net::Ipv4Addr, pin::Pin, sync::Arc};
+use std::{collections::HashSet, fmt, io, net::Ipv4Addr, pin::Pin, sync::Arc};
 
 /// How long the kernel takes for its three questions, and then some.
 const PATIENCE: Nanos = Nanos::from_millis(3_500);
-/// How long a full neighbour table takes to make room: the kernel forgets no entry younger than 5 s (neigh_forced_gc).
-const MAKE_ROOM: Nanos = Nanos::from_secs(6);
 /// On-link neighbours asked about every 50 ms: before the first probe, and while running.
 const BURST_AT_START: usize = 100;
 const BURST: usize = 25;
@@ -40,8 +39,6 @@ const SETTLES: Nanos = Nanos::from_millis(100);
 const QUIET: Nanos = Nanos::from_millis(20);
 /// Between two looks whether a sender doubts that a gateway is alive.
 const GATEWAYS: Nanos = Nanos::from_millis(20);
-/// The kernel's default for gc_thresh3, the most neighbours that it keeps.
-const NEIGHBOURS_AT_MOST: usize = 1024;
 /// Bytes for notifications that we have not read yet. The kernel may grant less.
 const NOTIFICATIONS: usize = 4 << 20;
 
@@ -69,6 +66,10 @@ pub struct Watch {
     hops: Arc<Hops>,
     /// Of the hops, as of the last look.
     version: u64,
+    /// Where it is said what the kernel knows of those whom we ask ourselves.
+    arp: Option<Arc<ArpQueue>>,
+    /// Those of them whose entries were made by hand.
+    fixed: HashSet<Ipv4Addr>,
 }
 
 /// How resolving the hops came out.
@@ -78,12 +79,10 @@ pub struct Resolution {
     pub interface: String,
     /// Gateways that do not answer.
     pub unanswered: Vec<Ipv4Addr>,
-    /// How many on-link targets there are.
+    /// How many on-link targets the kernel asks for us; none where there are more than our share of its table.
     pub on_link: usize,
     /// How many of them do not answer: probes to these are *unreachable*.
     pub on_link_unanswered: usize,
-    /// How many neighbours the kernel keeps at most (gc_thresh3).
-    pub neighbours_at_most: usize,
 }
 
 impl Resolution {
@@ -99,18 +98,6 @@ impl Resolution {
              `ip neigh show dev {interface}` and `ip route get {first}` tell what the kernel knows",
             interface = self.interface
         ))
-    }
-
-    /// What to say where there are more on-link targets than the kernel can keep.
-    pub fn warning(&self) -> Option<String> {
-        let &Self { on_link, neighbours_at_most: most, .. } = self;
-        (on_link > most).then(|| {
-            format!(
-                "{on_link} targets are on the link of {}, but the kernel keeps at most {most} neighbours: raise \
-                 net.ipv4.neigh.default.gc_thresh3, or many will be unreachable in turn",
-                self.interface
-            )
-        })
     }
 }
 
@@ -149,9 +136,11 @@ impl Watch {
         tokio::spawn(connection);
         let mut watch = Self {
             gateways: Gateways::watch(Arc::clone(&hops)),
-            cache: Cache::new(Arc::clone(&hops), now()),
+            cache: Cache::new(Arc::clone(&hops), share_of_kernel(), now()),
             version: hops.version(),
             hops,
+            arp: None,
+            fixed: HashSet::new(),
             handle: connect()?,
             notifications: Box::pin(notifications),
             seen_up: now(),
@@ -162,23 +151,39 @@ impl Watch {
             link,
             now,
         };
+        watch.cache.begin();
         watch.read_resolved().await?;
         watch.look_at_link().await?;
         Ok(watch)
     }
 
-    /// Has the kernel resolve every hop. Returns when all have answered or failed to, at the latest after about 3.5 s
-    /// (longer with very many on-link targets, about which it is asked in turn).
+    /// Has the kernel resolve every hop that it is asked about. Returns when all have answered or failed to, at the latest after about
+    /// 3.5 s.
     ///
     /// # Errors
     /// No permission, or netlink failed. Neighbours that don't answer are no error here.
     pub async fn resolve(&mut self) -> Result<Resolution, RouteError> {
+        self.resolve_until(|cache| cache.unknown() == 0).await
+    }
+
+    /// The same, but waits for gateways only. What else it says of is what is known by then.
+    ///
+    /// # Errors
+    /// As for [`Watch::resolve`].
+    pub async fn resolve_gateways(&mut self) -> Result<Resolution, RouteError> {
+        self.resolve_until(|cache| cache.unknown_gateways() == 0).await
+    }
+
+    async fn resolve_until(&mut self, done: impl Fn(&Cache) -> bool) -> Result<Resolution, RouteError> {
         let on_link = self.cache.on_link();
-        let neighbours_at_most = neighbours_at_most();
         let asking = Nanos::from_millis(50 * (on_link / BURST_AT_START) as u64);
-        let making_room = Nanos(MAKE_ROOM.0.saturating_mul((on_link / neighbours_at_most.max(1)) as u64));
-        let deadline = (self.now)() + PATIENCE + asking + making_room;
-        while self.cache.unknown() > 0 && (self.now)() < deadline {
+        let deadline = (self.now)() + PATIENCE + asking;
+        // Whoever is not waited for is asked meanwhile.
+        if self.link.is_up() {
+            let due = self.cache.due((self.now)(), BURST_AT_START);
+            self.ask(due).await?;
+        }
+        while !done(&self.cache) && (self.now)() < deadline {
             self.step(BURST_AT_START, deadline).await?;
         }
         Ok(Resolution {
@@ -186,8 +191,16 @@ impl Watch {
             unanswered: self.cache.unresolved(true).collect(),
             on_link,
             on_link_unanswered: self.cache.unresolved(false).count(),
-            neighbours_at_most,
         })
+    }
+
+    /// From now on `queue` is told what the kernel knows of targets on the link that it is not asked about, and when there are others.
+    ///
+    /// # Errors
+    /// Netlink failed.
+    pub async fn tell(&mut self, queue: Arc<ArpQueue>) -> Result<(), RouteError> {
+        self.arp = Some(queue);
+        self.read_resolved().await
     }
 
     /// Follows for ever: returns only when netlink has failed for good, with the reason. Drop it to end it.
@@ -233,6 +246,7 @@ impl Watch {
             Some(Notification::Change(RouteNetlinkMessage::NewNeighbour(message))) => {
                 if let Some((address, event)) = self.read(&message) {
                     self.cache.tell(address, event, now);
+                    self.tell_arp(address, event);
                     if message.header.state == NeighbourState::Reachable {
                         self.gateways.answered(address, now);
                     }
@@ -241,6 +255,7 @@ impl Watch {
             Some(Notification::Change(RouteNetlinkMessage::DelNeighbour(message))) => {
                 if let Some(address) = self.ours(&message) {
                     self.cache.tell(address, Event::Deleted, now);
+                    self.tell_arp(address, Event::Deleted);
                 }
             }
             Some(Notification::Change(RouteNetlinkMessage::NewLink(message))) if self.is_ours(&message) => {
@@ -257,6 +272,19 @@ impl Watch {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Of those whom we ask ourselves the kernel's word counts only where somebody entered it by hand.
+    fn tell_arp(&mut self, address: Ipv4Addr, event: Event) {
+        let Some(queue) = self.arp.as_ref().filter(|_| !self.cache.has(address)) else { return };
+        match event {
+            Event::Resolved { mac, fixed: true } => {
+                self.fixed.insert(address);
+                queue.tell((address, Some(mac)));
+            }
+            _ if self.fixed.remove(&address) => queue.tell((address, None)),
+            Event::Resolved { fixed: false, .. } | Event::Failed | Event::Deleted => {}
+        }
     }
 
     /// The neighbour that a message is about, if it is on our interface.
@@ -347,6 +375,7 @@ impl Watch {
         for message in neighbours(&self.handle).await? {
             if let Some((address, event @ Event::Resolved { .. })) = self.read(&message) {
                 self.cache.tell(address, event, (self.now)());
+                self.tell_arp(address, event);
             }
         }
         Ok(())
@@ -357,6 +386,9 @@ impl Watch {
         self.version = self.hops.version();
         self.cache.renew((self.now)());
         self.gateways.renew();
+        if let Some(queue) = &self.arp {
+            queue.renew();
+        }
         // The kernel says nothing of a neighbour that it knows well when it is asked for it.
         self.read_resolved().await
     }
@@ -394,10 +426,4 @@ impl Watch {
         }
         Ok(())
     }
-}
-
-/// Other namespaces than the first have no such file, but the same limit.
-fn neighbours_at_most() -> usize {
-    let file = fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3");
-    file.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(NEIGHBOURS_AT_MOST)
 }

@@ -2,6 +2,7 @@
 //!
 //! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
 
+pub mod arp;
 mod checksum;
 mod refusal;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Enters what is due, hands it over, and settles what nobody answered.
 
+mod waiting;
+
 use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained, judge::Judge, refuse, settle::settle};
 use crate::{
     health::{Health, Verdict},
@@ -10,13 +12,14 @@ use crate::{
         window::Standing,
     },
     results::{Record, Sink},
-    route::Neighbour,
-    schedule::{Flights, Pacer, Tick},
+    route::{ArpQueue, Neighbour},
+    schedule::{Flights, Landed, Pacer, Tick},
     targets::Plan,
     time::Nanos,
     wire::{ProbeNumber, Refusal, Sequence, TargetIndex},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
+use waiting::{Held, Late, Waiting};
 
 /// Deadlines that are met in one turn, so that sending is not held up by them: more than ticks are entered in one, or a sender that
 /// was held up would never catch up with them.
@@ -43,6 +46,14 @@ pub struct Sender<T> {
     /// For each of `due`: which walk, which number, and when it was due.
     notes: Vec<Note>,
     fates: Vec<Fate>,
+    /// Probes to targets on the link whose MAC address is not known yet.
+    waiting: Waiting,
+    /// Those of `due` that have waited.
+    late_due: usize,
+    /// Where it is said which neighbours are to be asked.
+    arp: Option<Arc<ArpQueue>>,
+    /// There is an end to it: no due time is missed by waiting.
+    patient: bool,
     stopped: bool,
 }
 
@@ -51,6 +62,8 @@ struct Note {
     walk: usize,
     number: u64,
     due: Nanos,
+    /// It has waited for its neighbour: it lands by itself.
+    late: bool,
 }
 
 /// A run on its way round.
@@ -87,9 +100,15 @@ impl Walk {
         self.run.targets.contains(&target.0)
     }
 
+    /// Which place of a window a probe of this number has.
+    #[inline]
+    fn place(&self, number: u64) -> u32 {
+        (number & u64::from(self.places - 1)) as u32
+    }
+
     #[inline]
     fn stamp_at(&self, slot: u32, number: u64) -> usize {
-        slot as usize * self.places as usize + (number & u64::from(self.places - 1)) as usize
+        slot as usize * self.places as usize + self.place(number) as usize
     }
 
     #[inline]
@@ -154,7 +173,8 @@ impl<T: Transmit> Sender<T> {
         };
         let runs = ledger.runs_of(number);
         let judge = Judge::new(Arc::clone(&common), Arc::clone(&tally), &runs);
-        let walks = runs.into_iter().map(walk).collect();
+        let patient = runs.iter().all(|run| plan.groups[run.group].count.is_some());
+        let walks: Vec<Walk> = runs.into_iter().map(walk).collect();
         let batch = engine.batch();
         Self {
             engine,
@@ -163,13 +183,23 @@ impl<T: Transmit> Sender<T> {
             tally,
             sink,
             number,
-            walks,
             judge,
             due: Vec::with_capacity(batch),
             notes: Vec::with_capacity(batch),
             fates: vec![Fate::Unsent(Cause::NoRoom); batch],
+            waiting: Waiting::of(walks.len()),
+            late_due: 0,
+            arp: None,
+            patient,
+            walks,
             stopped: false,
         }
+    }
+
+    /// Says here which neighbours it wants to be asked. Without, somebody asks them all unbidden, or nobody does.
+    #[must_use]
+    pub fn asking(self, arp: Option<Arc<ArpQueue>>) -> Self {
+        Self { arp, ..self }
     }
 
     /// Which of the senders it is, from 0.
@@ -177,20 +207,26 @@ impl<T: Transmit> Sender<T> {
         self.number
     }
 
-    /// Whether everything has been sent and settled.
+    /// Whether everything has been sent and settled. Who was told to end early does not wait for deadlines of what is settled.
     pub fn is_finished(&self) -> bool {
-        self.walks.iter().all(|walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none())
+        let landed = |walk: &Walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none();
+        self.waiting.is_empty() && self.walks.iter().all(landed)
+            || self.stopped && self.patient && self.common.in_flight() == 0
     }
 
     /// When there is something to do again.
     pub fn next_at(&self, now: Nanos) -> Nanos {
+        // A deadline that has passed waits for the queues to be drained.
+        let past = |deadline: Nanos| (deadline + NO_HURRY).max(now + LOOK_AGAIN);
         let wake = |walk: &Walk| {
             let due = walk.pacer.next_at().unwrap_or(Nanos::MAX);
-            // A deadline that has passed waits for the queues to be drained.
-            let deadline = walk.flights.next_at().map_or(Nanos::MAX, |at| (at + NO_HURRY).max(now + LOOK_AGAIN));
-            due.min(deadline)
+            due.min(walk.flights.next_at().map_or(Nanos::MAX, past))
         };
-        self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at())
+        let next = self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at());
+        if self.waiting.is_empty() {
+            return next;
+        }
+        next.min(self.waiting.next_look()).min(self.waiting.next_deadline().map_or(Nanos::MAX, past))
     }
 
     /// Settles what nobody answered in time. True if there was something.
@@ -198,7 +234,8 @@ impl<T: Transmit> Sender<T> {
     pub fn expire(&mut self, clock: &impl Clock) -> bool {
         let now = clock.now();
         self.judge.look(now);
-        let first = self.walks.iter().filter_map(|walk| walk.flights.next_at()).min();
+        let first =
+            self.walks.iter().filter_map(|walk| walk.flights.next_at()).chain(self.waiting.next_deadline()).min();
         if first.is_none_or(|deadline| deadline >= now) {
             return self.hear_quotes(clock);
         }
@@ -206,42 +243,54 @@ impl<T: Transmit> Sender<T> {
         // After that look: whatever had arrived by then has been handed over, so nothing that lands below has an error waiting.
         let heard = self.hear_quotes(clock);
         let mut budget = EXPIRE_AT_ONCE;
-        for walk in &mut self.walks {
+        for index in 0..self.walks.len() {
             while budget > 0
-                && let Some(landed) = walk.flights.land(past)
+                && let Some(landed) = self.walks[index].flights.land(past)
             {
                 budget -= 1;
+                let walk = &mut self.walks[index];
                 let (round, slot) = walk.landing;
                 let last = slot + 1 == walk.run.targets.end - walk.run.targets.start;
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
                 let target = walk.target(slot);
-                let ledger = &self.common.ledger;
-                let standing = ledger.place_of(target, round).take();
-                let silent = standing == Standing::Pending;
-                let verdict = match standing {
-                    Standing::Free => Verdict::Silent,
-                    Standing::Answered => Verdict::Good,
-                    Standing::Failed => Verdict::Bad,
-                    Standing::Pending => {
-                        let excused = self.common.link.was_down(landed.begun, landed.deadline)
-                            || self.common.drops.claim(landed.begun, landed.deadline)
-                            || self.common.short_quotes[self.number].claim();
-                        let outcome = if excused { Outcome::Unheard } else { Outcome::Lost };
-                        let sent = if self.common.records { *walk.stamp(slot, round) } else { Nanos::ZERO };
-                        settle(
-                            &self.common,
-                            &self.tally,
-                            &self.sink,
-                            unanswered(&self.common, target, round, sent, outcome, None),
-                            past,
-                        );
-                        if excused { Verdict::Silent } else { Verdict::Bad }
-                    }
-                };
-                self.judge.judge(target, verdict, silent, landed, (walk.up_after, walk.down_after));
+                if !self.waiting.is_away(target, walk.place(round)) {
+                    self.land(index, target, round, landed, past);
+                }
+            }
+            while budget > 0
+                && let Some(Late { target, number, landed }) = self.waiting.land(index, past)
+            {
+                budget -= 1;
+                self.waiting.forget(target, self.walks[index].place(number));
+                self.land(index, target, number, landed, past);
             }
         }
         heard || budget < EXPIRE_AT_ONCE
+    }
+
+    /// Takes a probe out past its deadline, and settles it if nobody has.
+    #[inline]
+    fn land(&mut self, walk: usize, target: TargetIndex, number: u64, landed: Landed, past: Nanos) {
+        let walk = &self.walks[walk];
+        let standing = self.common.ledger.place_of(target, number).take();
+        let silent = standing == Standing::Pending;
+        let verdict = match standing {
+            Standing::Free => Verdict::Silent,
+            Standing::Answered => Verdict::Good,
+            Standing::Failed => Verdict::Bad,
+            Standing::Pending => {
+                let excused = self.common.link.was_down(landed.begun, landed.deadline)
+                    || self.common.drops.claim(landed.begun, landed.deadline)
+                    || self.common.short_quotes[self.number].claim();
+                let outcome = if excused { Outcome::Unheard } else { Outcome::Lost };
+                let slot = target.0 - walk.run.targets.start;
+                let sent = if self.common.records { walk.sent[walk.stamp_at(slot, number)] } else { Nanos::ZERO };
+                let record = unanswered(&self.common, target, number, sent, outcome, None);
+                settle(&self.common, &self.tally, &self.sink, record, past);
+                if excused { Verdict::Silent } else { Verdict::Bad }
+            }
+        };
+        self.judge.judge(target, verdict, silent, landed, (walk.up_after, walk.down_after));
     }
 
     /// Settles the probes of which errors said no more than address and sequence number. True if there was something.
@@ -269,7 +318,11 @@ impl<T: Transmit> Sender<T> {
             self.stopped = true;
         }
         let now = clock.now();
-        let room = if self.is_heard() { self.room_for_results() } else { 0 };
+        let mut room = if self.is_heard() { self.room_for_results() } else { 0 };
+        let released = !self.waiting.is_empty() && self.release(now, room);
+        if self.patient && self.waiting.is_full() {
+            room = 0;
+        }
         let mut ticks = 0;
         while self.due.len() < room && ticks < TICKS_AT_ONCE {
             // The earliest walk hands out ticks until another one is earlier.
@@ -295,7 +348,7 @@ impl<T: Transmit> Sender<T> {
                 self.tick(first.1, tick, now);
             }
         }
-        ticks > 0
+        ticks > 0 || released
     }
 
     /// A target's time has come.
@@ -325,7 +378,7 @@ impl<T: Transmit> Sender<T> {
             let record = unanswered(&self.common, target, tick.round, now, Outcome::Unsent, Some(cause.name()));
             settle(&self.common, tally, &self.sink, record, now);
         };
-        if !walk.is_free(tick.round, tick.slot) {
+        if !walk.is_free(tick.round, tick.slot) || self.waiting.is_away(target, walk.place(tick.round)) {
             return unsent(Cause::Window);
         }
         let hop = match ledger.hop(target) {
@@ -333,24 +386,29 @@ impl<T: Transmit> Sender<T> {
             Err(cause) => return unsent(cause),
         };
         let place = ledger.place_of(target, tick.round);
-        if let Some(hop) = self.common.hops.get(hop)
-            && hop.neighbour() == Neighbour::Unresolved
-        {
-            if !hop.on_link {
-                return unsent(Cause::Gateway);
+        match self.common.hops.get(hop).map(|hop| (hop.neighbour(), hop.on_link)) {
+            Some((Neighbour::Resolved(_), _)) | None if !self.waiting.has(hop) => {}
+            Some((Neighbour::Unresolved, true)) => {
+                place.enter();
+                if place.settle(Standing::Failed).is_ok() {
+                    let reason = Some("neighbour");
+                    let record = unanswered(&self.common, target, tick.round, now, Outcome::Unreachable, reason);
+                    settle(&self.common, tally, &self.sink, record, now);
+                }
+                return self.want(hop);
             }
-            place.enter();
-            if place.settle(Standing::Failed).is_ok() {
-                let record = unanswered(&self.common, target, tick.round, now, Outcome::Unreachable, Some("neighbour"));
-                settle(&self.common, tally, &self.sink, record, now);
+            Some((_, true)) if self.waiting.is_full() => return unsent(Cause::Neighbour),
+            Some((_, true)) => {
+                place.enter();
+                return self.hold(hop, Held { walk: index, target, number: tick.round, since: now });
             }
-            return;
+            _ => return unsent(Cause::Gateway),
         }
         place.enter();
         let generation = ledger.generation(target);
         let sequence = ProbeNumber(tick.round).sequence();
         self.due.push(Due { target, generation, sequence, destination, hop, payload: walk.payload });
-        self.notes.push(Note { walk: index, number: tick.round, due: tick.due });
+        self.notes.push(Note { walk: index, number: tick.round, due: tick.due, late: false });
     }
 
     /// Hands over what was entered, and notes when its deadlines come.
@@ -368,8 +426,18 @@ impl<T: Transmit> Sender<T> {
             let in_order = record_dwell(&self.tally.transmit_dwell, fates, self.engine.together(), ended);
             self.tally.send_lag.record_all(self.notes.iter().map(|note| begun - note.due));
             // All sent, and nobody wants to know when: nothing to do for each.
-            let noted = if in_order && !self.common.records { 0 } else { self.due.len() };
+            let simple = in_order && !self.common.records && self.late_due == 0;
+            let noted = if simple { 0 } else { self.due.len() };
             for ((due, note), fate) in self.due.iter().zip(&self.notes).zip(fates).take(noted) {
+                if note.late {
+                    let landed = Landed { begun, deadline: ended + self.common.ledger.timeout(due.target) };
+                    match fate {
+                        Fate::Sent(_) => {
+                            self.waiting.sent(note.walk, Late { target: due.target, number: note.number, landed })
+                        }
+                        Fate::Unsent(_) => self.waiting.forget(due.target, self.walks[note.walk].place(note.number)),
+                    }
+                }
                 match *fate {
                     Fate::Sent(at) if self.common.records => {
                         let walk = &mut self.walks[note.walk];
@@ -391,6 +459,7 @@ impl<T: Transmit> Sender<T> {
             }
             self.due.clear();
             self.notes.clear();
+            self.late_due = 0;
         }
         for walk in &mut self.walks {
             if walk.ticks > 0 {

@@ -112,7 +112,16 @@ impl Place {
 
     /// Does something on a thread in the near network namespace (the mounts are those of this process).
     pub(crate) fn inside<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.lab.name().namespace(End::Near));
+        self.within(End::Near, body)
+    }
+
+    /// The same in the far one.
+    pub(crate) fn far<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        self.within(End::Far, body)
+    }
+
+    fn within<T: Send>(&self, end: End, body: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/run/netns/{}", self.lab.name().namespace(end));
         let space = fs::File::open(path).unwrap();
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -214,14 +223,16 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Refused: status 2, one line (and clap's usage under it) with all of these words in it, and nothing on stdout.
+    /// Refused: status 2, one line (and clap's usage under it) with all of these words in it, and nothing on stdout. On a busy machine
+    /// the log has said before what took long.
     #[track_caller]
     pub(crate) fn refused(&self, words: &[&str]) {
         assert_eq!(self.status.code(), Some(2), "{self:?}");
         assert_eq!(self.stdout, "", "{self:?}");
         let usage = ["Usage:", "For more information,", "  "];
         let of_usage = |line: &str| line.is_empty() || usage.iter().any(|begin| line.starts_with(begin));
-        let lines: Vec<_> = self.stderr.lines().filter(|line| !of_usage(line)).collect();
+        let of_log = |line: &&str| line.starts_with(" INFO ");
+        let lines: Vec<_> = self.stderr.lines().filter(|line| !of_log(line) && !of_usage(line)).collect();
         assert_eq!(lines.len(), 1, "{self:?}");
         assert!(lines[0].starts_with("echolot: ") || lines[0].starts_with("error: "), "{self:?}");
         self.says(words);

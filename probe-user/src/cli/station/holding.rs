@@ -32,8 +32,11 @@ impl Watchman {
     ) {
         let sending = self.sending(now, due, refused);
         let down = link.down_since();
-        let dead =
-            hops.iter().filter(|hop| hop.is_used()).filter_map(|hop| Some((hop.life.dead_since()?, hop.address))).min();
+        let dead = hops
+            .gateways()
+            .filter(|hop| hop.is_used())
+            .filter_map(|hop| Some((hop.life.dead_since()?, hop.address)))
+            .min();
         let faults = [
             (Hold::LinkDown, down, interface.to_owned()),
             // Without a link no gateway can answer: that is named already.

@@ -8,7 +8,9 @@ mod carrier;
 mod holding;
 mod journal;
 mod names;
+mod neighbours;
 mod source;
+mod starting;
 mod threads;
 
 use super::{
@@ -35,6 +37,7 @@ use bond::Following;
 use holding::Watchman;
 use journal::Journal;
 pub(super) use source::Source;
+pub(super) use starting::Starting;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -54,6 +57,8 @@ const LATE: Nanos = Nanos::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Someone who stops us and has to wait longer than this is told why.
 const WAIT_TOLD: Nanos = Nanos::from_secs(2);
+/// How long a neighbour is asked before it is given up.
+const NEIGHBOURS_TAKE: Nanos = Nanos::from_secs(3);
 /// Time to live that probes are sent with.
 const TTL: u8 = 64;
 /// Results that may wait for the writer, where nothing else bounds them.
@@ -132,7 +137,7 @@ pub(super) trait View {
 }
 
 /// Probes as the job says, until it is done or a signal ends it. Returns what came of it.
-pub(super) fn carry_out(job: Job, view: &mut dyn View) -> Result<Summary, Failure> {
+pub(super) fn carry_out(job: Job, starting: Starting, view: &mut dyn View) -> Result<Summary, Failure> {
     let offset = route::clock_offset()?;
     if offset != 0 {
         return Err(Failure::new(format!(
@@ -141,38 +146,39 @@ pub(super) fn carry_out(job: Job, view: &mut dyn View) -> Result<Summary, Failur
         )));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(station(job, view));
+    let done = runtime.block_on(station(job, starting, view));
     // Name look-ups that are still under way must not hold the end up.
     runtime.shutdown_background();
     done
 }
 
-async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> {
+async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Result<Summary, Failure> {
     let mut signals = Signals::new()?;
     // A port in use, or a summary without a place, is known before anything is touched.
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
     let handle = route::connect()?;
+    if !job.plan.names.is_empty() {
+        starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
+    }
     names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
 
     let targets = job.plan.targets.len();
-    if targets >= MANY {
-        tracing::info!("finding the way to each of {targets} targets");
-    }
+    starting.step(format!("finding the way to {}", counted(targets as u64, "target")));
     let mut routes = find_routes(&handle, &job).await?;
-    if targets >= MANY {
-        tracing::info!("opening an account for each of {targets} targets: {} in all", Bytes(job.plan.needed_memory()));
-    }
+    let name = &routes.interface.name;
+    starting.step(format!("waiting for the gateways on {name} to answer ARP"));
     let link = Arc::new(LinkState::new());
     let mut watch = Watch::open(routes.interface.clone(), Arc::clone(&routes.hops), Arc::clone(&link), now).await?;
-    let resolution = watch.resolve().await?;
+    let repeated = job.plan.groups.iter().any(|group| group.count != Some(1));
+    let arp = neighbours::ask(&mut watch, &routes, (repeated, job.for_ever), &link).await?;
+    let resolution = watch.resolve_gateways().await?;
     if let Some(error) = resolution.error() {
         return Err(Failure::new(error));
     }
-    if let Some(warning) = resolution.warning() {
-        tracing::warn!("{warning}");
-    }
 
+    let size = Bytes(job.plan.needed_memory());
+    starting.step(format!("attaching to {name} and opening {}: {size} in all", counted(targets as u64, "account")));
     let plan = Arc::new(job.plan);
     let stack = nic::stack(&routes.interface.name, job.network.mode)?;
     let (mut following, condition) = Following::open(&stack, &link).await?;
@@ -240,11 +246,15 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     let mut watchman = Watchman::default();
     let (writing, sink) = match job.results {
         Some(wanted) => {
-            let (sink, queue) = results::queue(results_room(job.rate, longest));
+            // Probes of a sweep may wait for their neighbours: they are in flight as well.
+            let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
+            let (sink, queue) = results::queue(results_room(job.rate, longest + waiting));
             (Some(write(wanted, &plan, clock, queue, view.live())?), sink)
         }
         None => (None, results::Sink::discard()),
     };
+    // From here on signals are looked at below.
+    drop(starting);
     view.begin(&Moment { source: &source, snapshot: &source.snapshot() })?;
 
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
@@ -263,7 +273,8 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
     if !carrier::wait(&routes.interface.name, &*condition, &mut signals).await {
         common.ask(Phase::Drain);
     }
-    let running = threads::spawn(&layout, senders, receivers, &common, &plan, &sink)?;
+    let running =
+        threads::spawn(&layout, senders, receivers, &common, &plan, &sink, arp.as_ref().map(|arp| arp.queue()))?;
     drop(sink);
     source.ready();
     if targets >= MANY {
@@ -318,7 +329,7 @@ async fn station(mut job: Job, view: &mut dyn View) -> Result<Summary, Failure> 
         tracing::error!("{error}");
     }
     source.sampled(&sampler);
-    drop(nic);
+    drop((nic, arp));
     drop(stop_http);
     // The writer may have much to write still; HTTP may have a scrape to finish. Neither waits for the other.
     let report = match writing {

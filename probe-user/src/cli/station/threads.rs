@@ -4,7 +4,7 @@ use crate::{
     cli::Failure,
     nic::{self, MonotonicClock},
     results::Sink,
-    route::{Interface, Stack},
+    route::{ArpQueue, Interface, Stack},
     targets::Plan,
     worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender},
 };
@@ -97,6 +97,7 @@ pub(super) fn spawn(
     common: &Arc<Common>,
     plan: &Plan,
     sink: &Sink,
+    arp: Option<&Arc<ArpQueue>>,
 ) -> Result<Running, Failure> {
     let mut tallies = common.tallies.iter().cloned();
     let mut tally = || tallies.next().ok_or_else(|| Failure::new("there are more loops than tallies: a bug"));
@@ -108,6 +109,7 @@ pub(super) fn spawn(
         let own = tally()?;
         let receiver = |queues| Receiver::new(queues, Arc::clone(common), Arc::clone(&own), sink.clone());
         let sender = Sender::new(engine, Arc::clone(common), Arc::clone(&own), sink.clone(), plan, number, start);
+        let sender = sender.asking(arp.cloned());
         let (cpu, common) = (*cpu, Arc::clone(common));
         threads.push(
             if layout.others.is_empty()
