@@ -68,6 +68,13 @@ pub const fn refused_index(queue: u32) -> u32 {
     taken_index(queue) + 2
 }
 
+/// The limit for a queue whose receiver has consumed so many frames, so many having been lost on their way to it and so many refused,
+/// where the socket's ring holds `ring`. `refused` may be what it was a while ago: then the limit is lower than it could be.
+#[inline(always)]
+pub const fn limit(consumed: u64, lost: u64, refused: u64, ring: u64) -> u64 {
+    consumed + lost + refused + ring
+}
+
 const _: () = assert!(size_of::<QueueLine>() == 8 * QUEUE_WORDS as usize);
 
 /// Addresses that replies may be sent to.

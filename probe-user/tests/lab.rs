@@ -18,6 +18,8 @@
 //! | `silence::exactly_the_unanswered_are_lost` | with the far end silent and its link up, *lost* are the probes whose requests a capture saw go unanswered, no other |
 //! | `link::near_down` | while the near link is down probes are *unsent*, none *lost*, no target goes down, and it goes on after; nothing *unsent* is in a capture |
 //! | `link::far_down` | the same where it is the carrier that goes |
+//! | `queues::more_of_them` | a receive queue that comes while echolot runs gets a socket; until then its replies are *unheard*, none *lost* |
+//! | `queues::another_mtu_and_a_restart` | another MTU, down and up again: nothing is *lost*, and it goes on |
 //! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
 //!
 //! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
@@ -43,6 +45,8 @@ mod link;
 mod monitor;
 #[path = "lab/pacing.rs"]
 mod pacing;
+#[path = "lab/queues.rs"]
+mod queues;
 #[path = "lab/results.rs"]
 mod results;
 #[path = "lab/silence.rs"]

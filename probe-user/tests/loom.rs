@@ -1,5 +1,6 @@
 //! The one bit that two receivers and the deadline race for, and its reuse, under a model checker: every interleaving that the
-//! memory model allows. The code under test is `src/ledger/window.rs` itself, on loom's atomics.
+//! memory model allows. The code under test is `src/ledger/window.rs` itself, on loom's atomics. And the limit by which steer never
+//! fills a socket's ring: a model of both sides, by the rule that they share.
 #![expect(clippy::unwrap_used, reason = "a failed join is a failed test")]
 
 mod atomic {
@@ -14,6 +15,7 @@ use loom::{
     sync::{Arc, atomic::AtomicUsize},
     thread,
 };
+use probe_ebpf::layout::limit;
 use std::sync::atomic::Ordering;
 use window::{Place, Standing};
 
@@ -96,5 +98,59 @@ fn a_store_overwrites_nothing() {
         assert_eq!(receiver.join().unwrap(), Ok(()));
         assert_eq!(Place::new(&*words, 0).take(), Standing::Answered);
         assert_eq!(Place::new(&*words, 1).take(), Standing::Free);
+    });
+}
+
+/// What steer and a receiver share of a queue, as in `probe_ebpf::layout::QueueLine`, and the socket's ring by its two positions.
+#[derive(Default)]
+struct Queue {
+    taken: atomic::AtomicU64,
+    limit: atomic::AtomicU64,
+    refused: atomic::AtomicU64,
+    produced: atomic::AtomicU64,
+    released: atomic::AtomicU64,
+}
+
+/// Entries of the ring.
+const RING: u64 = 1;
+
+impl Queue {
+    /// `steer`, and behind it the kernel. Whether the frame came into the ring.
+    fn arrive(&self) -> bool {
+        if self.taken.fetch_add(1, Ordering::AcqRel) >= self.limit.load(Ordering::Acquire) {
+            self.refused.fetch_add(1, Ordering::AcqRel);
+            return false;
+        }
+        let (produced, released) = (self.produced.load(Ordering::Relaxed), self.released.load(Ordering::Acquire));
+        assert!(produced - released < RING, "the socket found its ring full");
+        self.produced.store(produced + 1, Ordering::Release);
+        true
+    }
+
+    /// A receiver's look. How many frames it has consumed in all.
+    fn look(&self, consumed: u64) -> u64 {
+        let consumed = consumed + (self.produced.load(Ordering::Acquire) - consumed);
+        self.released.store(consumed, Ordering::Release);
+        self.limit.store(limit(consumed, 0, self.refused.load(Ordering::Acquire), RING), Ordering::Release);
+        consumed
+    }
+}
+
+/// The ring is never found full, whatever the receiver has seen when it says how much room there is; and once it has looked again,
+/// there is room.
+#[test]
+fn the_ring_never_overflows_and_never_stays_shut() {
+    loom::model(|| {
+        let queue = Arc::new(Queue::default());
+        queue.look(0);
+        let steer = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || (0..3).filter(|_| queue.arrive()).count() as u64)
+        };
+        let consumed = queue.look(0);
+        let came = steer.join().unwrap();
+        assert!(came >= 1 && queue.look(consumed) == came);
+        assert_eq!(came + queue.refused.load(Ordering::Relaxed), 3);
+        assert!(queue.arrive(), "the receiver has looked, so there is room");
     });
 }

@@ -12,11 +12,7 @@ pub(super) fn check(interface: &Interface) -> Check {
         return Check::new(title, Status::Skipped, "unknown until a socket is bound: the kernel does not tell");
     };
     let (zero_copy, native) = (features.has(XdpFeatures::ZERO_COPY), features.has(XdpFeatures::REDIRECT));
-    let driver = interface.driver.as_deref().unwrap_or_default();
-    let obstacle = nic::zero_copy_obstacle(&interface.name, driver).filter(|_| zero_copy);
-    let told = told(|rate| nic::auto(interface.index, rate, zero_copy && obstacle.is_none(), !native));
-    let but = obstacle.map(|obstacle| format!("; no zero-copy: {obstacle}")).unwrap_or_default();
-    Check::new(title, Status::Ok, told + &but)
+    Check::new(title, Status::Ok, told(|rate| nic::auto(interface.index, rate, zero_copy, !native)))
 }
 
 /// `choice`: the engine at a rate, and why.

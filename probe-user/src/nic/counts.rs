@@ -3,7 +3,7 @@
 use super::mapped::Mapped;
 use crate::worker::Taken;
 use crossbeam::utils::CachePadded;
-use probe_ebpf::layout::{limit_index, refused_index, taken_index};
+use probe_ebpf::layout::{limit, limit_index, refused_index, taken_index};
 use std::sync::{
     Arc,
     atomic::{
@@ -14,9 +14,10 @@ use std::sync::{
 
 /// The counters of the receive queues of all ports, one flat list: `taken` by steer, `consumed` by receivers, `dropped` by sockets
 /// and, where these have no room, by steer.
-/// The queues of the first port come first.
+/// The queues of the first port come first, those that a port gets later come last.
 pub(super) struct QueueCounts {
-    queues: Box<[Counted]>,
+    /// It only grows.
+    queues: boxcar::Vec<Counted>,
     ring: u64,
 }
 
@@ -41,18 +42,26 @@ impl Counted {
 impl QueueCounts {
     /// For ports with so many queues each; `ring` is what each queue's ring holds.
     pub(super) fn new(ports: impl IntoIterator<Item = (Arc<Mapped<u64>>, u32)>, ring: u64) -> Self {
-        let counted = |(words, queues): (Arc<Mapped<u64>>, u32)| {
-            (0..queues).map(move |own| Counted {
-                words: Arc::clone(&words),
-                own,
-                consumed: CachePadded::default(),
-                dropped: CachePadded::default(),
-                lost: AtomicU64::new(0),
-            })
-        };
-        let counts = Self { queues: ports.into_iter().flat_map(counted).collect(), ring };
-        (0..counts.queues.len()).for_each(|queue| counts.allow(queue));
+        let counts = Self { queues: boxcar::Vec::new(), ring };
+        for (words, queues) in ports {
+            (0..queues).for_each(|own| {
+                counts.add(&words, own);
+            });
+        }
         counts
+    }
+
+    /// One queue more, before steer takes the first frame for it: the port's queue number `own`. Returns its number among all.
+    pub(super) fn add(&self, words: &Arc<Mapped<u64>>, own: u32) -> usize {
+        let queue = self.queues.push(Counted {
+            words: Arc::clone(words),
+            own,
+            consumed: CachePadded::default(),
+            dropped: CachePadded::default(),
+            lost: AtomicU64::new(0),
+        });
+        self.allow(queue);
+        queue
     }
 
     /// For the queue's one receiver: it has settled so many more frames.
@@ -70,8 +79,9 @@ impl QueueCounts {
     /// then. So it is not enough to do this when frames came.
     pub(super) fn allow(&self, queue: usize) {
         let queue = &self.queues[queue];
-        let gone = queue.consumed.load(Relaxed) + queue.lost.load(Acquire) + queue.word(refused_index).load(Acquire);
-        let (limit, allowed) = (queue.word(limit_index), gone + self.ring);
+        let (consumed, lost) = (queue.consumed.load(Relaxed), queue.lost.load(Acquire));
+        let allowed = limit(consumed, lost, queue.word(refused_index).load(Acquire), self.ring);
+        let limit = queue.word(limit_index);
         // Written only when it changes: steer counts on the same cache line.
         if limit.load(Relaxed) != allowed {
             // Release: whoever sees the limit finds the places in the ring free.
@@ -94,7 +104,7 @@ impl QueueCounts {
 
 impl Taken for QueueCounts {
     fn queues(&self) -> usize {
-        self.queues.len()
+        self.queues.count()
     }
 
     fn taken(&self, queue: usize) -> u64 {

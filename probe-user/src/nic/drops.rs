@@ -62,8 +62,6 @@ impl TransmitDrops {
 pub(super) struct PortSampler {
     interface: String,
     counts: Arc<QueueCounts>,
-    /// The number of its first queue among those of all ports.
-    first: usize,
     transmit: Arc<TransmitDrops>,
     verdicts: Counters,
     queues: Vec<SampledQueue>,
@@ -77,6 +75,8 @@ pub(super) struct PortSampler {
 }
 
 struct SampledQueue {
+    /// Its number among the queues of all ports.
+    index: usize,
     socket: OwnedFd,
     /// By steer, because its ring was full.
     refused: u64,
@@ -84,6 +84,12 @@ struct SampledQueue {
     no_buffer: u64,
     vanished: u64,
     watch: Watch,
+}
+
+impl SampledQueue {
+    fn new((index, socket): (usize, OwnedFd)) -> Self {
+        Self { index, socket, refused: 0, ring_full: 0, no_buffer: 0, vanished: 0, watch: Watch::default() }
+    }
 }
 
 /// Watches for frames that were taken and that nobody will ever see or count (the socket was unbound at that moment, or
@@ -169,19 +175,11 @@ impl Alone {
 impl PortSampler {
     pub(super) fn new(
         interface: &str,
-        (counts, first): (Arc<QueueCounts>, usize),
+        counts: Arc<QueueCounts>,
         transmit: Arc<TransmitDrops>,
         verdicts: Counters,
-        sockets: Vec<OwnedFd>,
+        sockets: Vec<(usize, OwnedFd)>,
     ) -> Self {
-        let queue = |socket| SampledQueue {
-            socket,
-            refused: 0,
-            ring_full: 0,
-            no_buffer: 0,
-            vanished: 0,
-            watch: Watch::default(),
-        };
         let driver = driver_drops(interface);
         Self {
             driver,
@@ -190,12 +188,16 @@ impl PortSampler {
             no_socket: 0,
             interface: interface.into(),
             counts,
-            first,
             transmit,
             verdicts,
-            queues: sockets.into_iter().map(queue).collect(),
+            queues: sockets.into_iter().map(SampledQueue::new).collect(),
             last: MonotonicClock.now(),
         }
+    }
+
+    /// From now on this socket too, of the queue of that number.
+    pub(super) fn add(&mut self, index: usize, socket: OwnedFd) {
+        self.queues.push(SampledQueue::new((index, socket)));
     }
 
     /// Reads all sockets and notes in `log` what was dropped since the last time, before any queue counts as drained by it.
@@ -208,7 +210,8 @@ impl PortSampler {
         let of_driver = self.driver_seen[0].saturating_sub(seen[0]);
         let alone_before = self.alone.total;
         let mut of_sockets = 0;
-        for (index, queue) in (self.first..).zip(&mut self.queues) {
+        for queue in &mut self.queues {
+            let index = queue.index;
             let statistics = statistics(&queue.socket)
                 .map_err(|error| NicError::Query { interface: self.interface.clone(), error })?;
             // rx_dropped: no buffer in the fill ring, or too long for one. rx_ring_full: no room in the RX ring. Each

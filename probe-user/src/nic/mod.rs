@@ -9,6 +9,7 @@ mod addressing;
 mod afxdp;
 mod arp;
 pub mod bare;
+mod changes;
 mod choice;
 mod clock;
 mod counts;
@@ -39,7 +40,6 @@ pub use clock::MonotonicClock;
 pub use drops::DROP_CAUSES;
 pub use error::NicError;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
-pub use interface::zero_copy_obstacle;
 pub use live::LiveSender;
 pub use pages::HugePages;
 pub use receive::Receiver;
@@ -57,6 +57,7 @@ use crate::{
 use counts::QueueCounts;
 use port::Port;
 use program::{Counters, Program};
+use receive::Incoming;
 use sender::Half;
 use std::sync::{
     Arc,
@@ -135,6 +136,9 @@ pub fn buffers(rate: u64, queues: u32) -> u64 {
 /// An interface with `steer` attached: on its one device, or on several ports. Dropping it detaches.
 pub struct Nic {
     ports: Vec<Port>,
+    counts: Arc<QueueCounts>,
+    /// By these receivers get further queues.
+    incoming: Vec<Incoming>,
     active: Arc<AtomicUsize>,
     info: InterfaceInfo,
 }
@@ -179,7 +183,7 @@ impl Nic {
         for port in &mut ports {
             port.first = queues;
             queues += port.queues() as usize;
-            taken.push((port.taken()?, port.queues()));
+            taken.push((port.taken(), port.queues()));
         }
         let rate = options.rate / u64::from(number(options.senders.len()).max(1));
         let counts = Arc::new(QueueCounts::new(taken, socket::receive_ring(rate)));
@@ -217,7 +221,8 @@ impl Nic {
             up: ports.iter().any(|port| port.interface.up),
         };
         let addressing = Addressing::new(stack, ports.iter().map(|port| &port.interface).zip(addressing));
-        let nic = Self { ports, active, info };
+        let incoming = receivers.iter().map(Receiver::incoming).collect();
+        let nic = Self { ports, counts: counts.clone(), incoming, active, info };
         Ok(Opened { nic, senders, receivers, taken: counts, sampler: DropSampler(samplers), addressing })
     }
 
@@ -226,9 +231,38 @@ impl Nic {
         &self.info
     }
 
+    /// The link as [`Options::link`] knows it, and beside that the times in which it was up and replies reached nobody all the same.
+    pub fn link(&self) -> Arc<dyn Link> {
+        Arc::new(Links(self.ports.iter().map(Port::link).collect()))
+    }
+
+    /// Looks whether something about the device has changed: queues that are new get sockets and receivers, everything else is told.
+    /// A control thread calls this as often as it samples; most calls do nothing.
+    pub fn look(&mut self, sampler: &mut DropSampler) {
+        for (port, sampler) in self.ports.iter_mut().zip(&mut sampler.0) {
+            port.look(&self.counts, sampler, &mut |index, queue| {
+                self.incoming[index % self.incoming.len()].push((index, queue));
+            });
+        }
+        self.info.queues = self.counts.queues();
+    }
+
     /// From now on senders send by this port, counted from 0 in the order of opening.
     pub fn send_by(&self, port: usize) {
         self.active.store(port, Relaxed);
+    }
+}
+
+/// The links of all ports.
+struct Links(Vec<Arc<dyn Link>>);
+
+impl Link for Links {
+    fn is_up(&self) -> bool {
+        self.0.iter().any(|port| port.is_up())
+    }
+
+    fn was_down(&self, from: Nanos, to: Nanos) -> bool {
+        self.0.iter().any(|port| port.was_down(from, to))
     }
 }
 

@@ -4,11 +4,14 @@
 //! halves of all senders; its own counters; and its own MAC address in the templates of its probes. [`Nic`](super::Nic) is one port
 //! or several (the members of a bond). What the loops see does not tell ports apart:
 //!
-//! * **Queues** are numbered over all ports: those of the first port from 0, then those of the second. `Taken`, the receivers and
-//!   the samplers go by these numbers ([`Port::first`]); the kernel, `XSKS` and `TAKEN` by the port's own.
+//! * **Queues** are numbered over all ports: those of the first port from 0, then those of the second, and in the end those that a
+//!   port gets later. `Taken`, the receivers and the samplers go by these numbers; the kernel, `XSKS` and `TAKEN` by the port's own.
 //! * **Receivers** get the queues of all ports dealt out in turn.
 //! * **Senders** have a half on each port and send by the active one (`nic/sender.rs`).
 //! * **Programs** take replies on every port, whichever one sends. The cookie's key and the identifier are the same on all.
+//!
+//! While it runs, a control thread looks at the port every now and then ([`Port::look`]): a queue that is new gets a socket, and what
+//! else has changed is told.
 //!
 //! A port is opened in three steps, because some things are known only once all ports have come so far:
 //!
@@ -17,13 +20,13 @@
 //! 3. [`Port::halves`]: the transmit halves are made, all of one engine, which has to suit every port ([`Port::engine`]).
 
 use super::{
-    AfxdpSender, LiveSender, Mode, NicError, Options,
+    AfxdpSender, LiveSender, Mode, MonotonicClock, NicError, Options,
     addressing::{self, Addressing},
+    changes::{Change, Seen},
     choice,
     counts::QueueCounts,
     drops::{PortSampler, TransmitDrops},
-    interface::{self, zero_copy_obstacle},
-    live,
+    interface, live,
     mapped::Mapped,
     number,
     program::{Program, Table},
@@ -32,14 +35,23 @@ use super::{
     templates::Looks,
 };
 use crate::{
-    route::{Interface, PortView, Stack},
+    route::{Interface, LinkState, PortView, Stack},
+    time::Nanos,
     wire::Tags,
+    worker::{Clock as _, Link},
 };
 use probe_ebpf::{
     layout::{LIVE_TABLE, MAX_CPUS, MAX_QUEUES, TAKEN_ENTRIES},
     wire::ethernet,
 };
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 /// One device, attached to. Dropping it detaches.
 pub(super) struct Port {
@@ -48,8 +60,6 @@ pub(super) struct Port {
     pub(super) interface: Interface,
     /// Whether its sockets are bound for zero-copy. True until one isn't.
     pub(super) zero_copy: bool,
-    /// What keeps `auto` from zero-copy, if something does.
-    obstacle: Option<&'static str>,
     /// What is written into the templates and read by `auto`.
     tags: Tags,
     /// Whether the bond discards what arrives here.
@@ -58,8 +68,42 @@ pub(super) struct Port {
     pub(super) first: usize,
     transmit_drops: Arc<TransmitDrops>,
     transmitters: Vec<Transmitter>,
-    /// A descriptor of each queue's receive socket, in their order.
-    sockets: Vec<OwnedFd>,
+    /// A descriptor of each queue's receive socket, with the queue's number among those of all ports.
+    sockets: Vec<(usize, OwnedFd)>,
+    /// What steer has taken, and may take.
+    words: Arc<Mapped<u64>>,
+    /// How sockets are bound: what the first came to.
+    mode: Mode,
+    /// Replies and probes a second through one queue.
+    rate: u64,
+    /// Bytes of the longest payload that probes have.
+    longest: u16,
+    link: Arc<PortLink>,
+    seen: Seen,
+}
+
+/// How far back a look that finds something new may have missed it: twice the time between looks, which a busy machine stretches.
+const LOOKS: Nanos = Nanos::from_secs(1);
+/// What a queue takes to work once it is set up.
+const SETTLES: Nanos = Nanos::from_millis(100);
+
+/// The link, as far as probes fit through it.
+struct PortLink {
+    link: Arc<dyn Link>,
+    /// The MTU has become too small for the longest probes.
+    narrow: AtomicBool,
+    /// When queues were new and replies on them reached nobody. The control thread writes.
+    deaf: LinkState,
+}
+
+impl Link for PortLink {
+    fn is_up(&self) -> bool {
+        self.link.is_up() && !self.narrow.load(Relaxed)
+    }
+
+    fn was_down(&self, from: Nanos, to: Nanos) -> bool {
+        self.link.was_down(from, to) || self.deaf.was_down_between(from, to)
+    }
 }
 
 impl Port {
@@ -98,11 +142,23 @@ impl Port {
         // Counted again: virtio_net with spare queue pairs adds receive queues for the program.
         let interface = interface::find(&interface.name)?;
         check_queues(&interface, options)?;
+        let map = program.descriptor("TAKEN")?;
+        let query = |error| NicError::Query { interface: interface.name.clone(), error };
+        let words = Arc::new(Mapped::new(map, TAKEN_ENTRIES as usize, true).map_err(query)?);
         let port = Self {
+            words,
+            mode: options.mode,
+            rate: options.rate / u64::from(senders.max(1)),
+            longest: options.payloads.iter().copied().max().unwrap_or(0),
+            link: Arc::new(PortLink {
+                link: Arc::clone(&options.link),
+                narrow: AtomicBool::new(false),
+                deaf: LinkState::new(),
+            }),
+            seen: Seen::new(&interface),
             program,
             interface,
             zero_copy: true,
-            obstacle: None,
             tags: stack.tags,
             inactive,
             first: 0,
@@ -145,9 +201,8 @@ impl Port {
     }
 
     /// What steer has taken and how much it may take, by queue.
-    pub(super) fn taken(&self) -> Result<Arc<Mapped<u64>>, NicError> {
-        let map = self.program.descriptor("TAKEN")?;
-        Mapped::new(map, TAKEN_ENTRIES as usize, true).map(Arc::new).map_err(|error| self.query(error))
+    pub(super) fn taken(&self) -> Arc<Mapped<u64>> {
+        Arc::clone(&self.words)
     }
 
     /// Binds a socket to each receive queue, hands its receiving half to `receive` with the queue's number among all ports', and
@@ -156,20 +211,9 @@ impl Port {
     /// # Errors
     /// Whatever keeps a socket from being had.
     pub(super) fn bind(&mut self, options: &Options, receive: &mut dyn FnMut(usize, Queue)) -> Result<(), NicError> {
-        let name = self.interface.name.clone();
-        let senders = number(options.senders.len());
-        let rate = options.rate / u64::from(senders.max(1));
+        let (senders, rate) = (number(options.senders.len()), self.rate);
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
         let mut mode = if self.program.generic { Mode::Generic } else { options.mode };
-        self.obstacle = zero_copy_obstacle(&name, interface::driver(&self.interface))
-            .filter(|_| matches!(mode, Mode::Auto | Mode::ZeroCopy));
-        match (mode, self.obstacle) {
-            // Every probe would be lost.
-            (Mode::Auto, Some(_)) => mode = Mode::Copy,
-            // Asked for, and who asks may have a kernel in which it is mended.
-            (_, Some(obstacle)) => tracing::warn!("{name}: {obstacle}"),
-            (_, None) => {}
-        }
         for index in 0..self.queues() {
             let mut queue = socket::open(&self.interface, index, mode, rate, index < senders)?;
             if mode == Mode::Auto {
@@ -180,8 +224,9 @@ impl Port {
             let socket = socket::share(&queue.rings).map_err(|error| self.query(error))?;
             receive(self.first + index as usize, queue);
             self.program.steer_to(index, &socket)?;
-            self.sockets.push(socket);
+            self.sockets.push((self.first + index as usize, socket));
         }
+        self.mode = mode;
         Ok(())
     }
 
@@ -190,12 +235,7 @@ impl Port {
     /// # Errors
     /// If they are asked for and can't be had.
     pub(super) fn engine(&self, options: &Options) -> Result<(bool, String), NicError> {
-        let (live, mut why) =
-            choice::choose(options, self.program.generic, self.interface.index, self.zero_copy, self.tags)?;
-        if let (Some(obstacle), false) = (self.obstacle, self.zero_copy) {
-            why = format!("{why}; no zero-copy: {obstacle}");
-        }
-        Ok((live, why))
+        choice::choose(options, self.program.generic, self.interface.index, self.zero_copy, self.tags)
     }
 
     /// The half of each sender on this port.
@@ -211,7 +251,7 @@ impl Port {
         let transmitters = std::mem::take(&mut self.transmitters).into_iter();
         if !live {
             let half = |transmitter| {
-                let (link, drops) = (options.link.clone(), self.transmit_drops.clone());
+                let (link, drops) = (self.link.clone(), self.transmit_drops.clone());
                 Half::Afxdp(AfxdpSender::new(transmitter, addressing.current(), link, drops))
             };
             return Ok(transmitters.map(half).collect());
@@ -226,7 +266,7 @@ impl Port {
                 table: mapped(&self.program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
                 cursors: mapped(&self.program, "LIVE_CURSORS", MAX_CPUS as usize)?,
                 templates: addressing.current(),
-                link: options.link.clone(),
+                link: self.link.clone(),
                 drops: self.transmit_drops.clone(),
             });
             Ok(Half::Live(sender.map_err(|error| self.query(error))?))
@@ -241,8 +281,110 @@ impl Port {
     pub(super) fn sampler(&mut self, counts: &Arc<QueueCounts>) -> Result<PortSampler, NicError> {
         let verdicts = self.program.take_counters("VERDICTS")?;
         let sockets = std::mem::take(&mut self.sockets);
-        let counts = (Arc::clone(counts), self.first);
-        Ok(PortSampler::new(&self.interface.name, counts, self.transmit_drops.clone(), verdicts, sockets))
+        Ok(PortSampler::new(&self.interface.name, Arc::clone(counts), self.transmit_drops.clone(), verdicts, sockets))
+    }
+
+    /// Its link, with the times in which it was up and yet deaf.
+    pub(super) fn link(&self) -> Arc<dyn Link> {
+        Arc::clone(&self.link) as _
+    }
+
+    /// Looks whether something about the device has changed since the last time, and tells people. A queue that is new gets a
+    /// socket: its receiving half goes to `receive`, and `sampler` reads its counters.
+    pub(super) fn look(
+        &mut self,
+        counts: &QueueCounts,
+        sampler: &mut PortSampler,
+        receive: &mut dyn FnMut(usize, Queue),
+    ) {
+        let changes = self.seen.look();
+        for change in changes {
+            let name = self.interface.name.clone();
+            match change {
+                Change::More(queues) => {
+                    // Nobody knows when between two looks they came.
+                    self.link.deaf.went_down(MonotonicClock.now() - LOOKS);
+                    for own in self.queues()..queues.min(MAX_QUEUES) {
+                        if let Err(error) = self.add_queue(own, counts, sampler, receive) {
+                            tracing::error!(
+                                "{name} has {queues} receive queues now, and queue {own} gets no socket: {error}. Replies that \
+                                 arrive there are not heard: start echolot again"
+                            );
+                            return;
+                        }
+                    }
+                    // veth runs the program on a new queue only once it is attached anew (veth_enable_range_safe). Other drivers
+                    // have it there, and would restart their card.
+                    if interface::driver(&self.interface) == "veth"
+                        && self.program.is_attached()
+                        && let Err(error) = self.attach_anew()
+                    {
+                        tracing::error!(
+                            "{name} has {queues} receive queues now, and the XDP program can't be attached again for the new \
+                             ones: {error}. No reply is heard: start echolot again"
+                        );
+                        return;
+                    }
+                    self.link.deaf.came_up(MonotonicClock.now() + SETTLES);
+                    tracing::info!("{name} has {queues} receive queues now: the new ones have got sockets");
+                }
+                Change::Fewer(queues) => tracing::warn!(
+                    "{name} has {queues} receive queues now, fewer than have sockets: start echolot again to send and receive \
+                     by those there are"
+                ),
+                Change::Mtu(was, mtu) => {
+                    let narrow = u32::from(self.longest) + 28 > mtu;
+                    self.link.narrow.store(narrow, Relaxed);
+                    if narrow {
+                        tracing::error!(
+                            "{name} has an MTU of {mtu} now (it was {was}), too small for payloads of {} bytes: nothing is \
+                             sent until it is at least {}",
+                            self.longest,
+                            u32::from(self.longest) + 28
+                        );
+                    } else {
+                        tracing::info!("{name} has an MTU of {mtu} now, it was {was}");
+                    }
+                }
+                Change::Replaced => tracing::error!(
+                    "{name} is another device now: it was removed, and one of the same name was made. Nothing is sent or heard \
+                     by it: start echolot again"
+                ),
+            }
+        }
+    }
+
+    /// Takes the program off and puts it on again. In between, frames go to the kernel.
+    fn attach_anew(&mut self) -> Result<(), NicError> {
+        /// The kernel may let go of an attachment a little after its descriptor is closed.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        self.program.detach();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.program.attach_again(&self.interface) {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+                done => return done,
+            }
+        }
+    }
+
+    fn add_queue(
+        &mut self,
+        own: u32,
+        counts: &QueueCounts,
+        sampler: &mut PortSampler,
+        receive: &mut dyn FnMut(usize, Queue),
+    ) -> Result<(), NicError> {
+        let queue = socket::open(&self.interface, own, self.mode, self.rate, false)?;
+        let share = || socket::share(&queue.rings).map_err(|error| self.query(error));
+        let (for_steer, for_sampler) = (share()?, share()?);
+        // In this order: whoever sees a frame taken knows of the queue.
+        let index = counts.add(&self.words, own);
+        sampler.add(index, for_sampler);
+        receive(index, queue);
+        self.program.steer_to(own, &for_steer)?;
+        self.interface.rx_queues = own as usize + 1;
+        Ok(())
     }
 
     fn query(&self, error: std::io::Error) -> NicError {

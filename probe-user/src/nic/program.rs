@@ -34,7 +34,7 @@ const BPF_XDP: u32 = 37;
 
 /// An XDP program on an interface. Dropping it detaches, as does the end of the process, however it comes.
 pub(super) struct Program {
-    // First, so that the program is detached before its maps go.
+    // First, so that the program is detached before its maps go. None while it is off its interface.
     link: Option<OwnedFd>,
     /// The attached program itself.
     program: OwnedFd,

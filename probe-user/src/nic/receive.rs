@@ -10,6 +10,7 @@ use crate::{
     time::Nanos,
     worker::{Clock as _, Receive, Rest},
 };
+use crossbeam::queue::SegQueue;
 use std::{
     os::fd::{AsRawFd as _, OwnedFd, RawFd},
     ptr,
@@ -27,10 +28,15 @@ const WAKE: Nanos = Nanos::from_millis(1);
 /// The receive queues of one receiver thread.
 pub struct Receiver {
     queues: Vec<ReceiveQueue>,
+    /// Queues that are to be its own from now on.
+    incoming: Incoming,
     polls: Vec<libc::pollfd>,
     counts: Arc<QueueCounts>,
     clock: MonotonicClock,
 }
+
+/// By which a control thread hands a receiver a queue while it runs, with the queue's number among those of all ports.
+pub(super) type Incoming = Arc<SegQueue<(usize, Queue)>>;
 
 struct ReceiveQueue {
     /// Its number among the queues of all ports.
@@ -68,12 +74,25 @@ pub(super) struct OwnRings {
 
 impl Receiver {
     pub(super) fn new(counts: Arc<QueueCounts>) -> Self {
-        Self { queues: Vec::new(), polls: Vec::new(), counts, clock: MonotonicClock }
+        Self { queues: Vec::new(), incoming: Incoming::default(), polls: Vec::new(), counts, clock: MonotonicClock }
     }
 
     pub(super) fn add(&mut self, index: usize, queue: Queue) {
         self.polls.push(libc::pollfd { fd: queue.rings.fd(), events: libc::POLLIN, revents: 0 });
         self.queues.push(ReceiveQueue { index, rings: queue.rings, woken: Nanos::ZERO });
+    }
+
+    /// What is put there this receiver takes over at its next look.
+    pub(super) fn incoming(&self) -> Incoming {
+        Arc::clone(&self.incoming)
+    }
+
+    /// Takes over what a control thread has handed over.
+    #[cold]
+    fn take_over(&mut self) {
+        while let Some((index, queue)) = self.incoming.pop() {
+            self.add(index, queue);
+        }
     }
 
     /// Which receive queues are this receiver's, by their numbers among those of all ports.
@@ -188,6 +207,9 @@ impl ReceiveQueue {
 
 impl Receive for Receiver {
     fn receive(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
+        if !self.incoming.is_empty() {
+            self.take_over();
+        }
         let mut total = 0;
         for queue in &mut self.queues {
             for _ in 0..BURSTS {

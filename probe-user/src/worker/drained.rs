@@ -14,13 +14,13 @@ pub(super) struct Drained {
     past: Nanos,
     candidate: Nanos,
     /// By queue: frames that must have been consumed for the candidate to hold, and the drops known when it was taken.
-    wanted: Box<[(u64, u64)]>,
+    wanted: Vec<(u64, u64)>,
 }
 
 impl Drained {
     /// For `queues` queues.
     pub(super) fn new(queues: usize) -> Self {
-        Self { past: Nanos::ZERO, candidate: Nanos::ZERO, wanted: vec![(0, 0); queues].into() }
+        Self { past: Nanos::ZERO, candidate: Nanos::ZERO, wanted: vec![(0, 0); queues] }
     }
 
     /// Looks at the numbers again.
@@ -37,6 +37,11 @@ impl Drained {
                 *dropped = taken.dropped(queue);
             }
             self.candidate = clock.now();
+            // A queue that was added since has taken nothing that is older than this list of queues was. It is counted among them
+            // before its first frame is taken, so one that isn't yet has taken nothing before the moment.
+            if self.wanted.len() < taken.queues() {
+                self.wanted.resize(taken.queues(), (0, 0));
+            }
             for (queue, (wanted, dropped)) in self.wanted.iter_mut().enumerate() {
                 *wanted = taken.taken(queue).saturating_sub(*dropped);
             }

@@ -221,7 +221,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         ttl: TTL,
         hops: Arc::clone(&routes.hops),
         taken,
-        link: Arc::clone(&condition),
+        link: nic.link(),
         drops: Arc::clone(&drops),
         records,
         no_result_dropped: records && !job.for_ever,
@@ -304,7 +304,9 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         if let Err(error) = sampler.sample(&drops) {
             tracing::error!("{error}");
         }
+        nic.look(&mut sampler);
         source.sampled(&sampler);
+        source.queues(nic.info().queues);
         watchman.look(&routes.interface.name, &link, &routes.hops, common.due_and_refused(), now(), |fault| {
             told(&fault);
             if let Some(journal) = &journal {

@@ -14,7 +14,7 @@ use crate::{
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -24,6 +24,8 @@ pub(in crate::cli) struct Source {
     plan: Arc<Plan>,
     common: Arc<Common>,
     interface: InterfaceInfo,
+    /// Receive queues that have a socket now.
+    queues: AtomicUsize,
     link: Arc<LinkState>,
     loaded_at: f64,
     ready: AtomicBool,
@@ -46,6 +48,7 @@ impl Source {
             flapping: plan.sums.iter().map(|_| AtomicU64::new(0)).collect(),
             plan,
             common,
+            queues: AtomicUsize::new(interface.queues),
             interface,
             link,
             loaded_at: unix(SystemTime::now()),
@@ -69,6 +72,11 @@ impl Source {
     /// Flapping targets, by row of sums: whoever recognises them counts them there.
     pub(super) fn flapping(&self) -> Arc<[AtomicU64]> {
         Arc::clone(&self.flapping)
+    }
+
+    /// Keeps how many receive queues there are.
+    pub(super) fn queues(&self, queues: usize) {
+        self.queues.store(queues, Relaxed);
     }
 
     /// Sending has begun.
@@ -103,7 +111,7 @@ impl metrics::Source for Source {
     }
 
     fn interface(&self) -> InterfaceInfo {
-        InterfaceInfo { up: self.link.is_up(), ..self.interface.clone() }
+        InterfaceInfo { up: self.link.is_up(), queues: self.queues.load(Relaxed), ..self.interface.clone() }
     }
 
     fn reload(&self) -> ReloadState {
