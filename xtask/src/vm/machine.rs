@@ -148,7 +148,11 @@ impl Machine<'_> {
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "stdio"]);
         qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"]);
         qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
-        qemu.args(["-append", "console=ttyS0 panic=-1 loglevel=6 ipv6.disable=1 net.ifnames=0 rdinit=/init"]);
+        // On a busy machine the emulated timer's interrupts come late, and the kernel would take it for broken (no_timer_check).
+        qemu.args([
+            "-append",
+            "console=ttyS0 panic=-1 loglevel=6 no_timer_check ipv6.disable=1 net.ifnames=0 rdinit=/init",
+        ]);
         for log in [console, report] {
             qemu.arg("-serial").arg(format!("file:{}", log.display()));
         }
