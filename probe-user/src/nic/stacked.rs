@@ -54,10 +54,8 @@ fn wait(before: &Interface) -> Result<bool, NicError> {
     if !usable(before) {
         return Ok(true);
     }
-    // Word of the carrier's loss reaches the bond with its next look (miimon): one look of ours comes later than that mostly, and what
-    // comes later still is a member that is missing for a moment when it is not its turn.
+    // A driver that starts its card anew has taken the carrier away by the time that attaching is over.
     let begun = Instant::now();
-    std::thread::sleep(LOOK);
     while !usable(&interface::find(&before.name)?) {
         if begun.elapsed() >= PATIENCE {
             return Ok(false);

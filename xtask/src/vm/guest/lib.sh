@@ -162,7 +162,7 @@ END
     rm -f /tmp/summary
     echolot run -c /tmp/run/echolot.yml --summary /tmp/summary "$@" &
     running=$!
-    within 60 is_ready || fail "run is not ready after 60 s"
+    within "${PATIENCE:-60}" is_ready || fail "run is not ready after ${PATIENCE:-60} s"
 }
 is_ready() {
     kill -0 "$running" || fail "run has ended: its words are below"
