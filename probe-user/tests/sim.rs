@@ -186,6 +186,7 @@ const ROUGH: Rules = Rules {
     short_quotes: 0.4,
     refuse: 0.005,
     silences: Vec::new(),
+    deaf_hops: Vec::new(),
     ring: 0,
 };
 
@@ -457,4 +458,73 @@ fn a_reply_through_the_gateway_is_proof_enough() {
     world.go(Nanos::from_secs(30));
     assert!(went_down(&world) > 100);
     assert_eq!(world.common.hops[0].life.doubted(), None);
+}
+
+/// Everybody is up behind a gateway, which forwards nothing from 10 s on, though it lives. There is another.
+fn a_deaf_gateway(seed: u64) -> World {
+    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 500)]);
+    let deaf_hops = vec![(0, Silence { from: Nanos::from_secs(10), to: Nanos::MAX })];
+    let mut world = world(&plan, Rules { delay: Nanos::from_millis(5), deaf_hops, ..Rules::default() }, seed);
+    let hops = &world.common.hops;
+    let other = Hop::new(Ipv4Addr::new(10, 63, 0, 3), Ipv4Addr::new(10, 63, 0, 1), false);
+    other.set(Neighbour::Resolved([4; 6]));
+    hops.add(other);
+    [0, 1].map(|hop| hops[hop].life.watch());
+    world.go(Nanos::from_secs(9));
+    world
+}
+
+/// What follows the kernel's routes does.
+fn moves_to(world: &World, hop: u32) {
+    let Common { ledger, hops, .. } = &*world.common;
+    hops.use_only(|_| true);
+    hops[hop as usize].moved(world.clock.now());
+    (0..500).map(TargetIndex).for_each(|target| ledger.move_to(target, hop));
+    hops.use_only(|place| place == hop as usize);
+    hops.know_until(Nanos::MAX);
+}
+
+/// Bad probes from before a change of routes are forgotten, whatever the old gateway is known to be; those from after it count.
+#[test]
+fn nobody_goes_down_for_a_route_that_has_changed() {
+    let mut world = a_deaf_gateway(12);
+    // Word of a change has come, and it is not known yet what it is. Everybody has missed three probes, and the gateway lives.
+    world.common.hops.know_until(Nanos::from_secs(10));
+    world.go(Nanos::from_secs(14));
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(Nanos::from_millis(14_500));
+    assert_eq!(went_down(&world), 0);
+    moves_to(&world, 1);
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(Nanos::from_secs(20));
+    assert_eq!(world.snapshot().sums[0].states[State::Up as usize], 500);
+    assert_eq!(went_down(&world), 0);
+    let lost = world.outcome(Outcome::Lost);
+    assert!((2_200..=2_300).contains(&lost), "only those of four and a half seconds: {lost}");
+
+    // Back to the deaf one: three probes from then on, and who is proven to live has nothing to do with it.
+    moves_to(&world, 0);
+    let back = world.clock.now();
+    world.go(back + Nanos::from_millis(2_990));
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(back + Nanos::from_secs(3));
+    assert_eq!(went_down(&world), 0);
+    world.go(back + Nanos::from_millis(4_100));
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(back + Nanos::from_millis(4_200));
+    assert_eq!(went_down(&world), 500);
+}
+
+/// Word of a change that turns out to be none: what was owed meanwhile is paid.
+#[test]
+fn who_is_down_is_told_once_the_routes_are_known_to_be_as_they_were() {
+    let mut world = a_deaf_gateway(13);
+    world.common.hops.know_until(Nanos::from_secs(10));
+    world.go(Nanos::from_secs(15));
+    world.common.hops[0].life.prove(world.clock.now());
+    world.go(Nanos::from_millis(15_010));
+    assert_eq!(went_down(&world), 0);
+    world.common.hops.know_until(Nanos::MAX);
+    world.go(Nanos::from_millis(15_020));
+    assert_eq!(went_down(&world), 500);
 }

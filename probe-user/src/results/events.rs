@@ -1,6 +1,6 @@
-//! Events as JSON lines: changes of state, flapping, local faults.
+//! Events as JSON lines: changes of state, flapping, local faults, changes of routes.
 
-use super::{WallClock, fields::Calendar};
+use super::{WallClock, fields::Calendar, human::counted};
 use crate::{
     health::{Change, Hold},
     metrics::target_name,
@@ -10,7 +10,7 @@ use crate::{
     worker::Transition,
 };
 use serde::Serialize;
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{fmt, net::Ipv4Addr, sync::Arc};
 
 /// A local fault that began, or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,71 @@ pub struct Fault {
     pub over: bool,
     /// For people: which interface, which gateway.
     pub detail: String,
+}
+
+/// By what targets are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Via {
+    /// Through whom; nobody where the targets are on the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// From where.
+    pub source: Ipv4Addr,
+}
+
+/// How targets are probed has changed, because the kernel's routes or addresses have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewWay {
+    /// Targets are probed by another next hop, or from another address.
+    Moved {
+        /// When they were, CLOCK_MONOTONIC.
+        at: Nanos,
+        /// Through which interface.
+        interface: String,
+        /// How many there are that changed alike.
+        targets: usize,
+        /// None: there was no way.
+        from: Option<Via>,
+        /// None: there is none, probes are *unsent*.
+        to: Option<Via>,
+        /// How many targets changed otherwise at the same time.
+        others: usize,
+    },
+    /// Probes leave from another MAC address.
+    Mac {
+        /// Since when, CLOCK_MONOTONIC.
+        at: Nanos,
+        /// Of which interface.
+        interface: String,
+        /// The address.
+        mac: String,
+    },
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.gateway {
+            Some(gateway) => write!(f, "by gateway {gateway} from {}", self.source),
+            None => write!(f, "on the link from {}", self.source),
+        }
+    }
+}
+
+impl fmt::Display for NewWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac { interface, mac, .. } => write!(f, "{interface} has another MAC address: {mac}"),
+            Self::Moved { interface, targets, from, to, others, .. } => {
+                let way = |via: &Option<Via>| via.map_or_else(|| "without a way".to_owned(), |via| via.to_string());
+                let targets = counted(*targets as u64, "target");
+                write!(f, "the route on {interface} has changed: {targets} now {}, before {}", way(to), way(from))?;
+                match others {
+                    0 => Ok(()),
+                    others => write!(f, "; {} otherwise", counted(*others as u64, "other")),
+                }
+            }
+        }
+    }
 }
 
 /// Writes events into a buffer, a line each.
@@ -73,6 +138,21 @@ struct Flaps {
 }
 
 #[derive(Serialize)]
+struct Moved<'a> {
+    interface: &'a str,
+    targets: usize,
+    from: Option<Via>,
+    to: Option<Via>,
+    others: usize,
+}
+
+#[derive(Serialize)]
+struct Mac<'a> {
+    interface: &'a str,
+    mac: &'a str,
+}
+
+#[derive(Serialize)]
 struct Why<'a> {
     reason: &'static str,
     since: &'a str,
@@ -105,6 +185,18 @@ impl EventLines {
         let since = self.time(fault.since);
         let why = Why { reason: fault.reason.name(), since: &since, detail: &fault.detail };
         self.line(fault.at, if fault.over { "release" } else { "hold" }, why, out);
+    }
+
+    /// `{"time":…,"event":"route_changed","interface":…,"targets":7,"from":{"gateway":…,"source":…},"to":{…},"others":0}`, or
+    /// `{"time":…,"event":"mac_changed","interface":…,"mac":…}`.
+    pub fn new_way(&mut self, way: &NewWay, out: &mut Vec<u8>) {
+        match way {
+            NewWay::Moved { at, interface, targets, from, to, others } => {
+                let what = Moved { interface, targets: *targets, from: *from, to: *to, others: *others };
+                self.line(*at, "route_changed", what, out);
+            }
+            NewWay::Mac { at, interface, mac } => self.line(*at, "mac_changed", Mac { interface, mac }, out),
+        }
     }
 
     /// `edge host.example (10.64.0.1)`, for the log.
@@ -189,5 +281,31 @@ mod tests {
         assert_eq!(written(|lines, out| lines.fault(&fault, out)), expected("hold"));
         fault.over = true;
         assert_eq!(written(|lines, out| lines.fault(&fault, out)), expected("release"));
+    }
+
+    #[test]
+    fn a_change_of_routes_says_from_where_to_where() {
+        let via = |gateway| Some(Via { gateway, source: Ipv4Addr::new(10, 63, 0, 1) });
+        let (from, to) = (via(Some(Ipv4Addr::new(10, 63, 0, 2))), via(None));
+        let interface = || "eth0".to_owned();
+        let moved = NewWay::Moved { at: AT, interface: interface(), targets: 7, from, to, others: 1 };
+        assert_eq!(
+            written(|lines, out| lines.new_way(&moved, out)),
+            "{\"time\":\"2026-11-20T22:00:07.000000000Z\",\"event\":\"route_changed\",\"interface\":\"eth0\",\"targets\":7,\
+             \"from\":{\"gateway\":\"10.63.0.2\",\"source\":\"10.63.0.1\"},\"to\":{\"source\":\"10.63.0.1\"},\"others\":1}\n"
+        );
+        assert_eq!(
+            moved.to_string(),
+            "the route on eth0 has changed: 7 targets now on the link from 10.63.0.1, before by gateway 10.63.0.2 from \
+             10.63.0.1; 1 other otherwise"
+        );
+        let gone = NewWay::Moved { at: AT, interface: interface(), targets: 1, from, to: None, others: 0 };
+        let line: serde_json::Value =
+            serde_json::from_str(&written(|lines, out| lines.new_way(&gone, out))).expect("a line of JSON");
+        assert!(line["to"].is_null());
+        let mac = NewWay::Mac { at: AT, interface: interface(), mac: "02:00:00:00:00:07".into() };
+        let line: serde_json::Value =
+            serde_json::from_str(&written(|lines, out| lines.new_way(&mac, out))).expect("a line of JSON");
+        assert_eq!((&line["event"], &line["mac"]), (&"mac_changed".into(), &"02:00:00:00:00:07".into()));
     }
 }

@@ -22,7 +22,7 @@ mod text;
 mod writer;
 
 pub use encode::{Encoder, Format, WallClock};
-pub use events::{EventLines, Fault};
+pub use events::{EventLines, Fault, NewWay, Via};
 pub use output::WriteError;
 pub use sink::{Queue, Sink, queue};
 pub use summary::{Summary, Times};

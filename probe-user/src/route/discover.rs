@@ -1,9 +1,11 @@
-//! Which way each target lies: asked of the kernel once for each stretch of addresses that its tables treat alike.
+//! Which way each target lies: asked of the kernel once for each stretch of addresses that its tables treat alike, and for each target
+//! where the route there has several next hops.
 
 use super::{
-    Hop, Hops, Interface, NO_ROUTE, RouteError, Why,
+    Hop, Hops, Interface, NO_ROUTE, NO_SOURCE, RouteError, Why,
     netlink::{all, routes, to_io},
     segments::Segments,
+    several,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rtnetlink::{
@@ -30,6 +32,17 @@ const AT_ONCE: usize = 32;
 const BUILT_IN: [(u32, u8); 6] =
     [(0, 32), (0, 8), (0x7f00_0000, 8), (0xe000_0000, 4), (0xf000_0000, 4), (0xffff_ffff, 32)];
 
+/// The way to each target, as the kernel says it at one moment.
+#[derive(Debug)]
+pub struct Found {
+    /// Every next hop once.
+    pub hops: Vec<Hop>,
+    /// For each target, in the order in which they were given, its index in `hops`; or [`NO_ROUTE`], or [`NO_SOURCE`].
+    pub of: Vec<u32>,
+    /// What has no route, for a warning.
+    pub unrouted: Option<Unrouted>,
+}
+
 /// The way to each target.
 #[derive(Clone, Debug)]
 pub struct Routes {
@@ -37,7 +50,7 @@ pub struct Routes {
     pub interface: Interface,
     /// Every next hop once.
     pub hops: Arc<Hops>,
-    /// For each target, in the order in which they were given, its index in `hops`; or [`NO_ROUTE`].
+    /// For each target, in the order in which they were given, its index in `hops`; or [`NO_ROUTE`], or [`NO_SOURCE`].
     pub of: Vec<u32>,
     /// What has no route, for a warning.
     pub unrouted: Option<Unrouted>,
@@ -64,8 +77,8 @@ impl fmt::Display for Unrouted {
 }
 
 /// What the kernel says of a segment.
-#[derive(Clone, Debug)]
-enum Way {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
     /// No target lies there, so no one asked.
     Unasked,
     No(Why),
@@ -83,8 +96,8 @@ impl Routes {
     /// route. With it, routes through other interfaces don't count. `source` replaces the source address that the kernel
     /// would choose, and takes part in its choice of a route (policy rules).
     ///
-    /// Of a route with several next hops (ECMP) the kernel picks one for all targets that lie between the same two
-    /// prefix edges: each probe takes a path that is there, but they are not spread over all.
+    /// Of a route with several next hops (ECMP) the kernel picks one by a hash whose seed is secret: it is asked for each target
+    /// there, which takes some seconds for a million.
     ///
     /// # Errors
     /// The interface does not exist or can't carry probes, no target has a route, `source` is not of this host, or
@@ -109,18 +122,8 @@ impl Routes {
         if let Some(source) = source {
             check_source(handle, source).await?;
         }
-        let segments = read_segments(handle).await?;
-        let (mut of, asked) = locate(&segments, targets.clone());
         let output = chosen.as_ref().map(|interface| interface.index);
-        let mut ways = vec![Way::Unasked; segments.len()];
-        let questions = asked.clone().into_iter().map(|(segment, target)| {
-            let answer = ask(handle, target, output, source);
-            async move { Ok((segment, answer.await?)) }
-        });
-        let mut answers = stream::iter(questions).buffer_unordered(AT_ONCE);
-        while let Some((segment, way)) = answers.try_next().await? {
-            ways[segment] = way;
-        }
+        let Survey { mut of, asked, mut ways } = survey(handle, targets.clone(), output, source).await?;
         let interface = match chosen {
             Some(interface) => interface,
             None => first_interface(handle, &asked, &ways, of.len()).await?,
@@ -136,16 +139,84 @@ impl Routes {
     }
 }
 
+impl Found {
+    /// Asks the kernel once more, while probes are under way: what [`Routes::discover`] refuses is no error then but has no route, or no
+    /// source. `is_chosen`: the interface was named, and not found by its routes.
+    ///
+    /// # Errors
+    /// Netlink failed.
+    pub async fn ask<T>(
+        handle: &Handle,
+        targets: T,
+        interface: u32,
+        is_chosen: bool,
+        source: Option<Ipv4Addr>,
+    ) -> Result<Self, RouteError>
+    where
+        T: IntoIterator<Item = Ipv4Addr> + Clone,
+    {
+        if let Some(source) = source
+            && !own_addresses(handle).await?.contains(&source)
+        {
+            let of: Vec<u32> = targets.clone().into_iter().map(|_| NO_SOURCE).collect();
+            let why = Why::SourceGone(source);
+            let unrouted = targets.into_iter().next().map(|example| Unrouted { count: of.len(), example, why });
+            return Ok(Self { hops: Vec::new(), of, unrouted });
+        }
+        let Survey { mut of, mut ways, .. } =
+            survey(handle, targets.clone(), is_chosen.then_some(interface), source).await?;
+        refuse_elsewhere(handle, &mut ways, interface).await?;
+        let (hops, unrouted) = assign(&mut of, targets, &ways);
+        Ok(Self { hops, of, unrouted })
+    }
+}
+
+/// What the kernel says of each stretch of addresses.
+struct Survey {
+    /// Each target's stretch.
+    of: Vec<u32>,
+    /// Stretches with a target that lies there.
+    asked: Vec<(usize, Ipv4Addr)>,
+    /// By stretch. Behind those, the ways of targets whose route has several next hops.
+    ways: Vec<Way>,
+}
+
+async fn survey(
+    handle: &Handle,
+    targets: impl IntoIterator<Item = Ipv4Addr> + Clone,
+    output: Option<u32>,
+    source: Option<Ipv4Addr>,
+) -> Result<Survey, RouteError> {
+    let (segments, are_several) = read_segments(handle).await?;
+    let (mut of, asked) = locate(&segments, targets.clone());
+    let mut ways = vec![Way::Unasked; segments.len()];
+    let questions = asked.clone().into_iter().map(|(segment, target)| {
+        let answer = ask(handle, target, output, source);
+        async move { Ok((segment, answer.await?)) }
+    });
+    let mut answers = stream::iter(questions).buffer_unordered(AT_ONCE);
+    while let Some((segment, way)) = answers.try_next().await? {
+        ways[segment] = way;
+    }
+    if are_several {
+        let several = several::segments(handle, &asked, &ways, source).await?;
+        several::spread(&mut of, targets, &mut ways, &several, source).await?;
+    }
+    Ok(Survey { of, asked, ways })
+}
+
 fn no_route(target: Ipv4Addr, interface: Option<String>, why: Why, targets: usize) -> RouteError {
     RouteError::NoRoute { target, interface, why, others: targets - 1 }
 }
 
-/// Every edge in the routing tables and in the rules that choose between them.
-async fn read_segments(handle: &Handle) -> Result<Segments, RouteError> {
+/// Every edge in the routing tables and in the rules that choose between them; and whether a route has several next hops.
+async fn read_segments(handle: &Handle) -> Result<(Segments, bool), RouteError> {
     let doing = "reading the routing tables";
     let mut prefixes = BUILT_IN.to_vec();
+    let mut are_several = false;
     let mut table = std::pin::pin!(routes(handle));
     while let Some(route) = table.try_next().await.map_err(|error| RouteError::netlink(doing, to_io(error)))? {
+        are_several |= several::has(&route);
         for attribute in &route.attributes {
             if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
                 prefixes.push((address.to_bits(), route.header.destination_prefix_length));
@@ -159,7 +230,7 @@ async fn read_segments(handle: &Handle) -> Result<Segments, RouteError> {
             }
         }
     }
-    Ok(Segments::cut(prefixes))
+    Ok((Segments::cut(prefixes), are_several))
 }
 
 /// Each target's segment, and the segments with the first target in each, in order of appearance.
@@ -182,6 +253,24 @@ fn locate(segments: &Segments, targets: impl IntoIterator<Item = Ipv4Addr>) -> (
     (of, asked)
 }
 
+/// What RTM_GETROUTE asks.
+pub(super) fn question(target: Ipv4Addr, output: Option<u32>, source: Option<Ipv4Addr>) -> RouteMessage {
+    const IPPROTO_ICMP: u8 = 1;
+    let mut question = RouteMessage::default();
+    question.header.address_family = AddressFamily::Inet;
+    question.header.destination_prefix_length = 32;
+    question.header.flags = RouteFlags::LookupTable;
+    question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(target)));
+    // Rules can choose by protocol, and so can the hash over several next hops.
+    question.attributes.push(RouteAttribute::IpProto(IPPROTO_ICMP));
+    if let Some(source) = source {
+        question.header.source_prefix_length = 32;
+        question.attributes.push(RouteAttribute::Source(RouteAddress::Inet(source)));
+    }
+    question.attributes.extend(output.map(RouteAttribute::Oif));
+    question
+}
+
 /// One RTM_GETROUTE.
 async fn ask(
     handle: &Handle,
@@ -189,19 +278,7 @@ async fn ask(
     output: Option<u32>,
     source: Option<Ipv4Addr>,
 ) -> Result<Way, RouteError> {
-    const IPPROTO_ICMP: u8 = 1;
-    let mut question = RouteMessage::default();
-    question.header.address_family = AddressFamily::Inet;
-    question.header.destination_prefix_length = 32;
-    question.header.flags = RouteFlags::LookupTable;
-    question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(target)));
-    // Rules can choose by protocol.
-    question.attributes.push(RouteAttribute::IpProto(IPPROTO_ICMP));
-    if let Some(source) = source {
-        question.header.source_prefix_length = 32;
-        question.attributes.push(RouteAttribute::Source(RouteAddress::Inet(source)));
-    }
-    question.attributes.extend(output.map(RouteAttribute::Oif));
+    let question = question(target, output, source);
     let mut answer = std::pin::pin!(handle.route().get(question).execute());
     match answer.try_next().await.map_err(to_io) {
         Ok(Some(route)) => Ok(read(&route, output, source)),
@@ -213,7 +290,7 @@ async fn ask(
 }
 
 /// The errors by which `fib_props` (net/ipv4/fib_semantics.c) names the types of routes that lead nowhere.
-fn refusal(error: &io::Error) -> Option<Why> {
+pub(super) fn refusal(error: &io::Error) -> Option<Why> {
     const EACCES: i32 = 13;
     const EINVAL: i32 = 22;
     const ENETUNREACH: i32 = 101;
@@ -227,7 +304,7 @@ fn refusal(error: &io::Error) -> Option<Why> {
     })
 }
 
-fn read(route: &RouteMessage, output: Option<u32>, source: Option<Ipv4Addr>) -> Way {
+pub(super) fn read(route: &RouteMessage, output: Option<u32>, source: Option<Ipv4Addr>) -> Way {
     match route.header.kind {
         RouteType::Unicast => {}
         RouteType::Local => return Way::No(Why::Local),
@@ -333,7 +410,7 @@ fn assign(of: &mut [u32], targets: impl IntoIterator<Item = Ipv4Addr>, ways: &[W
                     _ => &Why::NoRoute,
                 };
                 unrouted.get_or_insert_with(|| Unrouted { count: 0, example: target, why: why.clone() }).count += 1;
-                NO_ROUTE
+                if *why == Why::NoSource { NO_SOURCE } else { NO_ROUTE }
             }
         };
     }
@@ -342,9 +419,18 @@ fn assign(of: &mut [u32], targets: impl IntoIterator<Item = Ipv4Addr>, ways: &[W
 
 /// Refuses a source address that isn't of this host.
 async fn check_source(handle: &Handle, source: Ipv4Addr) -> Result<(), RouteError> {
+    let known = own_addresses(handle).await?;
+    if known.contains(&source) {
+        return Ok(());
+    }
+    Err(RouteError::NotOurs { source_address: source, known })
+}
+
+/// All IPv4 addresses of this host.
+async fn own_addresses(handle: &Handle) -> Result<Vec<Ipv4Addr>, RouteError> {
     let mut request = handle.address().get();
     request.message_mut().header.family = AddressFamily::Inet;
-    let known: Vec<Ipv4Addr> = all("listing this host's addresses", request.execute())
+    let known = all("listing this host's addresses", request.execute())
         .await?
         .iter()
         .filter_map(|message| {
@@ -366,10 +452,7 @@ async fn check_source(handle: &Handle, source: Ipv4Addr) -> Result<(), RouteErro
             }
         })
         .collect();
-    if known.contains(&source) {
-        return Ok(());
-    }
-    Err(RouteError::NotOurs { source_address: source, known })
+    Ok(known)
 }
 
 #[cfg(test)]

@@ -143,6 +143,8 @@ pub enum Why {
     GatewayV6,
     /// The interface has no IPv4 address to send from.
     NoSource,
+    /// The source address that was asked for is no longer one of this host.
+    SourceGone(Ipv4Addr),
     /// Another answer by the kernel, an errno.
     Kernel(i32),
 }
@@ -160,6 +162,9 @@ impl fmt::Display for Why {
             Self::Elsewhere(name) => write!(f, "it routes through {name} (choose with --interface)"),
             Self::GatewayV6 => f.write_str("its gateway has an IPv6 address, which is not supported"),
             Self::NoSource => f.write_str("the interface has no IPv4 address to send from: give one with --source"),
+            Self::SourceGone(source) => {
+                write!(f, "source {source} is no longer an address of this host (probing goes on once it is again)")
+            }
             Self::Kernel(errno) => write!(f, "the kernel says: {}", io::Error::from_raw_os_error(*errno)),
         }
     }

@@ -5,6 +5,7 @@
 //!   runs: neighbours into [`Hop`], the link into [`LinkState`]. Packet loops read both without a lock.
 //! - [`ArpTable`] says which targets on the link are to be asked by ARP of our own, because they are more than the kernel's
 //!   table should hold of ours, and [`ArpQueue`] is where senders say which of them they want.
+//! - [`Follower`] hears of changes in routes and addresses; [`Found`] is what the kernel says then, and [`Difference`] what that changes.
 //!
 //! Everything here runs on a control thread's tokio runtime, and talks to the network namespace of the thread that calls
 //! [`connect`] or [`Watch::open`].
@@ -15,6 +16,7 @@ mod cache;
 mod discover;
 mod error;
 mod features;
+mod follow;
 mod gateways;
 pub(crate) mod genl;
 mod hops;
@@ -25,14 +27,17 @@ mod members;
 mod netlink;
 mod segments;
 mod share;
+mod several;
 mod stack;
 mod watch;
+mod ways;
 
 pub use arp::{ArpQueue, ArpTable, Question, Told, Wake};
 pub use bond::{Bond, Candidate, Member, Mode as BondMode};
-pub use discover::{Routes, Unrouted};
+pub use discover::{Found, Routes, Unrouted};
 pub use error::{RouteError, Why};
 pub use features::XdpFeatures;
+pub use follow::{Changed, Follower};
 pub use hops::{Hop, Hops, NO_ROUTE, NO_SOURCE, Neighbour};
 pub use interface::{AttachedProgram, Interface, XdpMode};
 pub use life::Life;
@@ -42,3 +47,4 @@ pub use netlink::{clock_offset, connect};
 pub use share::{KernelAsks, neighbours_at_most, share_of_kernel};
 pub use stack::{Stack, StackError};
 pub use watch::{Resolution, Watch};
+pub use ways::Difference;

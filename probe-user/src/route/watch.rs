@@ -344,7 +344,10 @@ impl Watch {
     fn vanished(&mut self) {
         if !self.link.is_gone() {
             self.link.vanished(self.seen_up);
-            tracing::error!(interface = self.interface.name, "the interface was removed: nothing can be sent any more");
+            tracing::error!(
+                interface = self.interface.name,
+                "the interface was removed: nothing can be sent any more. Restart echolot once it is there again"
+            );
         }
     }
 

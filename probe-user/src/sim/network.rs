@@ -56,6 +56,8 @@ pub struct Rules {
     pub refuse: f64,
     /// Nothing comes back in these stretches, whatever was sent.
     pub silences: Vec<Silence>,
+    /// Nor what was sent by this next hop in this stretch: it forwards nothing.
+    pub deaf_hops: Vec<(u32, Silence)>,
     /// Received frames that the ring holds while nobody takes them; what comes then is dropped. 0: without limit.
     pub ring: usize,
 }
@@ -296,7 +298,9 @@ impl State {
             self.ruled = Some(ruled);
             return Fate::Sent(sent);
         }
-        let silent = self.rules.silences.iter().any(|silence| silence.from <= sent && sent < silence.to);
+        let is_in = |silence: &Silence| silence.from <= sent && sent < silence.to;
+        let silent = self.rules.silences.iter().any(is_in)
+            || self.rules.deaf_hops.iter().any(|(hop, silence)| *hop == due.hop && is_in(silence));
         if silent || self.rng.f64() < self.rules.loss {
             return Fate::Sent(sent);
         }

@@ -5,7 +5,7 @@ use crate::{
     cli::Failure,
     health::{self, Change, Flapping},
     ledger::{Ledger, State},
-    results::{EventLines, Fault, WallClock, human::counted},
+    results::{EventLines, Fault, NewWay, WallClock, human::counted},
     targets::Plan,
     time::Nanos,
     worker::{Changes, Transition},
@@ -41,9 +41,15 @@ pub(super) struct Parts {
     pub(super) flapping: Arc<[AtomicU64]>,
 }
 
+/// What is told beside changes of state.
+enum News {
+    Fault(Fault),
+    NewWay(NewWay),
+}
+
 /// A journal at work.
 pub(super) struct Journal {
-    faults: Sender<Fault>,
+    news: Sender<News>,
     thread: JoinHandle<()>,
 }
 
@@ -54,24 +60,29 @@ impl Journal {
     /// The file can't be opened for appending.
     pub(super) fn open(path: Option<&Path>, parts: Parts) -> Result<Self, Failure> {
         let file = path.map(EventFile::open).transpose()?;
-        let (faults, told) = channel();
+        let (news, told) = channel();
         let lines = EventLines::new(Arc::clone(&parts.plan), parts.clock);
         let log = Log { second: Nanos::ZERO, lines: 0, more: 0, more_down: 0 };
         let writer =
             Writer { parts, lines, file, flapping: Flapping::default(), log, out: Vec::new(), calmed: Nanos::ZERO };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&told))?;
-        Ok(Self { faults, thread })
+        Ok(Self { news, thread })
     }
 
     /// Tells of a local fault.
     pub(super) fn fault(&self, fault: Fault) {
         // The thread ends after us only.
-        let _gone = self.faults.send(fault);
+        let _gone = self.news.send(News::Fault(fault));
+    }
+
+    /// Tells of a change in how targets are probed.
+    pub(super) fn new_way(&self, way: NewWay) {
+        let _gone = self.news.send(News::NewWay(way));
     }
 
     /// Writes what is left, and ends.
     pub(super) fn close(self) {
-        drop(self.faults);
+        drop(self.news);
         if let Err(panic) = self.thread.join() {
             std::panic::resume_unwind(panic);
         }
@@ -89,17 +100,20 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, faults: &Receiver<Fault>) {
+    fn run(mut self, news: &Receiver<News>) {
         loop {
-            let told = faults.recv_timeout(TICK);
+            let told = news.recv_timeout(TICK);
             // What the loops said before the fault comes before it.
             self.changes();
-            if let Ok(fault) = &told {
-                self.lines.fault(fault, &mut self.out);
+            if let Ok(news) = &told {
+                match news {
+                    News::Fault(fault) => self.lines.fault(fault, &mut self.out),
+                    News::NewWay(way) => self.lines.new_way(way, &mut self.out),
+                }
                 self.write(1);
             }
             self.calm(super::now());
-            if told == Err(RecvTimeoutError::Disconnected) {
+            if matches!(told, Err(RecvTimeoutError::Disconnected)) {
                 self.log.close();
                 return;
             }

@@ -12,6 +12,7 @@ mod neighbours;
 mod source;
 mod starting;
 mod threads;
+mod ways;
 
 use super::{
     Failure, Status,
@@ -48,6 +49,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::MissedTickBehavior,
 };
+use ways::Rerouting;
 
 /// Between looks at drop counters, views and loops.
 const TICK: Duration = Duration::from_millis(50);
@@ -161,6 +163,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     if !job.plan.names.is_empty() {
         starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
     }
+    let mut rerouting = Rerouting::listen()?;
     names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
 
     let targets = job.plan.targets.len();
@@ -203,7 +206,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         hops: Arc::clone(&routes.hops),
         link: Arc::clone(&condition),
     })?;
-    let nic::Opened { mut nic, senders, receivers, taken, mut sampler, .. } = opened;
+    let nic::Opened { mut nic, senders, receivers, taken, mut sampler, addressing } = opened;
     let InterfaceInfo { name, engine, mode, reason, .. } = nic.info();
     if job.for_ever {
         tracing::info!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));
@@ -266,7 +269,15 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         }))
     });
     let mut watching = tokio::spawn(watch.run());
-    let retries = names::retry(&plan, &common, &handle, &routes.interface.name, job.network.source, job.exclude);
+    rerouting.begin(ways::Parts {
+        common: Arc::clone(&common),
+        interface: routes.interface.clone(),
+        is_chosen: job.network.interface.is_some(),
+        source: job.network.source,
+        addressing,
+        unrouted: routes.unrouted.clone(),
+    });
+    let retries = names::retry(&plan, &common, rerouting.named(), job.exclude);
     let retrying = tokio::spawn(retries);
 
     following.begin(&mut nic).await?;
@@ -293,6 +304,11 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
                     tracing::info!("waiting up to {longest} for what is in flight; the same again ends that");
                 }
                 common.ask(if first { Phase::Drain } else { Phase::Abort });
+            }
+            way = rerouting.changed() => {
+                if let Some(journal) = &journal {
+                    journal.new_way(way);
+                }
             }
             error = &mut watching, if failed.is_none() => {
                 // The loops go on with what is known; people are told.

@@ -1,8 +1,8 @@
 //! Names to addresses, beside the measurement: nothing waits for a name that does not resolve.
 
+use super::ways::Named;
 use crate::{
     cli::Failure,
-    route::{NO_ROUTE, Routes},
     targets::{Exclusions, Plan},
     wire::TargetIndex,
     worker::Common,
@@ -10,9 +10,9 @@ use crate::{
 use futures_util::{StreamExt as _, stream};
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
     time::Duration,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Look-ups at once.
 const AT_ONCE: usize = 32;
@@ -67,56 +67,33 @@ async fn look_up(name: &str, exclude: &Exclusions) -> Result<Ipv4Addr, String> {
     }
 }
 
-/// Tries names that have no address again and again, and has them probed once they have one.
+/// Tries names that have no address again and again, and tells of those that have one: then it is found out which way they lie.
 pub(super) fn retry(
-    plan: &Arc<Plan>,
-    common: &Arc<Common>,
-    handle: &rtnetlink::Handle,
-    interface: &str,
-    source: Option<Ipv4Addr>,
+    plan: &Plan,
+    common: &Common,
+    ways: UnboundedSender<Named>,
     exclude: Exclusions,
 ) -> impl Future<Output = ()> + Send + 'static {
     let is_open = |index: &u32| common.ledger.address(TargetIndex(*index)).is_none();
     let mut open: Vec<(u32, Box<str>)> =
         plan.names.iter().filter(|(index, _)| is_open(index)).map(|(index, name)| (*index, name.clone())).collect();
-    let (common, handle, interface) = (Arc::clone(common), handle.clone(), interface.to_owned());
     async move {
         let mut pause = RETRY.0;
         while !open.is_empty() {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY.1);
-            let mut still = Vec::new();
+            let (mut still, mut found) = (Vec::new(), Vec::new());
             for (index, name) in open {
                 match look_up(&name, &exclude).await {
-                    Ok(address) => {
-                        let hop = hop_of(&common, &handle, address, &interface, source).await;
-                        if hop == NO_ROUTE {
-                            tracing::warn!(
-                                "{name} is {address}, by a next hop that is not in use: its probes are unsent"
-                            );
-                        }
-                        common.ledger.resolve(TargetIndex(index), address, hop);
-                    }
+                    Ok(address) => found.push((TargetIndex(index), address)),
                     Err(_) => still.push((index, name)),
                 }
             }
             open = still;
+            // An error says that the end has come.
+            if !found.is_empty() && ways.send(found).is_err() {
+                return;
+            }
         }
     }
-}
-
-/// Which of the hops in use leads to an address.
-async fn hop_of(
-    common: &Common,
-    handle: &rtnetlink::Handle,
-    address: Ipv4Addr,
-    interface: &str,
-    source: Option<Ipv4Addr>,
-) -> u32 {
-    let Ok(routes) = Routes::discover(handle, [address], Some(interface), source).await else { return NO_ROUTE };
-    let Some(hop) = routes.of.first().and_then(|hop| routes.hops.get(*hop)) else { return NO_ROUTE };
-    let same = |known: &crate::route::Hop| {
-        (known.address, known.source, known.on_link) == (hop.address, hop.source, hop.on_link)
-    };
-    common.hops.iter().position(same).and_then(|index| u32::try_from(index).ok()).unwrap_or(NO_ROUTE)
 }

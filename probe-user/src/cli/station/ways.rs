@@ -1,0 +1,364 @@
+//! Follows the kernel's routes, addresses and rules while probes are under way, and has targets probed by what they say now.
+//!
+//! On a thread of its own: for a million targets the difference takes a good part of a second. It hears that something changed, waits a
+//! moment for the rest of it, asks the kernel for the way to every stretch of addresses, and adopts only what differs:
+//!
+//! 1. new next hops are added, the old ones still in use, and senders get templates for new sources;
+//! 2. the watcher of neighbours resolves them; that is waited for, a quarter of a second at most;
+//! 3. the targets are moved, one store each. What is on its way then speaks against nobody;
+//! 4. who is used no more is forgotten, and one event tells of it.
+//!
+//! From the first word to the end no target goes down: see `worker::judge`.
+
+use crate::{
+    cli::Failure,
+    nic::Addressing,
+    results::{NewWay, Via},
+    route::{
+        self, Changed, Difference, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour, RouteError,
+        Unrouted,
+    },
+    time::Nanos,
+    wire::TargetIndex,
+    worker::Common,
+};
+use futures_util::FutureExt as _;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    oneshot,
+};
+
+/// A change comes in several messages: routes follow addresses, a daemon writes one route after the other.
+const GATHER: Duration = Duration::from_millis(20);
+/// Word of a change may be under way for so long.
+const HEARD_LATE: Nanos = Nanos::from_millis(10);
+/// Gateways that are new are waited for, at most; after that their probes are *unsent* until they answer.
+const RESOLVE: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(2);
+/// What leaves within this time after targets have moved says nothing against them yet: the other end takes notice in its own time.
+const SETTLES: Nanos = Nanos::from_millis(100);
+/// Between two tries after netlink has failed: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Where changes never end, asking takes no more than a quarter of this thread's time; but it is asked this often.
+const OFTEN: Duration = Duration::from_secs(5);
+
+/// Names that have an address now: to be probed as soon as it is known which way.
+pub(super) type Named = Vec<(TargetIndex, Ipv4Addr)>;
+
+/// What following begins with.
+pub(super) struct Parts {
+    pub(super) common: Arc<Common>,
+    pub(super) interface: Interface,
+    /// It was named, and not found by its routes.
+    pub(super) is_chosen: bool,
+    /// It was asked for.
+    pub(super) source: Option<Ipv4Addr>,
+    pub(super) addressing: Addressing,
+    /// What had no route at the start.
+    pub(super) unrouted: Option<Unrouted>,
+}
+
+/// Listens from the moment at which it is made, and follows from the moment at which it is told what. It ends with its channels.
+pub(super) struct Rerouting {
+    begin: Option<oneshot::Sender<Parts>>,
+    named: UnboundedSender<Named>,
+    changes: UnboundedReceiver<NewWay>,
+}
+
+impl Rerouting {
+    /// Listens to the kernel from now on: made before the routes are read, so that no change falls in between.
+    ///
+    /// # Errors
+    /// Netlink failed, or no thread can be made.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let (begin, parts) = oneshot::channel();
+        let (named, names) = unbounded_channel();
+        let (tell, changes) = unbounded_channel();
+        let (opened, is_open) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("routes".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(opened.send(Err(Failure::from(error)))),
+            };
+            runtime.block_on(async {
+                let follower = match Follower::open() {
+                    Ok(follower) => follower,
+                    Err(error) => return drop(opened.send(Err(Failure::from(error)))),
+                };
+                let _who_waits = opened.send(Ok(()));
+                if let Ok(parts) = parts.await {
+                    follow(parts, follower, names, tell).await;
+                }
+            });
+        })?;
+        is_open.recv().map_err(|_| Failure::new("the thread that follows routes ended: a bug"))??;
+        Ok(Self { begin: Some(begin), named, changes })
+    }
+
+    /// From now on what differs is adopted.
+    pub(super) fn begin(&mut self, parts: Parts) {
+        if let Some(begin) = self.begin.take() {
+            // It listens for as long as we are here.
+            let _sent = begin.send(parts);
+        }
+    }
+
+    /// Where to tell of names that have an address now.
+    pub(super) fn named(&self) -> UnboundedSender<Named> {
+        self.named.clone()
+    }
+
+    /// Waits for the next change that was adopted. Nothing is lost if this is dropped while it waits.
+    pub(super) async fn changed(&mut self) -> NewWay {
+        match self.changes.recv().await {
+            Some(change) => change,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct Ways {
+    parts: Parts,
+    named: HashMap<TargetIndex, Ipv4Addr>,
+    tell: UnboundedSender<NewWay>,
+}
+
+/// Nobody follows any more: the ways in use are believed, and no change of state waits for ever.
+impl Drop for Ways {
+    fn drop(&mut self) {
+        self.parts.common.hops.know_until(Nanos::MAX);
+    }
+}
+
+async fn follow(parts: Parts, follower: Follower, mut names: UnboundedReceiver<Named>, tell: UnboundedSender<NewWay>) {
+    let mut ways = Ways { parts, named: HashMap::new(), tell };
+    let mut follower = Some(follower);
+    let mut again = AGAIN.0;
+    loop {
+        let error = match ways.follow(follower.take(), &mut names, &mut again).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        ways.parts.common.hops.know_until(Nanos::MAX);
+        tracing::error!("{error}: changes of routes are not followed, tried again in {} s", again.as_secs());
+        tokio::time::sleep(again).await;
+        again = (again * 2).min(AGAIN.1);
+    }
+}
+
+impl Ways {
+    /// Until nobody wants it any more. Without a follower there has been an error, and everything is in question.
+    async fn follow(
+        &mut self,
+        follower: Option<Follower>,
+        names: &mut UnboundedReceiver<Named>,
+        again: &mut Duration,
+    ) -> Result<(), RouteError> {
+        let mut changed = follower.is_none();
+        let mut follower = follower.map_or_else(Follower::open, Ok)?;
+        let handle = route::connect()?;
+        loop {
+            while !changed {
+                tokio::select! {
+                    heard = follower.heard() => changed = self.concerns(&heard?),
+                    named = names.recv() => match named {
+                        None => return Ok(()),
+                        Some(named) => {
+                            self.named.extend(named);
+                            changed = true;
+                        }
+                    }
+                }
+            }
+            self.know_until(super::now() - HEARD_LATE);
+            let gathered = tokio::time::timeout(GATHER, async {
+                loop {
+                    follower.heard().await?;
+                }
+            });
+            if let Ok(failed) = gathered.await {
+                let failed: Result<(), RouteError> = failed;
+                failed?;
+            }
+            while let Ok(named) = names.try_recv() {
+                self.named.extend(named);
+            }
+            let (began, begun) = (super::now(), Instant::now());
+            self.look(&handle).await?;
+            *again = AGAIN.0;
+            changed = false;
+            // What has come meanwhile is seen once the runtime has looked.
+            tokio::task::yield_now().await;
+            while let Some(heard) = follower.heard().now_or_never() {
+                changed |= self.concerns(&heard?);
+            }
+            if changed {
+                self.know_until(began);
+                tokio::time::sleep((begun.elapsed() * 3).min(OFTEN)).await;
+            } else {
+                self.know_until(Nanos::MAX);
+            }
+        }
+    }
+
+    fn know_until(&self, moment: Nanos) {
+        self.parts.common.hops.know_until(moment);
+    }
+
+    /// Whether what changed may change the way to a target.
+    fn concerns(&self, changed: &[Changed]) -> bool {
+        changed.iter().any(|changed| match changed {
+            Changed::Anywhere => true,
+            Changed::To(range) => {
+                self.parts.common.ledger.is_any_in(range.clone())
+                    || self.named.values().any(|address| range.contains(address))
+            }
+        })
+    }
+
+    /// Targets that have an address, in order.
+    fn targets(&self) -> impl Iterator<Item = (TargetIndex, Ipv4Addr)> + Clone {
+        let ledger = &self.parts.common.ledger;
+        let all = 0..u32::try_from(ledger.len()).unwrap_or(u32::MAX);
+        all.map(TargetIndex).filter_map(|target| {
+            let address = ledger.address(target).or_else(|| self.named.get(&target).copied());
+            Some((target, address?))
+        })
+    }
+
+    /// Asks the kernel, and adopts what differs.
+    async fn look(&mut self, handle: &rtnetlink::Handle) -> Result<(), RouteError> {
+        let Parts { common, interface, is_chosen, source, .. } = &self.parts;
+        // One that is gone has been told, and nothing can be sent. Of one that is down routes are gone; its return will be heard.
+        let Some(now) = Interface::by_index(handle, interface.index).await? else { return Ok(()) };
+        if !now.up || !now.carrier {
+            return Ok(());
+        }
+        let addresses = self.targets().map(|(_, address)| address);
+        let found = Found::ask(handle, addresses, interface.index, *is_chosen, *source).await?;
+        let unrouted = found.unrouted.clone();
+        let place = |(target, _)| {
+            if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.place_of_hop(target) }
+        };
+        let difference = Difference::new(&common.hops, found, self.targets().map(place));
+        self.adopt(difference, now.mac).await;
+        self.tell_unrouted(unrouted);
+        Ok(())
+    }
+
+    async fn adopt(&mut self, difference: Difference, mac: [u8; 6]) {
+        let Difference { new, of, used, moves } = difference;
+        let is_other_mac = mac != self.parts.interface.mac && mac != [0; 6];
+        if moves.is_empty() && self.named.is_empty() && !is_other_mac {
+            return;
+        }
+        let hops = Arc::clone(&self.parts.common.hops);
+        let sources = hops.iter().chain(&new).zip(&used).filter(|(_, used)| **used).map(|(hop, _)| hop.source);
+        let sources: Vec<Ipv4Addr> = sources.collect();
+        // Without any, everything is unsent: nothing is changed for that.
+        if !sources.is_empty()
+            && let Err(error) = self.parts.addressing.set(mac, sources)
+        {
+            tracing::error!(
+                "routes have changed, and their source addresses can't be used: {error}. Probes go on by the old ones"
+            );
+            return;
+        }
+        let known = hops.len();
+        let before: Vec<bool> = hops.iter().map(route::Hop::is_used).collect();
+        for hop in new {
+            hops.add(hop);
+        }
+        hops.use_only(|place| used[place] || before.get(place).copied().unwrap_or_default());
+        resolve(&hops, &moves, known).await;
+        self.arrive(&of, &moves, is_other_mac);
+        hops.use_only(|place| used[place]);
+        let had_names = !std::mem::take(&mut self.named).is_empty();
+        self.tell(&moves, had_names);
+        if is_other_mac {
+            self.parts.interface.mac = mac;
+            let text = mac.map(|byte| format!("{byte:02x}")).join(":");
+            let interface = self.parts.interface.name.clone();
+            tracing::info!("{interface} has another MAC address, {text}: probes leave from it");
+            // Whoever does not want to know has gone.
+            let _gone = self.tell.send(NewWay::Mac { at: super::now(), interface, mac: text });
+        }
+    }
+
+    /// Moves the targets.
+    fn arrive(&self, of: &[u32], moves: &BTreeMap<(u32, u32), usize>, all: bool) {
+        let Common { ledger, hops, .. } = &*self.parts.common;
+        let until = super::now() + SETTLES;
+        if all {
+            hops.iter().for_each(|hop| hop.moved(until));
+        }
+        moves.keys().filter_map(|(_, to)| hops.get(*to)).for_each(|hop| hop.moved(until));
+        for ((target, address), place) in self.targets().zip(of) {
+            if ledger.address(target).is_none() {
+                ledger.resolve(target, address, *place);
+            } else if all || ledger.place_of_hop(target) != *place {
+                ledger.move_to(target, *place);
+            }
+        }
+    }
+
+    fn tell(&self, moves: &BTreeMap<(u32, u32), usize>, had_names: bool) {
+        let hops = &self.parts.common.hops;
+        let named = |place: u32| {
+            let via = |hop: &route::Hop| Via { gateway: (!hop.on_link).then_some(hop.address), source: hop.source };
+            hops.get(place).map(via)
+        };
+        // On-link targets are their own hops: they are told as one.
+        let mut ways: Vec<(Option<Via>, Option<Via>, usize)> = Vec::new();
+        for (&(from, to), many) in moves {
+            let way = (named(from), named(to));
+            match ways.iter_mut().find(|(from, to, _)| (from, to) == (&way.0, &way.1)) {
+                Some(known) => known.2 += many,
+                None => ways.push((way.0, way.1, *many)),
+            }
+        }
+        ways.retain(|(from, to, _)| from.is_some() || to.is_some());
+        // Names that have been resolved come from nowhere: no news.
+        if had_names && ways.iter().all(|(from, ..)| from.is_none()) {
+            return;
+        }
+        let Some(&(from, to, targets)) = ways.iter().max_by_key(|(.., many)| *many) else { return };
+        let others = ways.iter().map(|(.., many)| many).sum::<usize>() - targets;
+        let interface = self.parts.interface.name.clone();
+        let change = NewWay::Moved { at: super::now(), interface, targets, from, to, others };
+        tracing::info!("{change}");
+        // Whoever does not want to know has gone.
+        let _gone = self.tell.send(change);
+    }
+
+    fn tell_unrouted(&mut self, unrouted: Option<Unrouted>) {
+        if unrouted == self.parts.unrouted {
+            return;
+        }
+        match &unrouted {
+            Some(unrouted) => tracing::warn!("{unrouted}; their probes are unsent"),
+            None => tracing::info!("all targets have a route again"),
+        }
+        self.parts.unrouted = unrouted;
+    }
+}
+
+/// Waits until the gateways that targets are to move to are resolved, where the way that they leave may still do.
+async fn resolve(hops: &Hops, moves: &BTreeMap<(u32, u32), usize>, known: usize) {
+    let from_somewhere = moves.keys().filter(|(from, _)| !matches!(*from, NO_ROUTE | NO_SOURCE));
+    let open: Vec<&route::Hop> =
+        from_somewhere.filter_map(|(_, to)| hops.get(*to)).filter(|hop| !hop.on_link).collect();
+    let is_resolved = |hop: &&route::Hop| matches!(hop.neighbour(), Neighbour::Resolved(_));
+    let begun = Instant::now();
+    while !open.iter().all(is_resolved) && begun.elapsed() < RESOLVE {
+        tokio::time::sleep(LOOK).await;
+    }
+    tracing::debug!(new = hops.len() - known, took = ?begun.elapsed(), "next hops resolved");
+}

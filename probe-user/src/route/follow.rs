@@ -1,0 +1,241 @@
+//! Hears of changes in what decides the ways of packets: routes, addresses, rules, nexthop objects, links.
+//!
+//! IPv4 tells nothing of the routes that go when a link or an address goes, and a socket whose buffer is full loses messages: so what is
+//! heard is only that something changed, and where. What is the case then, the kernel is asked.
+
+use super::RouteError;
+use rtnetlink::{
+    MulticastGroup,
+    sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE},
+};
+use std::{collections::HashMap, io, net::Ipv4Addr, ops::RangeInclusive};
+
+/// Bytes for notifications that we have not read yet. The kernel may grant less.
+const NOTIFICATIONS: usize = 1 << 20;
+
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Nexthop,
+];
+
+/// `linux/rtnetlink.h`.
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTA_DST: u16 = 1;
+const IFLA_ADDRESS: u16 = 1;
+/// `linux/if.h`: IFF_UP, IFF_RUNNING, IFF_LOWER_UP.
+const CARRIES: u32 = 1 | 1 << 6 | 1 << 16;
+/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`.
+const HEADER: usize = 16;
+const ROUTE: usize = 12;
+const LINK: usize = 16;
+
+/// Where something has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Only in the ways to these addresses.
+    To(RangeInclusive<Ipv4Addr>),
+    /// Anywhere.
+    Anywhere,
+}
+
+/// What of a link decides the ways of packets.
+type Link = (u32, Vec<u8>);
+
+/// A subscription.
+pub struct Follower {
+    socket: TokioSocket,
+    /// As last heard.
+    links: HashMap<u32, Link>,
+}
+
+impl Follower {
+    /// Begins to listen, in the network namespace of this thread. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Netlink failed.
+    pub fn open() -> Result<Self, RouteError> {
+        let opening = |error| RouteError::netlink("subscribing to changes of routes and addresses", error);
+        let mut socket = TokioSocket::new(NETLINK_ROUTE).map_err(opening)?;
+        socket.socket_mut().bind(&SocketAddr::new(0, 0)).map_err(opening)?;
+        for group in GROUPS {
+            socket.socket_mut().add_membership(group as u32).map_err(opening)?;
+        }
+        // An overrun is no error, only work.
+        if let Err(error) = socket.socket_ref().set_rx_buf_sz(NOTIFICATIONS) {
+            tracing::debug!(%error, "netlink receive buffer stays small");
+        }
+        Ok(Self { socket, links: HashMap::new() })
+    }
+
+    /// Waits for word, and says where something has changed. Nothing where what changed decides nothing. Nothing is lost if this is
+    /// dropped while it waits.
+    ///
+    /// # Errors
+    /// Netlink failed.
+    pub async fn heard(&mut self) -> Result<Vec<Changed>, RouteError> {
+        match self.socket.recv_from_full().await {
+            Ok((bytes, _)) => Ok(self.read(&bytes)),
+            // Some were lost.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(vec![Changed::Anywhere]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
+            Err(error) => Err(RouteError::netlink("following routes and addresses", error)),
+        }
+    }
+
+    /// One datagram, of one message or several.
+    fn read(&mut self, mut bytes: &[u8]) -> Vec<Changed> {
+        let mut changed = Vec::new();
+        while let (Some(length), Some(kind)) = (number(bytes, 0), half(bytes, 4)) {
+            let length = length as usize;
+            let Some(body) = bytes.get(HEADER..length) else { break };
+            match kind {
+                RTM_NEWROUTE | RTM_DELROUTE => changed.push(route(body)),
+                RTM_NEWLINK | RTM_DELLINK => changed.extend(self.link(kind, body)),
+                _ => changed.push(Changed::Anywhere),
+            }
+            bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        changed
+    }
+
+    /// Links tell much that decides nothing: their name, their counters.
+    fn link(&mut self, kind: u16, body: &[u8]) -> Option<Changed> {
+        let (family, index, flags) = (*body.first()?, number(body, 4)?, number(body, 8)?);
+        // A bridge speaks of its ports in the same words.
+        if family != 0 {
+            return None;
+        }
+        if kind == RTM_DELLINK {
+            self.links.remove(&index);
+            return Some(Changed::Anywhere);
+        }
+        let address = attribute(body.get(LINK..)?, IFLA_ADDRESS).unwrap_or_default().to_vec();
+        let link = (flags & CARRIES, address);
+        if self.links.get(&index) == Some(&link) {
+            return None;
+        }
+        self.links.insert(index, link);
+        Some(Changed::Anywhere)
+    }
+}
+
+/// Which addresses a route is for.
+fn route(body: &[u8]) -> Changed {
+    let Some(length) = body.get(1).filter(|length| **length <= 32) else { return Changed::Anywhere };
+    let attributes = body.get(ROUTE..).unwrap_or_default();
+    let network = match attribute(attributes, RTA_DST).map(<[u8; 4]>::try_from) {
+        Some(Ok(bytes)) => u32::from_be_bytes(bytes),
+        Some(Err(_)) => return Changed::Anywhere,
+        None => 0,
+    };
+    let hosts = u32::MAX.checked_shr(u32::from(*length)).unwrap_or(0);
+    Changed::To(Ipv4Addr::from_bits(network & !hosts)..=Ipv4Addr::from_bits(network | hosts))
+}
+
+/// The value of an attribute (`struct rtattr`: length and kind, 2 bytes each).
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let (Some(length), Some(kind)) = (half(bytes, 0), half(bytes, 2)) {
+        let length = usize::from(length);
+        let value = bytes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use proptest::prelude::*;
+    use rtnetlink::{
+        packet_core::NetlinkMessage,
+        packet_route::{
+            AddressFamily, RouteNetlinkMessage,
+            address::AddressMessage,
+            link::{LinkAttribute, LinkFlags, LinkMessage},
+            route::{RouteAddress, RouteAttribute, RouteMessage},
+        },
+    };
+
+    /// As the kernel would write it: by another's hand.
+    fn bytes(message: RouteNetlinkMessage) -> Vec<u8> {
+        let mut message = NetlinkMessage::from(message);
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn follower() -> Follower {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        Follower { socket: TokioSocket::new(NETLINK_ROUTE).unwrap(), links: HashMap::new() }
+    }
+
+    fn route_to(network: [u8; 4], length: u8) -> RouteNetlinkMessage {
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet;
+        route.header.destination_prefix_length = length;
+        route.attributes.push(RouteAttribute::Priority(7));
+        route.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(network.into())));
+        RouteNetlinkMessage::DelRoute(route)
+    }
+
+    #[test]
+    fn a_route_says_for_whom_it_is() {
+        let mut follower = follower();
+        let to = |first: [u8; 4], last: [u8; 4]| Changed::To(first.into()..=last.into());
+        let heard = follower.read(&bytes(route_to([10, 64, 0, 0], 12)));
+        assert_eq!(heard, [to([10, 64, 0, 0], [10, 79, 255, 255])]);
+        assert_eq!(follower.read(&bytes(route_to([10, 64, 0, 1], 32))), [to([10, 64, 0, 1], [10, 64, 0, 1])]);
+        let mut default = RouteMessage::default();
+        default.header.address_family = AddressFamily::Inet;
+        let heard = follower.read(&bytes(RouteNetlinkMessage::NewRoute(default)));
+        assert_eq!(heard, [to([0; 4], [255; 4])]);
+        // Two in one.
+        let two =
+            [bytes(route_to([10, 0, 0, 0], 8)), bytes(RouteNetlinkMessage::NewAddress(AddressMessage::default()))];
+        assert_eq!(follower.read(&two.concat()), [to([10, 0, 0, 0], [10, 255, 255, 255]), Changed::Anywhere]);
+    }
+
+    #[test]
+    fn a_link_is_news_if_its_carrier_or_address_is() {
+        let mut follower = follower();
+        let link = |flags, mac: [u8; 6]| {
+            let mut link = LinkMessage::default();
+            (link.header.index, link.header.flags) = (3, flags);
+            link.attributes = vec![LinkAttribute::Mtu(1500), LinkAttribute::Address(mac.to_vec())];
+            bytes(RouteNetlinkMessage::NewLink(link))
+        };
+        let up = LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp;
+        assert_eq!(follower.read(&link(up, [2; 6])), [Changed::Anywhere]);
+        assert_eq!(follower.read(&link(up | LinkFlags::Promisc, [2; 6])), []);
+        assert_eq!(follower.read(&link(up, [4; 6])), [Changed::Anywhere]);
+        assert_eq!(follower.read(&link(LinkFlags::Up, [4; 6])), [Changed::Anywhere]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_to_its_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            follower().read(&bytes);
+            route(&bytes);
+        }
+    }
+}

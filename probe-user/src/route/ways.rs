@@ -1,0 +1,126 @@
+//! The difference between the ways that are in use and those that the kernel names now. Pure.
+
+use super::{Found, Hop, Hops, NO_ROUTE, NO_SOURCE};
+use std::collections::{BTreeMap, HashMap};
+
+/// What differs, and what it takes to adopt it. Places are among all hops: those in use first, the new ones behind.
+#[derive(Debug)]
+pub struct Difference {
+    /// Next hops that have not been in use before.
+    pub new: Vec<Hop>,
+    /// For each target, in the order in which they were found, where its hop is now; or [`NO_ROUTE`], or [`NO_SOURCE`].
+    pub of: Vec<u32>,
+    /// For each place, whether targets are probed by that hop.
+    pub used: Vec<bool>,
+    /// From which place to which so many targets move.
+    pub moves: BTreeMap<(u32, u32), usize>,
+}
+
+impl Difference {
+    /// Between hops in use, where each target has its hop in the place that `before` says, and what was `found` of the same targets.
+    pub fn new(hops: &Hops, found: Found, before: impl IntoIterator<Item = u32>) -> Self {
+        let known: HashMap<_, u32> = hops.iter().zip(0..).map(|(hop, place)| (hop.identity(), place)).collect();
+        let first = u32::try_from(hops.len()).unwrap_or(NO_SOURCE);
+        let mut new = Vec::new();
+        let mut place_of = |hop: Hop| {
+            known.get(&hop.identity()).copied().unwrap_or_else(|| {
+                new.push(hop);
+                first + u32::try_from(new.len() - 1).unwrap_or(0)
+            })
+        };
+        let places: Vec<u32> = found.hops.into_iter().map(&mut place_of).collect();
+        let mut used = vec![false; hops.len() + new.len()];
+        let mut of = found.of;
+        let mut moves = BTreeMap::new();
+        for (place, before) in of.iter_mut().zip(before) {
+            if !matches!(*place, NO_ROUTE | NO_SOURCE) {
+                *place = places[*place as usize];
+                used[*place as usize] = true;
+            }
+            if *place != before {
+                *moves.entry((before, *place)).or_default() += 1;
+            }
+        }
+        Self { new, of, used, moves }
+    }
+
+    /// How many targets move.
+    pub fn targets(&self) -> usize {
+        self.moves.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    type Identity = (Ipv4Addr, Ipv4Addr, bool);
+
+    fn hop(identity: Identity) -> Hop {
+        Hop::new(identity.0, identity.1, identity.2)
+    }
+
+    /// Few, so that they come again.
+    fn identity() -> impl Strategy<Value = Identity> {
+        (0_u32..6, 0_u32..3, any::<bool>()).prop_map(|(to, from, on_link)| {
+            (Ipv4Addr::from_bits(0x0a00_0000 + to), Ipv4Addr::from_bits(0xc000_0200 + from), on_link)
+        })
+    }
+
+    /// What each target's way is; None is no way.
+    fn ways() -> impl Strategy<Value = Vec<Result<Identity, u32>>> {
+        let way = prop_oneof![6 => identity().prop_map(Ok), 1 => Just(Err(NO_ROUTE)), 1 => Just(Err(NO_SOURCE))];
+        prop::collection::vec(way, 20)
+    }
+
+    fn found(ways: &[Result<Identity, u32>]) -> Found {
+        let mut hops: Vec<Identity> = Vec::new();
+        let of = ways.iter().map(|way| match way {
+            Err(none) => *none,
+            Ok(identity) => {
+                let place = hops.iter().position(|known| known == identity).unwrap_or_else(|| {
+                    hops.push(*identity);
+                    hops.len() - 1
+                });
+                u32::try_from(place).expect("few")
+            }
+        });
+        let of = of.collect();
+        Found { hops: hops.into_iter().map(hop).collect(), of, unrouted: None }
+    }
+
+    proptest! {
+        #[test]
+        fn a_story_of_changes_always_ends_at_what_was_found(story in prop::collection::vec(ways(), 1..6)) {
+            let hops: Hops = std::iter::empty().collect();
+            let mut of = vec![NO_ROUTE; 20];
+            for ways in story {
+                let before = hops.len();
+                let Difference { new, of: now, used, moves } = Difference::new(&hops, found(&ways), of.iter().copied());
+                let moved: usize = moves.values().sum();
+                prop_assert_eq!(moved, now.iter().zip(&of).filter(|(now, before)| now != before).count());
+                for hop in new {
+                    hops.add(hop);
+                }
+                hops.use_only(|place| used[place]);
+                of = now;
+                let adopted: Vec<_> =
+                    of.iter().map(|place| hops.get(*place).map(Hop::identity).ok_or(*place)).collect();
+                prop_assert_eq!(&adopted, &ways);
+                for (place, hop) in hops.iter().enumerate() {
+                    prop_assert_eq!(hop.is_used(), of.contains(&u32::try_from(place).expect("few")));
+                }
+                let mut all: Vec<_> = hops.iter().map(Hop::identity).collect();
+                all.sort_unstable();
+                all.dedup();
+                prop_assert_eq!(all.len(), hops.len(), "each once");
+                // And once more: nothing differs.
+                let again = Difference::new(&hops, found(&ways), of.iter().copied());
+                prop_assert!(again.new.is_empty() && again.moves.is_empty());
+                prop_assert!(hops.len() >= before);
+            }
+        }
+    }
+}
