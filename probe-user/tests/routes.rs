@@ -307,7 +307,7 @@ fn a_source_goes_and_comes_back() {
     let running = Running::start(&lab, (THOUSAND.0, &format!("source: 10.63.0.9\n{}", THOUSAND.1)));
     sh(lab.near("ip"), "address delete 10.63.0.9/32 dev near0");
     let gone = running.until("word of it", |told| told.moves() == 1);
-    let gone = gone.others().last().copied().unwrap().clone();
+    let gone = gone.others.last().unwrap().clone();
     assert!(gone["to"].is_null() && gone["from"]["source"] == "10.63.0.9", "{gone}");
     assert!(running.log().contains("source 10.63.0.9 is no longer an address of this host"), "{}", running.log());
     std::thread::sleep(Duration::from_secs(2));

@@ -3,9 +3,10 @@
 //! IPv4 tells nothing of the routes that go when a link or an address goes, and a socket whose buffer is full loses messages: so what is
 //! heard is only that something changed, and where. What is the case then, the kernel is asked.
 
-use super::RouteError;
+use super::{RouteError, connect, netlink::all};
 use rtnetlink::{
     MulticastGroup,
+    packet_route::link::{LinkAttribute, LinkMessage},
     sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE},
 };
 use std::{collections::HashMap, io, net::Ipv4Addr, ops::RangeInclusive};
@@ -59,7 +60,7 @@ impl Follower {
     ///
     /// # Errors
     /// Netlink failed.
-    pub fn open() -> Result<Self, RouteError> {
+    pub async fn open() -> Result<Self, RouteError> {
         let opening = |error| RouteError::netlink("subscribing to changes of routes and addresses", error);
         let mut socket = TokioSocket::new(NETLINK_ROUTE).map_err(opening)?;
         socket.socket_mut().bind(&SocketAddr::new(0, 0)).map_err(opening)?;
@@ -70,7 +71,9 @@ impl Follower {
         if let Err(error) = socket.socket_ref().set_rx_buf_sz(NOTIFICATIONS) {
             tracing::debug!(%error, "netlink receive buffer stays small");
         }
-        Ok(Self { socket, links: HashMap::new() })
+        // What links are now is no news later. Subscribed first, read second.
+        let links = all("listing the interfaces", connect()?.link().get().execute()).await?;
+        Ok(Self { socket, links: links.iter().map(known).collect() })
     }
 
     /// Waits for word, and says where something has changed. Nothing where what changed decides nothing. Nothing is lost if this is
@@ -125,6 +128,15 @@ impl Follower {
     }
 }
 
+/// A link as it was listed.
+fn known(link: &LinkMessage) -> (u32, Link) {
+    let address = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(address) => Some(address.clone()),
+        _ => None,
+    });
+    (link.header.index, (link.header.flags.bits() & CARRIES, address.unwrap_or_default()))
+}
+
 /// Which addresses a route is for.
 fn route(body: &[u8]) -> Changed {
     let Some(length) = body.get(1).filter(|length| **length <= 32) else { return Changed::Anywhere };
@@ -169,7 +181,7 @@ mod tests {
         packet_route::{
             AddressFamily, RouteNetlinkMessage,
             address::AddressMessage,
-            link::{LinkAttribute, LinkFlags, LinkMessage},
+            link::LinkFlags,
             route::{RouteAddress, RouteAttribute, RouteMessage},
         },
     };
@@ -218,10 +230,12 @@ mod tests {
     #[test]
     fn a_link_is_news_if_its_carrier_or_address_is() {
         let mut follower = follower();
-        let link = |flags, mac: [u8; 6]| {
+        let mut listed = Vec::new();
+        let mut link = |flags, mac: [u8; 6]| {
             let mut link = LinkMessage::default();
             (link.header.index, link.header.flags) = (3, flags);
             link.attributes = vec![LinkAttribute::Mtu(1500), LinkAttribute::Address(mac.to_vec())];
+            listed.push(known(&link));
             bytes(RouteNetlinkMessage::NewLink(link))
         };
         let up = LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp;
@@ -229,6 +243,10 @@ mod tests {
         assert_eq!(follower.read(&link(up | LinkFlags::Promisc, [2; 6])), []);
         assert_eq!(follower.read(&link(up, [4; 6])), [Changed::Anywhere]);
         assert_eq!(follower.read(&link(LinkFlags::Up, [4; 6])), [Changed::Anywhere]);
+        // What was listed is no news.
+        let last = link(up, [6; 6]);
+        follower.links = listed.into_iter().collect();
+        assert_eq!(follower.read(&last), []);
     }
 
     proptest! {

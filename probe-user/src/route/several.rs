@@ -29,7 +29,7 @@ use std::{
 /// Questions in one message: their answers fit the receive buffer of any socket (the kernel takes some 8 KiB for each).
 const AT_ONCE: usize = 16;
 /// Between two words on how far it has come.
-const PROGRESS: Duration = Duration::from_secs(2);
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Whether a route that the kernel told has several next hops, or may have.
 pub(super) fn has(route: &RouteMessage) -> bool {

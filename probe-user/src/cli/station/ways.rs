@@ -88,7 +88,7 @@ impl Rerouting {
                 Err(error) => return drop(opened.send(Err(Failure::from(error)))),
             };
             runtime.block_on(async {
-                let follower = match Follower::open() {
+                let follower = match Follower::open().await {
                     Ok(follower) => follower,
                     Err(error) => return drop(opened.send(Err(Failure::from(error)))),
                 };
@@ -162,7 +162,10 @@ impl Ways {
         again: &mut Duration,
     ) -> Result<(), RouteError> {
         let mut changed = follower.is_none();
-        let mut follower = follower.map_or_else(Follower::open, Ok)?;
+        let mut follower = match follower {
+            Some(follower) => follower,
+            None => Follower::open().await?,
+        };
         let handle = route::connect()?;
         loop {
             while !changed {
