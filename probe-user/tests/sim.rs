@@ -469,7 +469,7 @@ fn a_deaf_gateway(seed: u64) -> World {
     let other = Hop::new(Ipv4Addr::new(10, 63, 0, 3), Ipv4Addr::new(10, 63, 0, 1), false);
     other.set(Neighbour::Resolved([4; 6]));
     hops.add(other);
-    [0, 1].map(|hop| hops[hop].life.watch());
+    hops.iter().for_each(|hop| hop.life.watch());
     world.go(Nanos::from_secs(9));
     world
 }
