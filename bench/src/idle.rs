@@ -1,11 +1,21 @@
-//! `bench idle`: what a monitor costs while it has little to do.
+//! `bench idle`: what a monitor costs at the rates that most people run.
 
 use crate::{
-    lab::Bench,
-    measure::{machine, median, watch},
+    inside::Part,
+    lab::{Bench, Held},
+    measure::{median, watch},
+    report::{Common, Measured, grouped},
+    rungs::FIRST,
 };
-use serde::Serialize;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    time::Duration,
+};
+use xtask::{command::send_signal, lab::End};
 
 /// What must hold at this many targets.
 const JUDGED: u32 = 1_000;
@@ -15,135 +25,231 @@ const MOST_CPU: f64 = 5.0;
 const MOST_RESIDENT: f64 = 64.0;
 /// Start-up, the first round and its pages lie before the measurement.
 const SETTLE: Duration = Duration::from_secs(3);
+/// fping refuses more: it has 65,536 sequence numbers, and keeps some back.
+const FPING_MOST: u32 = 65_000;
+/// smokeping_prober needs a socket's worth of goroutines for each target: beyond this it takes more than this machine has.
+const SMOKEPING_MOST: u32 = 10_000;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo run --release -p bench -- idle                    the table
-  cargo run --release -p bench -- idle --json --rounds 5  for programs
+  cargo run --release -p bench -- idle                          the table; installs missing peers with apt
+  cargo run --release -p bench -- idle --before ./echolot.old   an older build in the same rounds
+  cargo run --release -p bench -- idle --json --rounds 5        for programs
 
 Exit status: 0 at 1,000 targets it costs less than 5 % of one core and 64 MiB, 1 it costs more, 2 could not measure.")]
 pub(crate) struct Args {
-    /// The program to measure
-    #[arg(long, value_name = "PATH", default_value = "target/release/echolot")]
-    binary: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    /// Other builds of echolot to measure in the same rounds
+    #[arg(long, value_name = "PATH")]
+    before: Vec<PathBuf>,
     /// How many targets, each probed once a second
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [100, 1_000, 10_000],
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 300_000],
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     targets: Vec<u32>,
-    /// Each is measured so often; the median counts
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
     /// For so long
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Write one JSON object
+    /// Without the peers
     #[arg(long)]
-    json: bool,
+    alone: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    machine: String,
-    seconds: u64,
-    rows: Vec<Row>,
+enum Who {
+    Echolot(PathBuf),
+    Fping,
+    Smokeping,
 }
 
-/// Medians over the rounds, and every round.
-#[derive(Serialize)]
-struct Row {
-    targets: u32,
-    cpu_percent: f64,
-    resident_mib: f64,
-    probes: u64,
-    answered: u64,
-    rounds_cpu_percent: Vec<f64>,
-    rounds_resident_mib: Vec<f64>,
+impl Who {
+    fn most(&self) -> u32 {
+        match self {
+            Self::Echolot(_) => u32::MAX,
+            Self::Fping => FPING_MOST,
+            Self::Smokeping => SMOKEPING_MOST,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
-    let machine = machine();
-    let bench = Bench::up("idle", &args.binary)?;
-    let time = Duration::from_secs(args.seconds);
-    let mut rows: Vec<Row> = args.targets.iter().map(|&targets| Row::new(targets)).collect();
-    // Round by round, so that a bad minute of the machine touches every row alike.
-    for round in 1..=args.rounds {
-        for row in &mut rows {
-            eprintln!("round {round} of {}: {} targets, {} s", args.rounds, row.targets, args.seconds);
-            row.measure(&bench, time)?;
-        }
+    let common = &args.common;
+    let mut all = vec![Who::Echolot(common.binary.clone())];
+    all.extend(args.before.iter().cloned().map(Who::Echolot));
+    if !args.alone {
+        xtask::setup::ensure(&[("fping", "fping"), ("prometheus-smokeping-prober", "prometheus-smokeping-prober")])?;
+        all.extend([Who::Fping, Who::Smokeping]);
     }
-    for row in &mut rows {
-        row.cpu_percent = median(row.rounds_cpu_percent.clone());
-        row.resident_mib = median(row.rounds_resident_mib.clone());
+    let (sizes, time) = if common.short { (vec![100], 2) } else { (args.targets.clone(), args.seconds) };
+    let time = Duration::from_secs(time);
+    let contestants: Vec<(u32, &Who)> = sizes
+        .iter()
+        .flat_map(|size| all.iter().map(|who| (*size, who)))
+        .filter(|(size, who)| *size <= who.most())
+        .collect();
+    let bench = Bench::up("idle", &common.binary)?;
+    let mut judged = (Vec::new(), Vec::new());
+    #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+    let expected = contestants.len() as f64 * (time + SETTLE).as_secs_f64();
+    common.table(
+        (
+            "idle",
+            "Each target probed once a second by a monitor that keeps counts and histograms. The far end answers at once, in XDP, \
+             in the sender's system call: its work is in everybody's figures",
+        ),
+        &[
+            ("cpu", "CPU, % of one core", 1),
+            ("resident", "resident, MiB", 1),
+            ("kept", "answered of due, %", 2),
+            ("lag", "send lag p99, us", 0),
+            ("p50", "RTT median, us", 1),
+        ],
+        &contestants,
+        |(size, who)| {
+            let (name, with) = match who {
+                Who::Echolot(path) => ("echolot run", path.display().to_string()),
+                Who::Fping => ("fping", "-l -q -p 1000, and -i so that it keeps pace".to_owned()),
+                Who::Smokeping => ("smokeping_prober", "Go; --ping.interval 1s".to_owned()),
+            };
+            (format!("{} targets: {name}", grouped(f64::from(*size), 0)), with)
+        },
+        expected,
+        |(size, who)| {
+            let figures = match who {
+                Who::Echolot(path) => echolot(&bench, path, *size, time)?,
+                Who::Fping => peer(&bench, fping(&bench, *size)?, time)?,
+                Who::Smokeping => peer(&bench, smokeping(&bench, *size)?, time)?,
+            };
+            if *size == JUDGED && matches!(who, Who::Echolot(path) if *path == common.binary) {
+                judged.0.push(figures[0].1);
+                judged.1.push(figures[1].1);
+            }
+            Ok(Measured::new(&figures))
+        },
+    )?;
+    let (cpu, resident) = judged;
+    if !cpu.is_empty() && (median(cpu) >= MOST_CPU || median(resident) >= MOST_RESIDENT) {
+        eprintln!("at {JUDGED} targets at most {MOST_CPU} % of one core and {MOST_RESIDENT} MiB are allowed");
+        return Ok(ExitCode::from(1));
     }
-    let report = Report { machine, seconds: args.seconds, rows };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?);
-    } else {
-        print(&report);
-    }
-    let too_much = |row: &Row| row.cpu_percent >= MOST_CPU || row.resident_mib >= MOST_RESIDENT;
-    Ok(match report.rows.iter().find(|row| row.targets == JUDGED) {
-        Some(row) if too_much(row) => {
-            eprintln!("at {JUDGED} targets at most {MOST_CPU} % of one core and {MOST_RESIDENT} MiB are allowed");
-            ExitCode::from(1)
-        }
-        _ => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::SUCCESS)
 }
 
-impl Row {
-    fn new(targets: u32) -> Self {
-        Self {
-            targets,
-            cpu_percent: f64::NAN,
-            resident_mib: f64::NAN,
-            probes: 0,
-            answered: 0,
-            rounds_cpu_percent: Vec::new(),
-            rounds_resident_mib: Vec::new(),
-        }
-    }
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
 
-    fn measure(&mut self, bench: &Bench, time: Duration) -> Result<(), String> {
-        let last = std::net::Ipv4Addr::from_bits(0x0a40_0000 + self.targets - 1);
-        let range = format!("10.64.0.0-{last}");
-        let config = format!("groups:\n- {{name: idle, targets: [{range}], interval: 1s, timeout: 1s}}\n");
-        let running = bench.run(&config)?;
-        std::thread::sleep(SETTLE);
-        let cost = watch(running.pid(), time)?;
-        let summary = running.stop()?;
-        let of = |name: &str| summary[name].as_u64().unwrap_or_default();
-        // What idles without probing would cost little, and prove nothing.
-        let due = u64::from(self.targets) * time.as_secs();
-        if of("answered") < due {
-            return Err(format!("{} targets: {} answered, {due} were due: {summary}", self.targets, of("answered")));
-        }
-        self.probes += of("probes");
-        self.answered += of("answered");
-        self.rounds_cpu_percent.push(cost.cpu_percent);
-        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-        self.rounds_resident_mib.push(cost.resident as f64 / f64::from(1 << 20));
-        Ok(())
+fn echolot(bench: &Bench, binary: &Path, targets: u32, time: Duration) -> Result<Vec<(&'static str, f64)>, String> {
+    let last = Ipv4Addr::from_bits(FIRST + targets - 1);
+    let config = format!(
+        "groups:\n- {{name: idle, targets: [10.64.0.0-{last}], interval: 1s, timeout: 1s}}\nlimits: {{rate: 1000000}}\n"
+    );
+    let running = bench.run_binary(binary, &config)?;
+    std::thread::sleep(SETTLE);
+    let cost = watch(running.pid(), time)?;
+    let (summary, told) = running.stop()?;
+    let of = |name: &str| summary[name].as_f64().unwrap_or_default();
+    let kept = of("answered") / (of("probes") + of("skipped")).max(1.0);
+    // What idles without probing would cost little, and prove nothing.
+    if of("answered") < 0.9 * f64::from(targets) * time.as_secs_f64() {
+        return Err(format!("{targets} targets: {} answered: {summary}", of("answered")));
+    }
+    let lag = lag(&told).ok_or_else(|| format!("no send lag in what it said: {told}"))?;
+    let p50 = summary["rtt_ns"]["p50"].as_f64().map_or(f64::NAN, |ns| ns / 1e3);
+    Ok(vec![
+        ("cpu", cost.cpu_percent),
+        ("resident", mebibytes(cost.resident)),
+        ("kept", 100.0 * kept),
+        ("lag", lag),
+        ("p50", p50),
+    ])
+}
+
+/// The 99th percentile of the send lag in the last table that `run` printed, us.
+fn lag(told: &str) -> Option<f64> {
+    let line = told.lines().rev().find(|line| line.starts_with("send lag"))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "p99").skip(1);
+    let (number, unit) = (words.next()?.parse::<f64>().ok()?, words.next()?);
+    Some(
+        number
+            * match unit {
+                "ns" => 1e-3,
+                "us" => 1.0,
+                "ms" => 1e3,
+                "s" => 1e6,
+                _ => return None,
+            },
+    )
+}
+
+/// Another monitor, which says nothing of itself: what it costs once it is under way.
+fn peer(bench: &Bench, mut command: Command, time: Duration) -> Result<Vec<(&'static str, f64)>, String> {
+    let _pass: Held = bench.hold(End::Near, &Part::Pass)?;
+    let shown = format!("{command:?}");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Stopped(command.spawn().map_err(|error| format!("{shown}: {error}"))?);
+    std::thread::sleep(SETTLE);
+    let cost = watch(child.0.id(), time)?;
+    if let Ok(Some(status)) = child.0.try_wait() {
+        return Err(format!("{shown} ended with {status}"));
+    }
+    Ok(vec![("cpu", cost.cpu_percent), ("resident", mebibytes(cost.resident))])
+}
+
+/// Ended as a person would end it.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        send_signal("INT", self.0.id());
+        let _ = self.0.wait();
     }
 }
 
-fn print(report: &Report) {
-    println!("echolot run, a probe a second to each target, {} s a round", report.seconds);
-    println!("{}\n", report.machine);
-    println!("| targets | CPU, % of one core | resident, MiB | probes | answered | CPU by round |");
-    println!("|---:|---:|---:|---:|---:|---|");
-    for row in &report.rows {
-        let rounds: Vec<_> = row.rounds_cpu_percent.iter().map(|cpu| format!("{cpu:.1}")).collect();
-        println!(
-            "| {} | {:.1} | {:.1} | {} | {} | {} |",
-            row.targets,
-            row.cpu_percent,
-            row.resident_mib,
-            row.probes,
-            row.answered,
-            rounds.join(" ")
-        );
+fn addresses(targets: u32) -> impl Iterator<Item = Ipv4Addr> {
+    (0..targets).map(|target| Ipv4Addr::from_bits(FIRST + target))
+}
+
+fn written(bench: &Bench, name: &str, text: &str) -> Result<PathBuf, String> {
+    let path = bench.lab().name().folder().join(name);
+    fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+fn fping(bench: &Bench, targets: u32) -> Result<Command, String> {
+    let mut list = String::new();
+    addresses(targets).for_each(|address| {
+        let _ = writeln!(list, "{address}");
+    });
+    let list = written(bench, "addresses", &list)?;
+    let mut command = bench.lab().near("fping");
+    // Its timers add to each interval.
+    let interval = format!("{:.3}", 900.0 / f64::from(targets));
+    command.args(["-l", "-q", "-p", "1000", "-t", "1000", "-i", &interval, "-f"]).arg(list);
+    Ok(command)
+}
+
+fn smokeping(bench: &Bench, targets: u32) -> Result<Command, String> {
+    let mut config = "targets:\n- interval: 1s\n  network: ip4\n  protocol: icmp\n  hosts:\n".to_owned();
+    addresses(targets).for_each(|address| {
+        let _ = writeln!(config, "  - {address}");
+    });
+    let config = written(bench, "smokeping.yml", &config)?;
+    let mut command = bench.lab().near("prometheus-smokeping-prober");
+    command.arg("--config.file").arg(config).args(["--web.listen-address", "127.0.0.1:9374"]);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lag;
+
+    #[test]
+    fn the_last_lag_is_read_whatever_its_unit() {
+        let told = "send lag     p99 54.3 us   skipped 0\nother\nsend lag     p99 1.2 ms   skipped 0\n";
+        assert_eq!(lag(told), Some(1_200.0));
+        assert_eq!(lag("send lag     p99 -   skipped 0"), None);
+        assert_eq!(lag(""), None);
     }
 }

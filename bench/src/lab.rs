@@ -270,18 +270,24 @@ impl Bench {
 
     /// Starts `echolot run` with a configuration. Dropping what is returned kills it.
     pub(crate) fn run(&self, config: &str) -> Result<Running, String> {
+        self.run_binary(&self.binary, config)
+    }
+
+    /// The same with another build of echolot.
+    pub(crate) fn run_binary(&self, binary: &Path, config: &str) -> Result<Running, String> {
+        let binary = binary.canonicalize().map_err(|error| format!("{}: {error}", binary.display()))?;
         let file = self.configured(config)?;
         let folder = self.lab.name().folder();
         let (told, summary) = (folder.join("bench.log"), folder.join("bench.json"));
         let log = fs::File::create(&told).map_err(|error| format!("{}: {error}", told.display()))?;
-        let mut command = self.lab.near(&self.binary);
+        let mut command = self.lab.near(&binary);
         command.args(["run", "-c"]).arg(file).arg("--summary").arg(&summary);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .map_err(|error| format!("{}: {error}", self.binary.display()))?;
+            .map_err(|error| format!("{}: {error}", binary.display()))?;
         Ok(Running { child, told, summary })
     }
 }
@@ -359,8 +365,8 @@ impl Running {
         fs::read_to_string(&self.told).unwrap_or_default().trim().to_owned()
     }
 
-    /// Ends it as a person would, and returns its summary.
-    pub(crate) fn stop(mut self) -> Result<serde_json::Value, String> {
+    /// Ends it as a person would, and returns its summary and what it said on standard error, its last words included.
+    pub(crate) fn stop(mut self) -> Result<(serde_json::Value, String), String> {
         let said = |why: String| {
             let told = fs::read_to_string(&self.told).unwrap_or_default();
             format!("echolot run {why}: {}", told.trim())
@@ -372,7 +378,9 @@ impl Running {
             return Err(said(format!("ended with {status}")));
         }
         let text = fs::read_to_string(&self.summary).map_err(|error| said(format!("left no summary ({error})")))?;
-        serde_json::from_str(&text).map_err(|error| said(format!("left a summary that can't be read ({error})")))
+        let summary = serde_json::from_str(&text)
+            .map_err(|error| said(format!("left a summary that can't be read ({error})")))?;
+        Ok((summary, self.told()))
     }
 }
 

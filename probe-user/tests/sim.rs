@@ -241,8 +241,9 @@ fn several_senders() {
             (group("g", Nanos::from_millis(100), timeout, None), 1_000),
             (group("few", Nanos::from_millis(100), timeout, count), 5),
         ]);
-        // An error without payload that another sender's thread received waits for its own sender's next turn.
-        let rules = Rules { gap: Nanos::from_millis(1), ..ROUGH };
+        // An error without payload that another sender's thread received waits for its own sender's next turn; and here, where they
+        // share one clock, each sleeps while all others wait.
+        let rules = Rules { gap: Nanos::from_millis(50), ..ROUGH };
         let mut world = world_of(&plan, rules, senders as u64, senders);
         world.go(world.clock.now() + Nanos::from_secs(20));
         world.drain();
@@ -385,7 +386,8 @@ fn a_turn_allocates_nothing() {
             turns += 1;
         }
     });
-    assert!(turns > 100_000, "{turns}");
+    // Probes leave in company: every half a millisecond.
+    assert!(turns > 30_000, "{turns}");
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 }
 

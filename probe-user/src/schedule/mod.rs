@@ -1,7 +1,9 @@
 //! When: pacing, and the deadlines of what is in flight. Pure.
 
+mod company;
 mod flights;
 mod pacer;
 
+pub use company::Company;
 pub use flights::{Flights, Landed};
 pub use pacer::{Pacer, Tick};

@@ -9,10 +9,18 @@ const NAP: Nanos = Nanos::from_millis(20);
 /// What is due sooner than this is slept for whatever arrives meanwhile: its arrival has been stamped, and rings hold many times what
 /// comes in that time. Being woken for each reply would cost as much as sending its probe.
 const SHORT: Nanos = Nanos::from_millis(5);
+/// With more time than that, replies from nearby are looked for once, this long after their probes were sent.
+const NEARBY: Nanos = Nanos::from_millis(2);
+/// Frames in a turn from which on there may be more than a turn takes: no rest before the next.
+const MANY: usize = 1_024;
 /// Frames in a turn from which on a receiver pauses to find more rather than be woken for each.
 const BUSY: usize = 4;
 /// That pause. Rings hold a hundred times what arrives in it.
 const PAUSE: Nanos = Nanos::from_micros(100);
+/// The same where fewer than [`FEW`] came in a turn: it takes no more CPU to see to some more of them.
+const LONG_PAUSE: Nanos = Nanos::from_micros(500);
+/// Frames of a burst.
+const FEW: usize = 64;
 
 /// One thread's loop: a sender, a receiver, or both.
 pub struct Loop<C, T, R> {
@@ -58,10 +66,16 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
             self.sender = None;
             return !self.is_over();
         }
-        if received == 0 && !expired && !entered {
+        if received < MANY {
             let now = self.clock.now();
             let until = sender.next_at(now).min(now + NAP);
-            if until < now + SHORT { self.receiver.queues().pause(until) } else { self.receiver.queues().rest(until) }
+            if until < now + SHORT {
+                self.receiver.queues().pause(until);
+            } else if entered {
+                self.receiver.queues().pause(now + NEARBY);
+            } else if received == 0 && !expired {
+                self.receiver.queues().rest(until);
+            }
         }
         true
     }
@@ -73,7 +87,11 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
 
     fn rest_as_receiver(&mut self, received: usize) {
         let now = self.clock.now();
-        if received < BUSY { self.receiver.queues().rest(now + NAP) } else { self.receiver.queues().pause(now + PAUSE) }
+        match received {
+            0..BUSY => self.receiver.queues().rest(now + NAP),
+            BUSY..FEW => self.receiver.queues().pause(now + LONG_PAUSE),
+            _ => self.receiver.queues().pause(now + PAUSE),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
     results::{Record, Sink},
     route::{ArpQueue, Neighbour},
-    schedule::{Flights, Landed, Pacer, Tick},
+    schedule::{Company, Flights, Landed, Pacer, Tick},
     targets::Plan,
     time::Nanos,
     wire::{ProbeNumber, Refusal, Sequence, TargetIndex},
@@ -40,6 +40,7 @@ pub struct Sender<T> {
     sink: Sink,
     number: usize,
     walks: Vec<Walk>,
+    company: Company,
     judge: Judge,
     drained: Drained,
     due: Vec<Due>,
@@ -174,6 +175,8 @@ impl<T: Transmit> Sender<T> {
         let runs = ledger.runs_of(number);
         let judge = Judge::new(Arc::clone(&common), Arc::clone(&tally), &runs);
         let patient = runs.iter().all(|run| plan.groups[run.group].count.is_some());
+        let company = runs.iter().map(|run| (run.targets.end - run.targets.start, plan.groups[run.group].interval));
+        let company = Company::new(company);
         let walks: Vec<Walk> = runs.into_iter().map(walk).collect();
         let batch = engine.batch();
         Self {
@@ -183,6 +186,7 @@ impl<T: Transmit> Sender<T> {
             tally,
             sink,
             number,
+            company,
             judge,
             due: Vec::with_capacity(batch),
             notes: Vec::with_capacity(batch),
@@ -219,7 +223,7 @@ impl<T: Transmit> Sender<T> {
         // A deadline that has passed waits for the queues to be drained.
         let past = |deadline: Nanos| (deadline + NO_HURRY).max(now + LOOK_AGAIN);
         let wake = |walk: &Walk| {
-            let due = walk.pacer.next_at().unwrap_or(Nanos::MAX);
+            let due = walk.pacer.next_at().map_or(Nanos::MAX, |due| self.company.leaves_at(due));
             due.min(walk.flights.next_at().map_or(Nanos::MAX, past))
         };
         let next = self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at());
@@ -323,11 +327,13 @@ impl<T: Transmit> Sender<T> {
         if self.patient && self.waiting.is_full() {
             room = 0;
         }
+        let Some(first) = self.walks.iter().filter_map(|walk| walk.pacer.next_at()).min() else { return released };
+        let until = self.company.release(first, now);
         let mut ticks = 0;
         while self.due.len() < room && ticks < TICKS_AT_ONCE {
             // The earliest walk hands out ticks until another one is earlier.
             let mut first = (Nanos::MAX, usize::MAX);
-            let mut second = now;
+            let mut second = until;
             for (i, walk) in self.walks.iter().enumerate() {
                 let Some(at) = walk.pacer.next_at() else { continue };
                 if at < first.0 {
@@ -337,7 +343,7 @@ impl<T: Transmit> Sender<T> {
                     second = second.min(at);
                 }
             }
-            if first.0 > now {
+            if first.0 > until {
                 break;
             }
             while self.due.len() < room

@@ -5,6 +5,7 @@
 
 mod bond;
 mod carrier;
+mod cpus;
 mod holding;
 mod journal;
 mod names;

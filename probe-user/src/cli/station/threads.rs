@@ -1,5 +1,6 @@
 //! Loop threads: how many, on which CPUs, and doing what.
 
+use super::cpus::{self, Cpu};
 use crate::{
     cli::Failure,
     nic::{self, MonotonicClock},
@@ -19,6 +20,10 @@ const ONE_THREAD: u64 = 20_000;
 const ONE_SENDER: u64 = 1_000_000;
 /// The same where each probe is copied into a socket buffer: on a veth pair, whose far end costs the sender CPU too, it carries 400,000 to 470,000.
 const ONE_COPYING: u64 = 300_000;
+
+/// Replies a second that one receiver is given where there are CPUs and queues for more: each takes some 3,000,000, and one that has
+/// little to do wakes up all the same.
+const ONE_RECEIVER: u64 = 500_000;
 
 /// Who does what.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +48,8 @@ impl Layout {
 
 /// For so many probes a second by `engine` through these ports, on the CPUs that this process may use.
 pub(super) fn layout(rate: u64, engine: nic::Engine, stack: &Stack) -> Layout {
-    let cpus: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    // The members of a bond mostly sit on one node: the first speaks for all.
+    let cpus = cpus::best_first(stack.ports.first().map_or("", |port| &port.name));
     let copying = match engine {
         nic::Engine::Afxdp => true,
         nic::Engine::LiveFrames => false,
@@ -57,14 +63,19 @@ pub(super) fn layout(rate: u64, engine: nic::Engine, stack: &Stack) -> Layout {
     arrange(rate, one_sender, nic::queues(stack) as usize, &cpus)
 }
 
-fn arrange(rate: u64, one_sender: u64, queues: usize, cpus: &[usize]) -> Layout {
+/// `cpus`: best first.
+fn arrange(rate: u64, one_sender: u64, queues: usize, cpus: &[Cpu]) -> Layout {
+    let numbers = |cpus: &[Cpu]| cpus.iter().map(|cpu| cpu.number).collect::<Vec<_>>();
     if rate <= ONE_THREAD || cpus.len() < 2 {
-        // Low CPU numbers serve most interrupts: out of their way where there is a choice.
-        return Layout { senders: vec![cpus.last().copied()], others: Vec::new() };
+        // Low CPU numbers serve most interrupts: out of their way where there is a choice, but no further than the best go.
+        let alone = cpus::first_class(cpus).last();
+        return Layout { senders: vec![alone.map(|cpu| cpu.number)], others: Vec::new() };
     }
-    let wanted = usize::try_from(rate.div_ceil(one_sender)).unwrap_or(usize::MAX);
-    let (senders, others) = cpus.split_at(wanted.min(cpus.len()).min(queues.max(1)));
-    Layout { senders: senders.iter().copied().map(Some).collect(), others: others.to_vec() }
+    let many = |rate: u64, each: u64| usize::try_from(rate.div_ceil(each)).unwrap_or(usize::MAX);
+    let (senders, others) = cpus.split_at(many(rate, one_sender).min(cpus.len()).min(queues.max(1)));
+    let mut others = cpus::apart(others, senders);
+    others.truncate(many(rate, ONE_RECEIVER));
+    Layout { senders: numbers(senders).into_iter().map(Some).collect(), others: numbers(&others) }
 }
 
 /// Loop threads at work.
@@ -159,36 +170,40 @@ where
 mod tests {
     use super::*;
 
+    fn cpus(numbers: &[usize]) -> Vec<Cpu> {
+        numbers.iter().map(|number| Cpu::plain(*number)).collect()
+    }
+
     fn of(senders: &[usize], others: &[usize]) -> Layout {
         Layout { senders: senders.iter().copied().map(Some).collect(), others: others.to_vec() }
     }
 
     #[test]
     fn one_thread_does_everything_at_low_rates() {
-        assert_eq!(arrange(20_000, ONE_SENDER, 8, &[0, 1, 2, 3]), of(&[3], &[]));
-        assert_eq!(arrange(9_000_000, ONE_SENDER, 8, &[5]), of(&[5], &[]));
-        let unknown = arrange(9_000_000, ONE_SENDER, 8, &[]);
+        assert_eq!(arrange(20_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3])), of(&[3], &[]));
+        assert_eq!(arrange(9_000_000, ONE_SENDER, 8, &cpus(&[5])), of(&[5], &[]));
+        let unknown = arrange(9_000_000, ONE_SENDER, 8, &cpus(&[]));
         assert_eq!((unknown.receivers(), unknown.loops(1)), (1, 1));
         assert_eq!(unknown.senders, [None]);
     }
 
     #[test]
     fn senders_follow_the_rate_and_the_rest_receive() {
-        assert_eq!(arrange(100_000, ONE_SENDER, 8, &[0, 1, 2, 3]), of(&[0], &[1, 2, 3]));
-        assert_eq!(arrange(1_000_000, ONE_SENDER, 2, &[0, 1]), of(&[0], &[1]));
-        assert_eq!(arrange(900_000, ONE_COPYING, 8, &[0, 1, 2, 3]), of(&[0, 1, 2], &[3]));
-        assert_eq!(arrange(2_000_001, ONE_SENDER, 8, &[0, 1, 2, 3]), of(&[0, 1, 2], &[3]));
-        let layout = arrange(2_000_000, ONE_SENDER, 8, &[0, 1, 2, 3]);
+        assert_eq!(arrange(100_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3])), of(&[0], &[1]), "one is enough");
+        assert_eq!(arrange(1_000_000, ONE_SENDER, 2, &cpus(&[0, 1])), of(&[0], &[1]));
+        assert_eq!(arrange(900_000, ONE_COPYING, 8, &cpus(&[0, 1, 2, 3])), of(&[0, 1, 2], &[3]));
+        assert_eq!(arrange(2_000_001, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3])), of(&[0, 1, 2], &[3]));
+        let layout = arrange(2_000_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3]));
         assert_eq!((layout.receivers(), layout.loops(2)), (2, 4));
     }
 
     #[test]
     fn with_as_many_senders_as_cpus_each_receives_too() {
-        let layout = arrange(u64::MAX, ONE_SENDER, 2, &[0, 1]);
+        let layout = arrange(u64::MAX, ONE_SENDER, 2, &cpus(&[0, 1]));
         assert_eq!(layout, of(&[0, 1], &[]));
         assert_eq!((layout.receivers(), layout.loops(2)), (2, 2));
         assert_eq!(
-            arrange(u64::MAX, ONE_SENDER, 2, &[0, 1, 2, 3]),
+            arrange(u64::MAX, ONE_SENDER, 2, &cpus(&[0, 1, 2, 3])),
             of(&[0, 1], &[2, 3]),
             "no more senders than queues"
         );
