@@ -139,7 +139,7 @@ impl Running {
     }
 
     /// The change from one way to another, once it has been told.
-    fn until_moved(&self, gateway: Value, source: &str) -> Value {
+    fn until_moved(&self, gateway: &str, source: &str) -> Value {
         let is = |event: &Value| {
             event["event"] == "route_changed" && event["to"]["gateway"] == gateway && event["to"]["source"] == source
         };
@@ -206,7 +206,7 @@ fn a_hundred_thousand_move_to_another_gateway() {
     let running = Running::start(&lab, HUNDRED_THOUSAND);
     deafen(&lab, "far0");
     sh(lab.near("ip"), &format!("route replace {TARGETS} via 10.63.0.3"));
-    let moved = running.until_moved("10.63.0.3".into(), "10.63.0.1");
+    let moved = running.until_moved("10.63.0.3", "10.63.0.1");
     assert_eq!((&moved["targets"], &moved["others"]), (&running.targets.into(), &0.into()));
     assert_eq!(moved["from"]["gateway"], "10.63.0.2");
     // Three probes to each, all lost, and down, without the change.
@@ -227,7 +227,7 @@ fn a_hundred_thousand_move_to_another_address() {
     sh(lab.near("ip"), "address delete 10.63.0.1/24 dev near0");
     sh(lab.near("ip"), "address add 10.63.0.9/24 dev near0");
     sh(lab.near("ip"), &format!("route add {TARGETS} via 10.63.0.2"));
-    running.until_moved("10.63.0.2".into(), "10.63.0.9");
+    running.until_moved("10.63.0.2", "10.63.0.9");
     let (_, summary) = running.stop(Duration::from_secs(20));
     only_the_gap(&summary, 25_000, 3);
 }
@@ -244,7 +244,7 @@ fn a_nexthop_object_is_replaced() {
     let running = Running::start(&lab, THOUSAND);
     deafen(&lab, "far0");
     sh(lab.near("ip"), "nexthop replace id 7 via 10.63.0.3 dev near0");
-    running.until_moved("10.63.0.3".into(), "10.63.0.1");
+    running.until_moved("10.63.0.3", "10.63.0.1");
     let (told, summary) = running.stop(Duration::from_secs(4));
     assert_eq!(told.moves(), 1, "{:?}", told.others);
     only_the_gap(&summary, 5_000, 3);
@@ -261,7 +261,7 @@ fn a_rule_is_added() {
     let running = Running::start(&lab, THOUSAND);
     deafen(&lab, "far0");
     sh(lab.near("ip"), "rule add to 10.64.0.0/23 lookup 77");
-    let moved = running.until_moved("10.63.0.3".into(), "10.63.0.1");
+    let moved = running.until_moved("10.63.0.3", "10.63.0.1");
     assert_eq!(moved["targets"], 512);
     sh(lab.near("ip"), "rule add to 10.64.2.0/23 lookup 77");
     running.until("the others", |told| told.moves() == 2);
@@ -312,7 +312,7 @@ fn a_source_goes_and_comes_back() {
     assert!(running.log().contains("source 10.63.0.9 is no longer an address of this host"), "{}", running.log());
     std::thread::sleep(Duration::from_secs(2));
     sh(lab.near("ip"), "address add 10.63.0.9/32 dev near0");
-    running.until_moved("10.63.0.2".into(), "10.63.0.9");
+    running.until_moved("10.63.0.2", "10.63.0.9");
     let (_, summary) = running.stop(Duration::from_secs(3));
     // Two seconds at 5,000 a second, less what a busy machine skips.
     assert!(number(&summary, "unsent") > 2_000, "{summary}");
