@@ -40,9 +40,13 @@ struct Probe {
     destination: [u8; 4],
     /// Where in the frame its payload begins, if there is as much of it.
     payload: usize,
-    /// The IPv4 identification that it was sent with, which only an error quotes.
-    identification: Option<u16>,
+    /// The IPv4 identification that it was sent with, which only an error quotes; else [`NOT_QUOTED`]. No Option: the value of a
+    /// None is never written, copying it reads it, and the verifier of kernels before 6.3 refuses to read what was not written.
+    identification: u32,
 }
+
+/// No identification.
+const NOT_QUOTED: u32 = u32::MAX;
 
 impl Probe {
     #[inline(always)]
@@ -51,7 +55,7 @@ impl Probe {
             icmp: reply.icmp,
             destination: reply.ip.bytes(ipv4::SOURCE),
             payload: reply.offset + icmp::HEADER,
-            identification: None,
+            identification: NOT_QUOTED,
         }
     }
 
@@ -72,7 +76,7 @@ impl Probe {
             icmp,
             destination: ip.bytes(ipv4::DESTINATION),
             payload: offset + header + icmp::HEADER,
-            identification: Some(ip.number(ipv4::IDENTIFICATION)),
+            identification: u32::from(ip.number(ipv4::IDENTIFICATION)),
         })
     }
 }
@@ -106,15 +110,16 @@ fn judge(ctx: &XdpContext, message: &Message) -> Result<Queue, Verdict> {
     }
     let sequence = probe.icmp.number(icmp::SEQUENCE);
     // 16 keyed bits that every quote has.
-    if let Some(identification) = probe.identification
-        && identification != cookie::identification(&settings.key, probe.destination, sequence, settings.ttl)
+    if probe.identification != NOT_QUOTED
+        && probe.identification
+            != u32::from(cookie::identification(&settings.key, probe.destination, sequence, settings.ttl))
     {
         return Err(Verdict::Cookie);
     }
     if probe.payload + payload::LENGTH <= end {
         let payload = Piece::<{ payload::LENGTH }>::at(ctx, probe.payload).ok_or(Verdict::Truncated)?;
         judge_payload(settings, payload, probe.destination, sequence)?;
-    } else if probe.identification.is_none() {
+    } else if probe.identification == NOT_QUOTED {
         return Err(Verdict::Truncated);
     }
     if INACTIVE.get(0).is_some_and(|inactive| *inactive != 0) {
