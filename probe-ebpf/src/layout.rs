@@ -175,8 +175,10 @@ impl AnsweredRequest {
 pub enum Verdict {
     /// A reply to us or an error that quotes a probe of ours: stamped and redirected to the queue's socket.
     Taken,
-    /// Not IPv4, behind at most two VLAN tags.
+    /// Not IPv4, behind at most two VLAN tags, but IPv6 or ARP.
     NotIp,
+    /// Neither of the three: the host's kernel may have no handler for it, and then counts it among the interface's dropped frames.
+    UnknownProtocol,
     /// Too short for its headers up to the ICMP identifier, or an IPv4 header that contradicts itself.
     Malformed,
     /// IPv4, and neither an ICMP echo reply nor an ICMP error.
@@ -207,9 +209,10 @@ pub enum Verdict {
 
 impl Verdict {
     /// All, in the order of their counters in `VERDICTS`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Taken,
         Self::NotIp,
+        Self::UnknownProtocol,
         Self::Malformed,
         Self::NotReply,
         Self::Fragment,
@@ -230,6 +233,7 @@ impl Verdict {
         match self {
             Self::Taken => "taken",
             Self::NotIp => "not_ip",
+            Self::UnknownProtocol => "unknown_protocol",
             Self::Malformed => "malformed",
             Self::NotReply => "not_reply",
             Self::Fragment => "fragment",

@@ -117,8 +117,10 @@ pub(crate) fn message(ctx: &XdpContext) -> Result<Message, Verdict> {
         offset += ethernet::TAG;
         tags += 1;
     }
-    if ethertype != ethernet::IPV4 {
-        return Err(Verdict::NotIp);
+    match ethertype {
+        ethernet::IPV4 => {}
+        ethernet::IPV6 | ethernet::ARP => return Err(Verdict::NotIp),
+        _ => return Err(Verdict::UnknownProtocol),
     }
     let ip = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
     let header = ipv4::header_length(ip.byte(ipv4::VERSION)).ok_or(Verdict::Malformed)?;

@@ -14,6 +14,10 @@ pub mod ethernet {
     pub const HEADER: usize = 14;
     /// IPv4 follows.
     pub const IPV4: u16 = 0x0800;
+    /// IPv6, as an Ethernet type.
+    pub const IPV6: u16 = 0x86dd;
+    /// ARP, as an Ethernet type.
+    pub const ARP: u16 = 0x0806;
     /// An 802.1Q tag follows.
     pub const VLAN: u16 = 0x8100;
     /// An 802.1ad service tag follows.

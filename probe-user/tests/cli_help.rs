@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use echolot::{
     cli::args::{Cli, Command, Rate},
     ledger::Outcome,
-    nic::{Engine, Mode},
+    nic::Mode,
     results::Format,
     targets::Shard,
     time::Nanos,
@@ -84,7 +84,7 @@ fn ping_takes_what_the_ping_that_people_know_takes() {
     let Command::Ping(args) = parse("echolot ping 10.64.0.1").unwrap() else { panic!("not ping") };
     assert_eq!((args.count, args.interval, args.timeout), (None, Nanos::from_secs(1), Nanos::from_secs(1)));
     assert_eq!((args.size, args.format), (56, Format::Text));
-    assert_eq!((args.network.engine, args.network.mode), (Engine::Auto, Mode::Auto));
+    assert_eq!((args.network.engine, args.network.mode), (None, None));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn sweep_takes_rates_shards_and_outcomes() {
     assert_eq!((args.targets.target_files.len(), args.targets.exclude_files.len()), (2, 2));
     assert_eq!(
         (args.network.mode, args.network.identifier, args.network.seed),
-        (Mode::ZeroCopy, Some(0xbeef), Some(7))
+        (Some(Mode::ZeroCopy), Some(0xbeef), Some(7))
     );
     assert!(args.network.dry_run && args.format == Format::Csv);
     let Command::Sweep(args) = parse("echolot sweep --rate max --targets hosts.txt").unwrap() else {

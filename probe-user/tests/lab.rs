@@ -16,6 +16,8 @@
 //! | `pacing::even_and_scattered` | of 10,000 neighbours at 1 s, every 10 ms hold their share, and no /24 more than 3 probes of them |
 //! | `pacing::the_judge_sees_bursts_and_neighbours` | the test above can fail |
 //! | `silence::exactly_the_unanswered_are_lost` | with the far end silent and its link up, *lost* are the probes whose requests a capture saw go unanswered, no other |
+//! | `stopped::what_was_stamped_in_time_is_answered` | a process that was stopped for 3 s has lost nobody: its kernel was awake |
+//! | `strangers::excuse_nobody` | a silent target beside frames that no protocol of this host wants: all its probes are *lost*, none *unheard*, and it goes down on time |
 //! | `link::near_down` | while the near link is down probes are *unsent*, none *lost*, no target goes down, and it goes on after; nothing *unsent* is in a capture |
 //! | `link::far_down` | the same where it is the carrier that goes |
 //! | `queues::more_of_them` | a receive queue that comes while echolot runs gets a socket; until then its replies are *unheard*, none *lost* |
@@ -51,5 +53,9 @@ mod queues;
 mod results;
 #[path = "lab/silence.rs"]
 mod silence;
+#[path = "lab/stopped.rs"]
+mod stopped;
+#[path = "lab/strangers.rs"]
+mod strangers;
 #[path = "lab/sweep.rs"]
 mod sweep;

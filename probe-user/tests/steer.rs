@@ -207,7 +207,7 @@ fn what_is_not_an_answer_to_us_is_passed() {
     let mut three = reply(&Around { tags: 2, ..plain });
     let tag: Vec<u8> = three[12..16].to_vec();
     three.splice(12..12, tag);
-    passes(&rig, "three tags", &three, Verdict::NotIp);
+    passes(&rig, "three tags", &three, Verdict::UnknownProtocol);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use super::{
     Failure, Status,
-    args::RunArgs,
+    args::{NetworkArgs, RunArgs},
     show_log_above,
     station::{self, Job, Moment, Network, Results, Source, Starting, View},
     view::{self, Live, RunView},
 };
 use crate::{
-    config,
+    config::{self, Config},
     metrics::Source as _,
     results::{Outcomes, Summary},
     time::Nanos,
@@ -27,15 +27,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     config.seed = args.network.seed.or(config.seed);
     let plan = config.plan()?;
     let rate = station::whole(plan.needed_rate());
-    let network = Network::from(&args.network);
     let job = Job {
-        network: Network {
-            interface: network.interface.or(config.interface),
-            source: network.source.or(config.source),
-            mode: if network.mode == crate::nic::Mode::Auto { config.mode } else { network.mode },
-            engine: if network.engine == crate::nic::Engine::Auto { config.engine } else { network.engine },
-            identifier: network.identifier.or(config.identifier),
-        },
+        network: network(&args.network, &config),
         rate,
         results: Results::new(args.format, &args.output, Outcomes::ALL),
         summary: args.output.summary.clone(),
@@ -53,6 +46,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
     station::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
+}
+
+/// What the command line says, `auto` included, and where it says nothing the file.
+fn network(args: &NetworkArgs, config: &Config) -> Network {
+    Network {
+        interface: args.interface.clone().or_else(|| config.interface.clone()),
+        source: args.source.or(config.source),
+        mode: args.mode.unwrap_or(config.mode),
+        engine: args.engine.unwrap_or(config.engine),
+        identifier: args.identifier.or(config.identifier),
+    }
 }
 
 /// The live view, or a line now and then.
@@ -94,5 +98,36 @@ impl View for Shown {
 
     fn live(&self) -> Option<Live> {
         self.live.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::{
+        cli::args::{Cli, Command},
+        nic::{Engine, Mode},
+    };
+    use clap::Parser as _;
+
+    /// Engine and mode by these arguments, with a file that names others than `auto`.
+    fn chosen(arguments: &[&str]) -> (Engine, Mode) {
+        let path = std::env::temp_dir().join(format!("echolot-run-{}-{}.yml", std::process::id(), arguments.len()));
+        let text = "engine: live-frames\nmode: generic\ngroups: [{name: g, targets: [192.0.2.7]}]\n";
+        std::fs::write(&path, text).unwrap();
+        let config = config::load(&path);
+        std::fs::remove_file(&path).unwrap();
+        let start = ["echolot", "run", "-c", "file"].iter().chain(arguments);
+        let Command::Run(args) = Cli::parse_from(start).command else { panic!("another command") };
+        let network = network(&args.network, &config.unwrap());
+        (network.engine, network.mode)
+    }
+
+    #[test]
+    fn the_command_line_outdoes_the_file_with_auto_too() {
+        assert_eq!(chosen(&[]), (Engine::LiveFrames, Mode::Generic));
+        assert_eq!(chosen(&["--mode", "auto"]), (Engine::LiveFrames, Mode::Auto));
+        assert_eq!(chosen(&["--engine", "auto", "--mode", "copy"]), (Engine::Auto, Mode::Copy));
     }
 }

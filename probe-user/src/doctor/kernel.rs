@@ -15,17 +15,16 @@ fn version(release: &str) -> Check {
     };
     let check = |status, detail| Check::new("kernel", status, format!("{release}: {detail}"));
     match (major, minor) {
-        (..=4, _) | (5, ..=8) => {
-            check(Status::Problem, "too old, an XDP program would outlive a crash (bpf_link for XDP is of 5.9)")
-                .advise("use a kernel from 5.18 on")
-        }
-        (5, 9..=10) => check(Status::Warning, "eBPF memory counts against RLIMIT_MEMLOCK, no live-frames engine")
-            .advise("raise RLIMIT_MEMLOCK (LimitMEMLOCK=infinity), or use a kernel from 5.18 on"),
-        (5, 11..=17) => check(
-            Status::Warning,
-            "no live-frames engine (5.18), the XDP program limits the MTU (xdp.frags is of 5.18)",
+        (..=4, _) | (5, ..=17) => check(
+            Status::Problem,
+            "too old: the XDP program asks for what came with 5.18 (xdp.frags, bpf_xdp_get_buff_len), and is not loaded",
         )
-        .advise("the afxdp engine works; for high rates use a kernel from 5.18 on"),
+        .advise("use a kernel from 6.1 on: that is the oldest on which echolot was booted and run"),
+        (5, _) | (6, 0) => check(
+            Status::Warning,
+            "has all that is asked for (from 5.18 on), but nobody has booted echolot on it: 6.1 is the oldest",
+        )
+        .advise("try it before it matters, or use a kernel from 6.1 on"),
         _ => check(Status::Ok, "has bpf_link for XDP, xdp.frags and live frames"),
     }
 }
@@ -65,11 +64,10 @@ mod tests {
         for (release, status) in [
             ("4.19.0-27-amd64", Status::Problem),
             ("5.8.0", Status::Problem),
-            ("5.9.1", Status::Warning),
-            ("5.10.0-30-amd64", Status::Warning),
-            ("5.11.0", Status::Warning),
-            ("5.17.15", Status::Warning),
-            ("5.18.0", Status::Ok),
+            ("5.10.0-30-amd64", Status::Problem),
+            ("5.17.15", Status::Problem),
+            ("5.18.0", Status::Warning),
+            ("6.0.12", Status::Warning),
             ("6.1.0-28-amd64", Status::Ok),
             ("7.0", Status::Ok),
             ("strange", Status::Skipped),

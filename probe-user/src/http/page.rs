@@ -1,7 +1,7 @@
 //! The landing page: what runs here, how its groups are doing, where the numbers are. Plain HTML, no script.
 
 use crate::{
-    ledger::{Outcome, State},
+    ledger::{Cause, Outcome, State},
     metrics::{ExpositionError, LocalDrops, Snapshot, Source, SumRow, consistent},
     targets::{Plan, Sum},
     time::Nanos,
@@ -117,8 +117,14 @@ fn machine(page: &mut String, snapshot: &Snapshot, drops: &[LocalDrops]) -> fmt:
         writeln!(page, "<div><dt>{name} <small>{meaning}</small></dt><dd{class}>{value}</dd></div>")
     };
     item("In flight", "probes not yet settled", &Grouped(total(SumRow::in_flight)), false)?;
+    let causes = Cause::ALL.iter().zip(snapshot.unsent).filter(|(_, n)| *n > 0);
+    let causes: Vec<_> = causes.map(|(cause, n)| format!("{} {}", cause.name(), Grouped(n))).collect();
+    let unsent = match causes.as_slice() {
+        [] => "probes that it failed to send".into(),
+        causes => format!("probes that it failed to send: {}", causes.join(", ")),
+    };
     for (name, meaning, n) in [
-        ("Unsent", "probes that it failed to send", settled(Outcome::Unsent)),
+        ("Unsent", unsent.as_str(), settled(Outcome::Unsent)),
         ("Unheard", "probes whose reply it may have dropped", settled(Outcome::Unheard)),
         ("Skipped", "due times that passed without a probe", total(|row| row.skipped)),
         ("Dropped on receive", "replies", received),

@@ -126,7 +126,7 @@ impl Ledger {
         let groups = plan.groups.iter().map(|group| {
             let targets = group.targets.clone();
             let many = targets.end - targets.start;
-            let places = window::places_for(group.timeout.0, group.interval.0);
+            let places = window::places_for(group.timeout.0 + window::COUNTED_NS, group.interval.0);
             let wide = if places > INLINE_PLACES { many as usize * (places / PER_WORD) as usize } else { 0 };
             let per_run = many.div_ceil(u32::try_from(senders).unwrap_or(1).max(1)).max(1);
             GroupFacts {

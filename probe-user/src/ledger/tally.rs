@@ -21,6 +21,8 @@ pub struct RowTally {
     pub entered: AtomicU64,
     /// Settled by this thread, indexed like `Outcome::ALL`.
     pub settled: [AtomicU64; Outcome::ALL.len()],
+    /// Unsent ones, indexed like `Cause::ALL`: by the sender, before it settles them.
+    pub unsent: [AtomicU64; Cause::ALL.len()],
     /// Due times that passed without a probe.
     pub skipped: AtomicU64,
     /// Replies after their timeout.
@@ -43,8 +45,6 @@ pub struct Tally {
     pub rows: Box<[RowTally]>,
     /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
     pub rejected: [AtomicU64; RejectedReason::ALL.len()],
-    /// Unsent probes, indexed like `Cause::ALL`.
-    pub unsent: [AtomicU64; Cause::ALL.len()],
     /// From the due time to the hand-over.
     pub send_lag: Histogram,
     /// From a probe's send stamp to the moment by which it was surely handed to the driver. Senders alone.
@@ -67,6 +67,7 @@ impl Tally {
         let row = || RowTally {
             entered: AtomicU64::new(0),
             settled: zeros(),
+            unsent: zeros(),
             skipped: AtomicU64::new(0),
             late: AtomicU64::new(0),
             duplicate: AtomicU64::new(0),
@@ -77,7 +78,6 @@ impl Tally {
         Self {
             rows: (0..rows).map(|_| row()).collect(),
             rejected: zeros(),
-            unsent: zeros(),
             send_lag: Histogram::default(),
             transmit_dwell: Histogram::default(),
             receive_delay: Histogram::default(),
@@ -112,6 +112,7 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
     for tally in tallies {
         for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
             add_all(&mut sum.settled, &row.settled);
+            add_all(&mut sum.unsent, &row.unsent);
             add_all(&mut sum.states, &row.states);
             sum.skipped += row.skipped.load(Acquire);
             sum.late += row.late.load(Acquire);
@@ -120,7 +121,6 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
             row.rtt.add_to(&mut sum.rtt);
         }
         add_all(&mut all.rejected, &tally.rejected);
-        add_all(&mut all.unsent, &tally.unsent);
         tally.send_lag.add_to(&mut all.send_lag);
         tally.transmit_dwell.add_to(&mut all.transmit_dwell);
         tally.receive_delay.add_to(&mut all.receive_delay);
@@ -132,6 +132,9 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
         for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
             sum.probes += row.entered.load(Acquire);
         }
+    }
+    for row in &all.sums {
+        all.unsent.iter_mut().zip(row.unsent).for_each(|(sum, n)| *sum += n);
     }
     all.first_send = (first != u64::MAX).then_some(Nanos(first));
     all.last_settled = (last != 0).then_some(Nanos(last));

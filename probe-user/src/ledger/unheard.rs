@@ -3,10 +3,15 @@
 //! A received frame that this machine dropped may have been the reply to any probe in flight at the time. Each dropped frame
 //! excuses one probe, never more: what else stays without a reply is lost. Time that the link was down excuses every probe
 //! that it touched, for nothing could be heard in it.
+//!
+//! Drops are counted elsewhere, and become known later than they happen: when somebody reads the counters, and where a driver asks its
+//! card only now and then, later by that. So a probe that nobody answered is judged only once all that was dropped up to its
+//! deadline has been noted ([`DropLog::is_noted`]); whoever finds that it has not asks for it, because reading costs and is
+//! mostly for nothing.
 
 use crate::time::Nanos;
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -26,11 +31,21 @@ struct Period {
 pub struct DropLog {
     periods: Box<[Period]>,
     noted: AtomicU64,
+    /// Everything that was dropped up to this moment has been noted.
+    until: AtomicU64,
+    /// Somebody wants to know more.
+    is_asked: AtomicBool,
 }
 
+/// One in which everything is noted as it happens, until somebody says otherwise.
 impl Default for DropLog {
     fn default() -> Self {
-        Self { periods: (0..PERIODS).map(|_| Period::default()).collect(), noted: AtomicU64::new(0) }
+        Self {
+            periods: (0..PERIODS).map(|_| Period::default()).collect(),
+            noted: AtomicU64::new(0),
+            until: AtomicU64::new(u64::MAX),
+            is_asked: AtomicBool::new(false),
+        }
     }
 }
 
@@ -49,6 +64,37 @@ impl DropLog {
         period.to.store(to.0, Release);
         period.left.store(frames, Release);
         self.noted.store(noted + 1, Release);
+    }
+
+    /// Everything that was dropped up to this moment has been noted. Called by the thread that notes.
+    pub fn noted_until(&self, until: Nanos) {
+        self.until.store(until.0, Release);
+    }
+
+    /// Whether everything that was dropped up to this moment has been noted.
+    #[inline]
+    pub fn is_noted(&self, until: Nanos) -> bool {
+        self.until.load(Acquire) >= until.0
+    }
+
+    /// Everything that was dropped up to this moment has been noted; MAX where it is noted as it happens.
+    #[inline]
+    pub fn noted(&self) -> Nanos {
+        Nanos(self.until.load(Acquire))
+    }
+
+    /// Asks whoever notes to read the counters soon.
+    #[inline]
+    pub fn ask(&self) {
+        // Mostly somebody has asked already, and a line that nobody writes stays in every cache.
+        if !self.is_asked.load(Relaxed) {
+            self.is_asked.store(true, Relaxed);
+        }
+    }
+
+    /// Whether somebody has asked since the last time.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked.swap(false, Relaxed)
     }
 
     /// Takes one dropped frame as the excuse for a probe that could have been answered from `sent` to `deadline`: the
@@ -92,6 +138,19 @@ mod tests {
         log.note(Nanos(100), Nanos(500), 1);
         assert!(log.claim(Nanos(150), Nanos(200)));
         assert!(!log.claim(Nanos(150), Nanos(200)), "the other was of another time");
+    }
+
+    #[test]
+    fn what_is_not_noted_yet_is_asked_for() {
+        let log = DropLog::default();
+        assert!(log.is_noted(Nanos(700)), "nobody counts late");
+        log.noted_until(Nanos(500));
+        assert!(log.is_noted(Nanos(500)));
+        assert!(!log.is_noted(Nanos(501)) && !log.is_asked());
+        log.ask();
+        assert!(log.is_asked() && !log.is_asked(), "once");
+        log.noted_until(Nanos(501));
+        assert!(log.is_noted(Nanos(501)));
     }
 
     #[test]

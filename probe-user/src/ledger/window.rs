@@ -74,6 +74,12 @@ impl<'a> Place<'a> {
         (pending_of(word) == 0).then_some(word)
     }
 
+    /// Whether the probe here is pending.
+    #[inline]
+    pub fn is_pending(self) -> bool {
+        Standing::of(self.word.load(Ordering::Acquire) >> self.shift) == Standing::Pending
+    }
+
     /// Settles a pending probe as `outcome`; or says how it stands instead.
     #[inline]
     pub fn settle(self, outcome: Standing) -> Result<(), Standing> {
@@ -111,6 +117,10 @@ impl<'a> Place<'a> {
 pub fn pending(words: &[AtomicU64]) -> u32 {
     words.iter().map(|word| pending_of(word.load(Ordering::Acquire)).count_ones()).sum()
 }
+
+/// A probe that nobody answered keeps its place for so much longer: until it is known whether this machine dropped the answer. Some
+/// drivers need more, for which a window of a few milliseconds' intervals has no room: see `worker/sender.rs`.
+pub const COUNTED_NS: u64 = 250_000_000;
 
 /// Places that a window needs so that no probe meets a place that is still taken: a power of two, at least the timeout in
 /// intervals, plus the probe that is being entered, plus slack for deadlines that are met late (a quarter, at least one).

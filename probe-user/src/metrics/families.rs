@@ -51,6 +51,8 @@ const fn histogram(name: &'static str, help: &'static str) -> Family {
 // By group and its sum_by labels.
 pub(super) const PROBES: Family = counter("echolot_probes_total", "Probes that came due, sent or not.");
 pub(super) const SETTLED: Family = counter("echolot_probes_settled_total", "Probes that ended, by outcome.");
+pub(super) const UNSENT: Family =
+    counter("echolot_probes_unsent_total", "Probes that this machine did not send, by cause.");
 pub(super) const IN_FLIGHT: Family = gauge("echolot_probes_in_flight", "Probes that came due and have not ended yet.");
 pub(super) const SKIPPED: Family = counter(
     "echolot_probes_skipped_total",
@@ -120,7 +122,7 @@ pub(super) const TARGET_INFO: Family = gauge("echolot_target_info", "The target'
 
 /// All, in the order of the exposition.
 pub fn all() -> impl Iterator<Item = Family> {
-    let sums = [PROBES, SETTLED, IN_FLIGHT, SKIPPED, LATE, DUPLICATE, CONTRADICTED, RTT, TARGETS, FLAPPING];
+    let sums = [PROBES, SETTLED, UNSENT, IN_FLIGHT, SKIPPED, LATE, DUPLICATE, CONTRADICTED, RTT, TARGETS, FLAPPING];
     let local = [
         REJECTED,
         LOCAL_DROPS,

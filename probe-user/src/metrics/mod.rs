@@ -41,7 +41,7 @@ pub struct Snapshot {
     pub sums: Vec<SumRow>,
     /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
     pub rejected: [u64; RejectedReason::ALL.len()],
-    /// Probes that this machine did not send, indexed like `Cause::ALL`.
+    /// Probes that this machine did not send, of all rows, indexed like `Cause::ALL`.
     pub unsent: [u64; Cause::ALL.len()],
     /// From the configured due time to the hand-over to the engine.
     pub send_lag: Distribution,
@@ -68,6 +68,8 @@ pub struct SumRow {
     pub probes: u64,
     /// Settled, indexed like `Outcome::ALL`.
     pub settled: [u64; Outcome::ALL.len()],
+    /// Of the unsent ones, indexed like `Cause::ALL`. Read after `settled`, so there are no fewer.
+    pub unsent: [u64; Cause::ALL.len()],
     /// Due times that passed without a probe.
     pub skipped: u64,
     /// Replies after their timeout.

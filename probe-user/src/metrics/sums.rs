@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     health::Hold,
-    ledger::{Outcome, State, histogram::Distribution},
+    ledger::{Cause, Outcome, State, histogram::Distribution},
     targets::Plan,
     time::Nanos,
     wire::RejectedReason,
@@ -79,6 +79,7 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
     Ok(vec![
         plain(f::PROBES, |row| row.probes),
         split(f::SETTLED, "outcome", &Outcome::ALL.map(Outcome::name), |row| &row.settled),
+        split(f::UNSENT, "cause", &Cause::ALL.map(Cause::name), |row| &row.unsent),
         plain(f::IN_FLIGHT, SumRow::in_flight),
         plain(f::SKIPPED, |row| row.skipped),
         plain(f::LATE, |row| row.late),

@@ -94,7 +94,16 @@ fn obstacle(generic: bool, interface: u32, pinned: bool) -> Option<String> {
 
 /// The running kernel's major and minor number.
 fn kernel() -> Option<(u32, u32)> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    version(&release())
+}
+
+/// The running kernel's release; empty where it can't be read.
+pub(super) fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// A release's major and minor number.
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

@@ -1,14 +1,20 @@
 //! What was taken, what was seen, what was dropped: the numbers behind *lost*, *unheard* and the drop counters.
 
+mod driver;
+mod ethtool;
+mod names;
+
 use super::{NicError, clock::MonotonicClock, counts::QueueCounts, program::Counters};
 use crate::{
     ledger::{Cause, unheard::DropLog},
     metrics::LocalDrops,
+    route::Interface,
     time::Nanos,
     wire::RejectedReason,
     worker::{Clock as _, Taken as _},
 };
 use crossbeam::utils::CachePadded;
+use driver::DriverDrops;
 use probe_ebpf::layout::Verdict;
 use std::{
     fs, io,
@@ -21,6 +27,11 @@ use std::{
 
 /// How long a queue must stand still before frames that it took and nobody saw or counted are given up as vanished.
 const VANISHED: Nanos = Nanos::from_secs(1);
+/// The interface's own counters are read so often if nobody asks. Reading some takes a driver milliseconds, with the lock of all
+/// interfaces held.
+const RARELY: Nanos = Nanos::from_secs(1);
+/// And if somebody asks, no more than one part in so many of the time.
+const SHARE: u64 = 50;
 
 /// Every direction and cause of a local drop, in the order of `DropSampler::local_drops`. docs/metrics.md explains them.
 pub const DROP_CAUSES: [(&str, &str); 9] = [
@@ -32,7 +43,7 @@ pub const DROP_CAUSES: [(&str, &str); 9] = [
     ("receive", "vanished"),
     // A reply on a queue without a socket: went on to the kernel.
     ("receive", "no_socket"),
-    // The interface's own counter, whosever frames they were.
+    // Dropped by card or driver before XDP, whosever frames they were.
     ("receive", "driver"),
     // The driver or its queue refused the frame.
     ("transmit", "refused"),
@@ -65,13 +76,42 @@ pub(super) struct PortSampler {
     transmit: Arc<TransmitDrops>,
     verdicts: Counters,
     queues: Vec<SampledQueue>,
-    /// The interface's own counters when it was opened, received and transmitted.
-    driver: [u64; 2],
-    /// And at the last sample.
-    driver_seen: [u64; 2],
+    driver: Driver,
     alone: Alone,
     no_socket: u64,
     last: Nanos,
+}
+
+/// The interface's own counters, and when they were read.
+struct Driver {
+    drops: DriverDrops,
+    /// Frames that it dropped, received and transmitted, since it was opened.
+    seen: [u64; 2],
+    /// Its count of what it did not transmit, at the opening.
+    transmit_before: u64,
+    /// Frames of protocols that the kernel doesn't have, at the last reading.
+    unknown: u64,
+    /// Frames that it dropped and that have not been noted yet.
+    frames: u64,
+    /// What was counted for steer or a socket since the last reading, and will be here again.
+    elsewhere: u64,
+    /// Frames are missing, and it may know of them.
+    is_wanted: bool,
+    /// When the last reading began. What had been dropped a refresh before that was in it.
+    read: Nanos,
+    /// Not again before this moment, whoever asks.
+    next: Nanos,
+}
+
+/// How much the interface's own counters are wanted: reading them costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Now and then.
+    Rarely,
+    /// Somebody waits for them.
+    Soon,
+    /// Whatever it costs.
+    Now,
 }
 
 struct SampledQueue {
@@ -113,6 +153,11 @@ struct Vanished {
 }
 
 impl Watch {
+    /// Whether frames may be given up soon, so that it should be known what the driver has counted.
+    fn is_about_to(&self, now: Nanos) -> bool {
+        self.still.is_some_and(|(since, ..)| now - since >= Nanos(VANISHED.0 / 2))
+    }
+
     /// Gives up all of the `missing` frames, once nothing has moved for [`VANISHED`] and the ring is empty. `last` is when the
     /// sample before this one was taken, `alone` what only the driver had counted by then.
     fn give_up(
@@ -144,22 +189,23 @@ impl Watch {
     }
 }
 
-/// Tells what the driver dropped before steer saw it from what it counts again for a socket, as some (veth) do.
+/// Tells what the driver dropped before steer saw it from what is counted elsewhere too: for a socket, as some do (veth), or because no
+/// protocol wanted it.
 #[derive(Debug, Default)]
 struct Alone {
     /// What only the driver has counted so far.
     total: u64,
-    /// What sockets counted at the last sample and the driver had not.
+    /// What was counted elsewhere at the last reading and the driver had not.
     awaited: u64,
 }
 
 impl Alone {
-    /// Since the last sample the driver counted `of_driver` frames, and sockets, *read after it*, `of_sockets`: how many the driver
-    /// counted alone. A socket counts a frame before its driver does, so the driver may count it at the next sample only.
-    fn count(&mut self, of_driver: u64, of_sockets: u64) -> u64 {
-        let known = self.awaited + of_sockets;
+    /// Since the last reading the driver counted `of_driver` frames, and others, *read after it*, `elsewhere`: how many the driver
+    /// counted alone. Others count a frame before the driver does, so it may be in the driver's count at the next reading only.
+    fn count(&mut self, of_driver: u64, elsewhere: u64) -> u64 {
+        let known = self.awaited + elsewhere;
         let alone = of_driver.saturating_sub(known);
-        self.awaited = known.saturating_sub(of_driver).min(of_sockets);
+        self.awaited = known.saturating_sub(of_driver).min(elsewhere);
         self.total += alone;
         alone
     }
@@ -174,24 +220,35 @@ impl Alone {
 
 impl PortSampler {
     pub(super) fn new(
-        interface: &str,
+        interface: &Interface,
+        (is_generic, zero_copy): (bool, bool),
         counts: Arc<QueueCounts>,
         transmit: Arc<TransmitDrops>,
         verdicts: Counters,
         sockets: Vec<(usize, OwnedFd)>,
     ) -> Self {
-        let driver = driver_drops(interface);
+        let now = MonotonicClock.now();
+        let driver = Driver {
+            drops: DriverDrops::of(interface, is_generic, zero_copy),
+            seen: [0; 2],
+            transmit_before: not_transmitted(&interface.name),
+            unknown: 0,
+            frames: 0,
+            elsewhere: 0,
+            is_wanted: false,
+            read: now,
+            next: now,
+        };
         Self {
             driver,
-            driver_seen: driver,
             alone: Alone::default(),
             no_socket: 0,
-            interface: interface.into(),
+            interface: interface.name.clone(),
             counts,
             transmit,
             verdicts,
             queues: sockets.into_iter().map(SampledQueue::new).collect(),
-            last: MonotonicClock.now(),
+            last: now,
         }
     }
 
@@ -200,16 +257,24 @@ impl PortSampler {
         self.queues.push(SampledQueue::new((index, socket)));
     }
 
-    /// Reads all sockets and notes in `log` what was dropped since the last time, before any queue counts as drained by it.
+    /// Reads all sockets, and the interface's own counters where somebody asks for them or they have not been read for long, and
+    /// notes in `log` what was dropped since the last time, before any queue counts as drained by it. Returns up to which moment
+    /// everything has been noted.
     ///
     /// # Errors
     /// If a socket's statistics can't be read; what was read before it counts.
-    pub(super) fn sample(&mut self, log: &DropLog) -> Result<(), NicError> {
+    pub(super) fn sample(&mut self, log: &DropLog, want: Want) -> Result<Nanos, NicError> {
+        let now = MonotonicClock.now();
+        let driver = &self.driver;
+        let is_due = want == Want::Soon || driver.is_wanted || now >= driver.read + RARELY;
+        let with_driver = want == Want::Now || is_due && now >= driver.next;
         let begun = MonotonicClock.now();
-        let seen = std::mem::replace(&mut self.driver_seen, driver_drops(&self.interface));
-        let of_driver = self.driver_seen[0].saturating_sub(seen[0]);
+        // Read before the sockets: what it counts again for one, the socket has counted by then.
+        if with_driver {
+            self.driver.frames += self.driver.drops.read();
+        }
         let alone_before = self.alone.total;
-        let mut of_sockets = 0;
+        self.driver.is_wanted = false;
         for queue in &mut self.queues {
             let index = queue.index;
             let statistics = statistics(&queue.socket)
@@ -220,14 +285,15 @@ impl PortSampler {
             let (ring_full, no_buffer) = (statistics.rx_ring_full, statistics.rx_dropped);
             let mut lost = (ring_full - queue.ring_full) + (no_buffer - queue.no_buffer);
             (queue.ring_full, queue.no_buffer) = (ring_full, no_buffer);
-            // Before the socket could: a driver that counts frames which a program drops counts these as it counts a socket's.
+            // By steer, before the socket could.
             let all_refused = self.counts.refused(index);
             let refused = all_refused - std::mem::replace(&mut queue.refused, all_refused);
-            of_sockets += refused + lost;
+            self.driver.elsewhere += self.driver.drops.counted_again(refused, lost);
             log.note(self.last, MonotonicClock.now(), refused + lost);
 
             let (taken, consumed) = (self.counts.taken(index), self.counts.consumed(index));
             let missing = taken.saturating_sub(consumed + self.counts.dropped(index) + refused + lost);
+            self.driver.is_wanted |= queue.watch.is_about_to(begun);
             let (before, is_empty) = ((self.last, alone_before), || !is_readable(&queue.socket));
             // What is refused moves nothing: where all that was taken has vanished, the rest is refused.
             let moved = (taken - all_refused, consumed);
@@ -235,36 +301,60 @@ impl PortSampler {
                 queue.vanished += vanished.frames;
                 lost += vanished.frames;
                 // A driver that counted them has excused probes already.
-                let besides = self.alone.besides(vanished.frames, vanished.alone);
+                let besides = if self.driver.drops.counted_again(0, 1) > 0 {
+                    self.alone.besides(vanished.frames, vanished.alone)
+                } else {
+                    vanished.frames
+                };
                 log.note(vanished.after, MonotonicClock.now(), besides);
             }
             if refused + lost != 0 {
                 self.counts.dropped_more(index, refused, lost);
             }
         }
-        // What the driver dropped never came to steer, and may have been replies all the same.
-        log.note(self.last, MonotonicClock.now(), self.alone.count(of_driver, of_sockets));
+        if with_driver {
+            self.note_driver(log, begun)?;
+        }
         // The kernel has these. They were replies, and we did not hear them.
         let no_socket = self.verdicts.verdict(Verdict::NoSocket)?;
         log.note(self.last, MonotonicClock.now(), no_socket - std::mem::replace(&mut self.no_socket, no_socket));
         self.last = begun;
+        Ok(self.driver.read - self.driver.drops.refresh())
+    }
+
+    /// Notes what the driver dropped: it never came to steer, and may have been replies all the same.
+    fn note_driver(&mut self, log: &DropLog, begun: Nanos) -> Result<(), NicError> {
+        let driver = &mut self.driver;
+        let mut elsewhere = std::mem::take(&mut driver.elsewhere);
+        if driver.drops.is_mixed() {
+            // The kernel adds to it what no protocol wanted. steer saw each such frame before.
+            let unknown = self.verdicts.verdict(Verdict::UnknownProtocol)?;
+            elsewhere += unknown - std::mem::replace(&mut driver.unknown, unknown);
+        }
+        let alone = self.alone.count(std::mem::take(&mut driver.frames), elsewhere);
+        let now = MonotonicClock.now();
+        // A drop may be told a refresh late. The reading before this one had all that was older than a refresh then.
+        log.note(driver.read - driver.drops.refresh(), now, alone);
+        driver.seen[0] += alone;
+        driver.seen[1] = not_transmitted(&self.interface).saturating_sub(driver.transmit_before);
+        driver.read = begun;
+        driver.next = now + Nanos((now - begun).0 * SHARE);
         Ok(())
     }
 
     /// Every cause of [`DROP_CAUSES`] with its count since the interface was opened, as of the last sample.
     pub(super) fn local_drops(&self) -> Vec<LocalDrops> {
         let sum = |field: fn(&SampledQueue) -> u64| self.queues.iter().map(field).sum::<u64>();
-        let of_driver = |which: usize| self.driver_seen[which].saturating_sub(self.driver[which]);
         let frames = [
             sum(|q| q.ring_full + q.refused),
             sum(|q| q.no_buffer),
             sum(|q| q.vanished),
             self.no_socket,
-            of_driver(0),
+            self.driver.seen[0],
             self.transmit.get(Cause::Refused),
             self.transmit.get(Cause::NoRoom),
             self.transmit.get(Cause::LinkDown),
-            of_driver(1),
+            self.driver.seen[1],
         ];
         DROP_CAUSES
             .iter()
@@ -331,14 +421,10 @@ fn is_readable(socket: &OwnedFd) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
 }
 
-/// What the interface itself says it dropped, received and transmitted; 0 where it doesn't say.
-fn driver_drops(interface: &str) -> [u64; 2] {
-    ["rx_dropped", "tx_dropped"].map(|counter| {
-        fs::read_to_string(format!("/sys/class/net/{interface}/statistics/{counter}"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0)
-    })
+/// Frames that the interface says it dropped on their way out; 0 where it doesn't say.
+fn not_transmitted(interface: &str) -> u64 {
+    let text = fs::read_to_string(format!("/sys/class/net/{interface}/statistics/tx_dropped"));
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

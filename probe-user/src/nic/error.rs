@@ -84,14 +84,29 @@ pub enum NicError {
         /// Its MTU, bytes.
         mtu: u32,
     },
-    /// EINVAL to the attach.
+    /// EINVAL to the attach. Whatever is too old for a bpf_link (before 5.9) does not load the program either, so it is the driver's.
     #[error(
-        "{interface}: the kernel has no bpf_link for XDP (it came with Linux 5.9) or refuses one here. An attachment \
-         without it would outlive the process, so there is none"
+        "{interface}: its driver ({driver}) refuses XDP as the interface is set up (MTU {mtu}). Most refuse a large MTU, many \
+         received frames that the card has put together: try `ip link set {interface} mtu 1500`, `ethtool -K {interface} \
+         lro off`, `ethtool -K {interface} rx-gro-hw off`; `dmesg` may have the driver's own words. `--mode generic` works \
+         with every driver, slowly"
     )]
-    NoLink {
+    Unsuitable {
         /// The interface.
         interface: String,
+        /// Its driver.
+        driver: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+    },
+    /// The program is not loaded by a kernel that lacks what it asks for.
+    #[error(
+        "this kernel ({release}) is too old: the XDP programs ask for what came with Linux 5.18. The oldest on which echolot \
+         was booted and run is 6.1"
+    )]
+    Kernel {
+        /// The kernel's release.
+        release: String,
     },
     /// Any other refusal of the attach.
     #[error("{interface}: can't attach the XDP program: {error}")]

@@ -36,7 +36,7 @@ mod xsk;
 pub use afxdp::AfxdpSender;
 pub use arp::ArpThread;
 pub use choice::{EASY, Engine, auto};
-pub use clock::MonotonicClock;
+pub use clock::{MonotonicClock, boot_time};
 pub use drops::DROP_CAUSES;
 pub use error::NicError;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};

@@ -281,7 +281,9 @@ impl Port {
     pub(super) fn sampler(&mut self, counts: &Arc<QueueCounts>) -> Result<PortSampler, NicError> {
         let verdicts = self.program.take_counters("VERDICTS")?;
         let sockets = std::mem::take(&mut self.sockets);
-        Ok(PortSampler::new(&self.interface.name, Arc::clone(counts), self.transmit_drops.clone(), verdicts, sockets))
+        let (counts, drops) = (Arc::clone(counts), self.transmit_drops.clone());
+        let how = (self.program.generic, self.zero_copy);
+        Ok(PortSampler::new(&self.interface, how, counts, drops, verdicts, sockets))
     }
 
     /// Its link, with the times in which it was up and yet deaf.

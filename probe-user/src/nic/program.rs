@@ -3,7 +3,7 @@
 //! aya loads and owns programs and maps. The link is made here: aya's attach falls back to netlink when the kernel says
 //! EINVAL, without telling, and an attachment made that way outlives the process. A bpf_link goes with its descriptor.
 
-use super::{Mode, NicError, far::Treatment, interface};
+use super::{Mode, NicError, choice, far::Treatment, interface};
 use crate::{
     route::{AttachedProgram, Interface},
     wire::Tags,
@@ -90,7 +90,11 @@ impl Program {
         for (map, entries) in sizes {
             loader.map_max_entries(map, *entries);
         }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| failed("load the XDP object", name, error))?;
+        let old = |error: NicError| match too_old(&choice::release()) {
+            Some(old) if !matches!(error, NicError::Privileges) => old,
+            _ => error,
+        };
+        let mut ebpf = loader.load(OBJECT).map_err(|error| old(failed("load the XDP object", name, error)))?;
         if let Some(settings) = settings {
             configure(&mut ebpf, settings)?;
         }
@@ -99,7 +103,7 @@ impl Program {
             .ok_or_else(|| failed("find the program", name, io::Error::from_raw_os_error(libc::ENOENT)))?
             .try_into()
             .map_err(|error| failed("use the program", name, error))?;
-        program.load().map_err(|error| failed("load the program", name, error))?;
+        program.load().map_err(|error| old(failed("load the program", name, error)))?;
         let fd = program.fd().map_err(|error| failed("use the program", name, error))?.as_fd();
         let (link, generic) = if mode == Mode::Generic {
             (link(fd, interface.index, XDP_FLAGS_SKB_MODE), true)
@@ -286,6 +290,13 @@ fn link(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<Owned
     }
 }
 
+/// What to say where a kernel of this release does not load a program, if it is for want of what came later: xdp.frags
+/// (BPF_F_XDP_HAS_FRAGS) and the helper `bpf_xdp_get_buff_len` are of 5.18, live frames too.
+fn too_old(release: &str) -> Option<NicError> {
+    let version = choice::version(release)?;
+    (version < (5, 18)).then(|| NicError::Kernel { release: release.into() })
+}
+
 /// What the kernel's refusal of a link means.
 fn refused(interface: &Interface, error: io::Error) -> NicError {
     let name = || interface.name.clone();
@@ -298,8 +309,11 @@ fn refused(interface: &Interface, error: io::Error) -> NicError {
         Some(libc::EOPNOTSUPP) => NicError::NoNative { interface: name(), driver: interface::driver(interface).into() },
         Some(libc::ERANGE) => NicError::Range { interface: name(), mtu: interface.mtu },
         Some(libc::EPERM | libc::EACCES) => NicError::Privileges,
-        // Before 5.9 there is no such link, and a netlink attachment would stay behind when the process is killed.
-        Some(libc::EINVAL) => NicError::NoLink { interface: name() },
+        // Not for want of a bpf_link: a kernel that has loaded the program is younger than that. Drivers say so of a large MTU
+        // (i40e, virtio_net, …), of LRO, of headers apart from data.
+        Some(libc::EINVAL) => {
+            NicError::Unsuitable { interface: name(), driver: interface::driver(interface).into(), mtu: interface.mtu }
+        }
         _ => NicError::Attach { interface: name(), error },
     }
 }
@@ -358,5 +372,42 @@ mod tests {
         let reason = verifier_reason(log);
         assert_eq!(reason.as_deref(), Some("5: (69) r2 = *(u16 *)(r1 +12); invalid access to packet, off=12 size=2"));
         assert_eq!(verifier_reason(""), None, "it didn't get as far as the verifier");
+    }
+
+    #[test]
+    fn a_kernel_that_lacks_what_is_asked_for_is_named() {
+        let said = too_old("5.17.15-generic").map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("5.17.15-generic") && said.contains("5.18") && said.contains("6.1"), "{said}");
+        assert!(too_old("5.18.0").is_none() && too_old("6.1.0-28-amd64").is_none() && too_old("strange").is_none());
+    }
+
+    #[test]
+    fn a_driver_that_refuses_is_not_taken_for_an_old_kernel() {
+        let interface = Interface {
+            index: 7,
+            name: "eth0".into(),
+            mac: [0; 6],
+            mtu: 9_000,
+            driver: Some("virtio_net".into()),
+            kind: None,
+            rx_queues: 1,
+            tx_queues: 1,
+            up: true,
+            carrier: true,
+            loopback: false,
+            foreign: None,
+            master: None,
+            parent: None,
+            parent_elsewhere: false,
+            tag: None,
+            bond: None,
+            member: None,
+            xdp: None,
+        };
+        let said = refused(&interface, io::Error::from_raw_os_error(libc::EINVAL)).to_string();
+        for word in ["virtio_net", "9000", "mtu 1500", "lro off", "rx-gro-hw off", "--mode generic"] {
+            assert!(said.contains(word), "no {word:?} in {said}");
+        }
+        assert!(!said.contains("bpf_link"), "{said}");
     }
 }

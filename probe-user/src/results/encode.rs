@@ -5,7 +5,12 @@ use super::{
     fields::{Calendar, push_address, push_csv, push_json_string, push_u64},
     text,
 };
-use crate::{ledger::Outcome, targets::Plan, time::Nanos, wire::TargetIndex};
+use crate::{
+    ledger::{Ledger, Outcome},
+    targets::Plan,
+    time::Nanos,
+    wire::TargetIndex,
+};
 use std::{
     net::Ipv4Addr,
     sync::Arc,
@@ -58,6 +63,8 @@ pub struct Encoder {
     /// Text in the manner of ping, see [`Encoder::like_ping`].
     like_ping: bool,
     plan: Arc<Plan>,
+    /// Knows the addresses of names that were resolved later.
+    ledger: Option<Arc<Ledger>>,
     clock: WallClock,
     calendar: Calendar,
     groups: Vec<GroupText>,
@@ -97,7 +104,7 @@ impl Encoder {
         });
         let groups = groups.collect();
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
-        Self { format, like_ping: false, plan, clock, calendar: Calendar::new(), groups, listed }
+        Self { format, like_ping: false, plan, ledger: None, clock, calendar: Calendar::new(), groups, listed }
     }
 
     /// Writes text as the ping that people know does.
@@ -105,6 +112,18 @@ impl Encoder {
     pub fn like_ping(mut self) -> Self {
         self.like_ping = true;
         self
+    }
+
+    /// Finds the addresses of names that the plan has none for, because they were resolved later, in the ledger.
+    #[must_use]
+    pub fn resolved_in(mut self, ledger: Arc<Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    fn address(&self, index: TargetIndex) -> Option<Ipv4Addr> {
+        let planned = self.plan.targets.get(index.0 as usize)?.address;
+        planned.or_else(|| self.ledger.as_ref()?.address(index))
     }
 
     /// Appends what stands before the first record. Returns whether that was anything.
@@ -123,7 +142,10 @@ impl Encoder {
             Format::List => return self.list(record, out),
             Format::Jsonl | Format::Csv | Format::Text => {}
         }
-        let Some(target) = self.plan.targets.get(record.target.0 as usize) else { return false };
+        if record.target.0 as usize >= self.plan.targets.len() {
+            return false;
+        }
+        let address = self.address(record.target);
         // Groups follow each other in the plan.
         let position = self.groups.partition_point(|group| group.end <= record.target.0);
         let Some(group) = self.groups.get(position) else { return false };
@@ -134,15 +156,15 @@ impl Encoder {
             Format::Jsonl => {
                 out.extend_from_slice(b"{\"time\":\"");
                 calendar.push(out, unix_ns, 9);
-                json(record, group, name, target.address, out);
+                json(record, group, name, address, out);
             }
             Format::Csv => {
                 calendar.push(out, unix_ns, 9);
-                csv(record, group, name, target.address, out);
+                csv(record, group, name, address, out);
             }
             _ => {
                 let group_name = &self.plan.groups[position].name;
-                let subject = Subject { group: group_name, name, address: target.address, payload: group.payload };
+                let subject = Subject { group: group_name, name, address, payload: group.payload };
                 if self.like_ping {
                     text::ping(record, &subject, out);
                 } else {
@@ -157,7 +179,7 @@ impl Encoder {
 
     fn list(&mut self, record: &Record, out: &mut Vec<u8>) -> bool {
         let TargetIndex(index) = record.target;
-        let address = self.plan.targets.get(index as usize).and_then(|target| target.address);
+        let address = self.address(record.target);
         let (Some(address), Outcome::Answered) = (address, record.outcome) else { return false };
         let (word, bit) = (&mut self.listed[index as usize / 64], 1 << (index % 64));
         if *word & bit != 0 {
@@ -330,6 +352,24 @@ mod tests {
                 "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,\n",
             )
         );
+    }
+
+    #[test]
+    fn a_name_that_was_resolved_later_has_its_address() {
+        let mut plan = plan();
+        plan.targets[1].address = None;
+        plan.sums = vec![crate::targets::Sum { group: 0, values: Vec::new() }];
+        plan.label_sets = vec![crate::targets::LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }];
+        let plan = Arc::new(plan);
+        let ledger = Arc::new(Ledger::new(&plan, &[0; 3], 1));
+        let encoder = |format| Encoder::new(format, Arc::clone(&plan), CLOCK).resolved_in(Arc::clone(&ledger));
+        let before = lines(encoder(Format::Jsonl), &[unsent(1, 0)]);
+        assert!(!before.contains("address"), "{before}");
+        ledger.resolve(TargetIndex(1), Ipv4Addr::new(10, 64, 7, 7), 0);
+        let after = lines(encoder(Format::Jsonl), &[answered(1, 1)]);
+        assert!(after.contains(r#""target":"host.example","address":"10.64.7.7","seq":1"#), "{after}");
+        assert!(lines(encoder(Format::Csv), &[answered(1, 1)]).contains(",host.example,10.64.7.7,1,"));
+        assert_eq!(lines(encoder(Format::List), &[answered(1, 1), answered(1, 2)]), "10.64.7.7\n");
     }
 
     #[test]

@@ -55,7 +55,12 @@ pub struct Record {
 
 impl Record {
     /// Of a probe that an ICMP error says did not arrive.
-    pub fn refused(target: TargetIndex, number: ProbeNumber, sent: Nanos, refusal: &Refusal) -> Self {
+    pub fn refused(
+        target: TargetIndex,
+        number: ProbeNumber,
+        (sent, tx_stamp): (Nanos, Stamp),
+        refusal: &Refusal,
+    ) -> Self {
         Self {
             target,
             number,
@@ -63,7 +68,7 @@ impl Record {
             outcome: Outcome::Unreachable,
             rtt: Some(refusal.arrived - sent),
             reply_ttl: Some(refusal.ttl),
-            tx_stamp: Stamp::User,
+            tx_stamp,
             rx_stamp: Some(Stamp::Xdp),
             reason: Some(refusal.reason),
             from: Some(refusal.from),
@@ -97,6 +102,25 @@ pub(crate) mod tests {
     use super::*;
     use crate::targets::{Group, Plan, Target};
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn who_is_refused_says_where_the_probe_was_stamped() {
+        let refusal = Refusal {
+            arrived: Nanos(1_900),
+            from: Ipv4Addr::new(10, 63, 0, 254),
+            reason: "host_unreachable",
+            ttl: 63,
+            destination: Ipv4Addr::new(10, 64, 0, 1),
+            identifier: 7,
+            sequence: crate::wire::Sequence(3),
+            identification: 9,
+            quoted: None,
+        };
+        for stamp in [Stamp::User, Stamp::Xdp] {
+            let record = Record::refused(TargetIndex(1), ProbeNumber(3), (Nanos(1_000), stamp), &refusal);
+            assert_eq!((record.tx_stamp, record.rx_stamp, record.rtt), (stamp, Some(Stamp::Xdp), Some(Nanos(900))));
+        }
+    }
 
     fn group(name: &str, targets: std::ops::Range<u32>) -> Group {
         Group {

@@ -273,6 +273,7 @@ mod tests {
         let row = SumRow {
             probes: 100,
             settled: [90, 3, 4, 1, 1],
+            unsent: [0; Cause::ALL.len()],
             skipped: 5,
             late: 6,
             duplicate: 7,

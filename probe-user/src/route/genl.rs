@@ -1,9 +1,9 @@
 //! A question to a generic netlink family, and the attributes of its answer.
 //!
-//! Two families with one question each: a few bytes by hand are less than the crates for it.
+//! Two families with a few questions: some bytes by hand are less than the crates for it.
 
 use rtnetlink::{
-    packet_core::{NLM_F_REQUEST, NlaBuffer, NlasIterator},
+    packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NlaBuffer, NlasIterator},
     sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC},
 };
 use std::io;
@@ -12,12 +12,14 @@ use std::io;
 const NLMSG_HEADER: usize = 16;
 const GENL_HEADER: usize = 4;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 const GENL_ID_CTRL: u16 = 0x10;
 const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 /// The attributes of an answer.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer(Vec<u8>);
 
 impl Answer {
@@ -52,39 +54,95 @@ pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 /// Asks `command` of a family, with one attribute. NotFound where the kernel doesn't know the family.
 pub(crate) fn ask(family: &str, command: u8, question: &[u8]) -> io::Result<Answer> {
     let socket = Socket::new(NETLINK_GENERIC)?;
-    let name = attribute(CTRL_ATTR_FAMILY_NAME, &[family.as_bytes(), &[0]].concat());
-    let number = exchange(&socket, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 2, &name)?
-        .number(CTRL_ATTR_FAMILY_ID)
-        .and_then(|number| u16::try_from(number).ok())
-        .ok_or(io::ErrorKind::InvalidData)?;
+    let number = family_number(&socket, family)?;
     exchange(&socket, number, command, 1, question)
 }
 
+/// Asks for all that `command` of a family has to tell of the question: an answer each.
+pub(crate) fn dump(family: &str, command: u8, question: &[u8]) -> io::Result<Vec<Answer>> {
+    let socket = Socket::new(NETLINK_GENERIC)?;
+    let number = family_number(&socket, family)?;
+    send(&socket, number, NLM_F_REQUEST | NLM_F_DUMP, (command, 1), question)?;
+    let mut answers = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        if collect(&datagram, &mut answers)? {
+            return Ok(answers);
+        }
+    }
+}
+
+fn family_number(socket: &Socket, family: &str) -> io::Result<u16> {
+    let name = attribute(CTRL_ATTR_FAMILY_NAME, &[family.as_bytes(), &[0]].concat());
+    exchange(socket, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 2, &name)?
+        .number(CTRL_ATTR_FAMILY_ID)
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 fn exchange(socket: &Socket, kind: u16, command: u8, version: u8, attributes: &[u8]) -> io::Result<Answer> {
+    send(socket, kind, NLM_F_REQUEST, (command, version), attributes)?;
+    // The kernel has answered before send_to returns.
+    let (answer, _) = socket.recv_from_full()?;
+    let (kind, body, _) = message(&answer)?;
+    parse(kind, body)
+}
+
+fn send(socket: &Socket, kind: u16, flags: u16, (command, version): (u8, u8), attributes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(NLMSG_HEADER + GENL_HEADER + attributes.len()).map_err(io::Error::other)?;
     let mut message = Vec::new();
     message.extend(length.to_ne_bytes());
     message.extend(kind.to_ne_bytes());
-    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
     message.extend(1_u32.to_ne_bytes());
     message.extend(0_u32.to_ne_bytes());
     message.extend([command, version, 0, 0]);
     message.extend(attributes);
-    socket.send_to(&message, &SocketAddr::new(0, 0), 0)?;
-    // The kernel has answered before send_to returns.
-    let (answer, _) = socket.recv_from_full()?;
-    parse(&answer)
+    socket.send_to(&message, &SocketAddr::new(0, 0), 0).map(|_| ())
 }
 
-fn parse(message: &[u8]) -> io::Result<Answer> {
-    let header: &[u8; NLMSG_HEADER] = message.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
+/// The first message of a datagram: its kind, what it says, and the messages behind it.
+fn message(datagram: &[u8]) -> io::Result<(u16, &[u8], &[u8])> {
+    let header: &[u8; NLMSG_HEADER] = datagram.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
     let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    let body = message.get(NLMSG_HEADER..length).ok_or(io::ErrorKind::InvalidData)?;
+    let body = datagram.get(NLMSG_HEADER..length).ok_or(io::ErrorKind::InvalidData)?;
+    let rest = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Ok((u16::from_ne_bytes([header[4], header[5]]), body, rest))
+}
+
+fn parse(kind: u16, body: &[u8]) -> io::Result<Answer> {
     let word: [u8; 4] = *body.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
-    if u16::from_ne_bytes([header[4], header[5]]) == NLMSG_ERROR {
+    if kind == NLMSG_ERROR {
         return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(word).saturating_neg()));
     }
     Ok(Answer(body[GENL_HEADER..].to_vec()))
+}
+
+/// Takes the answers out of one datagram of a dump. True if it was the last.
+fn collect(mut datagram: &[u8], answers: &mut Vec<Answer>) -> io::Result<bool> {
+    while !datagram.is_empty() {
+        let (kind, body, rest) = message(datagram)?;
+        if kind == NLMSG_DONE {
+            // Carries what became of it: 0, or an error as a negative number.
+            return match body.first_chunk().map_or(0, |word| i32::from_ne_bytes(*word)) {
+                0 => Ok(true),
+                error => Err(io::Error::from_raw_os_error(error.saturating_neg())),
+            };
+        }
+        answers.push(parse(kind, body)?);
+        datagram = rest;
+    }
+    Ok(false)
+}
+
+/// The answers of a dump as the kernel sent them, for tests of who reads them.
+#[cfg(test)]
+pub(crate) fn answers(datagrams: &[&[u8]]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for datagram in datagrams {
+        assert!(collect(datagram, &mut answers).is_ok(), "not a dump");
+    }
+    answers
 }
 
 #[cfg(test)]
@@ -96,7 +154,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics(message: Vec<u8>, kind in 0_u16..20) {
-            if let Ok(answer) = parse(&message) {
+            let mut answers = Vec::new();
+            let _ = collect(&message, &mut answers);
+            for answer in answers {
                 answer.number(kind);
             }
         }
@@ -119,5 +179,13 @@ mod tests {
         let answer = ask("nlctrl", CTRL_CMD_GETFAMILY, &question).unwrap();
         assert_eq!(answer.number(CTRL_ATTR_FAMILY_ID), Some(u64::from(GENL_ID_CTRL)));
         assert_eq!(ask("no-such-family", 1, &[]).err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_kernel_tells_all() {
+        // Every kernel has more than one family; among them the controller itself.
+        let families = dump("nlctrl", CTRL_CMD_GETFAMILY, &[]).unwrap();
+        let numbers: Vec<_> = families.iter().filter_map(|family| family.number(CTRL_ATTR_FAMILY_ID)).collect();
+        assert!(numbers.len() > 1 && numbers.contains(&u64::from(GENL_ID_CTRL)), "{numbers:?}");
     }
 }

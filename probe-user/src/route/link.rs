@@ -125,6 +125,24 @@ impl LinkState {
         self.down_until.fetch_min(until, Release);
     }
 
+    /// The writer's word that the whole machine stood still from one moment to another, as when it sleeps: nothing could leave or
+    /// arrive, and what was under way is excused like by a link that was down. No effect while the link is down, which says as
+    /// much.
+    pub fn stood_still(&self, since: Nanos, until: Nanos) {
+        if !self.is_up() {
+            return;
+        }
+        let next = self.next.load(Relaxed);
+        let interval = &self.intervals[next];
+        self.forgotten_until.fetch_max(interval.until.load(Relaxed), Release);
+        interval.until.store(0, Release);
+        interval.since.store(since.0, Release);
+        let until = until.0.clamp(1, u64::MAX - 1);
+        interval.until.store(until, Release);
+        self.next.store((next + 1) % REMEMBERED, Relaxed);
+        self.down_until.fetch_max(until, Release);
+    }
+
     /// The writer's word that the interface is no more.
     pub fn vanished(&self, since: Nanos) {
         self.gone.store(true, Relaxed);
@@ -204,6 +222,25 @@ mod tests {
         assert!(link.was_down_between(Nanos(0), Nanos(5)), "the oldest interval is forgotten: no one can say no");
         assert!(!link.was_down_between(Nanos(30), Nanos(40)));
         assert!(link.was_down_between(Nanos(120), Nanos(130)));
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_is_excused_and_its_link_is_up() {
+        let link = LinkState::new();
+        link.went_down(Nanos(10));
+        link.came_up(Nanos(20));
+        link.stood_still(Nanos(100), Nanos(150));
+        assert!(link.is_up() && link.down_since().is_none());
+        for (from, to, excused) in
+            [(5, 15, true), (21, 99, false), (90, 100, true), (150, 160, true), (151, 160, false)]
+        {
+            assert_eq!(link.was_down_between(Nanos(from), Nanos(to)), excused, "{from}..={to}");
+        }
+        link.went_down(Nanos(200));
+        link.stood_still(Nanos(210), Nanos(220));
+        assert!(!link.is_up());
+        link.came_up(Nanos(300));
+        assert_eq!(link.down_until(), Nanos(300));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     forms,
     network::Numbers,
-    rules::{Form, Planned, Request, RuleFile},
+    rules::{Planned, Request, RuleFile},
     witness::Witnessed,
 };
 use crate::time::Nanos;
@@ -62,9 +62,9 @@ impl Ruled {
             let at = sent + after;
             let made = forms::reply(frame, form, twist, self.file.router, &mut bytes);
             witnessed.departed(form, made.then_some(at));
-            // What steer would not take never reaches a ring: errors, and what it rejects by the cookie. The loop's own
-            // checks are to be tested here, so it is shown all but the errors, which it has no reader for.
-            if made && !matches!(form, Form::Error | Form::ShortError) {
+            // What steer rejects by the cookie would never reach a ring. The loop's own checks are to be tested here, so it is
+            // shown all.
+            if made {
                 self.serial += 1;
                 self.flying.push(Reverse(Flying { at, serial: self.serial, frame: bytes }));
             }

@@ -132,12 +132,12 @@ impl Group {
 
     /// Probes of one target that can be in flight: the places of its window.
     pub fn window(&self) -> u64 {
-        u64::from(window::places_for(self.timeout.0, self.interval.0))
+        u64::from(window::places_for(self.timeout.0 + window::COUNTED_NS, self.interval.0))
     }
 
     /// Estimated bytes a target takes, with its window.
     pub fn bytes_per_target(&self) -> u64 {
-        BYTES_PER_TARGET + ledger::wide_bytes(window::places_for(self.timeout.0, self.interval.0))
+        BYTES_PER_TARGET + ledger::wide_bytes(window::places_for(self.timeout.0 + window::COUNTED_NS, self.interval.0))
     }
 
     /// Probes a second that its targets need.

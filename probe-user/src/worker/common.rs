@@ -2,7 +2,11 @@
 
 use super::{Changes, Link, ShortQuotes, Taken};
 use crate::{
-    ledger::{Cause, Ledger, tally::Tally, unheard::DropLog},
+    ledger::{
+        Cause, Ledger,
+        tally::{RowTally, Tally},
+        unheard::DropLog,
+    },
     results::Stamp,
     route::Hops,
     time::Nanos,
@@ -84,12 +88,12 @@ impl Common {
 
     /// Probes that came due, and those of them that the device refused or that found no room.
     pub fn due_and_refused(&self) -> (u64, u64) {
-        let refused = |tally: &Arc<Tally>| {
-            [Cause::Refused, Cause::NoRoom].map(|cause| tally.unsent[cause as usize].load(Acquire)).iter().sum::<u64>()
+        let rows = || self.tallies.iter().flat_map(|tally| &tally.rows);
+        let refused = |row: &RowTally| {
+            [Cause::Refused, Cause::NoRoom].map(|cause| row.unsent[cause as usize].load(Acquire)).iter().sum::<u64>()
         };
-        let refused = self.tallies.iter().map(refused).sum();
-        let rows = self.tallies.iter().flat_map(|tally| &tally.rows);
-        (rows.map(|row| row.entered.load(Acquire)).sum(), refused)
+        let refused = rows().map(refused).sum();
+        (rows().map(|row| row.entered.load(Acquire)).sum(), refused)
     }
 
     /// When the last reply arrived that proved to be one of ours; zero before the first.

@@ -8,6 +8,7 @@ mod common;
 mod drained;
 mod judge;
 mod looping;
+mod patience;
 mod proof;
 mod quotes;
 mod receiver;

@@ -143,7 +143,7 @@ impl Settle {
                     &self.common,
                     &self.tally,
                     &self.sink,
-                    Record::refused(target, number, quoted.sent, refusal),
+                    Record::refused(target, number, (quoted.sent, self.common.tx_stamp), refusal),
                     now,
                 );
             }

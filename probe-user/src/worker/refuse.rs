@@ -33,7 +33,7 @@ pub(super) fn short_quote(common: &Common, tally: &Tally, sink: &Sink, walks: &[
             }
             Some((number, _, sent)) => match common.ledger.place_of(target, number).settle(Standing::Failed) {
                 Ok(()) => {
-                    let sent = sent.unwrap_or(refusal.arrived);
+                    let sent = (sent.unwrap_or(refusal.arrived), common.tx_stamp);
                     let record = Record::refused(target, ProbeNumber(number), sent, refusal);
                     return settle(common, tally, sink, record, now);
                 }

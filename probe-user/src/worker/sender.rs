@@ -2,7 +2,14 @@
 
 mod waiting;
 
-use super::{Clock, Common, Due, Fate, Phase, Transmit, drained::Drained, judge::Judge, refuse, settle::settle};
+use super::{
+    Clock, Common, Due, Fate, Phase, Transmit,
+    drained::Drained,
+    judge::Judge,
+    patience::{Patience, judged_until},
+    refuse,
+    settle::settle,
+};
 use crate::{
     health::{Health, Verdict},
     ledger::{
@@ -76,6 +83,7 @@ pub(super) struct Walk {
     payload: u16,
     up_after: u32,
     down_after: u32,
+    patience: Patience,
     /// The next tick that lands.
     landing: (u64, u32),
     /// Ticks of this turn.
@@ -166,6 +174,7 @@ impl<T: Transmit> Sender<T> {
                 payload: u16::try_from(group.payload).unwrap_or(u16::MAX),
                 up_after,
                 down_after,
+                patience: Patience::new(group, places),
                 landing: (0, 0),
                 ticks: 0,
                 sent: vec![Nanos::ZERO; stamps].into(),
@@ -224,7 +233,8 @@ impl<T: Transmit> Sender<T> {
         let past = |deadline: Nanos| (deadline + NO_HURRY).max(now + LOOK_AGAIN);
         let wake = |walk: &Walk| {
             let due = walk.pacer.next_at().map_or(Nanos::MAX, |due| self.company.leaves_at(due));
-            due.min(walk.flights.next_at().map_or(Nanos::MAX, past))
+            // And for the counts of what was dropped, where the next to land got no answer.
+            due.min(walk.flights.next_at().map_or(Nanos::MAX, |at| past(at).max(walk.patience.look_at(now))))
         };
         let next = self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at());
         if self.waiting.is_empty() {
@@ -248,11 +258,11 @@ impl<T: Transmit> Sender<T> {
         let heard = self.hear_quotes(clock);
         let mut budget = EXPIRE_AT_ONCE;
         for index in 0..self.walks.len() {
-            while budget > 0
-                && let Some(landed) = self.walks[index].flights.land(past)
-            {
-                budget -= 1;
+            while budget > 0 {
                 let walk = &mut self.walks[index];
+                let due = if walk.waits_for_drops(&self.common, past) { None } else { walk.flights.land(past) };
+                let Some(landed) = due else { break };
+                budget -= 1;
                 let (round, slot) = walk.landing;
                 let last = slot + 1 == walk.run.targets.end - walk.run.targets.start;
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
@@ -262,8 +272,10 @@ impl<T: Transmit> Sender<T> {
                 }
             }
             while budget > 0
-                && let Some(Late { target, number, landed }) = self.waiting.land(index, past)
+                && !self.waiting.is_empty()
+                && let Some(late) = self.waiting.land(index, judged_until(&self.common.drops, past))
             {
+                let Late { target, number, landed } = late;
                 budget -= 1;
                 self.waiting.forget(target, self.walks[index].place(number));
                 self.land(index, target, number, landed, past);
@@ -380,7 +392,7 @@ impl<T: Transmit> Sender<T> {
         ledger.count_entered(target);
         add(&tally.rows[row as usize].entered, 1);
         let unsent = |cause: Cause| {
-            add(&tally.unsent[cause as usize], 1);
+            add(&tally.rows[row as usize].unsent[cause as usize], 1);
             let record = unanswered(&self.common, target, tick.round, now, Outcome::Unsent, Some(cause.name()));
             settle(&self.common, tally, &self.sink, record, now);
         };
@@ -454,7 +466,8 @@ impl<T: Transmit> Sender<T> {
                     Fate::Unsent(cause) => {
                         // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
                         if self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok() {
-                            add(&self.tally.unsent[cause as usize], 1);
+                            let row = self.common.ledger.row(due.target);
+                            add(&self.tally.rows[row as usize].unsent[cause as usize], 1);
                             let reason = Some(cause.name());
                             let record =
                                 unanswered(&self.common, due.target, note.number, begun, Outcome::Unsent, reason);

@@ -88,15 +88,26 @@ impl Site {
 
     /// Starts `echolot run` over `targets` once a second each, and waits until it has answers.
     pub(crate) fn run(&self, targets: &str, format: &str) -> Echolot {
+        let mut echolot = self.begin(targets, format);
+        echolot.wait_for("the first answer", |scrape| scrape.settled("answered") > 0);
+        echolot
+    }
+
+    /// The same where nobody answers.
+    pub(crate) fn run_silent(&self, targets: &str) -> Echolot {
+        let mut echolot = self.begin(targets, "jsonl");
+        echolot.wait_for("the first probe", |scrape| scrape.sum("echolot_probes_total", "") > 0);
+        echolot
+    }
+
+    fn begin(&self, targets: &str, format: &str) -> Echolot {
         let config = self.path("echolot.yml");
         let text = format!(
             "interface: near0\nlisten: {LISTEN}\nglobal: {{interval: 1s, timeout: 1s}}\n\
              groups:\n  - name: all\n    targets: [{targets}]\n"
         );
         File::create(&config).unwrap().write_all(text.as_bytes()).unwrap();
-        let mut echolot = self.start(format, &["run", "-c", config.to_str().unwrap()]);
-        echolot.wait_for("the first answer", |scrape| scrape.settled("answered") > 0);
-        echolot
+        self.start(format, &["run", "-c", config.to_str().unwrap()])
     }
 }
 
@@ -188,6 +199,11 @@ impl Echolot {
             sleep(SCRAPES.min(until.saturating_duration_since(Instant::now())));
         }
         scrapes
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        send_signal(signal, self.child.id());
     }
 
     /// SIGTERM, and the end of it.

@@ -264,6 +264,7 @@ impl Station {
         self.until("all is settled", |station| station.threads.iter().all(JoinHandle::is_finished));
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
         self.tick();
+        self.sampler.sample_all(&self.common.drops).unwrap();
         assert_eq!(self.common.in_flight(), self.common.ledger.unsettled());
         assert_eq!(self.common.in_flight(), 0);
         let drops = self.sampler.local_drops();

@@ -55,6 +55,7 @@ impl Fake {
         let row = SumRow {
             probes: 10,
             settled: [4, 1, 2, 0, 1],
+            unsent: unsent([(Cause::Refused, 1)]),
             skipped: 3,
             late: 5,
             duplicate: 6,
@@ -102,6 +103,7 @@ impl Fake {
         let row = |n: u64| SumRow {
             probes: 1000 * n + 50,
             settled: [900 * n, 10 * n, 80 * n, 7 * n, 3 * n],
+            unsent: unsent([(Cause::Window, n), (Cause::NoRoom, 2 * n)]),
             skipped: n,
             late: 2 * n,
             duplicate: 3 * n,
@@ -227,6 +229,13 @@ fn group(name: &str, sum_by: &[&str], targets: std::ops::Range<u32>, per_target:
 
 fn set(sum: u32, labels: &[(&str, &str)]) -> LabelSet {
     LabelSet { labels: labels.iter().map(|&(k, v)| (k.into(), v.into())).collect(), sum }
+}
+
+/// Unsent probes by cause.
+fn unsent<const N: usize>(many: [(Cause, u64); N]) -> [u64; Cause::ALL.len()] {
+    let mut all = [0; Cause::ALL.len()];
+    many.into_iter().for_each(|(cause, n)| all[cause as usize] = n);
+    all
 }
 
 fn rtts(micros: impl IntoIterator<Item = u64>) -> echolot::ledger::histogram::Distribution {

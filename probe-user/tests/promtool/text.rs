@@ -2,11 +2,11 @@
 
 use super::{
     fake::{Fake, NASTY},
-    parse::{Exposition, parse},
+    parse::{Exposition, Sample, parse},
 };
 use echolot::{
     health::Hold,
-    ledger::{Outcome, State},
+    ledger::{Cause, Outcome, State},
     metrics::{self, CHUNK, DROP_CAUSES, ExpositionError, RESERVED_LABELS, Source, TargetSeries},
     wire::RejectedReason,
 };
@@ -45,6 +45,12 @@ fn the_equation_holds_in_every_row_to_the_probe() {
         let labels: Vec<_> = row.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let settled = scrape.all("echolot_probes_settled_total", &labels);
         assert_eq!(settled.len(), Outcome::ALL.len());
+        // What was not sent is split by cause.
+        let unsent = scrape.all("echolot_probes_unsent_total", &labels);
+        assert_eq!(unsent.len(), Cause::ALL.len());
+        let unsent: f64 = unsent.iter().map(|sample| sample.value).sum();
+        let outcome = |sample: &&&Sample| sample.labels["outcome"] == Outcome::Unsent.name();
+        assert_eq!(Some(unsent), settled.iter().find(outcome).map(|sample| sample.value), "{labels:?}");
         let settled: f64 = settled.iter().map(|sample| sample.value).sum();
         assert_eq!(row.value, settled + scrape.value("echolot_probes_in_flight", &labels), "{labels:?}");
     }
@@ -102,6 +108,7 @@ fn every_fixed_label_value_is_there_from_the_first_scrape() {
     };
     let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
     assert_eq!(values("echolot_probes_settled_total", "outcome"), set(&Outcome::ALL.map(Outcome::name)));
+    assert_eq!(values("echolot_probes_unsent_total", "cause"), set(&Cause::ALL.map(Cause::name)));
     assert_eq!(values("echolot_targets", "state"), set(&State::ALL.map(State::name)));
     assert_eq!(values("echolot_replies_rejected_total", "reason"), set(&RejectedReason::ALL.map(RejectedReason::name)));
     assert_eq!(values("echolot_state_hold", "reason"), set(&Hold::ALL.map(Hold::name)));
@@ -222,6 +229,7 @@ fn every_metric_is_documented_and_nothing_else_is() {
     // The closed lists.
     let values = Outcome::ALL.map(Outcome::name).into_iter().chain(State::ALL.map(State::name));
     let values = values.chain(Hold::ALL.map(Hold::name));
+    let values = values.chain(Cause::ALL.map(Cause::name));
     for value in values.chain(RejectedReason::ALL.map(RejectedReason::name)) {
         assert!(docs.contains(&format!("\n| `{value}` |")), "docs/metrics.md has no row for {value}");
     }

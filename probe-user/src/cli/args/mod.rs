@@ -277,12 +277,12 @@ pub struct NetworkArgs {
     /// The source address [default: the one that the kernel's routes prefer]
     #[arg(short = 'S', long, value_name = "ADDRESS")]
     pub source: Option<Ipv4Addr>,
-    /// What sends
-    #[arg(long, value_enum, default_value_t)]
-    pub engine: Engine,
-    /// How the interface is used
-    #[arg(long, value_enum, default_value_t)]
-    pub mode: Mode,
+    /// What sends; run takes the configuration's unless this is given [default: auto]
+    #[arg(long, value_enum)]
+    pub engine: Option<Engine>,
+    /// How the interface is used; run takes the configuration's unless this is given [default: auto]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
     /// ICMP identifier, 0 to 65535 or 0x0 to 0xffff [default: random]
     #[arg(long, value_name = "ID", value_parser = values::identifier)]
     pub identifier: Option<u16>,

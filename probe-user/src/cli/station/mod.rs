@@ -3,6 +3,7 @@
 //! One unpinned thread does all that is not packets: names, routes, neighbours, drop counters, HTTP, the view, signals. It
 //! talks to the loop threads by counters and by one word that says what is asked for.
 
+mod asleep;
 mod bond;
 mod carrier;
 mod cpus;
@@ -35,6 +36,7 @@ use crate::{
     wire::Key,
     worker::{Asked, Changes, Clock as _, Common, Link, Phase, ShortQuotes},
 };
+use asleep::Asleep;
 use bond::Following;
 use holding::Watchman;
 use journal::Journal;
@@ -97,7 +99,8 @@ pub(super) struct Network {
 
 impl From<&NetworkArgs> for Network {
     fn from(args: &NetworkArgs) -> Self {
-        let NetworkArgs { source, mode, engine, identifier, .. } = *args;
+        let NetworkArgs { source, identifier, .. } = *args;
+        let (mode, engine) = (args.mode.unwrap_or_default(), args.engine.unwrap_or_default());
         Self { interface: args.interface.clone(), source, mode, engine, identifier }
     }
 }
@@ -187,7 +190,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     let stack = nic::stack(&routes.interface.name, job.network.mode)?;
     let (mut following, condition) = Following::open(&stack, &link).await?;
     let layout = threads::layout(job.rate, job.network.engine, &stack);
-    let key = Key([fastrand::u64(..), fastrand::u64(..)]);
+    let (key, identifier) = secrets()?;
     let mut payloads: Vec<u16> = plan.groups.iter().map(|g| u16::try_from(g.payload).unwrap_or(u16::MAX)).collect();
     payloads.sort_unstable();
     payloads.dedup();
@@ -197,7 +200,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         mode: job.network.mode,
         engine: job.network.engine,
         key,
-        identifier: job.network.identifier.unwrap_or_else(|| fastrand::u16(..)),
+        identifier: job.network.identifier.unwrap_or(identifier),
         ttl: TTL,
         payloads,
         max_age: longest + LATE,
@@ -240,6 +243,8 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     routes.of = Vec::new();
     let clock = WallClock::new(now(), SystemTime::now());
     let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
+    // From now on nobody is lost before this has looked.
+    sampler.sample(&drops)?;
     source.sampled(&sampler);
     let journal = common.changes.as_ref().map(|changes| {
         let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
@@ -247,13 +252,13 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;
-    let mut watchman = Watchman::default();
+    let (mut watchman, mut asleep) = (Watchman::default(), Asleep::new());
     let (writing, sink) = match job.results {
         Some(wanted) => {
             // Probes of a sweep may wait for their neighbours: they are in flight as well.
             let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
             let (sink, queue) = results::queue(results_room(job.rate, longest + waiting));
-            (Some(write(wanted, &plan, clock, queue, view.live())?), sink)
+            (Some(write(wanted, (&plan, &common.ledger), clock, queue, view.live())?), sink)
         }
         None => (None, results::Sink::discard()),
     };
@@ -318,6 +323,10 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
                 failed = Some(error);
             }
         }
+        // Before the drops: once those have been noted, what nobody answered is judged.
+        if let Some(slept) = asleep.look(&link) {
+            tracing::warn!("this machine slept for {slept}: probes of that time are unheard");
+        }
         if let Err(error) = sampler.sample(&drops) {
             tracing::error!("{error}");
         }
@@ -344,7 +353,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     if let Some(journal) = journal {
         journal.close();
     }
-    if let Err(error) = sampler.sample(&drops) {
+    if let Err(error) = sampler.sample_all(&drops) {
         tracing::error!("{error}");
     }
     source.sampled(&sampler);
@@ -369,6 +378,17 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         summary.write(path)?;
     }
     Ok(summary)
+}
+
+/// A key for the cookies and an identifier, by the kernel's generator: whoever could guess the key could answer for a target.
+fn secrets() -> Result<(Key, u16), Failure> {
+    let mut bytes = [0; 18];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(format!("the kernel gives no random numbers (getrandom): {error}")))?;
+    let (words, identifier) = bytes.split_at(16);
+    let (words, _) = words.as_chunks::<8>();
+    let identifier = identifier.iter().fold(0, |id, byte| id << 8 | u16::from(*byte));
+    Ok((Key([u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]), identifier))
 }
 
 /// Waits until all results are written. A reader that takes nothing is waited for only until a signal comes, and once the
@@ -440,12 +460,12 @@ fn results_room(rate: u64, timeout: Nanos) -> usize {
 
 fn write(
     wanted: Results,
-    plan: &Arc<Plan>,
+    (plan, ledger): (&Arc<Plan>, &Arc<Ledger>),
     clock: WallClock,
     queue: results::Queue,
     live: Option<Live>,
 ) -> Result<Writing, Failure> {
-    let mut encoder = Encoder::new(wanted.format, Arc::clone(plan), clock);
+    let mut encoder = Encoder::new(wanted.format, Arc::clone(plan), clock).resolved_in(Arc::clone(ledger));
     if wanted.like_ping {
         encoder = encoder.like_ping();
     }

@@ -130,6 +130,7 @@ pub(crate) mod tests {
         let row = SumRow {
             probes: 10_000 * seconds + 41,
             settled,
+            unsent: [0; Cause::ALL.len()],
             skipped: 3,
             late: 4,
             duplicate: 5,
