@@ -286,8 +286,10 @@ pub struct LiveCursor {
     pub namespace: [u64; 2],
     /// The kernel's name for that thread, once the watcher has seen it in this call; 0 before. It is quicker to compare.
     pub task: u64,
+    /// The error with which the driver refused a whole bulk in this call, as a positive number; 0: none. The watcher writes.
+    pub error: u32,
     /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: [u64; 2],
+    pub padding: [u32; 3],
 }
 
 /// A probe to be built. The sender writes it, but for `sent_ns` and `refused`.

@@ -243,7 +243,7 @@ fn checksum(sum: u64) -> u16 {
 /// waiting for their word until the next call.
 #[inline(always)]
 pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
-    let (sent, refused): (i32, i32) = (ctx.arg(2), ctx.arg(3));
+    let (sent, refused, error): (i32, i32, i32) = (ctx.arg(2), ctx.arg(3), ctx.arg(4));
     let (sent, refused) = (u64::from(sent as u32), u64::from(refused as u32));
     let cursor = here()?;
     if sent + refused > cursor.built - cursor.confirmed || !is_running(cursor) {
@@ -253,6 +253,9 @@ pub(crate) fn confirm(ctx: &BtfTracePointContext) -> Option<()> {
     while i < BULK && i < refused {
         due(cursor.sender, cursor.confirmed + sent + i)?.refused = 1;
         i += 1;
+    }
+    if error < 0 {
+        cursor.error = error.unsigned_abs();
     }
     cursor.confirmed += sent + refused;
     Some(())

@@ -171,8 +171,9 @@ fn live_frames() {
 
         // A fall that the engine finds out by itself: nothing is said to have left.
         run("ip link set near0 down");
-        let fates = send(&mut opened, number..number + 50);
-        assert!(fates.iter().all(|fate| matches!(fate, Fate::Unsent(_))), "{fates:?}");
+        let probes: Vec<Due> = (number..number + 50).map(due).collect();
+        let fates = offer(&mut opened, &probes);
+        assert_eq!(sent(&fates).len(), 0, "{fates:?}");
         run("ip link set near0 up");
         wait_for_carrier();
         let fates = send(&mut opened, 0..50);
@@ -228,8 +229,9 @@ fn no_carrier() {
             far("ip link set far0 down");
             // The kernel takes each of these from the ring and drops it: more than there are frames, none is lost.
             for batch in [1, 2, 31, 32, 33, 64, 64, 64, 64, 64] {
-                let fates = send(&mut opened, 0..batch);
-                assert!(fates.iter().all(|fate| *fate == Fate::Unsent(Cause::Refused)), "{fates:?}");
+                let fates = offer(&mut opened, &(0..batch).map(due).collect::<Vec<_>>());
+                assert!(fates.iter().all(|fate| matches!(fate, Fate::Full(_))), "{fates:?}");
+                assert_eq!(fates[0], Fate::Full(Cause::Refused), "whoever knows of no fall may offer it again");
             }
             far("ip link set far0 up");
             wait_for_carrier();

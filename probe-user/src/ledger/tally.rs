@@ -55,6 +55,8 @@ pub struct Tally {
     pub heard_at: AtomicU64,
     /// Results that found their queue full.
     pub results_dropped: AtomicU64,
+    /// When the card was last seen to be slower than what was to be sent; 0: never.
+    pub full_at: AtomicU64,
     /// First hand-over; `u64::MAX` before it.
     pub first_send: AtomicU64,
     /// When something was last settled; 0 before.
@@ -83,6 +85,7 @@ impl Tally {
             receive_delay: Histogram::default(),
             heard_at: AtomicU64::new(0),
             results_dropped: AtomicU64::new(0),
+            full_at: AtomicU64::new(0),
             first_send: AtomicU64::new(u64::MAX),
             last_settled: AtomicU64::new(0),
         }

@@ -5,21 +5,26 @@
 //! | `sendto` says | because | and we |
 //! |---|---|---|
 //! | 0 | the ring is empty | are done |
-//! | EBUSY | the driver or the carrier refused the last frame it took (`NET_XMIT_DROP`): gone, completed, not sent | settle that one as unsent and call again for the rest |
-//! | EAGAIN | its budget is used up, the driver's queue is full (`NETDEV_TX_BUSY`, the descriptor is put back), or the send buffer is | call again, for at most [`PATIENCE`] without progress |
+//! | EBUSY | the driver or the carrier refused the last frame it took (`NET_XMIT_DROP`): gone, completed, not sent | say so of that one, and call again for the rest |
+//! | EAGAIN | its budget is used up, the driver's queue is full (`NETDEV_TX_BUSY`, the descriptor is put back), or the send buffer is | call again while there is progress |
 //! | ENOBUFS, ENOMEM | no memory for a buffer; the descriptor is left | the same |
 //! | ENETDOWN, ENXIO | the interface is down or gone; nothing was taken | give up at once |
 //!
-//! What is given up stays in the ring, where nothing can take it out again. Its probes are unsent, so it must not leave as
-//! it is: before the next kick, whenever that is, each such frame becomes one of the new probes, or [`VOID`].
+//! What is given up stays in the ring, where nothing can take it out again. Its probes are not sent, so it must not leave as
+//! it is: before the next kick, whenever that is, each such frame becomes one of the new probes, or [`VOID`]. Before Linux 6.17 it
+//! may be uncertain which those are, and what is uncertain is called for longer, [`PATIENCE`]: such a probe may be sent twice.
 //!
 //! In zero-copy mode the driver takes descriptors when it likes: produced is sent, and a frame is ours again when it has
 //! been completed.
+//!
+//! In both modes a frame's completion says that the card has done with it, and how many frames may be out is bounded by how fast
+//! these come: see [`Limit`].
 
 use super::{
     clock::MonotonicClock,
     drops::TransmitDrops,
     frames::{Frame, Kick},
+    limit::Limit,
     ring::{BARE, Ring},
     socket::{KICK, Transmitter},
     templates::{Current, Held, Load},
@@ -28,12 +33,16 @@ use crate::{
     ledger::Cause,
     time::Nanos,
     wire::ProbeFields,
-    worker::{Clock as _, Due, Fate, Link, Transmit},
+    worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
 use std::sync::Arc;
 
-/// How long a kernel that makes no progress is called again.
+/// How long a kernel that makes no progress is called again where it is uncertain what it has taken.
 const PATIENCE: Nanos = Nanos::from_millis(1);
+/// Between looks at completions while there is no room.
+const LOOK: Nanos = Nanos::from_micros(50);
+/// A driver that has completed nothing for so long is woken again: it may have gone to sleep over frames that it had no room for.
+const WAKE: Nanos = Nanos::from_millis(1);
 
 /// No probe is at the position.
 const NOBODY: u16 = u16::MAX;
@@ -47,6 +56,13 @@ pub struct AfxdpSender {
     clock: MonotonicClock,
     /// Which of the probes at hand is at each ring position, counted from the first that the kernel hasn't consumed.
     owners: [u16; KICK],
+    limit: Limit,
+    /// When a driver that completes nothing is woken again.
+    wake_at: Nanos,
+    /// The frame that is followed until it completes, its position, and its stamp.
+    followed: Option<(usize, u32, Nanos)>,
+    /// How long the last one took.
+    dwelt: Option<Nanos>,
 }
 
 /// What went into the ring for a kick.
@@ -68,7 +84,39 @@ impl AfxdpSender {
         drops: Arc<TransmitDrops>,
     ) -> Self {
         let clock = MonotonicClock;
-        Self { ring: Ring::new(half), templates: Held::new(templates), link, drops, clock, owners: [NOBODY; KICK] }
+        let ring = Ring::new(half);
+        Self {
+            limit: Limit::new(ring.frames.count()),
+            ring,
+            templates: Held::new(templates),
+            link,
+            drops,
+            clock,
+            owners: [NOBODY; KICK],
+            wake_at: Nanos::ZERO,
+            followed: None,
+            dwelt: None,
+        }
+    }
+
+    /// Takes back what has been completed. Returns how many frames are out, without those that were given up and wait in the ring for
+    /// another probe.
+    fn look(&mut self, now: Nanos) -> u32 {
+        self.ring.reclaim();
+        if let Some((frame, position, stamp)) = self.followed
+            && !self.ring.frames.is_out(frame, position)
+        {
+            self.followed = None;
+            self.dwelt = Some(now - stamp);
+        }
+        let out = self.out();
+        self.limit.look(out, now);
+        out
+    }
+
+    fn out(&self) -> u32 {
+        let given_up = if self.ring.zero_copy { 0 } else { self.ring.frames.resident() };
+        self.ring.frames.out().saturating_sub(given_up)
     }
 
     /// Puts as many of the probes into the ring as fit, with one stamp for all.
@@ -108,8 +156,7 @@ impl AfxdpSender {
                     break 'probes;
                 }
                 let Some(frame) = self.ring.frames.take() else {
-                    fates[index] = Fate::Unsent(Cause::NoRoom);
-                    self.drops.count(Cause::NoRoom);
+                    fates[index] = Fate::Full(Cause::NoRoom);
                     dealt += 1;
                     continue;
                 };
@@ -148,9 +195,9 @@ impl AfxdpSender {
         Filled { dealt, base, sent }
     }
 
-    /// Has the kernel send what is in the ring, and says of each probe what became of it. On an error the rest of the
-    /// ring was given up for that cause.
-    fn kick(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Cause> {
+    /// Has the kernel send what is in the ring, and says of each probe what became of it. On an error that became of the rest of
+    /// the ring.
+    fn kick(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Fate> {
         let mut told = base;
         let mut since = None;
         loop {
@@ -164,9 +211,13 @@ impl AfxdpSender {
             let stored = self.ring.stored();
             let dropped = self.ring.frames.kicked(kick, before, stored);
             let consumed = self.ring.frames.consumed();
-            let refused = if self.link.is_up() { Cause::Refused } else { Cause::LinkDown };
+            let is_up = self.link.is_up();
+            if dropped.is_some() && is_up {
+                self.limit.full(self.out());
+            }
+            let refused = if is_up { Fate::Full(Cause::Refused) } else { Fate::Unsent(Cause::LinkDown) };
             while told != consumed {
-                let fate = if dropped == Some(told) { Fate::Unsent(refused) } else { Fate::Sent(sent) };
+                let fate = if dropped == Some(told) { refused } else { Fate::Sent(sent) };
                 self.settle(told.wrapping_sub(base), fate, fates);
                 told = told.wrapping_add(1);
             }
@@ -178,29 +229,40 @@ impl AfxdpSender {
             } else {
                 // EAGAIN, or done with descriptors left: the device no longer has this queue and the kernel says nothing.
                 let now = self.clock.now();
-                now - *since.get_or_insert(now) >= PATIENCE
+                !self.ring.frames.in_doubt() || now - *since.get_or_insert(now) >= PATIENCE
             };
             if give_up && self.ring.frames.resident() != 0 {
+                let left = match kick {
+                    Kick::Nothing => Fate::Unsent(cause),
+                    _ if is_up => Fate::Full(cause),
+                    _ => Fate::Unsent(Cause::LinkDown),
+                };
                 while told != self.ring.frames.produced() {
-                    self.settle(told.wrapping_sub(base), Fate::Unsent(cause), fates);
+                    self.settle(told.wrapping_sub(base), left, fates);
                     told = told.wrapping_add(1);
                 }
-                return Err(cause);
+                return Err(left);
             }
         }
     }
 
     /// The zero-copy kick: what is in the ring is the driver's.
-    fn wake(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Cause> {
+    fn wake(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Fate> {
+        let count = self.ring.frames.produced().wrapping_sub(base);
+        if self.followed.is_none() && count > 0 {
+            // The last of those that leave together stays longest.
+            let position = self.ring.frames.produced().wrapping_sub(1);
+            self.followed = Some((self.ring.frames.at(position), position, sent));
+        }
+        self.wake_at = sent + WAKE;
         let error = if self.ring.needs_wakeup() { self.ring.sendto() } else { 0 };
         // ENETDOWN and ENXIO: the device was told nothing. Anything else means that it is busy already.
         let (kick, cause) = classify(error);
         let fate = if kick == Kick::Nothing { Fate::Unsent(cause) } else { Fate::Sent(sent) };
-        let count = self.ring.frames.produced().wrapping_sub(base);
         for place in 0..count {
             self.settle(place, fate, fates);
         }
-        if kick == Kick::Nothing { Err(cause) } else { Ok(()) }
+        if kick == Kick::Nothing { Err(fate) } else { Ok(()) }
     }
 
     fn settle(&self, place: u32, fate: Fate, fates: &mut [Fate]) {
@@ -216,8 +278,26 @@ impl AfxdpSender {
 }
 
 impl Transmit for AfxdpSender {
-    fn together(&self) -> usize {
-        KICK
+    fn leaving(&self) -> Leaving {
+        if self.ring.zero_copy { Leaving::Followed } else { Leaving::Together(KICK) }
+    }
+
+    fn dwelt(&mut self) -> Option<Nanos> {
+        self.dwelt.take()
+    }
+
+    fn room(&mut self, now: Nanos) -> Room {
+        let out = self.look(now);
+        let room = self.limit.room(out);
+        if room == 0 && self.ring.zero_copy && now >= self.wake_at && self.ring.needs_wakeup() {
+            self.wake_at = now + WAKE;
+            self.ring.sendto();
+        }
+        Room { probes: (room as usize).min(self.batch()), again: now + LOOK, full: room == 0 }
+    }
+
+    fn give_up(&mut self, cause: Cause, probes: u64) {
+        self.drops.add(cause, probes);
     }
 
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
@@ -225,19 +305,33 @@ impl Transmit for AfxdpSender {
         if self.templates.renew() {
             self.ring.forget_templates();
         }
-        let mut done = 0;
+        let out = self.look(self.clock.now());
         // An interface that is known to be down takes nothing: its ring is left alone.
-        let mut outcome = if self.link.is_up() { Ok(()) } else { Err(Cause::LinkDown) };
-        while done < due.len() {
-            if let Err(cause) = outcome {
-                fates[done..].fill(Fate::Unsent(cause));
-                (done..due.len()).for_each(|_| self.drops.count(cause));
-                return;
+        let (many, mut outcome) = if self.link.is_up() {
+            (due.len().min(self.limit.room(out) as usize), Ok(()))
+        } else {
+            (due.len(), Err(Fate::Unsent(Cause::LinkDown)))
+        };
+        fates[many..].fill(Fate::Full(Cause::NoRoom));
+        let mut done = 0;
+        while done < many {
+            if let Err(rest) = outcome {
+                fates[done..many].fill(rest);
+                if let Fate::Unsent(cause) = rest {
+                    self.drops.add(cause, (many - done) as u64);
+                }
+                break;
             }
-            let (due, fates) = (&due[done..], &mut fates[done..]);
+            let (due, fates) = (&due[done..many], &mut fates[done..many]);
             let filled = self.fill(due, fates);
             outcome = if self.ring.zero_copy { self.wake(filled, fates) } else { self.kick(filled, fates) };
             done += filled.dealt;
+        }
+        if matches!(outcome, Err(Fate::Full(_))) {
+            self.limit.full(self.out());
+        } else {
+            let out = self.out();
+            self.limit.handed(out, many < due.len() || many == self.batch() || self.limit.room(out) == 0);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Which engine sends, and why.
 
 use super::{NicError, Options};
-use crate::{route::XdpFeatures, wire::Tags};
+use crate::{
+    route::{Interface, XdpFeatures},
+    wire::Tags,
+};
 
 /// Copy-mode AF_XDP carries this many probes a second with ease, their replies included.
 pub const EASY: u64 = 250_000;
@@ -43,6 +46,12 @@ pub(super) fn choose(
         },
         Engine::Auto => Ok(decide(options.rate, zero_copy, obstacle)),
     }
+}
+
+/// If the driver takes redirected frames from some CPUs alone: those whose numbers are below this. Others get ENXIO
+/// (`mlx5e_xdp_xmit`, `i40e_xdp_xmit`: the CPU's number is that of the channel).
+pub fn cpus_below(interface: &Interface) -> Option<usize> {
+    matches!(interface.driver.as_deref(), Some("mlx5_core" | "i40e")).then_some(interface.rx_queues)
 }
 
 /// What `auto` would choose for an interface as it is now, without opening it: the engine's name, and why. Senders are taken to be

@@ -61,7 +61,11 @@ pub(super) struct TransmitDrops([CachePadded<AtomicU64>; Cause::ALL.len()]);
 
 impl TransmitDrops {
     pub(super) fn count(&self, cause: Cause) {
-        self.0[cause as usize].fetch_add(1, Relaxed);
+        self.add(cause, 1);
+    }
+
+    pub(super) fn add(&self, cause: Cause, probes: u64) {
+        self.0[cause as usize].fetch_add(probes, Relaxed);
     }
 
     fn get(&self, cause: Cause) -> u64 {

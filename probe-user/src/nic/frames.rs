@@ -114,6 +114,21 @@ impl Frames {
         self.produced.wrapping_sub(self.consumed)
     }
 
+    /// How many frames there are.
+    pub(super) fn count(&self) -> u32 {
+        self.place.len() as u32
+    }
+
+    /// Frames in the ring or awaiting completion, and those that are held as tokens.
+    pub(super) fn out(&self) -> u32 {
+        (self.place.len() - self.free.len()) as u32
+    }
+
+    /// Whether the frame that was produced at this position has not been completed since.
+    pub(super) fn is_out(&self, frame: usize, position: u32) -> bool {
+        self.place.get(frame) == Some(&Place::Handed(position))
+    }
+
     /// Whether some resident descriptors may have been consumed: their frames must not become other probes.
     pub(super) fn in_doubt(&self) -> bool {
         self.in_doubt

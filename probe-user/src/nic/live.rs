@@ -4,19 +4,24 @@
 //! entry (BPF_PROG_TEST_RUN with live frames, Linux 5.18). The program builds the probe, stamps it and redirects it to the
 //! interface. It needs no zero-copy driver, only one that takes redirected frames (ndo_xdp_xmit).
 //!
-//! What the driver refuses comes to light in the tracepoint `xdp_devmap_xmit`, which tells for each bulk of 16 how many it took. A
-//! refused probe is sent again for a millisecond, and is *unsent* after that.
+//! What the driver refuses comes to light in the tracepoint `xdp_devmap_xmit`, which tells for each bulk of 16 how many it took. What
+//! was refused may be offered again, and [`Pace`] says when: calls follow the card's pace, so that its ring is not full all the time.
+//!
+//! The program knows a sender by the CPU that it runs on. A thread that has been moved (its CPU went offline, or out of its cpuset) is
+//! pinned again, or the sender moves to where it may run: see [`LiveSender::stay`].
 
 use super::{
     clock::MonotonicClock,
     drops::TransmitDrops,
     mapped::Mapped,
+    pace::Pace,
+    seats::{self, Seats},
     templates::{Current, Held},
 };
 use crate::{
     ledger::Cause,
     time::Nanos,
-    worker::{Clock as _, Due, Fate, Link, Transmit},
+    worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
 use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue, MAX_CPUS};
 use std::{
@@ -30,12 +35,10 @@ use std::{
 
 /// Most probes of one call: at half a microsecond each, a due probe waits for less than a millisecond.
 pub(super) const CALL: usize = LIVE_TABLE as usize;
-/// Fewest that back-pressure leaves.
-const LEAST: usize = 64;
 /// Frames of a kernel batch: after each, softirqs run, and a far end on this machine can take what was sent.
 const BATCH: u32 = 64;
-/// How long a refused probe is tried again.
-const PATIENCE: Nanos = Nanos::from_millis(1);
+/// Between two words in the log about a thread that is moved again and again.
+const TOLD_AGAIN: Nanos = Nanos::from_secs(60);
 
 /// `linux/bpf.h`.
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
@@ -45,6 +48,17 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 pub struct LiveSender {
     number: usize,
     cpu: usize,
+    seats: Arc<Seats>,
+    /// As this process has it.
+    namespace: [u64; 2],
+    /// The interface, for messages.
+    interface: String,
+    /// The driver takes nothing from a CPU: another one has been tried.
+    tried_elsewhere: bool,
+    /// The driver takes nothing from there either, which has been said.
+    told_elsewhere: bool,
+    /// When it was last said that the thread had been moved.
+    told_moved: Option<Nanos>,
     program: OwnedFd,
     table: Mapped<LiveDue>,
     cursors: Mapped<LiveCursor>,
@@ -56,8 +70,7 @@ pub struct LiveSender {
     thread: Option<u32>,
     /// Which of the probes at hand are still to be sent, in order.
     open: Vec<u32>,
-    /// Probes to a call. Refusals halve it, and calls without any let it grow again.
-    call: usize,
+    pace: Pace,
     /// What frames begin as; the program writes every byte.
     blank: Vec<u8>,
 }
@@ -68,6 +81,8 @@ pub(super) struct Parts {
     pub(super) number: usize,
     /// Where its thread runs.
     pub(super) cpu: usize,
+    pub(super) seats: Arc<Seats>,
+    pub(super) interface: String,
     pub(super) program: OwnedFd,
     pub(super) table: Mapped<LiveDue>,
     pub(super) cursors: Mapped<LiveCursor>,
@@ -80,18 +95,24 @@ impl LiveSender {
     /// # Errors
     /// If /proc does not tell about this process, or no cursor is for that CPU.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { number, cpu, program, table, mut cursors, templates, link, drops } = parts;
+        let Parts { number, cpu, seats, interface, program, table, mut cursors, templates, link, drops } = parts;
         if cpu >= MAX_CPUS as usize {
             return Err(io::Error::other(format!(
                 "live frames are sent by the first {MAX_CPUS} CPUs, not by CPU {cpu}"
             )));
         }
         let templates = Held::new(templates);
-        let sender = u32::try_from(number + 1).unwrap_or(u32::MAX);
-        cursors.set(cpu, LiveCursor { sender, namespace: own_namespace()?, ..LiveCursor::default() });
+        let namespace = own_namespace()?;
+        cursors.set(cpu, LiveCursor { sender: sender(number), namespace, ..LiveCursor::default() });
         Ok(Self {
             number,
             cpu,
+            seats,
+            namespace,
+            interface,
+            tried_elsewhere: false,
+            told_elsewhere: false,
+            told_moved: None,
             program,
             table,
             cursors,
@@ -102,18 +123,25 @@ impl LiveSender {
             clock: MonotonicClock,
             thread: None,
             open: Vec::with_capacity(CALL),
-            call: CALL,
+            pace: Pace::default(),
         })
     }
 
-    /// One call, for the first of the open probes, whose frames have this length. What the driver does not take stays open.
-    fn call(&mut self, due: &[Due], fates: &mut [Fate], length: usize) -> Result<(), Cause> {
-        let many = self.call.min(self.open.len());
-        let mut cursor = self.cursors.get(self.cpu);
-        cursor.thread = *self.thread.get_or_insert_with(own_thread);
-        cursor.task = 0;
-        // Frames of an earlier call that never reached the driver would shift the count of confirmed ones.
-        (cursor.built, cursor.confirmed) = (0, 0);
+    /// One call, for the open probes, whose frames have this length. What the driver does not take stays open. Returns what is to
+    /// become of those.
+    fn call(&mut self, due: &[Due], fates: &mut [Fate], length: usize) -> Fate {
+        self.stay();
+        let many = self.open.len();
+        // Another sender may have come to this CPU, if there is none left for each.
+        let seats = Arc::clone(&self.seats);
+        let _seat = seats.take(self.cpu);
+        // All of it anew: frames of an earlier call that never reached the driver would shift the count of confirmed ones.
+        let cursor = LiveCursor {
+            sender: sender(self.number),
+            namespace: self.namespace,
+            thread: *self.thread.get_or_insert_with(own_thread),
+            ..LiveCursor::default()
+        };
         self.cursors.set(self.cpu, cursor);
         let first = self.number * LIVE_TABLE as usize;
         // SAFETY: the program changes the table in this thread's calls alone, and this is between two of them.
@@ -147,8 +175,14 @@ impl LiveSender {
                 }
             }
         }
-        let error = if filled > 0 { test_run(&self.program, &self.blank[..length], filled) } else { None };
-        let confirmed = usize::try_from(self.cursors.get(self.cpu).confirmed).unwrap_or(usize::MAX).min(filled);
+        if filled == 0 {
+            self.open.clear();
+            return Fate::Full(Cause::Refused);
+        }
+        let begun = self.clock.now();
+        let error = test_run(&self.program, &self.blank[..length], filled);
+        let cursor = self.cursors.get(self.cpu);
+        let confirmed = usize::try_from(cursor.confirmed).unwrap_or(usize::MAX).min(filled);
         // SAFETY: as above.
         let table = unsafe { self.table.slice(first..first + confirmed) };
         let mut refused = 0;
@@ -163,18 +197,102 @@ impl LiveSender {
             }
         }
         self.open.drain(refused..many);
-        if filled == 0 {
-            return Ok(());
+        self.pace.called(begun, self.clock.now(), (filled - refused) as u64, refused as u64);
+        if refused == filled && cursor.error == libc::ENXIO.unsigned_abs() {
+            self.go_elsewhere();
         }
-        // Back-pressure: a driver that refuses gets less at a time, so that it has time to send it.
-        self.call = if refused == 0 { (self.call + self.call / 8 + 1).min(CALL) } else { (self.call / 2).max(LEAST) };
         match error {
-            None => Ok(()),
-            Some(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(()),
-            Some(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(Cause::NoRoom),
-            Some(_) => Err(Cause::Refused),
+            None => Fate::Full(Cause::Refused),
+            Some(error) if error.raw_os_error() == Some(libc::EINTR) => Fate::Full(Cause::Refused),
+            Some(error) if error.raw_os_error() == Some(libc::ENOMEM) => Fate::Full(Cause::NoRoom),
+            Some(_) => Fate::Unsent(Cause::Refused),
         }
     }
+
+    /// Sees to it that the thread is where the program looks for its cursor.
+    #[inline]
+    fn stay(&mut self) {
+        let here = seats::current();
+        if here != self.cpu {
+            self.was_moved(here);
+        }
+    }
+
+    /// The thread is on another CPU than it was pinned to. If it may run there still, it is pinned again. Else whoever moved it has
+    /// taken that CPU away: the sender goes where it may run.
+    #[cold]
+    fn was_moved(&mut self, here: usize) {
+        let now = self.clock.now();
+        let tell = self.told_moved.is_none_or(|told| now - told > TOLD_AGAIN);
+        let (interface, before) = (&self.interface, self.cpu);
+        if seats::may_use(before) && seats::pin(before) {
+            if tell {
+                tracing::warn!(
+                    "{interface}: a sender was moved from CPU {before} to {here}, and is pinned to {before} again"
+                );
+                self.told_moved = Some(now);
+            }
+        } else if here < MAX_CPUS as usize {
+            // It was moved here, so it may be here; if it is moved on before it is pinned, that is seen at the next call.
+            seats::pin(here);
+            tracing::warn!(
+                "{interface}: a sender may no longer run on CPU {before} (offline, or out of its cpuset), and goes on from CPU {here}"
+            );
+            self.told_moved = Some(now);
+            self.take_place(here);
+        } else if tell {
+            tracing::error!(
+                "{interface}: a sender was moved from CPU {before} to {here}, and live frames are sent by the first {MAX_CPUS} \
+                 CPUs: its probes are unsent. Let it run on one of those (taskset, cpuset)"
+            );
+            self.told_moved = Some(now);
+        }
+    }
+
+    /// The driver has no queue for frames from this CPU. Some have one for the first CPUs alone, as many as there are channels.
+    #[cold]
+    fn go_elsewhere(&mut self) {
+        let (interface, before) = (&self.interface, self.cpu);
+        if self.tried_elsewhere {
+            if !std::mem::replace(&mut self.told_elsewhere, true) {
+                tracing::error!(
+                    "{interface}: the driver takes no redirected frames from CPU {before} either (ENXIO): probes are unsent. Take \
+                     --engine afxdp, or more channels (ethtool -L {interface} combined N)"
+                );
+            }
+            return;
+        }
+        self.tried_elsewhere = true;
+        match self.seats.elsewhere(before).into_iter().find(|cpu| seats::pin(*cpu)) {
+            Some(cpu) => {
+                tracing::warn!(
+                    "{interface}: the driver takes no redirected frames from CPU {before} (ENXIO), and CPU {cpu} is tried"
+                );
+                self.take_place(cpu);
+            }
+            None => tracing::error!(
+                "{interface}: the driver takes no redirected frames from CPU {before} (ENXIO), and this process may use no \
+                 other: let it run on the first CPUs (taskset, cpuset), take --engine afxdp, or more channels (ethtool -L \
+                 {interface} combined N)"
+            ),
+        }
+    }
+
+    /// From now on the sender's cursor is that of another CPU.
+    fn take_place(&mut self, cpu: usize) {
+        // The lock of the CPU that is left is held by a call of this sender, or by nobody, or by a sender that has come there and
+        // says anew who it is in each call.
+        if self.cursors.get(self.cpu).sender == sender(self.number) {
+            self.cursors.set(self.cpu, LiveCursor::default());
+        }
+        self.cpu = cpu;
+        self.seats.moved(self.number, cpu);
+    }
+}
+
+/// How the program knows a sender.
+fn sender(number: usize) -> u32 {
+    u32::try_from(number + 1).unwrap_or(u32::MAX)
 }
 
 impl Transmit for LiveSender {
@@ -183,35 +301,51 @@ impl Transmit for LiveSender {
     }
 
     /// The kernel flushes its redirects after each of its own batches.
-    fn together(&self) -> usize {
-        BATCH as usize
+    fn leaving(&self) -> Leaving {
+        Leaving::Together(BATCH as usize)
+    }
+
+    fn room(&mut self, now: Nanos) -> Room {
+        let allowed = self.pace.allowed(now);
+        let probes = usize::try_from(allowed.frames).unwrap_or(usize::MAX).min(CALL);
+        Room { probes, again: allowed.again, full: probes < CALL && self.pace.is_paced(now) }
+    }
+
+    fn give_up(&mut self, cause: Cause, probes: u64) {
+        self.drops.add(cause, probes);
     }
 
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
+        assert_eq!(due.len(), fates.len(), "one fate for each probe");
         self.templates.renew();
+        if !self.link.is_up() {
+            fates.fill(Fate::Unsent(Cause::LinkDown));
+            self.drops.add(Cause::LinkDown, due.len() as u64);
+            return;
+        }
+        let allowed = usize::try_from(self.pace.allowed(self.clock.now()).frames).unwrap_or(usize::MAX);
+        let many = due.len().min(allowed);
+        fates[many..].fill(Fate::Full(Cause::Refused));
         let mut done = 0;
-        while done < due.len() {
+        while done < many {
             // Frames of one call have one length.
             let payload = due[done].payload;
-            let end = done + due[done..].iter().take_while(|probe| probe.payload == payload).count();
+            let end = done + due[done..many].iter().take_while(|probe| probe.payload == payload).count();
             let length = self.templates.length_of(payload);
             self.open.clear();
             self.open.extend((done..end).map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
             done = end;
-            let begun = self.clock.now();
-            while !self.open.is_empty() {
-                let outcome = if self.link.is_up() { self.call(due, fates, length) } else { Err(Cause::LinkDown) };
-                let given_up = match outcome {
-                    Err(cause) => Some(cause),
-                    Ok(()) if self.clock.now() - begun >= PATIENCE => Some(Cause::Refused),
-                    Ok(()) => None,
-                };
-                if let Some(cause) = given_up {
-                    for owner in self.open.drain(..) {
-                        fates[owner as usize] = Fate::Unsent(cause);
-                        self.drops.count(cause);
-                    }
-                }
+            let fate = self.call(due, fates, length);
+            let refused = self.open.len();
+            for owner in self.open.drain(..) {
+                fates[owner as usize] = fate;
+            }
+            if let Fate::Unsent(cause) = fate {
+                self.drops.add(cause, refused as u64);
+            } else if refused > 0 {
+                // A ring that is full now is no less full for frames of another length.
+                fates[done..many].fill(fate);
+                return;
             }
         }
     }

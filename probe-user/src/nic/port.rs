@@ -30,6 +30,7 @@ use super::{
     mapped::Mapped,
     number,
     program::{Program, Table},
+    seats::Seats,
     sender::Half,
     socket::{self, Queue, Transmitter},
     templates::Looks,
@@ -258,10 +259,13 @@ impl Port {
         }
         self.program.prepare_live(self.interface.index, addressing.current().live()?.into_iter())?;
         addressing.live(&mut self.program)?;
+        let seats = Arc::new(Seats::new(options.senders.iter().flatten().copied()));
         let halves = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
             let sender = LiveSender::new(live::Parts {
                 number,
                 cpu: *cpu,
+                seats: Arc::clone(&seats),
+                interface: self.interface.name.clone(),
                 program: self.program.share()?,
                 table: mapped(&self.program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
                 cursors: mapped(&self.program, "LIVE_CURSORS", MAX_CPUS as usize)?,

@@ -2,8 +2,10 @@
 
 use super::{AfxdpSender, LiveSender};
 use crate::{
+    ledger::Cause,
     results::Stamp,
-    worker::{Due, Fate, Transmit},
+    time::Nanos,
+    worker::{Due, Fate, Leaving, Room, Transmit},
 };
 use std::sync::{
     Arc,
@@ -20,10 +22,6 @@ pub struct Sender {
 }
 
 /// A sender's part of one port.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are as many as sender threads and ports, and they never move once these run"
-)]
 pub(super) enum Half {
     /// AF_XDP.
     Afxdp(AfxdpSender),
@@ -43,6 +41,14 @@ impl Sender {
         self.active.load(Relaxed).min(self.halves.len() - 1)
     }
 
+    fn engine(&mut self) -> &mut dyn Transmit {
+        let active = self.half();
+        match &mut self.halves[active] {
+            Half::Afxdp(sender) => sender,
+            Half::Live(sender) => sender,
+        }
+    }
+
     /// Where its probes' send stamps are taken.
     pub fn stamp(&self) -> Stamp {
         // All halves are of one engine.
@@ -55,11 +61,15 @@ impl Sender {
 
 impl Transmit for Sender {
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
-        let active = self.half();
-        match &mut self.halves[active] {
-            Half::Afxdp(sender) => sender.transmit(due, fates),
-            Half::Live(sender) => sender.transmit(due, fates),
-        }
+        self.engine().transmit(due, fates);
+    }
+
+    fn room(&mut self, now: Nanos) -> Room {
+        self.engine().room(now)
+    }
+
+    fn give_up(&mut self, cause: Cause, probes: u64) {
+        self.engine().give_up(cause, probes);
     }
 
     fn batch(&self) -> usize {
@@ -69,10 +79,14 @@ impl Transmit for Sender {
         }
     }
 
-    fn together(&self) -> usize {
+    fn leaving(&self) -> Leaving {
         match &self.halves[self.half()] {
-            Half::Afxdp(sender) => sender.together(),
-            Half::Live(sender) => sender.together(),
+            Half::Afxdp(sender) => sender.leaving(),
+            Half::Live(sender) => sender.leaving(),
         }
+    }
+
+    fn dwelt(&mut self) -> Option<Nanos> {
+        self.engine().dwelt()
     }
 }

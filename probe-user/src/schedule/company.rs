@@ -100,7 +100,7 @@ mod tests {
                     let first = pacer.next_at().expect("rounds are not over");
                     let until = company.release(first, now);
                     prop_assert!(until <= now);
-                    let Some(tick) = (left < batch).then(|| pacer.next_until(until, now)).flatten() else {
+                    let Some(tick) = (left < batch).then(|| pacer.next_until(until, now, crate::schedule::LeftOut::default())).flatten() else {
                         prop_assert!(
                             left == batch || first > now || first + company.wait > now || first > until,
                             "the first has waited and doesn't leave"

@@ -64,6 +64,12 @@ impl Flights {
         self.queue.push_back(Flight { ticks, through: self.pushed, begun, ended });
     }
 
+    /// Ticks pushed so far, ever.
+    #[inline]
+    pub fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
     /// When the first deadline comes; None when nothing is in flight.
     #[inline]
     pub fn next_at(&self) -> Option<Nanos> {

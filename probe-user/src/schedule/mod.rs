@@ -6,4 +6,4 @@ mod pacer;
 
 pub use company::Company;
 pub use flights::{Flights, Landed};
-pub use pacer::{Pacer, Tick};
+pub use pacer::{LeftOut, Pacer, Tick};

@@ -25,6 +25,21 @@ const DEPTH: Nanos = Nanos::from_millis(1);
 /// A tick that is later than this is skipped, where skipping is allowed.
 const MOST_LAG: Nanos = Nanos::from_millis(100);
 
+/// A share of the ticks, as a fraction of 2^32: so many are left out, because more are due than can be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut(pub u32);
+
+impl LeftOut {
+    /// Whether the tick is one of these. Both factors are fractions whose multiples lie evenly between 0 and 1 (of the golden ratio
+    /// and of the root of 2): the share is that of every stretch of slots in a round, and of every slot over its rounds, so that a
+    /// target that is left out now has its turn in the next.
+    #[inline]
+    const fn has(self, round: u64, slot: u32) -> bool {
+        let turn = (round as u32).wrapping_mul(0x9e37_79b9).wrapping_add(slot.wrapping_mul(0x6a09_e667));
+        turn < self.0
+    }
+}
+
 /// Hands out the ticks of one run in order.
 #[derive(Clone, Debug)]
 pub struct Pacer {
@@ -70,19 +85,46 @@ impl Pacer {
             .then_some(self.due.max(self.not_before))
     }
 
+    /// Round and slot of the next tick.
+    #[inline]
+    pub fn next_place(&self) -> (u64, u32) {
+        (self.round, self.slot)
+    }
+
+    /// Whether every tick is handed out, however late.
+    pub fn is_counted(&self) -> bool {
+        self.rounds.is_some()
+    }
+
+    /// From which lateness on ticks are skipped; None: never.
+    pub fn most_lag(&self) -> Option<Nanos> {
+        self.rounds.is_none().then_some(self.most_lag)
+    }
+
+    /// How late the next tick is.
+    pub fn lag(&self, now: Nanos) -> Nanos {
+        now - self.due
+    }
+
+    /// Whether the next tick is to be skipped.
+    #[inline]
+    pub fn skips(&self, now: Nanos, left_out: LeftOut) -> bool {
+        now - self.due > self.most_lag || (self.rounds.is_none() && left_out.has(self.round, self.slot))
+    }
+
     /// The next tick, if its time has come.
     #[inline]
     pub fn next(&mut self, now: Nanos) -> Option<Tick> {
-        self.next_until(now, now)
+        self.next_until(now, now, LeftOut::default())
     }
 
-    /// The next tick, if it may be had at `until` already, which is not later than `now`.
+    /// The next tick, if it may be had at `until` already, which is not later than `now`. The share `left_out` is skipped.
     #[inline]
-    pub fn next_until(&mut self, until: Nanos, now: Nanos) -> Option<Tick> {
+    pub fn next_until(&mut self, until: Nanos, now: Nanos, left_out: LeftOut) -> Option<Tick> {
         if self.next_at()? > until {
             return None;
         }
-        let tick = Tick { slot: self.slot, round: self.round, due: self.due, skip: now - self.due > self.most_lag };
+        let tick = Tick { slot: self.slot, round: self.round, due: self.due, skip: self.skips(now, left_out) };
         if !tick.skip {
             let depth = DEPTH.max(Nanos(self.gap));
             self.not_before = self.not_before.max(now - depth) + Nanos(self.gap / CATCH_UP);
@@ -117,6 +159,23 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the share, no slot is left out much more often than another, and no stretch of a round more than another.
+        #[test]
+        fn what_is_left_out_goes_round(slots in 1u32..3_000, left_out in any::<u32>(), first in 0u64..1 << 40) {
+            let (share, left_out) = (f64::from(left_out) / f64::from(u32::MAX), LeftOut(left_out));
+            let rounds = 300;
+            let mut worst = (0.0f64, 0.0f64);
+            for slot in 0..slots {
+                let times = (first..first + rounds).filter(|round| left_out.has(*round, slot)).count() as f64;
+                worst.0 = worst.0.max((times - share * rounds as f64).abs());
+            }
+            for round in first..first + 3 {
+                let many = (0..slots).filter(|slot| left_out.has(round, *slot)).count() as f64;
+                worst.1 = worst.1.max((many - share * f64::from(slots)).abs());
+            }
+            prop_assert!(worst.0 < 8.0 && worst.1 < 12.0, "{worst:?} off of {rounds} rounds and {slots} slots");
+        }
+
         #[test]
         fn the_grid_is_exact_however_many_slots(slots in 1u32..5_000, interval in 10_000_000u64..3_600_000_000_000) {
             let start = Nanos(77);

@@ -14,4 +14,4 @@ mod ruled;
 pub mod rules;
 pub mod witness;
 
-pub use network::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue};
+pub use network::{Card, Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue};

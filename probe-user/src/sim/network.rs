@@ -5,7 +5,7 @@ use crate::{
     ledger::Cause,
     time::Nanos,
     wire::{Key, ProbeFields, Template},
-    worker::{Clock, Due, Fate, Link, Receive, Rest, Taken, Transmit},
+    worker::{Clock, Due, Fate, Link, Receive, Rest, Room, Taken, Transmit},
 };
 use std::{
     cell::RefCell,
@@ -54,12 +54,26 @@ pub struct Rules {
     pub short_quotes: f64,
     /// This machine refuses the probe.
     pub refuse: f64,
+    /// The card that sends, if it is slower than this machine.
+    pub card: Option<Card>,
     /// Nothing comes back in these stretches, whatever was sent.
     pub silences: Vec<Silence>,
     /// Nor what was sent by this next hop in this stretch: it forwards nothing.
     pub deaf_hops: Vec<(u32, Silence)>,
     /// Received frames that the ring holds while nobody takes them; what comes then is dropped. 0: without limit.
     pub ring: usize,
+}
+
+/// A card that takes its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Card {
+    /// It sends a probe in this time.
+    pub pace: Nanos,
+    /// So many probes wait in it at most.
+    pub queue: usize,
+    /// It says how many more it takes. Else a probe that finds its queue full is refused, and whoever has room is a matter of luck:
+    /// one in eight gets a place that another one before it was refused.
+    pub tells: bool,
 }
 
 /// From one moment to another.
@@ -177,6 +191,8 @@ struct State {
     ring: VecDeque<Frame>,
     numbers: Arc<Numbers>,
     facts: Facts,
+    /// When the card will have sent what it holds.
+    busy_until: Nanos,
     /// Told of every period in which frames were dropped.
     dropped: Box<dyn FnMut(Nanos, Nanos, u64)>,
     /// Goes by a rule file, and not by `rules`.
@@ -210,6 +226,7 @@ impl Network {
             ring: VecDeque::with_capacity(4096),
             numbers: Arc::default(),
             facts: Facts::default(),
+            busy_until: Nanos::ZERO,
             dropped: Box::new(dropped),
             ruled: None,
         })))
@@ -278,12 +295,40 @@ impl Transmit for SimEngine {
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
         let mut state = self.0.0.borrow_mut();
         for (due, fate) in due.iter().zip(fates) {
-            *fate = state.send(due);
+            *fate = if state.takes() { state.send(due) } else { Fate::Full(Cause::NoRoom) };
+        }
+    }
+
+    fn room(&mut self, now: Nanos) -> Room {
+        let state = self.0.0.borrow();
+        match state.rules.card {
+            Some(card) if card.tells => {
+                let probes = card.queue - state.queued(card);
+                Room { probes: probes.min(self.batch()), again: now + card.pace, full: probes == 0 }
+            }
+            _ => Room { probes: self.batch(), again: now, full: false },
         }
     }
 }
 
 impl State {
+    /// Probes that wait in the card.
+    fn queued(&self, card: Card) -> usize {
+        usize::try_from((self.busy_until - self.now).0.div_ceil(card.pace.0)).unwrap_or(usize::MAX).min(card.queue)
+    }
+
+    /// Whether the card takes one more probe.
+    fn takes(&mut self) -> bool {
+        let Some(card) = self.rules.card else { return true };
+        // Time goes on while it is asked.
+        self.now += Nanos(10);
+        let takes = self.queued(card) < card.queue && (card.tells || self.rng.u8(..8) > 0);
+        if takes {
+            self.busy_until = self.busy_until.max(self.now) + card.pace;
+        }
+        takes
+    }
+
     fn send(&mut self, due: &Due) -> Fate {
         if self.rng.f64() < self.rules.refuse {
             self.facts.refused += 1;
@@ -362,7 +407,8 @@ impl State {
     ) -> Option<Word> {
         let harm = (self.rng.f64() < self.rules.corrupt).then(|| self.rng.u16(..));
         self.serial += 1;
-        let arrival = Arrival { at: sent + delay, serial: self.serial, probe, word, harm, follows, sent };
+        let sent_late = if self.rules.card.is_some() { self.busy_until - sent } else { Nanos::ZERO };
+        let arrival = Arrival { at: sent + sent_late + delay, serial: self.serial, probe, word, harm, follows, sent };
         self.flying.push(Reverse(arrival));
         follows.or(if harm.is_none() { Some(word) } else { None })
     }

@@ -3,9 +3,11 @@
 //! A loop is six verbs long, see [`Loop::turn`]. What makes it a sender, a receiver or both is which of its parts have something to
 //! do: a sender walks runs of targets, a receiver has queues. Loops share the ledger, lock-free, and nothing else.
 
+mod backlog;
 mod changes;
 mod common;
 mod drained;
+mod dwell;
 mod judge;
 mod looping;
 mod patience;
@@ -24,4 +26,4 @@ pub use proof::{Proven, Slots, prove};
 pub use quotes::ShortQuotes;
 pub use receiver::Receiver;
 pub use sender::Sender;
-pub use traits::{Clock, Due, Fate, Link, Receive, Rest, Taken, Transmit};
+pub use traits::{Clock, Due, Fate, Leaving, Link, Receive, Rest, Room, Taken, Transmit};

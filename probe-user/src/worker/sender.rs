@@ -1,10 +1,13 @@
 //! Enters what is due, hands it over, and settles what nobody answered.
 
+mod fates;
 mod waiting;
 
 use super::{
-    Clock, Common, Due, Fate, Phase, Transmit,
+    Clock, Common, Due, Fate, Leaving, Phase, Transmit,
+    backlog::Backlog,
     drained::Drained,
+    dwell,
     judge::Judge,
     patience::{Patience, judged_until},
     refuse,
@@ -12,15 +15,10 @@ use super::{
 };
 use crate::{
     health::{Health, Verdict},
-    ledger::{
-        Cause, Outcome, Run, State,
-        histogram::{Histogram, add},
-        tally::Tally,
-        window::Standing,
-    },
+    ledger::{Cause, Outcome, Run, State, histogram::add, tally::Tally, window::Standing},
     results::{Record, Sink},
     route::{ArpQueue, Neighbour},
-    schedule::{Company, Flights, Landed, Pacer, Tick},
+    schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
     time::Nanos,
     wire::{ProbeNumber, Refusal, Sequence, TargetIndex},
@@ -50,6 +48,8 @@ pub struct Sender<T> {
     company: Company,
     judge: Judge,
     drained: Drained,
+    backlog: Backlog,
+    /// What is at hand, in the order of entering: first what found no room before.
     due: Vec<Due>,
     /// For each of `due`: which walk, which number, and when it was due.
     notes: Vec<Note>,
@@ -72,6 +72,8 @@ struct Note {
     due: Nanos,
     /// It has waited for its neighbour: it lands by itself.
     late: bool,
+    /// When it was first handed over in vain; `u64::MAX` before.
+    offered: Nanos,
 }
 
 /// A run on its way round.
@@ -86,8 +88,12 @@ pub(super) struct Walk {
     patience: Patience,
     /// The next tick that lands.
     landing: (u64, u32),
-    /// Ticks of this turn.
+    /// Ticks that wait for their deadline: those of this turn, and all from the first on whose probe has found no room yet.
     ticks: u32,
+    /// If there were some before this turn: no earlier than this they were sent.
+    since: Option<Nanos>,
+    /// The first whose probe has found no room yet: how many were before it, ever, and when it was first handed over.
+    held: Option<(u64, Nanos)>,
     /// Send stamps by target and place, kept where results are wanted.
     sent: Box<[Nanos]>,
 }
@@ -115,6 +121,46 @@ impl Walk {
         (number & u64::from(self.places - 1)) as u32
     }
 
+    /// Whether there is nothing to be entered because the window is full, where nothing is missed by waiting until it is not.
+    #[inline]
+    fn waits(&self) -> bool {
+        let (round, slot) = self.pacer.next_place();
+        self.pacer.is_counted() && !self.is_free(round, slot)
+    }
+
+    /// When the next tick may be had.
+    #[inline]
+    fn next_at(&self) -> Option<Nanos> {
+        if self.waits() { None } else { self.pacer.next_at() }
+    }
+
+    /// How many ticks were before this one, ever.
+    #[inline]
+    fn ordinal(&self, target: TargetIndex, number: u64) -> u64 {
+        let slots = u64::from(self.run.targets.end - self.run.targets.start);
+        number * slots + u64::from(target.0 - self.run.targets.start)
+    }
+
+    /// Gives what has been handed over its deadline: all but what comes behind a probe that has found no room yet.
+    fn push(&mut self, begun: Nanos, ended: Nanos) {
+        if self.ticks == 0 {
+            return;
+        }
+        let since = self.since.unwrap_or(begun);
+        let (gone, rest) = match self.held {
+            None => (self.ticks, None),
+            Some((ordinal, offered)) => {
+                let gone = u32::try_from(ordinal - self.flights.pushed()).unwrap_or(self.ticks).min(self.ticks);
+                (gone, Some(if gone > 0 { offered } else { since.min(offered) }))
+            }
+        };
+        if gone > 0 {
+            self.flights.push(gone, since, ended);
+        }
+        self.ticks -= gone;
+        self.since = rest;
+    }
+
     #[inline]
     fn stamp_at(&self, slot: u32, number: u64) -> usize {
         slot as usize * self.places as usize + self.place(number) as usize
@@ -135,13 +181,14 @@ impl Walk {
     /// interval that is 655 s: a datagram lives for at most 255 s (RFC 791, "Time to Live"), and so does the error about it.
     pub(super) fn in_flight(&self, target: TargetIndex, sequence: Sequence) -> Option<(u64, Nanos, Option<Nanos>)> {
         let slot = target.0 - self.run.targets.start;
-        let slots = u64::from(self.run.targets.end - self.run.targets.start);
         let first = self.landing.0 + u64::from(slot < self.landing.1);
         let number = first + (u64::from(sequence.0).wrapping_sub(first) & 0xffff);
         if number - first >= u64::from(self.places) {
             return None;
         }
-        let deadline = self.flights.deadline_of(number * slots + u64::from(slot))?;
+        let ordinal = self.ordinal(target, number);
+        let unpushed = self.flights.pushed()..self.flights.pushed() + u64::from(self.ticks);
+        let deadline = if unpushed.contains(&ordinal) { Nanos::MAX } else { self.flights.deadline_of(ordinal)? };
         Some((number, deadline, self.sent.get(self.stamp_at(slot, number)).copied()))
     }
 }
@@ -177,6 +224,8 @@ impl<T: Transmit> Sender<T> {
                 patience: Patience::new(group, places),
                 landing: (0, 0),
                 ticks: 0,
+                since: None,
+                held: None,
                 sent: vec![Nanos::ZERO; stamps].into(),
                 run,
             }
@@ -191,6 +240,7 @@ impl<T: Transmit> Sender<T> {
         Self {
             engine,
             drained: Drained::new(common.taken.queues()),
+            backlog: Backlog::new(start),
             common,
             tally,
             sink,
@@ -223,7 +273,7 @@ impl<T: Transmit> Sender<T> {
     /// Whether everything has been sent and settled. Who was told to end early does not wait for deadlines of what is settled.
     pub fn is_finished(&self) -> bool {
         let landed = |walk: &Walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none();
-        self.waiting.is_empty() && self.walks.iter().all(landed)
+        self.due.is_empty() && self.waiting.is_empty() && self.walks.iter().all(landed)
             || self.stopped && self.patient && self.common.in_flight() == 0
     }
 
@@ -231,16 +281,22 @@ impl<T: Transmit> Sender<T> {
     pub fn next_at(&self, now: Nanos) -> Nanos {
         // A deadline that has passed waits for the queues to be drained.
         let past = |deadline: Nanos| (deadline + NO_HURRY).max(now + LOOK_AGAIN);
+        let again = self.backlog.again();
         let wake = |walk: &Walk| {
-            let due = walk.pacer.next_at().map_or(Nanos::MAX, |due| self.company.leaves_at(due));
+            let due = walk.next_at().map_or(Nanos::MAX, |due| self.company.leaves_at(due));
+            let due = due.max(again.unwrap_or(Nanos::ZERO));
             // And for the counts of what was dropped, where the next to land got no answer.
             due.min(walk.flights.next_at().map_or(Nanos::MAX, |at| past(at).max(walk.patience.look_at(now))))
         };
-        let next = self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at());
+        let mut next = self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at());
+        if let (false, Some(again)) = (self.due.is_empty(), again) {
+            next = next.min(again);
+        }
         if self.waiting.is_empty() {
             return next;
         }
-        next.min(self.waiting.next_look()).min(self.waiting.next_deadline().map_or(Nanos::MAX, past))
+        let look = self.waiting.next_look().max(again.unwrap_or(Nanos::ZERO));
+        next.min(look).min(self.waiting.next_deadline().map_or(Nanos::MAX, past))
     }
 
     /// Settles what nobody answered in time. True if there was something.
@@ -334,20 +390,22 @@ impl<T: Transmit> Sender<T> {
             self.stopped = true;
         }
         let now = clock.now();
-        let mut room = if self.is_heard() { self.room_for_results() } else { 0 };
+        let (mut room, again) = self.room(now);
         let released = !self.waiting.is_empty() && self.release(now, room);
         if self.patient && self.waiting.is_full() {
             room = 0;
         }
-        let Some(first) = self.walks.iter().filter_map(|walk| walk.pacer.next_at()).min() else { return released };
+        let first = self.walks.iter().filter_map(Walk::next_at).min().unwrap_or(Nanos::MAX);
         let until = self.company.release(first, now);
+        let left_out = self.backlog.left_out(self.walks.iter().map(|walk| &walk.pacer), now);
         let mut ticks = 0;
-        while self.due.len() < room && ticks < TICKS_AT_ONCE {
+        let mut waits = !self.due.is_empty();
+        while ticks < TICKS_AT_ONCE {
             // The earliest walk hands out ticks until another one is earlier.
             let mut first = (Nanos::MAX, usize::MAX);
             let mut second = until;
             for (i, walk) in self.walks.iter().enumerate() {
-                let Some(at) = walk.pacer.next_at() else { continue };
+                let Some(at) = walk.next_at() else { continue };
                 if at < first.0 {
                     second = second.min(first.0);
                     first = (at, i);
@@ -358,15 +416,41 @@ impl<T: Transmit> Sender<T> {
             if first.0 > until {
                 break;
             }
-            while self.due.len() < room
-                && ticks < TICKS_AT_ONCE
-                && let Some(tick) = self.walks[first.1].pacer.next_until(second, now)
-            {
+            let before = ticks;
+            while ticks < TICKS_AT_ONCE && self.may_enter(first.1, room, now, left_out) {
+                let Some(tick) = self.walks[first.1].pacer.next_until(second, now, left_out) else { break };
                 ticks += 1;
                 self.tick(first.1, tick, now);
             }
+            if ticks == before {
+                // A batch is full, and goes at once; or there is room for less, and the rest waits.
+                waits |= room < self.engine.batch();
+                break;
+            }
         }
+        self.backlog.wait(waits, again, now);
         ticks > 0 || released
+    }
+
+    /// Whether the next tick of the walk can be dealt with: there is room for its probe, or it is to be skipped.
+    #[inline]
+    fn may_enter(&self, walk: usize, room: usize, now: Nanos, left_out: LeftOut) -> bool {
+        let walk = &self.walks[walk];
+        if self.due.len() < room { !walk.waits() } else { walk.pacer.skips(now, left_out) }
+    }
+
+    /// How many probes may be at hand now, and when the engine wants to be asked again if those are too few.
+    #[inline]
+    fn room(&mut self, now: Nanos) -> (usize, Nanos) {
+        let room = self.engine.room(now);
+        let waiting = !self.due.is_empty();
+        let patient = self.patient && !self.stopped;
+        if room.full || waiting {
+            self.tally.full_at.store(now.0, Relaxed);
+        }
+        let probes = self.backlog.room(room, waiting, patient, self.engine.batch(), now);
+        let probes = if self.is_heard() { probes.min(self.due.len() + self.room_for_results()) } else { 0 };
+        (probes, room.again)
     }
 
     /// A target's time has come.
@@ -426,7 +510,8 @@ impl<T: Transmit> Sender<T> {
         let generation = ledger.generation(target);
         let sequence = ProbeNumber(tick.round).sequence();
         self.due.push(Due { target, generation, sequence, destination, hop, payload: walk.payload });
-        self.notes.push(Note { walk: index, number: tick.round, due: tick.due, late: false });
+        let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
+        self.notes.push(note);
     }
 
     /// Hands over what was entered, and notes when its deadlines come.
@@ -441,50 +526,25 @@ impl<T: Transmit> Sender<T> {
             if self.tally.first_send.load(Relaxed) == u64::MAX {
                 self.tally.first_send.store(begun.0, Relaxed);
             }
-            let in_order = record_dwell(&self.tally.transmit_dwell, fates, self.engine.together(), ended);
-            self.tally.send_lag.record_all(self.notes.iter().map(|note| begun - note.due));
-            // All sent, and nobody wants to know when: nothing to do for each.
-            let simple = in_order && !self.common.records && self.late_due == 0;
-            let noted = if simple { 0 } else { self.due.len() };
-            for ((due, note), fate) in self.due.iter().zip(&self.notes).zip(fates).take(noted) {
-                if note.late {
-                    let landed = Landed { begun, deadline: ended + self.common.ledger.timeout(due.target) };
-                    match fate {
-                        Fate::Sent(_) => {
-                            self.waiting.sent(note.walk, Late { target: due.target, number: note.number, landed })
-                        }
-                        Fate::Unsent(_) => self.waiting.forget(due.target, self.walks[note.walk].place(note.number)),
-                    }
-                }
-                match *fate {
-                    Fate::Sent(at) if self.common.records => {
-                        let walk = &mut self.walks[note.walk];
-                        let slot = due.target.0 - walk.run.targets.start;
-                        *walk.stamp(slot, note.number) = at;
-                    }
-                    Fate::Sent(_) => {}
-                    Fate::Unsent(cause) => {
-                        // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
-                        if self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok() {
-                            let row = self.common.ledger.row(due.target);
-                            add(&self.tally.rows[row as usize].unsent[cause as usize], 1);
-                            let reason = Some(cause.name());
-                            let record =
-                                unanswered(&self.common, due.target, note.number, begun, Outcome::Unsent, reason);
-                            settle(&self.common, &self.tally, &self.sink, record, ended);
-                        }
-                    }
-                }
+            let in_order = dwell::are_sent_in_order(fates);
+            if let Leaving::Together(together) = self.engine.leaving() {
+                dwell::record(&self.tally.transmit_dwell, fates, in_order, together, ended);
             }
-            self.due.clear();
-            self.notes.clear();
-            self.late_due = 0;
+            if in_order && !self.common.records && self.late_due == 0 {
+                // Nobody wants to know when: nothing to do for each.
+                self.tally.send_lag.record_all(self.notes.iter().map(|note| begun - note.due));
+                self.backlog.handed(self.due.len(), ended);
+                self.due.clear();
+                self.notes.clear();
+            } else {
+                self.note_fates(begun, ended);
+            }
+        }
+        if let Some(dwelt) = self.engine.dwelt() {
+            self.tally.transmit_dwell.record(dwelt);
         }
         for walk in &mut self.walks {
-            if walk.ticks > 0 {
-                walk.flights.push(walk.ticks, begun, ended);
-                walk.ticks = 0;
-            }
+            walk.push(begun, ended);
         }
     }
 
@@ -512,25 +572,6 @@ impl<T: Transmit> Sender<T> {
     }
 }
 
-/// How long each probe that was sent stayed in this machine after its stamp, at most. `together`: see [`Transmit::together`]. Returns
-/// whether all were sent, in order.
-#[inline]
-fn record_dwell(dwell: &Histogram, fates: &[Fate], together: usize, ended: Nanos) -> bool {
-    let sent = |fate: &Fate| if let Fate::Sent(at) = *fate { Some(at) } else { None };
-    let mut latest = Nanos::ZERO;
-    let in_order = fates.iter().all(|fate| {
-        let before = latest;
-        latest = sent(fate).unwrap_or(Nanos::ZERO);
-        before <= latest && latest > Nanos::ZERO
-    });
-    // A probe that was not sent, or was sent in a second try, upsets the places: then the return is what is left.
-    let (known, others) = fates.split_at(if in_order { fates.len().saturating_sub(together) } else { 0 });
-    let successors = fates.iter().skip(together);
-    dwell.record_all(known.iter().zip(successors).filter_map(|(fate, left)| Some(sent(left)? - sent(fate)?)));
-    dwell.record_all(others.iter().filter_map(|fate| Some(ended - sent(fate)?)));
-    in_order
-}
-
 /// The record of a probe that nobody answered for.
 fn unanswered(
     common: &Common,
@@ -551,48 +592,5 @@ fn unanswered(
         rx_stamp: None,
         reason,
         from: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Rising stamps, with something amiss in some: one that was not sent, one that went out before its predecessor.
-        #[test]
-        fn a_probe_stays_until_the_one_a_flush_later_or_the_return(
-            gaps in proptest::collection::vec(1u64..5_000, 1..300),
-            amiss in proptest::option::of((any::<proptest::sample::Index>(), any::<bool>())),
-            together in prop_oneof![1usize..80, Just(usize::MAX)],
-        ) {
-            let mut at = 1_000;
-            let mut fates: Vec<Fate> = gaps.iter().map(|gap| { at += gap; Fate::Sent(Nanos(at)) }).collect();
-            let ended = Nanos(at + 77);
-            let mut in_order = true;
-            if let Some((index, unsent)) = amiss {
-                let index = index.index(fates.len());
-                fates[index] = if unsent { Fate::Unsent(Cause::Refused) } else { Fate::Sent(Nanos(900)) };
-                in_order = !unsent && index == 0;
-            }
-            let dwell = Histogram::default();
-            prop_assert_eq!(record_dwell(&dwell, &fates, together, ended), in_order);
-
-            let stamps: Vec<Option<Nanos>> =
-                fates.iter().map(|fate| if let Fate::Sent(at) = fate { Some(*at) } else { None }).collect();
-            let left = |i: usize| {
-                if in_order { stamps.get(i.saturating_add(together)).copied().flatten().unwrap_or(ended) } else { ended }
-            };
-            let expected: Vec<u64> =
-                stamps.iter().enumerate().filter_map(|(i, sent)| Some((left(i) - (*sent)?).0)).collect();
-            let seen = dwell.snapshot();
-            prop_assert_eq!(seen.count(), expected.len() as u64);
-            prop_assert_eq!(seen.sum, expected.iter().sum::<u64>());
-            if !expected.is_empty() {
-                prop_assert_eq!(Some(seen.max.0), expected.iter().max().copied());
-                prop_assert_eq!(Some(seen.min.0), expected.iter().min().copied());
-            }
-        }
     }
 }

@@ -37,24 +37,60 @@ pub enum Fate {
     Sent(Nanos),
     /// It did not leave this machine and will not.
     Unsent(Cause),
+    /// It did not leave this machine, because something on its way is full: it may be offered again. If nobody does, that is why
+    /// it was not sent.
+    Full(Cause),
+}
+
+/// What a transmit engine has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Probes that may be handed over now.
+    pub probes: usize,
+    /// If there are more, the moment to ask again.
+    pub again: Nanos,
+    /// Whether it is the card that sets the pace: less is taken than there could be, because more is not sent.
+    pub full: bool,
+}
+
+/// When a probe that was sent has surely been handed to the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// By the time that the probe so many places after it is stamped, or by the return of [`Transmit::transmit`].
+    Together(usize),
+    /// The return says nothing of it. One probe at a time is followed until it is seen to have left: [`Transmit::dwelt`].
+    Followed,
 }
 
 /// A transmit engine. One sender thread owns it.
 pub trait Transmit {
     /// Sends probes in order and says of each what became of it: `fates[i]` for `due[i]`.
     /// Both slices have the same length, at most [`Transmit::batch`]. When it returns, nothing of `due` will be sent any more
-    /// that was not: the deadline of what was sent runs from the return.
+    /// that was not: the deadline of what was sent runs from the return. It does not wait for room.
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]);
+
+    /// How many probes there is room for now. More may be handed over, and are [`Fate::Full`] then, most likely.
+    fn room(&mut self, now: Nanos) -> Room {
+        Room { probes: self.batch(), again: now, full: false }
+    }
+
+    /// So many probes that were [`Fate::Full`] will not be offered again.
+    fn give_up(&mut self, _cause: Cause, _probes: u64) {}
 
     /// Most probes that are worth handing over at once. Always the same.
     fn batch(&self) -> usize {
         64
     }
 
-    /// How many probes leave together at most: each has been handed to the driver by the time that the one so many places after it
-    /// is stamped, or by the return of [`Transmit::transmit`].
-    fn together(&self) -> usize {
-        usize::MAX
+    /// How it is known that a probe has left.
+    fn leaving(&self) -> Leaving {
+        Leaving::Together(usize::MAX)
+    }
+
+    /// How long the probe stayed in this machine that was followed last, if its leaving has been seen since this was asked before.
+    /// For [`Leaving::Followed`].
+    fn dwelt(&mut self) -> Option<Nanos> {
+        None
     }
 }
 

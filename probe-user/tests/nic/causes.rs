@@ -7,7 +7,7 @@
 //! | receive `vanished` | `taken_and_gone` |
 //! | receive `no_socket` | `a_queue_without_a_socket` |
 //! | receive `driver` | `driver_ring_is_full` |
-//! | transmit `refused` and `driver` | `refused_by_the_driver` |
+//! | transmit `refused` and `driver` | `refused_by_the_driver`, and none of it where there is no due time to miss: `what_the_driver_refuses_waits` |
 //! | transmit `no_room` | `frames_run_out` |
 //! | transmit `link_down` | `no_link` |
 //!
@@ -170,17 +170,41 @@ fn refused_by_the_driver() {
         let _reflector = reflector("causes::refused_by_the_driver");
         let cpu = core_affinity::get_core_ids().unwrap()[0].id;
         let options = Options { engine: Engine::LiveFrames, senders: vec![Some(cpu)], ..with_payload() };
-        let plan = plan(vec![group("all", (SECOND, PATIENT), Some(3), TARGETS, 2_000)]);
+        let plan = plan(vec![group("all", (SECOND, PATIENT), None, TARGETS, 2_000)]);
         let mut station = Station::start(&options, &plan, Roles::Apart);
         station.until("half a round is over", |station| station.probes() > 1_000);
         poll_every("far0", 1_000);
         station.until("probes are refused", |station| station.snapshot().unsent[Cause::Refused as usize] > 0);
         poll_every("far0", 0);
-        let ended = station.finish();
+        let ended = station.stop();
         none_is_lost(&ended);
         assert!(ended.dropped("transmit driver") > 0);
         let refused = ended.unsent(Cause::Refused);
         assert_eq!((ended.dropped("transmit refused"), ended.outcome(Outcome::Unsent)), (refused, refused));
+    });
+}
+
+/// The same in a job that has no due times to miss: it waits, and all is sent.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn what_the_driver_refuses_waits() {
+    in_namespace("causes::what_the_driver_refuses_waits", || {
+        reflect();
+        let _reflector = reflector("causes::what_the_driver_refuses_waits");
+        let cpu = core_affinity::get_core_ids().unwrap()[0].id;
+        for engine in [Engine::LiveFrames, Engine::Afxdp] {
+            let options = Options { engine, senders: vec![Some(cpu)], ..with_payload() };
+            // All at once, and many times what the far end's ring holds, which is looked into every 100 ms.
+            let plan = plan(vec![group("all", (Nanos::ZERO, PATIENT), Some(1), TARGETS, 3_000)]);
+            poll_every("far0", 100);
+            let mut station = Station::start(&options, &plan, Roles::Apart);
+            station.until("all were entered", |station| station.probes() == 3_000);
+            poll_every("far0", 0);
+            let ended = station.finish();
+            none_is_lost(&ended);
+            let settled = ended.outcome(Outcome::Answered) + ended.outcome(Outcome::Unheard);
+            assert_eq!((settled, ended.outcome(Outcome::Unsent)), (3_000, 0), "{}", ended.told());
+        }
     });
 }
 

@@ -182,7 +182,25 @@ pub(crate) fn due(number: u32) -> Due {
     }
 }
 
+/// Sends; what finds no room is offered again until there is some.
 pub(crate) fn transmit(opened: &mut Opened, due: &[Due]) -> Vec<Fate> {
+    let mut fates = offer(opened, due);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let open: Vec<usize> = (0..due.len()).filter(|i| matches!(fates[*i], Fate::Full(_))).collect();
+        if open.is_empty() || Instant::now() > deadline {
+            return fates;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+        let again: Vec<Due> = open.iter().map(|i| due[*i]).collect();
+        for (i, fate) in open.into_iter().zip(offer(opened, &again)) {
+            fates[i] = fate;
+        }
+    }
+}
+
+/// Hands each over once.
+pub(crate) fn offer(opened: &mut Opened, due: &[Due]) -> Vec<Fate> {
     let mut fates = vec![Fate::Unsent(Cause::Window); due.len()];
     for (due, fates) in due.chunks(64).zip(fates.chunks_mut(64)) {
         opened.senders[0].transmit(due, fates);

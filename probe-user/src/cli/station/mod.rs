@@ -5,6 +5,7 @@
 
 mod asleep;
 mod bond;
+mod carried;
 mod carrier;
 mod cpus;
 mod holding;
@@ -38,6 +39,7 @@ use crate::{
 };
 use asleep::Asleep;
 use bond::Following;
+use carried::Carried;
 use holding::Watchman;
 use journal::Journal;
 pub(super) use source::Source;
@@ -253,6 +255,8 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     });
     let journal = journal.transpose()?;
     let (mut watchman, mut asleep) = (Watchman::default(), Asleep::new());
+    let mut carried = Carried::default();
+    let waits = plan.groups.iter().all(|group| group.count.is_some());
     let (writing, sink) = match job.results {
         Some(wanted) => {
             // Probes of a sweep may wait for their neighbours: they are in flight as well.
@@ -340,6 +344,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
             }
         });
         source.held(watchman.held());
+        carried.look(&routes.interface.name, &common, job.rate, waits, now());
         if writing.as_ref().is_some_and(Writing::reader_gone) && !job.for_ever {
             common.ask(Phase::Drain);
         }

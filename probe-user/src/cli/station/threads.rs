@@ -60,19 +60,25 @@ pub(super) fn layout(rate: u64, engine: nic::Engine, stack: &Stack) -> Layout {
         }
     };
     let one_sender = if copying { ONE_COPYING } else { ONE_SENDER };
-    arrange(rate, one_sender, nic::queues(stack) as usize, &cpus)
+    let below = stack.ports.iter().filter_map(nic::cpus_below).min().filter(|_| engine != nic::Engine::Afxdp);
+    arrange(rate, one_sender, nic::queues(stack) as usize, &cpus, below)
 }
 
-/// `cpus`: best first.
-fn arrange(rate: u64, one_sender: u64, queues: usize, cpus: &[Cpu]) -> Layout {
+/// `cpus`: best first. `below`: only CPUs with lower numbers can send live frames.
+fn arrange(rate: u64, one_sender: u64, queues: usize, cpus: &[Cpu], below: Option<usize>) -> Layout {
     let numbers = |cpus: &[Cpu]| cpus.iter().map(|cpu| cpu.number).collect::<Vec<_>>();
+    let (fit, rest): (Vec<Cpu>, Vec<Cpu>) =
+        cpus.iter().cloned().partition(|cpu| below.is_none_or(|below| cpu.number < below));
+    // Where none is, another is tried, and the log says what came of it.
+    let able = if fit.is_empty() { cpus.len() } else { fit.len() };
+    let cpus = [fit, rest].concat();
     if rate <= ONE_THREAD || cpus.len() < 2 {
         // Low CPU numbers serve most interrupts: out of their way where there is a choice, but no further than the best go.
-        let alone = cpus::first_class(cpus).last();
+        let alone = cpus::first_class(&cpus[..able]).last();
         return Layout { senders: vec![alone.map(|cpu| cpu.number)], others: Vec::new() };
     }
     let many = |rate: u64, each: u64| usize::try_from(rate.div_ceil(each)).unwrap_or(usize::MAX);
-    let (senders, others) = cpus.split_at(many(rate, one_sender).min(cpus.len()).min(queues.max(1)));
+    let (senders, others) = cpus.split_at(many(rate, one_sender).min(able).min(queues.max(1)));
     let mut others = cpus::apart(others, senders);
     others.truncate(many(rate, ONE_RECEIVER));
     Layout { senders: numbers(senders).into_iter().map(Some).collect(), others: numbers(&others) }
@@ -180,32 +186,39 @@ mod tests {
 
     #[test]
     fn one_thread_does_everything_at_low_rates() {
-        assert_eq!(arrange(20_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3])), of(&[3], &[]));
-        assert_eq!(arrange(9_000_000, ONE_SENDER, 8, &cpus(&[5])), of(&[5], &[]));
-        let unknown = arrange(9_000_000, ONE_SENDER, 8, &cpus(&[]));
+        assert_eq!(arrange(20_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3]), None), of(&[3], &[]));
+        assert_eq!(arrange(9_000_000, ONE_SENDER, 8, &cpus(&[5]), None), of(&[5], &[]));
+        let unknown = arrange(9_000_000, ONE_SENDER, 8, &cpus(&[]), None);
         assert_eq!((unknown.receivers(), unknown.loops(1)), (1, 1));
         assert_eq!(unknown.senders, [None]);
     }
 
     #[test]
     fn senders_follow_the_rate_and_the_rest_receive() {
-        assert_eq!(arrange(100_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3])), of(&[0], &[1]), "one is enough");
-        assert_eq!(arrange(1_000_000, ONE_SENDER, 2, &cpus(&[0, 1])), of(&[0], &[1]));
-        assert_eq!(arrange(900_000, ONE_COPYING, 8, &cpus(&[0, 1, 2, 3])), of(&[0, 1, 2], &[3]));
-        assert_eq!(arrange(2_000_001, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3])), of(&[0, 1, 2], &[3]));
-        let layout = arrange(2_000_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3]));
+        assert_eq!(arrange(100_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3]), None), of(&[0], &[1]), "one is enough");
+        assert_eq!(arrange(1_000_000, ONE_SENDER, 2, &cpus(&[0, 1]), None), of(&[0], &[1]));
+        assert_eq!(arrange(900_000, ONE_COPYING, 8, &cpus(&[0, 1, 2, 3]), None), of(&[0, 1, 2], &[3]));
+        assert_eq!(arrange(2_000_001, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3]), None), of(&[0, 1, 2], &[3]));
+        let layout = arrange(2_000_000, ONE_SENDER, 8, &cpus(&[0, 1, 2, 3]), None);
         assert_eq!((layout.receivers(), layout.loops(2)), (2, 4));
     }
 
     #[test]
     fn with_as_many_senders_as_cpus_each_receives_too() {
-        let layout = arrange(u64::MAX, ONE_SENDER, 2, &cpus(&[0, 1]));
+        let layout = arrange(u64::MAX, ONE_SENDER, 2, &cpus(&[0, 1]), None);
         assert_eq!(layout, of(&[0, 1], &[]));
         assert_eq!((layout.receivers(), layout.loops(2)), (2, 2));
         assert_eq!(
-            arrange(u64::MAX, ONE_SENDER, 2, &cpus(&[0, 1, 2, 3])),
+            arrange(u64::MAX, ONE_SENDER, 2, &cpus(&[0, 1, 2, 3]), None),
             of(&[0, 1], &[2, 3]),
             "no more senders than queues"
         );
+    }
+    #[test]
+    fn senders_keep_to_the_cpus_that_the_driver_takes_frames_from() {
+        let six = cpus(&[0, 1, 2, 3, 4, 5]);
+        assert_eq!(arrange(1_000, ONE_SENDER, 2, &six, Some(2)), of(&[1], &[]));
+        assert_eq!(arrange(3_000_000, ONE_SENDER, 8, &six, Some(2)).senders, [Some(0), Some(1)]);
+        assert_eq!(arrange(1_000, ONE_SENDER, 2, &cpus(&[4, 5]), Some(2)), of(&[5], &[]), "there is none");
     }
 }

@@ -244,7 +244,7 @@ impl<T: Transmit> Sender<T> {
                 payload: self.walks[walk].payload,
             });
             // Since when it could have been sent. What it waited for before is no fault of ours.
-            self.notes.push(Note { walk, number, due: now, late: true });
+            self.notes.push(Note { walk, number, due: now, late: true, offered: Nanos::MAX });
             self.late_due += 1;
         }
         self.waiting.first(key).is_none()

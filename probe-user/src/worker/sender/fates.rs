@@ -1,0 +1,66 @@
+//! What became of probes that were handed over, where there is something to be done for each.
+
+use super::{Late, Sender, unanswered};
+use crate::{
+    ledger::{Outcome, histogram::add, window::Standing},
+    schedule::Landed,
+    time::Nanos,
+    worker::{Fate, Transmit, settle::settle},
+};
+
+impl<T: Transmit> Sender<T> {
+    /// Deals with each probe by what became of it. What found no room stays at hand.
+    pub(super) fn note_fates(&mut self, begun: Nanos, ended: Nanos) {
+        let fates = &self.fates[..self.due.len()];
+        self.backlog.handed(fates.iter().filter(|fate| !matches!(fate, Fate::Full(_))).count(), ended);
+        self.walks.iter_mut().for_each(|walk| walk.held = None);
+        let mut kept = 0;
+        for i in 0..self.due.len() {
+            let (due, mut note) = (self.due[i], self.notes[i]);
+            let cause = match self.fates[i] {
+                Fate::Sent(at) => {
+                    if self.common.records {
+                        let walk = &mut self.walks[note.walk];
+                        *walk.stamp(due.target.0 - walk.run.targets.start, note.number) = at;
+                    }
+                    None
+                }
+                Fate::Unsent(cause) => Some(cause),
+                Fate::Full(cause) if self.backlog.is_stuck() => {
+                    self.engine.give_up(cause, 1);
+                    Some(cause)
+                }
+                Fate::Full(_) => {
+                    note.offered = note.offered.min(begun);
+                    let walk = &mut self.walks[note.walk];
+                    if walk.held.is_none() && !note.late {
+                        walk.held = Some((walk.ordinal(due.target, note.number), note.offered));
+                    }
+                    (self.due[kept], self.notes[kept]) = (due, note);
+                    kept += 1;
+                    continue;
+                }
+            };
+            if note.late && cause.is_none() {
+                let landed = Landed { begun, deadline: ended + self.common.ledger.timeout(due.target) };
+                self.waiting.sent(note.walk, Late { target: due.target, number: note.number, landed });
+            } else if note.late {
+                self.waiting.forget(due.target, self.walks[note.walk].place(note.number));
+            }
+            self.tally.send_lag.record(begun - note.due);
+            // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
+            if let Some(cause) = cause
+                && self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok()
+            {
+                let row = self.common.ledger.row(due.target);
+                add(&self.tally.rows[row as usize].unsent[cause as usize], 1);
+                let reason = Some(cause.name());
+                let record = unanswered(&self.common, due.target, note.number, begun, Outcome::Unsent, reason);
+                settle(&self.common, &self.tally, &self.sink, record, ended);
+            }
+        }
+        self.due.truncate(kept);
+        self.notes.truncate(kept);
+        self.late_due = self.notes.iter().filter(|note| note.late).count();
+    }
+}
