@@ -215,10 +215,26 @@ impl Alone {
     }
 
     /// Of frames that have vanished from a socket: how many the driver did not count alone either, since it had counted `before`.
-    fn besides(&mut self, frames: u64, before: u64) -> u64 {
-        let told = frames.min(self.total.saturating_sub(before));
-        self.total -= told;
-        frames - told
+    fn besides(&mut self, frames: u64, before: u64) -> (u64, Told) {
+        let told = Told { frames: frames.min(self.total.saturating_sub(before)), before };
+        self.total -= told.frames;
+        (frames - told.frames, told)
+    }
+}
+
+/// Frames that the driver has counted and that are explained: they were taken out of its count again, the first ones since it had
+/// counted `before`.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    frames: u64,
+    before: u64,
+}
+
+impl Told {
+    /// What the driver had counted at another moment, without these.
+    const fn out_of(self, counted: u64) -> u64 {
+        let earlier = counted.saturating_sub(self.before);
+        counted - if self.frames < earlier { self.frames } else { earlier }
     }
 }
 
@@ -279,6 +295,7 @@ impl PortSampler {
         }
         let alone_before = self.alone.total;
         self.driver.is_wanted = false;
+        let mut all_told: Vec<Told> = Vec::new();
         for queue in &mut self.queues {
             let index = queue.index;
             let statistics = statistics(&queue.socket)
@@ -306,7 +323,11 @@ impl PortSampler {
                 lost += vanished.frames;
                 // A driver that counted them has excused probes already.
                 let besides = if self.driver.drops.counted_again(0, 1) > 0 {
-                    self.alone.besides(vanished.frames, vanished.alone)
+                    // Another queue may have taken out some that this one saw counted.
+                    let before = all_told.iter().fold(vanished.alone, |before, told| told.out_of(before));
+                    let (besides, told) = self.alone.besides(vanished.frames, before);
+                    all_told.push(told);
+                    besides
                 } else {
                     vanished.frames
                 };
@@ -314,6 +335,11 @@ impl PortSampler {
             }
             if refused + lost != 0 {
                 self.counts.dropped_more(index, refused, lost);
+            }
+        }
+        for told in all_told {
+            for (_, alone) in self.queues.iter_mut().filter_map(|queue| queue.watch.missing.as_mut()) {
+                *alone = told.out_of(*alone);
             }
         }
         if with_driver {
@@ -485,10 +511,28 @@ mod tests {
     fn a_frame_that_vanished_and_that_the_driver_counted_is_one() {
         let mut alone = Alone::default();
         alone.count(7, 0);
-        assert_eq!(alone.besides(2, 7), 2, "those were others");
+        assert_eq!(alone.besides(2, 7).0, 2, "those were others");
         alone.count(3, 0);
-        assert_eq!(alone.besides(2, 7), 0);
-        assert_eq!(alone.besides(2, 7), 1, "one was left");
+        assert_eq!(alone.besides(2, 7).0, 0);
+        assert_eq!(alone.besides(2, 7).0, 1, "one was left");
+    }
+
+    #[test]
+    fn frames_that_vanished_from_two_queues_are_each_counted_once() {
+        let mut alone = Alone::default();
+        alone.count(4, 0);
+        // One queue misses frames from then on; a second when one of the first's has been counted.
+        let (first, second) = (alone.total, alone.total + 1);
+        alone.count(1, 0);
+        alone.count(49, 0);
+        let (besides, told) = alone.besides(25, first);
+        assert_eq!(besides, 0);
+        assert_eq!(told.out_of(first), first, "what was before stays");
+        assert_eq!(told.out_of(second), first, "the one in between was the first queue's");
+        assert_eq!(alone.besides(25, told.out_of(second)).0, 0);
+        assert_eq!(alone.total, 4);
+        // Seen only after all of them: nothing is left that was counted since.
+        assert_eq!(told.out_of(54), 29);
     }
 
     #[test]
