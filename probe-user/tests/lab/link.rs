@@ -42,7 +42,8 @@ fn goes_and_comes_back(what: &str, end: End, interface: &str) {
     let (rises, mut up) = set("up");
     if end == End::Near {
         // The kernel took the routes of an interface that was set down; who sets it up again brings them back.
-        output(Command::new("ip").args(["-n", &namespace, "route", "replace", TARGETS_LIE_IN, "via", FAR_ADDRESS]));
+        let gateway = FAR_ADDRESS.to_string();
+        output(Command::new("ip").args(["-n", &namespace, "route", "replace", TARGETS_LIE_IN, "via", &gateway]));
         up = now();
     }
     let before = echolot.wait_for("the link is seen up", |scrape| scrape.sum("echolot_interface_up", "") == 1);
