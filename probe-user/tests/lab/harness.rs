@@ -13,7 +13,7 @@ use std::{
 };
 use xtask::{
     command::{is_root, send_signal, wait_until},
-    lab::{Answer, End, Lab, Name},
+    lab::{Answer, End, FAR_ADDRESS, Lab, Name, TARGETS},
 };
 
 const ECHOLOT: &str = env!("CARGO_BIN_EXE_echolot");
@@ -70,6 +70,13 @@ impl Site {
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
+    }
+
+    /// What was routed through the near interface before it was set down is again: the kernel takes the routes away with the
+    /// link, and whoever sets it up brings them back.
+    pub(crate) fn route_again(&self) {
+        let (namespace, gateway) = (self.name().namespace(End::Near), FAR_ADDRESS.to_string());
+        output(Command::new("ip").args(["-n", &namespace, "route", "replace", TARGETS, "via", &gateway]));
     }
 
     /// Starts `echolot` in near, with a summary and its results in files.

@@ -6,7 +6,7 @@ use crate::{
     results::Outcome,
 };
 use std::{collections::HashSet, process::Command, time::Duration};
-use xtask::lab::{Answer, End, FAR_ADDRESS, FAR_INTERFACE, NEAR_INTERFACE, TARGETS as TARGETS_LIE_IN};
+use xtask::lab::{Answer, End, FAR_INTERFACE, NEAR_INTERFACE};
 
 const TARGETS: &str = "10.64.0.0-10.64.15.159";
 const COUNT: u64 = 4_000;
@@ -41,9 +41,7 @@ fn goes_and_comes_back(what: &str, end: End, interface: &str) {
     });
     let (rises, mut up) = set("up");
     if end == End::Near {
-        // The kernel took the routes of an interface that was set down; who sets it up again brings them back.
-        let gateway = FAR_ADDRESS.to_string();
-        output(Command::new("ip").args(["-n", &namespace, "route", "replace", TARGETS_LIE_IN, "via", &gateway]));
+        site.route_again();
         up = now();
     }
     let before = echolot.wait_for("the link is seen up", |scrape| scrape.sum("echolot_interface_up", "") == 1);

@@ -61,6 +61,7 @@ fn another_mtu_and_a_restart() {
     at(&site, End::Near, &format!("ip link set {NEAR_INTERFACE} mtu 1500"));
     echolot.watch(Duration::from_secs(1), |_| {});
     at(&site, End::Near, &format!("ip link set {NEAR_INTERFACE} up"));
+    site.route_again();
     echolot.wait_for("the link is seen up", |scrape| scrape.sum("echolot_interface_up", "") == 1);
     is_answered(&mut echolot, "answers after the restart");
     let ended = echolot.stop();
