@@ -145,7 +145,8 @@ fn echolot(bench: &Bench, binary: &Path, targets: u32, time: Duration) -> Result
     let config = format!(
         "groups:\n- {{name: idle, targets: [10.64.0.0-{last}], interval: 1s, timeout: 1s}}\nlimits: {{rate: 1000000}}\n"
     );
-    let running = bench.run_binary(binary, &config)?;
+    // What it prints now and then has the send lag.
+    let running = bench.run_binary(binary, &config, &["--progress-interval", "5s"])?;
     std::thread::sleep(SETTLE);
     let cost = watch(running.pid(), time)?;
     let (summary, told) = running.stop()?;

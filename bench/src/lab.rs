@@ -270,18 +270,18 @@ impl Bench {
 
     /// Starts `echolot run` with a configuration. Dropping what is returned kills it.
     pub(crate) fn run(&self, config: &str) -> Result<Running, String> {
-        self.run_binary(&self.binary, config)
+        self.run_binary(&self.binary, config, &[])
     }
 
-    /// The same with another build of echolot.
-    pub(crate) fn run_binary(&self, binary: &Path, config: &str) -> Result<Running, String> {
+    /// The same with another build of echolot, and with these arguments.
+    pub(crate) fn run_binary(&self, binary: &Path, config: &str, arguments: &[&str]) -> Result<Running, String> {
         let binary = binary.canonicalize().map_err(|error| format!("{}: {error}", binary.display()))?;
         let file = self.configured(config)?;
         let folder = self.lab.name().folder();
         let (told, summary) = (folder.join("bench.log"), folder.join("bench.json"));
         let log = fs::File::create(&told).map_err(|error| format!("{}: {error}", told.display()))?;
         let mut command = self.lab.near(&binary);
-        command.args(["run", "-c"]).arg(file).arg("--summary").arg(&summary);
+        command.args(["run", "-c"]).arg(file).arg("--summary").arg(&summary).args(arguments);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
