@@ -8,13 +8,12 @@ use crate::{
     wire::{Key, Tags, Template},
     worker::Due,
 };
-use arc_swap::ArcSwap;
 use probe_ebpf::layout::{LIVE_TEMPLATES_AT_ONCE, LiveTemplate};
 use std::{
     net::Ipv4Addr,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicU64,
             Ordering::{Acquire, Release},
@@ -130,7 +129,7 @@ impl Templates {
 /// The templates of now, for those who write probes by them and for whoever replaces them.
 #[derive(Debug)]
 pub(super) struct Current {
-    latest: ArcSwap<Templates>,
+    latest: Mutex<Arc<Templates>>,
     /// Of the latest: what a sender looks at before a batch.
     generation: AtomicU64,
 }
@@ -138,18 +137,24 @@ pub(super) struct Current {
 impl Current {
     pub(super) fn new(templates: Templates) -> Self {
         let generation = AtomicU64::new(templates.generation);
-        Self { latest: ArcSwap::from_pointee(templates), generation }
+        Self { latest: Mutex::new(Arc::new(templates)), generation }
     }
 
     /// As they are laid into the XDP program.
     pub(super) fn live(&self) -> Result<Vec<(u32, LiveTemplate)>, NicError> {
-        Ok(self.latest.load().live()?.collect())
+        let latest = self.latest();
+        Ok(latest.live()?.collect())
+    }
+
+    fn latest(&self) -> Arc<Templates> {
+        // A panic can't have left a pointer half written.
+        Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From its next batch on every sender writes by these.
     pub(super) fn replace(&self, templates: Templates) {
         let generation = templates.generation;
-        self.latest.store(Arc::new(templates));
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(templates);
         self.generation.store(generation, Release);
     }
 }
@@ -163,18 +168,22 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(current: Arc<Current>) -> Self {
-        let held = current.latest.load_full();
+        let held = current.latest();
         Self { current, held }
     }
 
     /// Takes over what has replaced them, if anything has: then whatever is laid by a template's index is no longer what it was.
     #[inline]
     pub(super) fn renew(&mut self) -> bool {
-        let renewed = self.current.generation.load(Acquire) != self.held.generation;
-        if renewed {
-            self.held = self.current.latest.load_full();
-        }
-        renewed
+        self.current.generation.load(Acquire) != self.held.generation && self.take_latest()
+    }
+
+    /// Whoever is just replacing them holds up nobody: then the batch after this one takes them over.
+    #[cold]
+    fn take_latest(&mut self) -> bool {
+        let Ok(latest) = self.current.latest.try_lock() else { return false };
+        self.held = Arc::clone(&latest);
+        true
     }
 }
 
