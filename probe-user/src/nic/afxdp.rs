@@ -23,6 +23,7 @@
 use super::{
     clock::MonotonicClock,
     drops::TransmitDrops,
+    flush::Flush,
     frames::{Frame, Kick},
     limit::Limit,
     ring::{BARE, Ring},
@@ -57,6 +58,9 @@ pub struct AfxdpSender {
     /// Which of the probes at hand is at each ring position, counted from the first that the kernel hasn't consumed.
     owners: [u16; KICK],
     limit: Limit,
+    flush: Flush,
+    /// Most probes of the last kicks.
+    together: usize,
     /// When a driver that completes nothing is woken again.
     wake_at: Nanos,
     /// The frame that is followed until it completes, its position, and its stamp.
@@ -93,6 +97,8 @@ impl AfxdpSender {
             drops,
             clock,
             owners: [NOBODY; KICK],
+            flush: Flush::default(),
+            together: KICK,
             wake_at: Nanos::ZERO,
             followed: None,
             dwelt: None,
@@ -279,7 +285,7 @@ impl AfxdpSender {
 
 impl Transmit for AfxdpSender {
     fn leaving(&self) -> Leaving {
-        if self.ring.zero_copy { Leaving::Followed } else { Leaving::Together(KICK) }
+        if self.ring.zero_copy { Leaving::Followed } else { Leaving::Together(self.together) }
     }
 
     fn dwelt(&mut self) -> Option<Nanos> {
@@ -305,7 +311,10 @@ impl Transmit for AfxdpSender {
         if self.templates.renew() {
             self.ring.forget_templates();
         }
-        let out = self.look(self.clock.now());
+        let begun = self.clock.now();
+        let out = self.look(begun);
+        // In copy mode each probe of a kick waits until the kernel has sent those before it. A zero-copy kick only schedules.
+        self.together = if self.ring.zero_copy || self.flush.is_pressed(begun) { KICK } else { 1 };
         // An interface that is known to be down takes nothing: its ring is left alone.
         let (many, mut outcome) = if self.link.is_up() {
             (due.len().min(self.limit.room(out) as usize), Ok(()))
@@ -322,7 +331,8 @@ impl Transmit for AfxdpSender {
                 }
                 break;
             }
-            let (due, fates) = (&due[done..many], &mut fates[done..many]);
+            let end = many.min(done + self.together);
+            let (due, fates) = (&due[done..end], &mut fates[done..end]);
             let filled = self.fill(due, fates);
             outcome = if self.ring.zero_copy { self.wake(filled, fates) } else { self.kick(filled, fates) };
             done += filled.dealt;
@@ -333,6 +343,7 @@ impl Transmit for AfxdpSender {
             let out = self.out();
             self.limit.handed(out, many < due.len() || many == self.batch() || self.limit.room(out) == 0);
         }
+        self.flush.called(begun, self.clock.now());
     }
 }
 

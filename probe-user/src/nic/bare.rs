@@ -5,7 +5,7 @@ use super::{
     Mode, NicError,
     clock::MonotonicClock,
     interface,
-    live::{CALL, test_run},
+    live::{BATCH, CALL, test_run},
     mapped::Mapped,
     program::Program,
     socket::{self, KICK, TransmitRings, Transmitter},
@@ -135,7 +135,7 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
     let begun = clock.now();
     let until = begun + Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     loop {
-        match test_run(&fd, &blank, CALL) {
+        match test_run(&fd, &blank, CALL, BATCH) {
             Some(error) if error.raw_os_error() != Some(libc::EINTR) => return Err(failed(error)),
             _ => {}
         }

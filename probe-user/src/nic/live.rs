@@ -13,6 +13,7 @@
 use super::{
     clock::MonotonicClock,
     drops::TransmitDrops,
+    flush::Flush,
     mapped::Mapped,
     pace::Pace,
     seats::{self, Seats},
@@ -36,7 +37,10 @@ use std::{
 /// Most probes of one call: at half a microsecond each, a due probe waits for less than a millisecond.
 pub(super) const CALL: usize = LIVE_TABLE as usize;
 /// Frames of a kernel batch: after each, softirqs run, and a far end on this machine can take what was sent.
-const BATCH: u32 = 64;
+pub(super) const BATCH: u32 = 64;
+/// The same for a sender that is not pressed: nobody waits long behind a stamp for others to be laid.
+const RELAXED_BATCH: u32 = 2;
+
 /// Between two words in the log about a thread that is moved again and again.
 const TOLD_AGAIN: Nanos = Nanos::from_secs(60);
 
@@ -71,6 +75,9 @@ pub struct LiveSender {
     /// Which of the probes at hand are still to be sent, in order.
     open: Vec<u32>,
     pace: Pace,
+    flush: Flush,
+    /// Frames between two flushes of the last call.
+    together: u32,
     /// What frames begin as; the program writes every byte.
     blank: Vec<u8>,
 }
@@ -124,6 +131,8 @@ impl LiveSender {
             thread: None,
             open: Vec::with_capacity(CALL),
             pace: Pace::default(),
+            flush: Flush::default(),
+            together: BATCH,
         })
     }
 
@@ -180,7 +189,9 @@ impl LiveSender {
             return Fate::Full(Cause::Refused);
         }
         let begun = self.clock.now();
-        let error = test_run(&self.program, &self.blank[..length], filled);
+        let few = filled <= BATCH as usize;
+        self.together = if few && !self.flush.is_pressed(begun) { RELAXED_BATCH } else { BATCH };
+        let error = test_run(&self.program, &self.blank[..length], filled, self.together);
         let cursor = self.cursors.get(self.cpu);
         let confirmed = usize::try_from(cursor.confirmed).unwrap_or(usize::MAX).min(filled);
         // SAFETY: as above.
@@ -197,7 +208,9 @@ impl LiveSender {
             }
         }
         self.open.drain(refused..many);
-        self.pace.called(begun, self.clock.now(), (filled - refused) as u64, refused as u64);
+        let ended = self.clock.now();
+        self.flush.called(begun, ended);
+        self.pace.called(begun, ended, (filled - refused) as u64, refused as u64);
         if refused == filled && cursor.error == libc::ENXIO.unsigned_abs() {
             self.go_elsewhere();
         }
@@ -302,7 +315,7 @@ impl Transmit for LiveSender {
 
     /// The kernel flushes its redirects after each of its own batches.
     fn leaving(&self) -> Leaving {
-        Leaving::Together(BATCH as usize)
+        Leaving::Together(self.together as usize)
     }
 
     fn room(&mut self, now: Nanos) -> Room {
@@ -365,7 +378,7 @@ fn own_namespace() -> io::Result<[u64; 2]> {
 }
 
 /// Has the kernel run the program on `frames` frames that begin as `blank`.
-pub(super) fn test_run(program: &OwnedFd, blank: &[u8], frames: usize) -> Option<io::Error> {
+pub(super) fn test_run(program: &OwnedFd, blank: &[u8], frames: usize, together: u32) -> Option<io::Error> {
     /// The head of `union bpf_attr` for this command.
     #[repr(C)]
     #[derive(Default)]
@@ -393,7 +406,7 @@ pub(super) fn test_run(program: &OwnedFd, blank: &[u8], frames: usize) -> Option
         data_in: blank.as_ptr() as u64,
         repeat: u32::try_from(frames).unwrap_or(0),
         flags: BPF_F_TEST_XDP_LIVE_FRAMES,
-        batch_size: BATCH,
+        batch_size: together,
         ..TestRun::default()
     };
     // SAFETY: the kernel reads and writes as many bytes of the attributes as it is told there are, and reads as many of

@@ -16,6 +16,7 @@ mod counts;
 mod drops;
 mod error;
 mod far;
+mod flush;
 mod frames;
 mod interface;
 mod limit;

@@ -42,7 +42,8 @@ impl Company {
     /// What is due by the moment returned may leave. `first`: when the first is due.
     #[inline]
     pub fn release(&mut self, first: Nanos, now: Nanos) -> Nanos {
-        if first > self.released && self.leaves_at(first) <= now {
+        // Also for one that might have left before: who was held up so long has kept the others waiting long enough.
+        if first.0.saturating_add(self.wait.0) <= now.0 {
             self.released = now;
         }
         self.released
@@ -58,7 +59,7 @@ impl Company {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Pacer;
+    use crate::schedule::{LeftOut, Pacer};
     use proptest::prelude::*;
 
     fn wait(slots: u32, interval: Nanos) -> Nanos {
@@ -77,6 +78,20 @@ mod tests {
         assert_eq!(wait(1_000_000, Nanos::ZERO), Nanos::ZERO, "as fast as it goes");
         let two = Company::new([(500, second), (500, second)].into_iter());
         assert_eq!(two.wait, Nanos::from_millis(1), "groups are company for each other");
+    }
+
+    /// A pacer without an interval lets its ticks go at most a millisecond back: that is ahead of what was released before.
+    #[test]
+    fn as_fast_as_it_goes_every_turn_has_a_full_batch() {
+        let mut now = Nanos::from_secs(1);
+        let mut pacer = Pacer::new(1_000_000, Nanos::ZERO, now, Some(1));
+        let mut company = Company::new([(1_000_000, Nanos::ZERO)].into_iter());
+        for _ in 0..100 {
+            let until = company.release(pacer.next_at().unwrap(), now);
+            let batch = std::iter::from_fn(|| pacer.next_until(until, now, LeftOut::default())).take(2_048);
+            assert_eq!(batch.count(), 2_048);
+            now += Nanos::from_millis(2);
+        }
     }
 
     proptest! {
@@ -100,9 +115,9 @@ mod tests {
                     let first = pacer.next_at().expect("rounds are not over");
                     let until = company.release(first, now);
                     prop_assert!(until <= now);
-                    let Some(tick) = (left < batch).then(|| pacer.next_until(until, now, crate::schedule::LeftOut::default())).flatten() else {
+                    let Some(tick) = (left < batch).then(|| pacer.next_until(until, now, LeftOut::default())).flatten() else {
                         prop_assert!(
-                            left == batch || first > now || first + company.wait > now || first > until,
+                            left == batch || first > now || first + company.wait > now,
                             "the first has waited and doesn't leave"
                         );
                         if left == batch && first <= until {
