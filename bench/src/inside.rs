@@ -22,6 +22,8 @@ pub(crate) enum Part {
     Trickle,
     /// Near end: send one prepared frame over and over
     Afxdp { seconds: f64 },
+    /// Near end: write one prepared frame over and over, in zero-copy mode
+    ZeroCopy { seconds: f64 },
     /// Near end: probe addresses once a second in the manner of one of the ladder's rungs
     Rung { rung: Rung, addresses: u32, seconds: u32 },
     /// Near end: send live frames without table and ledger
@@ -37,6 +39,7 @@ impl Part {
             Self::Half => vec!["half".into()],
             Self::Trickle => vec!["trickle".into()],
             Self::Afxdp { seconds } => vec!["afxdp".into(), seconds.to_string()],
+            Self::ZeroCopy { seconds } => vec!["zero-copy".into(), seconds.to_string()],
             Self::Rung { rung, addresses, seconds } => {
                 let name = rung.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
                 vec!["rung".into(), name, addresses.to_string(), seconds.to_string()]
@@ -71,6 +74,7 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
             }
         }
         Part::Afxdp { seconds } => send(bare::afxdp, *seconds)?,
+        Part::ZeroCopy { seconds } => send(bare::zero_copy, *seconds)?,
         Part::Rung { rung, addresses, seconds } => {
             let heard = rungs::run(*rung, *addresses, *seconds)?;
             println!("{}", serde_json::to_string(&heard).map_err(|error| error.to_string())?);

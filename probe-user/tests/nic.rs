@@ -197,7 +197,7 @@ fn link_down() {
                 let probe = |n: u32| Due { payload: [18, 56][(n * 7 / 5) as usize % 2], ..due(n) };
                 let probes: Vec<Due> = (0..batch).map(probe).collect();
                 let fates = transmit(&mut opened, &probes);
-                assert!(fates.iter().all(|fate| *fate == Fate::Unsent(Cause::LinkDown)), "{fates:?}");
+                assert!(fates.iter().all(|fate| *fate == Fate::Full(Cause::LinkDown)), "{fates:?}");
             }
             run("ip link set near0 up");
             wait_for_carrier();

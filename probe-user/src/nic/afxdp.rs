@@ -221,7 +221,7 @@ impl AfxdpSender {
             if dropped.is_some() && is_up {
                 self.limit.full(self.out());
             }
-            let refused = if is_up { Fate::Full(Cause::Refused) } else { Fate::Unsent(Cause::LinkDown) };
+            let refused = Fate::Full(if is_up { Cause::Refused } else { Cause::LinkDown });
             while told != consumed {
                 let fate = if dropped == Some(told) { refused } else { Fate::Sent(sent) };
                 self.settle(told.wrapping_sub(base), fate, fates);
@@ -238,11 +238,8 @@ impl AfxdpSender {
                 !self.ring.frames.in_doubt() || now - *since.get_or_insert(now) >= PATIENCE
             };
             if give_up && self.ring.frames.resident() != 0 {
-                let left = match kick {
-                    Kick::Nothing => Fate::Unsent(cause),
-                    _ if is_up => Fate::Full(cause),
-                    _ => Fate::Unsent(Cause::LinkDown),
-                };
+                let is_there = kick == Kick::Nothing || is_up;
+                let left = Fate::Full(if is_there { cause } else { Cause::LinkDown });
                 while told != self.ring.frames.produced() {
                     self.settle(told.wrapping_sub(base), left, fates);
                     told = told.wrapping_add(1);
@@ -264,7 +261,7 @@ impl AfxdpSender {
         let error = if self.ring.needs_wakeup() { self.ring.sendto() } else { 0 };
         // ENETDOWN and ENXIO: the device was told nothing. Anything else means that it is busy already.
         let (kick, cause) = classify(error);
-        let fate = if kick == Kick::Nothing { Fate::Unsent(cause) } else { Fate::Sent(sent) };
+        let fate = if kick == Kick::Nothing { Fate::Full(cause) } else { Fate::Sent(sent) };
         for place in 0..count {
             self.settle(place, fate, fates);
         }
@@ -299,7 +296,8 @@ impl Transmit for AfxdpSender {
             self.wake_at = now + WAKE;
             self.ring.sendto();
         }
-        Room { probes: (room as usize).min(self.batch()), again: now + LOOK, full: room == 0 }
+        let probes = (room as usize).min(self.batch());
+        Room { probes, again: now + LOOK, full: probes < self.batch() }
     }
 
     fn give_up(&mut self, cause: Cause, probes: u64) {
@@ -319,16 +317,13 @@ impl Transmit for AfxdpSender {
         let (many, mut outcome) = if self.link.is_up() {
             (due.len().min(self.limit.room(out) as usize), Ok(()))
         } else {
-            (due.len(), Err(Fate::Unsent(Cause::LinkDown)))
+            (due.len(), Err(Fate::Full(Cause::LinkDown)))
         };
         fates[many..].fill(Fate::Full(Cause::NoRoom));
         let mut done = 0;
         while done < many {
             if let Err(rest) = outcome {
                 fates[done..many].fill(rest);
-                if let Fate::Unsent(cause) = rest {
-                    self.drops.add(cause, (many - done) as u64);
-                }
                 break;
             }
             let end = many.min(done + self.together);
@@ -337,7 +332,7 @@ impl Transmit for AfxdpSender {
             outcome = if self.ring.zero_copy { self.wake(filled, fates) } else { self.kick(filled, fates) };
             done += filled.dealt;
         }
-        if matches!(outcome, Err(Fate::Full(_))) {
+        if matches!(outcome, Err(Fate::Full(cause)) if cause != Cause::LinkDown) {
             self.limit.full(self.out());
         } else {
             let out = self.out();

@@ -8,6 +8,7 @@ use super::{
     live::{BATCH, CALL, test_run},
     mapped::Mapped,
     program::Program,
+    ring::Ring,
     socket::{self, KICK, TransmitRings, Transmitter},
 };
 use crate::{
@@ -69,14 +70,7 @@ pub fn afxdp(name: &str, time: Duration) -> Result<Sent, NicError> {
         return Err(failed(io::Error::other("the queue came without its transmitting half")));
     };
     let template = template(&interface)?;
-    let fields = ProbeFields {
-        destination: Ipv4Addr::new(10, 64, 0, 1),
-        target: crate::wire::TargetIndex(0),
-        generation: crate::wire::Generation(0),
-        sequence: crate::wire::Sequence(0),
-        sent: Nanos(1),
-        next_hop_mac: interface.mac,
-    };
+    let fields = fields(&interface);
     for desc in &mut frames {
         // SAFETY: the descriptor is of this UMEM and was never produced: nobody else touches its frame.
         let mut data = unsafe { umem.data_mut(desc) };
@@ -118,6 +112,47 @@ pub fn afxdp(name: &str, time: Duration) -> Result<Sent, NicError> {
     }
 }
 
+/// Writes one prepared frame whole, over and over, through an AF_XDP socket in zero-copy mode, on queue 0, from the calling thread.
+///
+/// # Errors
+/// As [`afxdp`], and if the driver has no zero-copy mode.
+pub fn zero_copy(name: &str, time: Duration) -> Result<Sent, NicError> {
+    let interface = interface::find(name)?;
+    // Some drivers have no zero-copy rings without a program.
+    let _held = Program::attach(&interface, Mode::ZeroCopy, "pass", None, 0)?;
+    let queue = socket::open(&interface, 0, Mode::ZeroCopy, u64::MAX, true)?;
+    let Some(half) = queue.tx else {
+        let error = io::Error::other("the queue came without its transmitting half");
+        return Err(NicError::Socket { interface: name.into(), queue: 0, error });
+    };
+    let mut ring = Ring::new(half);
+    let template = template(&interface)?;
+    let mut frame = vec![0; template.length()];
+    template.lay(&mut frame);
+    template.write(&mut frame, &fields(&interface), &KEY);
+    let (clock, mut sent) = (MonotonicClock, 0);
+    let begun = clock.now();
+    let until = begun + Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    loop {
+        ring.reclaim();
+        let mut fresh = [const { None }; KICK];
+        for place in &mut fresh {
+            let Some(free) = ring.frames.take() else { break };
+            ring.put(free.index(), &frame);
+            *place = Some(free);
+            sent += 1;
+        }
+        ring.produce(&mut fresh);
+        if ring.needs_wakeup() {
+            ring.sendto();
+        }
+        let now = clock.now();
+        if now >= until {
+            return Ok(Sent { frames: sent, time: Duration::from_nanos((now - begun).0) });
+        }
+    }
+}
+
 /// Sends live frames, each built as a probe is, but for no table and with nobody asking what became of it.
 ///
 /// # Errors
@@ -143,6 +178,18 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
         if now >= until {
             return Ok(Sent { frames: cursors.get(0).built, time: Duration::from_nanos((now - begun).0) });
         }
+    }
+}
+
+/// Of a probe to the interface itself: a far end that is to get it must take frames for others.
+fn fields(interface: &Interface) -> ProbeFields {
+    ProbeFields {
+        destination: Ipv4Addr::new(10, 64, 0, 1),
+        target: crate::wire::TargetIndex(0),
+        generation: crate::wire::Generation(0),
+        sequence: crate::wire::Sequence(0),
+        sent: Nanos(1),
+        next_hop_mac: interface.mac,
     }
 }
 

@@ -332,8 +332,7 @@ impl Transmit for LiveSender {
         assert_eq!(due.len(), fates.len(), "one fate for each probe");
         self.templates.renew();
         if !self.link.is_up() {
-            fates.fill(Fate::Unsent(Cause::LinkDown));
-            self.drops.add(Cause::LinkDown, due.len() as u64);
+            fates.fill(Fate::Full(Cause::LinkDown));
             return;
         }
         let allowed = usize::try_from(self.pace.allowed(self.clock.now()).frames).unwrap_or(usize::MAX);

@@ -303,8 +303,8 @@ impl Transmit for SimEngine {
         let state = self.0.0.borrow();
         match state.rules.card {
             Some(card) if card.tells => {
-                let probes = card.queue - state.queued(card);
-                Room { probes: probes.min(self.batch()), again: now + card.pace, full: probes == 0 }
+                let probes = (card.queue - state.queued(card)).min(self.batch());
+                Room { probes, again: now + card.pace, full: probes < self.batch() }
             }
             _ => Room { probes: self.batch(), again: now, full: false },
         }

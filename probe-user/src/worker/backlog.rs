@@ -41,9 +41,6 @@ impl Backlog {
         if room.probes > 0 && !waiting && !self.stuck {
             self.moved = self.moved.max(now);
         }
-        if room.full || waiting {
-            self.full = Some(now);
-        }
         if now - self.moved > if patient { LONG_PATIENCE } else { PATIENCE } {
             self.stuck = true;
         }
@@ -51,8 +48,12 @@ impl Backlog {
         if self.stuck { batch } else { room.probes }
     }
 
-    /// Whether more is to be sent than there is room for. `again`: when the engine wants to be asked next.
-    pub(super) fn wait(&mut self, waits: bool, again: Nanos, now: Nanos) {
+    /// Whether more is to be sent than there is room for, and whether it is the card that has none. `again`: when the engine wants to be
+    /// asked next.
+    pub(super) fn wait(&mut self, waits: bool, by_card: bool, again: Nanos, now: Nanos) {
+        if waits && by_card {
+            self.full = Some(now);
+        }
         let look = Nanos((now - self.moved).0 / 8).clamp(LOOK.0, LOOK.1);
         self.again = waits.then(|| again.max(now + look));
     }

@@ -390,7 +390,7 @@ impl<T: Transmit> Sender<T> {
             self.stopped = true;
         }
         let now = clock.now();
-        let (mut room, again) = self.room(now);
+        let (mut room, by_card, again) = self.room(now);
         let released = !self.waiting.is_empty() && self.release(now, room);
         if self.patient && self.waiting.is_full() {
             room = 0;
@@ -428,7 +428,10 @@ impl<T: Transmit> Sender<T> {
                 break;
             }
         }
-        self.backlog.wait(waits, again, now);
+        if waits && by_card {
+            self.tally.full_at.store(now.0, Relaxed);
+        }
+        self.backlog.wait(waits, by_card, again, now);
         ticks > 0 || released
     }
 
@@ -439,18 +442,18 @@ impl<T: Transmit> Sender<T> {
         if self.due.len() < room { !walk.waits() } else { walk.pacer.skips(now, left_out) }
     }
 
-    /// How many probes may be at hand now, and when the engine wants to be asked again if those are too few.
+    /// How many probes may be at hand now, whether it is the card that has no room for more, and when the engine wants to be asked again
+    /// if those are too few.
     #[inline]
-    fn room(&mut self, now: Nanos) -> (usize, Nanos) {
+    fn room(&mut self, now: Nanos) -> (usize, bool, Nanos) {
         let room = self.engine.room(now);
         let waiting = !self.due.is_empty();
         let patient = self.patient && !self.stopped;
-        if room.full || waiting {
-            self.tally.full_at.store(now.0, Relaxed);
-        }
-        let probes = self.backlog.room(room, waiting, patient, self.engine.batch(), now);
-        let probes = if self.is_heard() { probes.min(self.due.len() + self.room_for_results()) } else { 0 };
-        (probes, room.again)
+        let most = self.engine.batch();
+        let probes = self.backlog.room(room, waiting, patient, most, now);
+        let by_card = (room.full || waiting) && self.common.link.is_up();
+        let heard = if self.is_heard() { probes.min(self.due.len() + self.room_for_results()) } else { 0 };
+        (heard, by_card && heard == probes, room.again)
     }
 
     /// A target's time has come.
@@ -534,6 +537,7 @@ impl<T: Transmit> Sender<T> {
                 // Nobody wants to know when: nothing to do for each.
                 self.tally.send_lag.record_all(self.notes.iter().map(|note| begun - note.due));
                 self.backlog.handed(self.due.len(), ended);
+                self.walks.iter_mut().for_each(|walk| walk.held = None);
                 self.due.clear();
                 self.notes.clear();
             } else {

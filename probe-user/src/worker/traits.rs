@@ -37,8 +37,8 @@ pub enum Fate {
     Sent(Nanos),
     /// It did not leave this machine and will not.
     Unsent(Cause),
-    /// It did not leave this machine, because something on its way is full: it may be offered again. If nobody does, that is why
-    /// it was not sent.
+    /// It did not leave this machine, because something on its way is full or the link is down: it may be offered again. If nobody
+    /// does, that is why it was not sent.
     Full(Cause),
 }
 

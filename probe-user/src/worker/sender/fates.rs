@@ -2,7 +2,7 @@
 
 use super::{Late, Sender, unanswered};
 use crate::{
-    ledger::{Outcome, histogram::add, window::Standing},
+    ledger::{Cause, Outcome, histogram::add, window::Standing},
     schedule::Landed,
     time::Nanos,
     worker::{Fate, Transmit, settle::settle},
@@ -26,7 +26,8 @@ impl<T: Transmit> Sender<T> {
                     None
                 }
                 Fate::Unsent(cause) => Some(cause),
-                Fate::Full(cause) if self.backlog.is_stuck() => {
+                // A link may come back later than who has a due time can wait.
+                Fate::Full(cause) if self.backlog.is_stuck() || (cause == Cause::LinkDown && !self.patient) => {
                     self.engine.give_up(cause, 1);
                     Some(cause)
                 }
