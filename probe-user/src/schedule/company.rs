@@ -87,7 +87,7 @@ mod tests {
         let mut pacer = Pacer::new(1_000_000, Nanos::ZERO, now, Some(1));
         let mut company = Company::new([(1_000_000, Nanos::ZERO)].into_iter());
         for _ in 0..100 {
-            let until = company.release(pacer.next_at().unwrap(), now);
+            let until = company.release(pacer.next_at().expect("rounds are not over"), now);
             let batch = std::iter::from_fn(|| pacer.next_until(until, now, LeftOut::default())).take(2_048);
             assert_eq!(batch.count(), 2_048);
             now += Nanos::from_millis(2);
