@@ -196,8 +196,10 @@ fn link_down() {
             for batch in (1..=64).chain([1, 64, 5]) {
                 let probe = |n: u32| Due { payload: [18, 56][(n * 7 / 5) as usize % 2], ..due(n) };
                 let probes: Vec<Due> = (0..batch).map(probe).collect();
-                let fates = transmit(&mut opened, &probes);
+                let fates = offer(&mut opened, &probes);
                 assert!(fates.iter().all(|fate| *fate == Fate::Full(Cause::LinkDown)), "{fates:?}");
+                // As a sender does whose probes have due times to miss.
+                opened.senders[0].give_up(Cause::LinkDown, u64::from(batch));
             }
             run("ip link set near0 up");
             wait_for_carrier();
