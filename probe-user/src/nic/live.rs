@@ -40,6 +40,8 @@ pub(super) const CALL: usize = LIVE_TABLE as usize;
 pub(super) const BATCH: u32 = 64;
 /// The same for a sender that is not pressed: nobody waits long behind a stamp for others to be laid.
 const RELAXED_BATCH: u32 = 2;
+/// More than so many in one call are not a sender's that has time.
+const FEW: usize = 512;
 
 /// Between two words in the log about a thread that is moved again and again.
 const TOLD_AGAIN: Nanos = Nanos::from_secs(60);
@@ -189,8 +191,7 @@ impl LiveSender {
             return Fate::Full(Cause::Refused);
         }
         let begun = self.clock.now();
-        let few = filled <= BATCH as usize;
-        self.together = if few && !self.flush.is_pressed(begun) { RELAXED_BATCH } else { BATCH };
+        self.together = if filled <= FEW && !self.flush.is_pressed(begun) { RELAXED_BATCH } else { BATCH };
         let error = test_run(&self.program, &self.blank[..length], filled, self.together);
         let cursor = self.cursors.get(self.cpu);
         let confirmed = usize::try_from(cursor.confirmed).unwrap_or(usize::MAX).min(filled);
