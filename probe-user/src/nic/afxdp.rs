@@ -203,7 +203,7 @@ impl AfxdpSender {
 
     /// Has the kernel send what is in the ring, and says of each probe what became of it. On an error that became of the rest of
     /// the ring.
-    fn kick(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Fate> {
+    fn kick(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Cause> {
         let mut told = base;
         let mut since = None;
         loop {
@@ -238,19 +238,18 @@ impl AfxdpSender {
                 !self.ring.frames.in_doubt() || now - *since.get_or_insert(now) >= PATIENCE
             };
             if give_up && self.ring.frames.resident() != 0 {
-                let is_there = kick == Kick::Nothing || is_up;
-                let left = Fate::Full(if is_there { cause } else { Cause::LinkDown });
+                let cause = if kick == Kick::Nothing || is_up { cause } else { Cause::LinkDown };
                 while told != self.ring.frames.produced() {
-                    self.settle(told.wrapping_sub(base), left, fates);
+                    self.settle(told.wrapping_sub(base), Fate::Full(cause), fates);
                     told = told.wrapping_add(1);
                 }
-                return Err(left);
+                return Err(cause);
             }
         }
     }
 
     /// The zero-copy kick: what is in the ring is the driver's.
-    fn wake(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Fate> {
+    fn wake(&mut self, Filled { base, sent, .. }: Filled, fates: &mut [Fate]) -> Result<(), Cause> {
         let count = self.ring.frames.produced().wrapping_sub(base);
         if self.followed.is_none() && count > 0 {
             // The last of those that leave together stays longest.
@@ -261,11 +260,12 @@ impl AfxdpSender {
         let error = if self.ring.needs_wakeup() { self.ring.sendto() } else { 0 };
         // ENETDOWN and ENXIO: the device was told nothing. Anything else means that it is busy already.
         let (kick, cause) = classify(error);
-        let fate = if kick == Kick::Nothing { Fate::Full(cause) } else { Fate::Sent(sent) };
+        // What was produced is the driver's all the same, and may leave with this stamp yet: never to be offered again.
+        let fate = if kick == Kick::Nothing { Fate::Unsent(cause) } else { Fate::Sent(sent) };
         for place in 0..count {
             self.settle(place, fate, fates);
         }
-        if kick == Kick::Nothing { Err(fate) } else { Ok(()) }
+        if kick == Kick::Nothing { Err(cause) } else { Ok(()) }
     }
 
     fn settle(&self, place: u32, fate: Fate, fates: &mut [Fate]) {
@@ -317,13 +317,13 @@ impl Transmit for AfxdpSender {
         let (many, mut outcome) = if self.link.is_up() {
             (due.len().min(self.limit.room(out) as usize), Ok(()))
         } else {
-            (due.len(), Err(Fate::Full(Cause::LinkDown)))
+            (due.len(), Err(Cause::LinkDown))
         };
         fates[many..].fill(Fate::Full(Cause::NoRoom));
         let mut done = 0;
         while done < many {
-            if let Err(rest) = outcome {
-                fates[done..many].fill(rest);
+            if let Err(cause) = outcome {
+                fates[done..many].fill(Fate::Full(cause));
                 break;
             }
             let end = many.min(done + self.together);
@@ -332,7 +332,7 @@ impl Transmit for AfxdpSender {
             outcome = if self.ring.zero_copy { self.wake(filled, fates) } else { self.kick(filled, fates) };
             done += filled.dealt;
         }
-        if matches!(outcome, Err(Fate::Full(cause)) if cause != Cause::LinkDown) {
+        if matches!(outcome, Err(cause) if cause != Cause::LinkDown) {
             self.limit.full(self.out());
         } else {
             let out = self.out();
