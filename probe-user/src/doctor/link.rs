@@ -72,27 +72,7 @@ pub(super) mod tests {
 
     /// An interface as good as can be.
     pub(in crate::doctor) fn interface() -> Interface {
-        Interface {
-            index: 2,
-            name: "eth0".to_owned(),
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            driver: Some("ice".to_owned()),
-            kind: None,
-            rx_queues: 4,
-            tx_queues: 4,
-            up: true,
-            carrier: true,
-            loopback: false,
-            foreign: None,
-            master: None,
-            parent: None,
-            parent_elsewhere: false,
-            tag: None,
-            bond: None,
-            member: None,
-            xdp: None,
-        }
+        Interface::example()
     }
 
     #[test]

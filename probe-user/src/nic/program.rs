@@ -383,27 +383,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_refuses_is_not_taken_for_an_old_kernel() {
-        let interface = Interface {
-            index: 7,
-            name: "eth0".into(),
-            mac: [0; 6],
-            mtu: 9_000,
-            driver: Some("virtio_net".into()),
-            kind: None,
-            rx_queues: 1,
-            tx_queues: 1,
-            up: true,
-            carrier: true,
-            loopback: false,
-            foreign: None,
-            master: None,
-            parent: None,
-            parent_elsewhere: false,
-            tag: None,
-            bond: None,
-            member: None,
-            xdp: None,
-        };
+        let interface = Interface { mtu: 9_000, driver: Some("virtio_net".into()), ..Interface::example() };
         let said = refused(&interface, io::Error::from_raw_os_error(libc::EINVAL)).to_string();
         for word in ["virtio_net", "9000", "mtu 1500", "lro off", "rx-gro-hw off", "--mode generic"] {
             assert!(said.contains(word), "no {word:?} in {said}");

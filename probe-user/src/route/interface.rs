@@ -101,6 +101,32 @@ impl std::fmt::Display for AttachedProgram {
 }
 
 impl Interface {
+    /// A card as good as can be, for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            index: 2,
+            name: "eth0".to_owned(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            driver: Some("ice".to_owned()),
+            kind: None,
+            rx_queues: 4,
+            tx_queues: 4,
+            up: true,
+            carrier: true,
+            loopback: false,
+            foreign: None,
+            master: None,
+            parent: None,
+            parent_elsewhere: false,
+            tag: None,
+            bond: None,
+            member: None,
+            xdp: None,
+        }
+    }
+
     /// All interfaces of this network namespace, in the kernel's order.
     pub async fn all(handle: &Handle) -> Result<Vec<Self>, RouteError> {
         let links = all("listing the interfaces", handle.link().get().execute()).await?;

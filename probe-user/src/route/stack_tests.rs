@@ -4,27 +4,8 @@ use super::*;
 use crate::{route::Member, wire::Tag};
 
 fn card(index: u32, name: &str) -> Interface {
-    Interface {
-        index,
-        name: name.to_owned(),
-        mac: [2, 0, 0, 0, 0, u8::try_from(index).unwrap()],
-        mtu: 1500,
-        driver: Some("ice".to_owned()),
-        kind: None,
-        rx_queues: 4,
-        tx_queues: 4,
-        up: true,
-        carrier: true,
-        loopback: false,
-        foreign: None,
-        master: None,
-        parent: None,
-        parent_elsewhere: false,
-        tag: None,
-        bond: None,
-        member: None,
-        xdp: None,
-    }
+    let mac = [2, 0, 0, 0, 0, u8::try_from(index).unwrap()];
+    Interface { index, name: name.to_owned(), mac, ..Interface::example() }
 }
 
 fn vlan(index: u32, name: &str, parent: u32, protocol: u16, id: u16) -> Interface {
