@@ -52,6 +52,8 @@ enum State {
     Asking,
     /// It has answered.
     Fresh,
+    /// It has answered, and there is other word of it: everybody is about to be asked.
+    Doubted,
     /// It had answered and is asked again.
     Confirming,
     /// It did not answer.
@@ -145,6 +147,7 @@ impl ArpTable {
             let Entry { due, state, asked, .. } = *self.entry(place);
             match state {
                 State::Asking | State::Confirming if asked == 0 || due == Nanos::ZERO => self.wanted.push_back(place),
+                State::Doubted => self.wanted.push_back(place),
                 State::Again if asked == 0 => self.failed.push_back(place),
                 State::Asking | State::Confirming | State::Again => open.push((due, place)),
                 State::Fresh if self.refresh => fresh.push((due, place)),
@@ -165,7 +168,7 @@ impl ArpTable {
                 self.wanted.push_back(place);
             }
             State::Failed => self.ask_again(place, now),
-            State::Asking | State::Again | State::Fresh | State::Confirming | State::Fixed => {}
+            State::Asking | State::Again | State::Fresh | State::Doubted | State::Confirming | State::Fixed => {}
         }
     }
 
@@ -191,8 +194,7 @@ impl ArpTable {
                 if self.hops[hop as usize].neighbour() != Neighbour::Resolved(mac)
                     && due + APART <= now + REACHABLE =>
             {
-                let entry = self.entry(place);
-                (entry.state, entry.asked) = (State::Confirming, QUESTIONS);
+                self.entry(place).state = State::Doubted;
                 self.wanted.push_back(place);
             }
             State::Failed => self.ask_again(place, now),
@@ -235,7 +237,11 @@ impl ArpTable {
             if let Some((due, place)) = self.open.pop_front_if(|(due, _)| *due <= now) {
                 self.unanswered(due, place, now, questions);
             } else if let Some(place) = self.wanted.pop_front() {
-                if matches!(self.entry(place).state, State::Asking | State::Confirming) {
+                let entry = self.entry(place);
+                if entry.state == State::Doubted {
+                    (entry.state, entry.asked) = (State::Confirming, QUESTIONS);
+                }
+                if matches!(entry.state, State::Asking | State::Confirming) {
                     self.ask(place, now, questions);
                 }
             } else if let Some((due, place)) = self.fresh.pop_front_if(|(due, _)| *due <= now) {
@@ -282,7 +288,7 @@ impl ArpTable {
             State::Asking => asked >= QUESTIONS,
             State::Confirming => asked >= 2 * QUESTIONS,
             State::Again => true,
-            State::Idle | State::Fresh | State::Failed | State::Fixed => return,
+            State::Idle | State::Fresh | State::Doubted | State::Failed | State::Fixed => return,
         };
         if !given_up {
             return self.ask(place, now, questions);

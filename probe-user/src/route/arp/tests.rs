@@ -147,6 +147,13 @@ fn news_of_a_neighbour_is_a_question() {
     assert_eq!(run(&mut table, at(11_000), at(11_500)), [(at(11_000), broadcast(8))]);
     table.answered(on_link(8), OTHER, US, at(11_501));
     assert_eq!(hop(&table, 8), Neighbour::Resolved(OTHER));
+    // Two answers that nobody asked for, before anybody could be: neither is one.
+    table.answered(on_link(7), MAC, US, at(12_000));
+    table.answered(on_link(7), MAC, US, at(12_000));
+    assert_eq!(hop(&table, 7), Neighbour::Resolved(OTHER));
+    assert_eq!(ask(&mut table, at(12_000)), [broadcast(7)]);
+    table.answered(on_link(7), MAC, US, at(12_001));
+    assert_eq!(hop(&table, 7), Neighbour::Resolved(MAC));
 }
 
 #[test]
