@@ -15,6 +15,7 @@
 //! | `monitor::a_fleet_without_loss` | none lost, the equation at every scrape, results and metrics agree; after SIGTERM it stops sending, drains, and nothing is in flight |
 //! | `pacing::even_and_scattered` | of 10,000 neighbours at 1 s, every 10 ms hold their share, and no /24 more than 3 probes of them |
 //! | `pacing::the_judge_sees_bursts_and_neighbours` | the test above can fail |
+//! | `pacing::the_witness_adds_up_what_the_sender_owes` | what excuses a bin there |
 //! | `silence::exactly_the_unanswered_are_lost` | with the far end silent and its link up, *lost* are the probes whose requests a capture saw go unanswered, no other |
 //! | `stopped::what_was_stamped_in_time_is_answered` | a process that was stopped for 3 s has lost nobody: its kernel was awake |
 //! | `strangers::excuse_nobody` | a silent target beside frames that no protocol of this host wants: all its probes are *lost*, none *unheard*, and it goes down on time |

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     ops::{Deref, DerefMut},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
@@ -34,10 +34,26 @@ pub(crate) fn now() -> u64 {
     u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
 }
 
-/// For how long a thread has been ready to run and had no CPU, nanoseconds: the machine's part in what is late.
-pub(crate) fn waited(schedstat: &Path) -> u64 {
-    // Nanoseconds on a CPU, nanoseconds waiting for one, times on one.
-    fs::read_to_string(schedstat).unwrap().split(' ').nth(1).unwrap().parse().unwrap()
+/// A thread of a program under test, as the kernel tells of it.
+pub(crate) struct Thread(PathBuf);
+
+impl Thread {
+    /// For how long it has been ready to run and had no CPU, nanoseconds: the machine's part in what is late.
+    pub(crate) fn waited(&self) -> u64 {
+        // Nanoseconds on a CPU, nanoseconds waiting for one, times on one.
+        self.read("schedstat").split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The CPU that it ran on last.
+    pub(crate) fn cpu(&self) -> usize {
+        // The fields after its name, which ends in the last bracket, begin with the third.
+        let stat = self.read("stat");
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(39 - 3).unwrap().parse().unwrap()
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.0.join(file)).unwrap()
+    }
 }
 
 /// A lab and its files, both gone when this is. No other lab of this program is up meanwhile.
@@ -155,15 +171,15 @@ pub(crate) struct Ended {
 }
 
 impl Echolot {
-    /// The kernel's account of the thread that sends, to be read by [`waited`].
-    pub(crate) fn sender(&self) -> PathBuf {
+    /// The thread that sends.
+    pub(crate) fn sender(&self) -> Thread {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let mut threads = threads.map(|entry| entry.unwrap().path());
         let is_sender = |path: &PathBuf| {
             let name = fs::read_to_string(path.join("comm")).unwrap();
             ["loop", "sender"].contains(&name.trim())
         };
-        threads.find(is_sender).unwrap().join("schedstat")
+        Thread(threads.find(is_sender).unwrap())
     }
 
     /// Its metrics, now. The equation is checked: it has to hold whenever somebody looks.

@@ -1,7 +1,7 @@
 //! `run` over a fleet that answers.
 
 use crate::{
-    harness::{Site, is_long, waited},
+    harness::{Site, is_long},
     results::Outcome,
 };
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn a_fleet_without_loss() {
     assert!(u64::from(scrapes) >= seconds, "only {scrapes} scrapes in {seconds} s");
     let scrape = echolot.scrape();
     let [median, p99] = [0.5, 0.99].map(|share| scrape.quantile("echolot_send_lag_seconds", share) * 1e3);
-    let waited = Duration::from_nanos(waited(&echolot.sender()));
+    let waited = Duration::from_nanos(echolot.sender().waited());
     let ended = echolot.stop();
 
     let summary = &ended.summary;
