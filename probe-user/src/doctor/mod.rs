@@ -8,7 +8,6 @@ mod attached;
 mod clock;
 mod cpus;
 mod engine;
-mod ethtool;
 mod kernel;
 mod link;
 mod memory;

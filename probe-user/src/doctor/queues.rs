@@ -1,10 +1,10 @@
 //! Receive queues: one AF_XDP socket each.
 
-use super::{
-    Check, Status,
+use super::{Check, Status};
+use crate::route::{
+    Interface,
     ethtool::{Channels, channels},
 };
-use crate::route::Interface;
 
 pub(super) fn check(interface: &Interface) -> Check {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;

@@ -9,7 +9,7 @@ use super::{
     mapped::Mapped,
     program::Program,
     ring::Ring,
-    socket::{self, KICK, TransmitRings, Transmitter},
+    socket::{self, KICK, Load, TransmitRings, Transmitter},
 };
 use crate::{
     route::Interface,
@@ -62,7 +62,7 @@ impl FarEnd {
 /// Whatever keeps the socket from being had: see [`NicError`].
 pub fn afxdp(name: &str, time: Duration) -> Result<Sent, NicError> {
     let interface = interface::find(name)?;
-    let queue = socket::open(&interface, 0, Mode::Copy, u64::MAX, true)?;
+    let queue = socket::open(&interface, 0, Mode::Copy, Load::new(u64::MAX, 1, 1))?;
     let failed = |error| NicError::Socket { interface: name.into(), queue: 0, error };
     let Some(Transmitter { rings: TransmitRings::Library { umem, mut tx, mut comp, descs: mut frames, .. }, .. }) =
         queue.tx
@@ -120,7 +120,7 @@ pub fn zero_copy(name: &str, time: Duration) -> Result<Sent, NicError> {
     let interface = interface::find(name)?;
     // Some drivers have no zero-copy rings without a program.
     let _held = Program::attach(&interface, Mode::ZeroCopy, "pass", None, 0)?;
-    let queue = socket::open(&interface, 0, Mode::ZeroCopy, u64::MAX, true)?;
+    let queue = socket::open(&interface, 0, Mode::ZeroCopy, Load::new(u64::MAX, 1, 1))?;
     let Some(half) = queue.tx else {
         let error = io::Error::other("the queue came without its transmitting half");
         return Err(NicError::Socket { interface: name.into(), queue: 0, error });

@@ -11,7 +11,7 @@ use super::{
     mapped::Mapped,
     program::{Counters, Program},
     ring::Ring,
-    socket::{self, FRAME_SIZE, KICK},
+    socket::{self, FRAME_SIZE, KICK, Load},
 };
 use crate::{
     time::Nanos,
@@ -74,11 +74,13 @@ impl FarEnd {
         program.impair(ranges)?;
         let query = |error| NicError::Query { interface: name.clone(), error };
         let taken = Mapped::new(program.descriptor("TAKEN")?, TAKEN_ENTRIES as usize, true).map_err(query)?;
-        let counts = Arc::new(QueueCounts::new([(Arc::new(taken), queues)], socket::receive_ring(rate)));
+        // All may come by one queue: no card spreads them.
+        let load = Load::new(rate, 1, 1);
+        let counts = Arc::new(QueueCounts::new([(Arc::new(taken), queues)], socket::receive_ring(load)));
         let mut receiver = Receiver::new(counts.clone());
         let mut sender = None;
         for index in 0..queues {
-            let mut queue = socket::open(&interface, index, Mode::Copy, rate, index == 0)?;
+            let mut queue = socket::open(&interface, index, Mode::Copy, if index == 0 { load } else { load.receiving() })?;
             if let Some(half) = queue.tx.take() {
                 sender = Some(FrameSender { ring: Ring::new(half), clock: MonotonicClock });
             }

@@ -63,6 +63,7 @@ use port::Port;
 use program::{Counters, Program};
 use receive::Incoming;
 use sender::Half;
+use socket::Load;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
@@ -132,9 +133,11 @@ fn number(many: usize) -> u32 {
     u32::try_from(many).unwrap_or(u32::MAX)
 }
 
-/// Bytes of the packet buffers of so many queues at so many probes a second, in copy mode. A zero-copy queue takes some 8 MiB more.
+/// Bytes of the packet buffers of so many queues at so many probes a second, in copy mode. A zero-copy queue takes 2 KiB more for each
+/// entry of the card's ring.
 pub fn buffers(rate: u64, queues: u32) -> u64 {
-    socket::frame_bytes(rate) * u64::from(queues)
+    let load = Load::new(rate, 1, queues);
+    socket::frame_bytes(load) + socket::frame_bytes(load.receiving()) * u64::from(queues.saturating_sub(1))
 }
 
 /// An interface with `steer` attached: on its one device, or on several ports. Dropping it detaches.
@@ -189,13 +192,15 @@ impl Nic {
             queues += port.queues() as usize;
             taken.push((port.taken(), port.queues()));
         }
-        let rate = options.rate / u64::from(number(options.senders.len()).max(1));
-        let counts = Arc::new(QueueCounts::new(taken, socket::receive_ring(rate)));
+        // All replies may come by the port that has the fewest.
+        let fewest = ports.iter().map(Port::queues).min().unwrap_or(1);
+        let load = Load::new(options.rate, number(options.senders.len()), fewest);
+        let counts = Arc::new(QueueCounts::new(taken, socket::receive_ring(load)));
         // No more receivers than queues: one without a queue would have nothing to wait for.
         let count = options.receivers.clamp(1, queues.max(1));
         let mut receivers: Vec<Receiver> = (0..count).map(|_| Receiver::new(counts.clone())).collect();
         for port in &mut ports {
-            port.bind(options, &mut |index, queue| receivers[index % count].add(index, queue))?;
+            port.bind(options, load, &mut |index, queue| receivers[index % count].add(index, queue))?;
         }
         let engines = ports.iter().map(|port| port.engine(options)).collect::<Result<Vec<_>, _>>()?;
         // One for all: results tell where stamps are taken. AF_XDP works everywhere, so it is what a mixture comes to.

@@ -32,7 +32,7 @@ use super::{
     program::{Program, Table},
     seats::Seats,
     sender::Half,
-    socket::{self, Queue, Transmitter},
+    socket::{self, Load, Queue, Transmitter},
     templates::Looks,
 };
 use crate::{
@@ -75,8 +75,8 @@ pub(super) struct Port {
     words: Arc<Mapped<u64>>,
     /// How sockets are bound: what the first came to.
     mode: Mode,
-    /// Replies and probes a second through one queue.
-    rate: u64,
+    /// What a queue that is added later is to carry.
+    load: Load,
     /// Bytes of the longest payload that probes have.
     longest: u16,
     link: Arc<PortLink>,
@@ -149,7 +149,7 @@ impl Port {
         let port = Self {
             words,
             mode: options.mode,
-            rate: options.rate / u64::from(senders.max(1)),
+            load: Load::new(options.rate, senders, 1).receiving(),
             longest: options.payloads.iter().copied().max().unwrap_or(0),
             link: Arc::new(PortLink {
                 link: Arc::clone(&options.link),
@@ -211,12 +211,19 @@ impl Port {
     ///
     /// # Errors
     /// Whatever keeps a socket from being had.
-    pub(super) fn bind(&mut self, options: &Options, receive: &mut dyn FnMut(usize, Queue)) -> Result<(), NicError> {
-        let (senders, rate) = (number(options.senders.len()), self.rate);
+    pub(super) fn bind(
+        &mut self,
+        options: &Options,
+        load: Load,
+        receive: &mut dyn FnMut(usize, Queue),
+    ) -> Result<(), NicError> {
+        let senders = number(options.senders.len());
+        self.load = load.receiving();
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
         let mut mode = if self.program.generic { Mode::Generic } else { options.mode };
         for index in 0..self.queues() {
-            let mut queue = socket::open(&self.interface, index, mode, rate, index < senders)?;
+            let load = if index < senders { load } else { load.receiving() };
+            let mut queue = socket::open(&self.interface, index, mode, load)?;
             if mode == Mode::Auto {
                 mode = if queue.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
             }
@@ -381,7 +388,7 @@ impl Port {
         sampler: &mut PortSampler,
         receive: &mut dyn FnMut(usize, Queue),
     ) -> Result<(), NicError> {
-        let queue = socket::open(&self.interface, own, self.mode, self.rate, false)?;
+        let queue = socket::open(&self.interface, own, self.mode, self.load)?;
         let share = || socket::share(&queue.rings).map_err(|error| self.query(error));
         let (for_steer, for_sampler) = (share()?, share()?);
         // In this order: whoever sees a frame taken knows of the queue.

@@ -13,7 +13,7 @@ use super::{
     receive::Rings,
     xsk::{self, Bound, Consumer, Frames, Producer, Wanted},
 };
-use crate::route::Interface as Device;
+use crate::route::{Interface as Device, ethtool};
 use std::{
     io,
     num::NonZeroU32,
@@ -33,6 +33,11 @@ pub(super) const FRAME_SIZE: u32 = 2048;
 const BIND_PATIENCE: Duration = Duration::from_secs(5);
 /// `linux/if_xdp.h`; Linux 6.17 and later.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// Replies a second that no interface is taken to exceed, where the rate has no bound.
+const FASTEST: u64 = 4_000_000;
+/// Entries of a driver's own receive ring: where it doesn't tell, and at most.
+const DRIVERS_RING: u32 = 4_096;
+const LARGEST_RING: u32 = 16_384;
 /// Most descriptors that a copy-mode `sendto` moves (the kernel's TX_BATCH_SIZE).
 pub(super) const KICK: usize = 32;
 
@@ -43,7 +48,7 @@ pub(super) struct Sizes {
     pub(super) rx: u32,
     /// Frames to receive into.
     pub(super) receive: u32,
-    /// Frames to transmit from, and entries of the completion ring: a power of two.
+    /// Frames to transmit from: a power of two, or none.
     pub(super) tx: u32,
 }
 
@@ -54,20 +59,49 @@ const fn entries(frames: u32) -> u32 {
     (2 * frames).next_power_of_two()
 }
 
+/// What one queue is to carry a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) replies: u64,
+    /// None where none leave.
+    pub(super) probes: Option<u64>,
+}
+
+impl Load {
+    /// Of `rate` probes a second by so many senders, whose replies come in through so many queues.
+    ///
+    /// The card spreads replies over its queues by their addresses, more or less evenly. So each has room for twice its share, but
+    /// for no more than one sender's, and never for less than the least ring holds.
+    pub(super) fn new(rate: u64, senders: u32, queues: u32) -> Self {
+        let own = rate / u64::from(senders.max(1));
+        let share = rate.min(FASTEST) / u64::from(queues.max(1)) * 2;
+        Self { replies: own.min(share), probes: Some(own) }
+    }
+
+    /// Of a queue by which no probes leave.
+    pub(super) const fn receiving(self) -> Self {
+        Self { probes: None, ..self }
+    }
+}
+
 impl Sizes {
-    /// For `rate` replies and probes a second through one queue: an RX ring for 80 ms of them, which is longer than a busy
-    /// machine's scheduler keeps a receiver waiting, and transmit frames for 5 ms.
-    pub(super) fn new(rate: u64, zero_copy: bool) -> Self {
+    /// An RX ring for 80 ms of the replies, which is longer than a busy machine's scheduler keeps a receiver waiting, and transmit
+    /// frames for 5 ms. `driver`: in zero-copy mode, entries of the driver's own receive ring.
+    pub(super) fn new(load: Load, driver: Option<u32>) -> Self {
         let ring = |entries: u64, least: u32, most: u32| {
             u32::try_from(entries).unwrap_or(most).clamp(least, most).next_power_of_two()
         };
-        let rx = ring(rate / 1_000 * 80, 1_024, 16_384);
+        let rx = ring(load.replies / 1_000 * 80, 1_024, 16_384);
         // The RX ring's, and some for what a receiver has in its hands. Copy mode takes a frame from the fill ring only
-        // when it has something to put into it. A zero-copy driver first fills its own ring (4,096 entries are common at
-        // most), and the host's other traffic arrives in those too: were all frames in the RX ring, a stalled receiver
-        // would starve it.
-        let receive = rx + 256 + if zero_copy { 4_096 } else { 0 };
-        Self { rx, receive, tx: ring(rate / 200, 256, 4_096) }
+        // when it has something to put into it. A zero-copy driver first fills its own ring, and the host's other traffic
+        // arrives in those too: were all frames in the RX ring, a stalled receiver would starve it.
+        let receive = rx + 256 + driver.unwrap_or(0);
+        Self { rx, receive, tx: load.probes.map_or(0, |rate| ring(rate / 200, 256, 4_096)) }
+    }
+
+    /// Entries of the completion ring, which every queue has.
+    const fn completion(self) -> u32 {
+        if self.tx == 0 { 2 } else { self.tx }
     }
 
     /// What all frames take.
@@ -76,14 +110,14 @@ impl Sizes {
     }
 }
 
-/// Bytes of a queue's frames at so many probes a second, in copy mode.
-pub(super) fn frame_bytes(rate: u64) -> u64 {
-    Sizes::new(rate, false).bytes()
+/// Bytes of a queue's frames, in copy mode.
+pub(super) fn frame_bytes(load: Load) -> u64 {
+    Sizes::new(load, None).bytes()
 }
 
-/// Entries of a queue's RX ring at so many replies a second.
-pub(super) fn receive_ring(rate: u64) -> u64 {
-    u64::from(Sizes::new(rate, false).rx)
+/// Entries of a queue's RX ring.
+pub(super) fn receive_ring(load: Load) -> u64 {
+    u64::from(Sizes::new(load, None).rx)
 }
 
 /// A queue's sockets, bound, with the fill ring stocked.
@@ -142,21 +176,22 @@ impl TransmitRings {
     }
 }
 
-/// Makes a queue's memory and sockets. `transmits` says whether it gets a [`Transmitter`].
-pub(super) fn open(device: &Device, queue: u32, mode: Mode, rate: u64, transmits: bool) -> Result<Queue, NicError> {
+/// Makes a queue's memory and sockets, with a [`Transmitter`] if it is to carry probes.
+pub(super) fn open(device: &Device, queue: u32, mode: Mode, load: Load) -> Result<Queue, NicError> {
     match mode {
-        Mode::ZeroCopy => zero_copy(device, queue, rate, transmits),
-        Mode::Copy | Mode::Generic => copy(device, queue, rate, transmits),
+        Mode::ZeroCopy => zero_copy(device, queue, load),
+        Mode::Copy | Mode::Generic => copy(device, queue, load),
         // Asked for explicitly, so that the kernel never falls back without our knowing.
-        Mode::Auto => match zero_copy(device, queue, rate, transmits) {
-            Err(NicError::ZeroCopy { .. }) => copy(device, queue, rate, transmits),
+        Mode::Auto => match zero_copy(device, queue, load) {
+            Err(NicError::ZeroCopy { .. }) => copy(device, queue, load),
             done => done,
         },
     }
 }
 
-fn zero_copy(device: &Device, queue: u32, rate: u64, transmits: bool) -> Result<Queue, NicError> {
-    let sizes = Sizes::new(rate, true);
+fn zero_copy(device: &Device, queue: u32, load: Load) -> Result<Queue, NicError> {
+    let ring = ethtool::receive_ring(device.index).and_then(|entries| u32::try_from(entries).ok());
+    let sizes = Sizes::new(load, Some(ring.unwrap_or(DRIVERS_RING).min(LARGEST_RING)));
     let wanted = Wanted {
         interface: device.index,
         queue,
@@ -164,9 +199,9 @@ fn zero_copy(device: &Device, queue: u32, rate: u64, transmits: bool) -> Result<
         // Behind those that transmit, whose numbers then begin at 0.
         stock: sizes.tx..sizes.tx + sizes.receive,
         fill: entries(sizes.receive),
-        completion: sizes.tx,
+        completion: sizes.completion(),
         rx: sizes.rx,
-        tx: transmits.then(|| entries(sizes.tx)),
+        tx: load.probes.map(|_| entries(sizes.tx)),
         patience: BIND_PATIENCE,
     };
     let count = sizes.receive + sizes.tx;
@@ -208,13 +243,13 @@ fn locked_memory(device: &Device, queue: u32, sizes: Sizes) -> NicError {
     NicError::LockedMemory { interface: device.name.clone(), queue, mebibytes }
 }
 
-fn copy(device: &Device, queue: u32, rate: u64, transmits: bool) -> Result<Queue, NicError> {
-    let sizes = Sizes::new(rate, false);
+fn copy(device: &Device, queue: u32, load: Load) -> Result<Queue, NicError> {
+    let sizes = Sizes::new(load, None);
     let failed = |error| NicError::Socket { interface: device.name.clone(), queue, error };
     let config = UmemConfig::builder()
         .frame_size(FrameSize::new(FRAME_SIZE).map_err(io::Error::other).map_err(failed)?)
         .fill_queue_size(size(entries(sizes.receive)))
-        .comp_queue_size(size(sizes.tx))
+        .comp_queue_size(size(sizes.completion()))
         .build()
         .map_err(io::Error::other)
         .map_err(failed)?;
@@ -244,7 +279,7 @@ fn copy(device: &Device, queue: u32, rate: u64, transmits: bool) -> Result<Queue
         return Err(failed(io::Error::other("the fill ring did not take its frames")));
     }
 
-    let tx = if transmits {
+    let tx = if load.probes.is_some() {
         // Flags beside a shared UMEM are EINVAL to the kernel: libxdp leaves them out, and the mode is the first socket's.
         let (tx, idle, _) = socket(&umem, &name, queue, flags, 2, entries(sizes.tx)).map_err(failed)?;
         send_buffer(&tx, sizes.tx);
@@ -357,11 +392,15 @@ mod tests {
 
     #[test]
     fn rings_follow_the_rate_between_their_bounds() {
-        assert_eq!(Sizes::new(1_000, false), Sizes { rx: 1_024, receive: 1_280, tx: 256 });
-        assert_eq!(Sizes::new(100_000, false), Sizes { rx: 8_192, receive: 8_448, tx: 512 });
-        assert_eq!(Sizes::new(u64::MAX, false), Sizes { rx: 16_384, receive: 16_640, tx: 4_096 });
-        let zero_copy = Sizes::new(1_000, true);
-        assert!(zero_copy.receive > zero_copy.rx + 4_096);
+        let sizes = |rate, senders, queues| Sizes::new(Load::new(rate, senders, queues), None);
+        assert_eq!(sizes(1_000, 1, 1), Sizes { rx: 1_024, receive: 1_280, tx: 256 });
+        assert_eq!(sizes(100_000, 1, 1), Sizes { rx: 8_192, receive: 8_448, tx: 512 });
+        assert_eq!(sizes(u64::MAX, 1, 1), Sizes { rx: 16_384, receive: 16_640, tx: 4_096 });
+        assert_eq!(sizes(200_000, 2, 2), Sizes { rx: 8_192, receive: 8_448, tx: 512 });
+        assert_eq!(sizes(1_000_000, 1, 128).rx, 2_048, "twice its share for 80 ms is 1,250");
+        assert_eq!(sizes(u64::MAX, 4, 128).rx, 8_192);
+        let receiving = Sizes::new(Load::new(1_000, 1, 4).receiving(), Some(512));
+        assert_eq!(receiving, Sizes { rx: 1_024, receive: 1_024 + 256 + 512, tx: 0 });
         // Twice the frames, whatever their number.
         assert_eq!(entries(1_280), 4_096);
     }

@@ -18,6 +18,7 @@ mod error;
 mod features;
 mod follow;
 mod gateways;
+pub(crate) mod ethtool;
 pub(crate) mod genl;
 mod hops;
 mod interface;
