@@ -1,6 +1,6 @@
 //! Loop threads: what they ask of the kernel, and of the allocator.
 
-use super::place::{Ended, LONG, Place, reflector};
+use super::place::{Ended, LONG, Place, Running, reflector};
 use echolot::{
     ledger::{Ledger, Outcome, tally::Tally, unheard::DropLog},
     nic::{self, Mode, MonotonicClock, Nic},
@@ -40,9 +40,42 @@ fn kick_and_sleep_at_50_000_a_second() {
     kick_and_sleep(&place, "10.64.0.0-10.64.195.79", &["receiver", "sender"]);
 }
 
-fn kick_and_sleep(place: &Place, targets: &str, expected: &[&str]) {
-    let config = place.config(targets, "");
-    let running = place.run(&config, &["-f", "jsonl", "-o", "/dev/null"]);
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_sender_of_live_frames_that_is_moved_goes_on() {
+    const MOVES: usize = 4;
+    let Some(place) = Place::new("moved", &reflector()) else { return };
+    let config = place.config("10.64.0.0-10.64.3.231", "");
+    let running = place.run(&config, &["--engine", "live-frames", "-f", "none"]);
+    let thread = loops(&running).into_iter().find(|(name, _)| name != "receiver").unwrap().1.parse().unwrap();
+    let thread = rustix::thread::Pid::from_raw(thread);
+    let all = rustix::thread::sched_getaffinity(None).unwrap();
+    for moves in 1..=MOVES {
+        let pinned = rustix::thread::sched_getaffinity(thread).unwrap();
+        assert_eq!(pinned.count(), 1, "the program knows a sender by its CPU");
+        let Some(other) = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu) && !pinned.is_set(*cpu)) else {
+            println!("skipped: needs two CPUs");
+            return;
+        };
+        let mut only = rustix::thread::CpuSet::new();
+        only.set(other);
+        rustix::thread::sched_setaffinity(thread, &only).unwrap();
+        let told = || running.stderr().matches("may no longer run on CPU").count() >= moves;
+        assert!(wait_until(LONG, || told().then_some(())).is_some(), "move {moves}: {}", running.stderr());
+        // Two rounds from where it is now.
+        let answered = || place.metric("echolot_probes_settled_total{outcome=\"answered");
+        let before = answered();
+        let goes_on = wait_until(LONG, || (answered() > before + 2_000.0).then_some(()));
+        assert!(goes_on.is_some(), "move {moves}: {}", running.stderr());
+    }
+    let unsent = place.metric("echolot_probes_unsent_total");
+    let ended = running.stop();
+    ended.says(&["goes on from CPU"]);
+    assert!(unsent <= (MOVES * 32) as f64, "no more than what was under way to the kernel: {unsent} unsent; {ended:?}");
+}
+
+/// The names and numbers of the loop threads, by name.
+fn loops(running: &Running) -> Vec<(String, String)> {
     let mut threads: Vec<(String, String)> = fs::read_dir(format!("/proc/{}/task", running.child.id()))
         .unwrap()
         .map(|task| task.unwrap())
@@ -51,6 +84,13 @@ fn kick_and_sleep(place: &Place, targets: &str, expected: &[&str]) {
         .filter(|(name, _)| ["loop", "receiver", "sender"].contains(&name.as_str()))
         .collect();
     threads.sort();
+    threads
+}
+
+fn kick_and_sleep(place: &Place, targets: &str, expected: &[&str]) {
+    let config = place.config(targets, "");
+    let running = place.run(&config, &["-f", "jsonl", "-o", "/dev/null"]);
+    let threads = loops(&running);
     let names: Vec<_> = threads.iter().map(|(name, _)| name.as_str()).collect();
     if std::thread::available_parallelism().unwrap().get() == 2 {
         assert_eq!(names, expected);

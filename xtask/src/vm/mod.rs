@@ -23,7 +23,7 @@
 //! fact left "$(attached near0)"
 //! ```
 //!
-//! The functions are in `guest/lib.sh`: `lab`, `fact`, `note`, `skip`, `fail`, `within`, `sweep`, `start`, `metric`, `stop`, `died`,
+//! The functions are in `guest/lib.sh`: `lab`, `fact`, `note`, `skip`, `fail`, `within`, `has`, `sweep`, `start`, `metric`, `stop`, `died`,
 //! `carries`, `counted`, `host` (the wire's carrier, a pause of the whole machine). A scenario fails if a check doesn't hold or the fact
 //! that it is about was not reported (see `check.rs` for what a check may say), if a command of it fails (`set -e`), if it says `fail`,
 //! or if it doesn't end in time; each with its reason. A fact `table.ROW` is a cell of the table that is printed at the end, with a column

@@ -143,6 +143,14 @@ sweep() {
     fact "$key.status" $status
     summary "$key"
 }
+# has ENGINE MODE: whether kernel and driver have them, which a sweep of one address finds out (exit status 2: refused, and why is in
+# /tmp/run/first). Waits for near0, which attaching may have restarted.
+has() {
+    local status=0
+    echolot sweep 10.64.0.1 -I near0 --engine "$1" --mode "$2" -f none >/tmp/run/first 2>&1 || status=$?
+    within 60 is_up near0 || fail "near0 has no carrier after 60 s"
+    [ $status != 2 ]
+}
 # plus ADDRESS N: the address N behind it.
 plus() { echo "$1 $2" | awk '{ split($1, b, "."); n = ((b[1] * 256 + b[2]) * 256 + b[3]) * 256 + b[4] + $2
     printf "%d.%d.%d.%d\n", n / 16777216 % 256, n / 65536 % 256, n / 256 % 256, n % 256 }'; }

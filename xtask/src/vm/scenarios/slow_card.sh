@@ -44,11 +44,9 @@ measure() {
 
 for engine in live-frames afxdp; do
     for mode in zero-copy copy; do
-        key=$engine.$mode status=0
+        key=$engine.$mode
         ready
-        echolot sweep 10.64.0.1 -I near0 --engine $engine --mode $mode -f none >/tmp/run/first 2>&1 || status=$?
-        [ $status != 2 ] || continue
-        within 60 is_up near0
+        has $engine $mode || continue
         sweep "$key.slow" 10.64.0.1-10.64.7.208 1000 --engine $engine --mode $mode
 
         case $key in
