@@ -150,6 +150,19 @@ pub enum NicError {
         #[source]
         error: io::Error,
     },
+    /// Zero-copy where queues go with the program.
+    #[error(
+        "{interface}: {spare} of its receive queues are there only while an XDP program is attached, and the driver can't end \
+         zero-copy on a queue that is gone. Leave it none to spare (`ethtool -L {interface} combined {most}`), or take `--mode copy`"
+    )]
+    SpareQueues {
+        /// The interface.
+        interface: String,
+        /// How many.
+        spare: u32,
+        /// As many channels as it can have.
+        most: u64,
+    },
     /// A socket could not be made or bound.
     #[error("{interface}: can't open an AF_XDP socket on queue {queue}: {error}")]
     Socket {

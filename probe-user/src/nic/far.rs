@@ -80,7 +80,8 @@ impl FarEnd {
         let mut receiver = Receiver::new(counts.clone());
         let mut sender = None;
         for index in 0..queues {
-            let mut queue = socket::open(&interface, index, Mode::Copy, if index == 0 { load } else { load.receiving() })?;
+            let mut queue =
+                socket::open(&interface, index, Mode::Copy, if index == 0 { load } else { load.receiving() })?;
             if let Some(half) = queue.tx.take() {
                 sender = Some(FrameSender { ring: Ring::new(half), clock: MonotonicClock });
             }

@@ -36,7 +36,7 @@ use super::{
     templates::Looks,
 };
 use crate::{
-    route::{Interface, LinkState, PortView, Stack},
+    route::{Interface, LinkState, PortView, Stack, ethtool},
     time::Nanos,
     wire::Tags,
     worker::{Clock as _, Link},
@@ -73,6 +73,8 @@ pub(super) struct Port {
     sockets: Vec<(usize, OwnedFd)>,
     /// What steer has taken, and may take.
     words: Arc<Mapped<u64>>,
+    /// Receive queues without the program: virtio_net may have more while one is attached.
+    lasting: u32,
     /// How sockets are bound: what the first came to.
     mode: Mode,
     /// What a queue that is added later is to carry.
@@ -141,6 +143,7 @@ impl Port {
         let mut inactive = program.take_table("INACTIVE")?;
         inactive.set(0, u32::from(bond.is_some_and(|bond| bond.discards(&interface.candidate()))).to_ne_bytes())?;
         // Counted again: virtio_net with spare queue pairs adds receive queues for the program.
+        let lasting = number(interface.rx_queues);
         let interface = interface::find(&interface.name)?;
         check_queues(&interface, options)?;
         let map = program.descriptor("TAKEN")?;
@@ -148,6 +151,7 @@ impl Port {
         let words = Arc::new(Mapped::new(map, TAKEN_ENTRIES as usize, true).map_err(query)?);
         let port = Self {
             words,
+            lasting,
             mode: options.mode,
             load: Load::new(options.rate, senders, 1).receiving(),
             longest: options.payloads.iter().copied().max().unwrap_or(0),
@@ -220,7 +224,7 @@ impl Port {
         let senders = number(options.senders.len());
         self.load = load.receiving();
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
-        let mut mode = if self.program.generic { Mode::Generic } else { options.mode };
+        let mut mode = if self.program.generic { Mode::Generic } else { self.lasting_mode(options.mode)? };
         for index in 0..self.queues() {
             let load = if index < senders { load } else { load.receiving() };
             let mut queue = socket::open(&self.interface, index, mode, load)?;
@@ -236,6 +240,31 @@ impl Port {
         }
         self.mode = mode;
         Ok(())
+    }
+
+    /// The mode that its sockets can be left in when the program goes, and queues with it.
+    ///
+    /// virtio_net refuses to end zero-copy on a queue that is no longer in use (`virtnet_xsk_pool_disable`) and keeps the buffers of a
+    /// socket that is gone. The order doesn't help: a process that is killed lets go of everything at once, and the kernel frees
+    /// sockets later.
+    ///
+    /// # Errors
+    /// If zero-copy is asked for.
+    fn lasting_mode(&self, asked: Mode) -> Result<Mode, NicError> {
+        let (name, queues) = (&self.interface.name, self.queues());
+        if queues <= self.lasting || !matches!(asked, Mode::Auto | Mode::ZeroCopy) {
+            return Ok(asked);
+        }
+        let spare = queues - self.lasting;
+        let most = ethtool::channels(self.interface.index).map_or(u64::from(queues), |channels| channels.max);
+        if asked == Mode::ZeroCopy {
+            return Err(NicError::SpareQueues { interface: name.clone(), spare, most });
+        }
+        tracing::info!(
+            "{name}: copy mode, because {spare} of its receive queues are there for the XDP program alone. For zero-copy leave none \
+             to spare: ethtool -L {name} combined {most}"
+        );
+        Ok(Mode::Copy)
     }
 
     /// Whether live frames are the engine to take here, and why, for people.
@@ -260,7 +289,7 @@ impl Port {
         if !live {
             let half = |transmitter| {
                 let (link, drops) = (self.link.clone(), self.transmit_drops.clone());
-                Half::Afxdp(AfxdpSender::new(transmitter, addressing.current(), link, drops))
+                Half::Afxdp(Box::new(AfxdpSender::new(transmitter, addressing.current(), link, drops)))
             };
             return Ok(transmitters.map(half).collect());
         }
@@ -280,7 +309,7 @@ impl Port {
                 link: self.link.clone(),
                 drops: self.transmit_drops.clone(),
             });
-            Ok(Half::Live(sender.map_err(|error| self.query(error))?))
+            Ok(Half::Live(Box::new(sender.map_err(|error| self.query(error))?)))
         });
         halves.collect()
     }

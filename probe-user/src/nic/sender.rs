@@ -24,9 +24,9 @@ pub struct Sender {
 /// A sender's part of one port.
 pub(super) enum Half {
     /// AF_XDP.
-    Afxdp(AfxdpSender),
+    Afxdp(Box<AfxdpSender>),
     /// Live frames.
-    Live(LiveSender),
+    Live(Box<LiveSender>),
 }
 
 impl Sender {
@@ -44,8 +44,8 @@ impl Sender {
     fn engine(&mut self) -> &mut dyn Transmit {
         let active = self.half();
         match &mut self.halves[active] {
-            Half::Afxdp(sender) => sender,
-            Half::Live(sender) => sender,
+            Half::Afxdp(sender) => sender.as_mut(),
+            Half::Live(sender) => sender.as_mut(),
         }
     }
 

@@ -53,7 +53,8 @@ fn a_sender_of_live_frames_that_is_moved_goes_on() {
     for moves in 1..=MOVES {
         let pinned = rustix::thread::sched_getaffinity(thread).unwrap();
         assert_eq!(pinned.count(), 1, "the program knows a sender by its CPU");
-        let Some(other) = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu) && !pinned.is_set(*cpu)) else {
+        let Some(other) = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu) && !pinned.is_set(*cpu))
+        else {
             println!("skipped: needs two CPUs");
             return;
         };

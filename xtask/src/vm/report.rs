@@ -80,6 +80,9 @@ impl Report {
         }
         for line in &self.log {
             verdict.told.push_str(&format!("  kernel: {line}\n"));
+            if ["WARNING:", "BUG:", "Oops"].iter().any(|sign| line.contains(sign)) {
+                verdict.wrong.push(format!("the kernel complains: {line}"));
+            }
         }
         if let Some(why) = &self.failed {
             verdict.wrong.push(why.clone());

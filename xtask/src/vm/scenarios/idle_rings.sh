@@ -15,6 +15,12 @@
 for rate in 100 1000 20000; do
     # What others send wakes up rings too: each rate begins with a card that has done nothing yet.
     clean
+    # None to spare: see spare_queues.
+    for end in '' 'ip netns exec far'; do
+        port=near0; [ -n "$end" ] && port=far0
+        most=$($end ethtool -l $port | awk '/^Combined:/ { print $2; exit }')
+        [ "${most:-1}" = 1 ] || $end ethtool -L $port combined "$most" 2>/dev/null || true
+    done
     lab
     if [ "$rate" = 100 ]; then seconds=20; else seconds=5; fi
     sweep "$rate" 10.64.0.1-"$(plus 10.64.0.1 $((rate * seconds - 1)))" $rate --mode zero-copy --engine afxdp
