@@ -14,7 +14,7 @@ use std::sync::{
 
 /// The counters of the receive queues of all ports, one flat list: `taken` by steer, `consumed` by receivers, `dropped` by sockets
 /// and, where these have no room, by steer.
-/// The queues of the first port come first, those that a port gets later come last.
+/// The queues of the first port come first, those that come later are last.
 pub(super) struct QueueCounts {
     /// It only grows.
     queues: boxcar::Vec<Counted>,
@@ -40,15 +40,9 @@ impl Counted {
 }
 
 impl QueueCounts {
-    /// For ports with so many queues each; `ring` is what each queue's ring holds.
-    pub(super) fn new(ports: impl IntoIterator<Item = (Arc<Mapped<u64>>, u32)>, ring: u64) -> Self {
-        let counts = Self { queues: boxcar::Vec::new(), ring };
-        for (words, queues) in ports {
-            (0..queues).for_each(|own| {
-                counts.add(&words, own);
-            });
-        }
-        counts
+    /// Of no queue so far; `ring` is what each queue's ring holds.
+    pub(super) fn new(ring: u64) -> Self {
+        Self { queues: boxcar::Vec::new(), ring }
     }
 
     /// One queue more, before steer takes the first frame for it: the port's queue number `own`. Returns its number among all.

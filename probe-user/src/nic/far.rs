@@ -76,7 +76,7 @@ impl FarEnd {
         let taken = Mapped::new(program.descriptor("TAKEN")?, TAKEN_ENTRIES as usize, true).map_err(query)?;
         // All may come by one queue: no card spreads them.
         let load = Load::new(rate, 1, 1);
-        let counts = Arc::new(QueueCounts::new([(Arc::new(taken), queues)], socket::receive_ring(load)));
+        let (counts, taken) = (Arc::new(QueueCounts::new(socket::receive_ring(load))), Arc::new(taken));
         let mut receiver = Receiver::new(counts.clone());
         let mut sender = None;
         for index in 0..queues {
@@ -86,7 +86,7 @@ impl FarEnd {
                 sender = Some(FrameSender { ring: Ring::new(half), clock: MonotonicClock });
             }
             let socket = socket::share(&queue.rings).map_err(query)?;
-            receiver.add(index as usize, queue);
+            receiver.add(counts.add(&taken, index), queue);
             program.steer_to(index, &socket)?;
         }
         let sender = sender.ok_or(NicError::Senders { interface: name.clone(), senders: 1, most: queues })?;

@@ -19,6 +19,7 @@ mod far;
 mod flush;
 mod frames;
 mod interface;
+mod joining;
 mod limit;
 mod live;
 mod mapped;
@@ -59,14 +60,15 @@ use crate::{
     worker::{Link, Taken},
 };
 use counts::QueueCounts;
+use joining::Joining;
 use port::Port;
 use program::{Counters, Program};
 use receive::Incoming;
-use sender::Half;
+use sender::{Half, Joined};
 use socket::Load;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicUsize, Ordering::Release},
 };
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
@@ -146,6 +148,11 @@ pub struct Nic {
     counts: Arc<QueueCounts>,
     /// By these receivers get further queues.
     incoming: Vec<Incoming>,
+    /// By these senders get halves on further ports.
+    joined: Vec<Joined>,
+    joining: Joining,
+    /// Of all ports.
+    links: Arc<Links>,
     active: Arc<AtomicUsize>,
     info: InterfaceInfo,
 }
@@ -185,23 +192,15 @@ impl Nic {
         mut ports: Vec<Port>,
         mut addressing: Vec<addressing::Addressing>,
     ) -> Result<Opened, NicError> {
-        let mut queues = 0;
-        let mut taken = Vec::new();
-        for port in &mut ports {
-            port.first = queues;
-            queues += port.queues() as usize;
-            taken.push((port.taken(), port.queues()));
-        }
+        let queues: usize = ports.iter().map(|port| port.queues() as usize).sum();
         // All replies may come by the port that has the fewest.
         let fewest = ports.iter().map(Port::queues).min().unwrap_or(1);
         let load = Load::new(options.rate, number(options.senders.len()), fewest);
-        let counts = Arc::new(QueueCounts::new(taken, socket::receive_ring(load)));
+        let counts = Arc::new(QueueCounts::new(socket::receive_ring(load)));
         // No more receivers than queues: one without a queue would have nothing to wait for.
         let count = options.receivers.clamp(1, queues.max(1));
         let mut receivers: Vec<Receiver> = (0..count).map(|_| Receiver::new(counts.clone())).collect();
-        for port in &mut ports {
-            port.bind(options, load, &mut |index, queue| receivers[index % count].add(index, queue))?;
-        }
+        ports.iter_mut().try_for_each(|port| port.bind(options, load))?;
         let engines = ports.iter().map(|port| port.engine(options)).collect::<Result<Vec<_>, _>>()?;
         // One for all: results tell where stamps are taken. AF_XDP works everywhere, so it is what a mixture comes to.
         let live = engines.iter().all(|(live, _)| *live);
@@ -212,26 +211,40 @@ impl Nic {
             let of_port = port.halves(options, addressing, live)?;
             halves.iter_mut().zip(of_port).for_each(|(halves, half)| halves.push(half));
         }
-        let senders = halves.into_iter().map(|halves| Sender::new(halves, active.clone())).collect();
+        let senders: Vec<Sender> = halves.into_iter().map(|halves| Sender::new(halves, active.clone())).collect();
+        for port in &mut ports {
+            port.listen(&counts, &mut |index, queue| receivers[index % count].add(index, queue))?;
+        }
         let samplers = ports.iter_mut().map(|port| port.sampler(&counts)).collect::<Result<_, _>>()?;
-        let generic = ports.iter().any(Port::is_generic);
-        let zero_copy = ports.iter().all(|port| port.zero_copy);
         let info = InterfaceInfo {
             name: options.interface.clone(),
             driver: ports.first().map(|port| interface::driver(&port.interface).to_owned()).unwrap_or_default(),
-            mode: match (generic, zero_copy) {
-                (true, _) => "generic",
-                (false, true) => "zero-copy",
-                (false, false) => "copy",
-            },
+            mode: mode(&ports),
             engine: choice::name(live),
             reason,
             queues,
             up: ports.iter().any(|port| port.interface.up),
         };
         let addressing = Addressing::new(stack, ports.iter().map(|port| &port.interface).zip(addressing));
-        let incoming = receivers.iter().map(Receiver::incoming).collect();
-        let nic = Self { ports, counts: counts.clone(), incoming, active, info };
+        let incoming: Vec<Incoming> = receivers.iter().map(Receiver::incoming).collect();
+        let engine = if live { Engine::LiveFrames } else { Engine::Afxdp };
+        let joining = Joining::new(joining::Parts {
+            options: Options { engine, ..options.clone() },
+            load,
+            counts: counts.clone(),
+            incoming: incoming.clone(),
+            addressing: addressing.clone(),
+        });
+        let nic = Self {
+            links: Arc::new(Links(ports.iter().map(Port::link).collect())),
+            ports,
+            counts: counts.clone(),
+            incoming,
+            joined: senders.iter().map(Sender::joined).collect(),
+            joining,
+            active,
+            info,
+        };
         Ok(Opened { nic, senders, receivers, taken: counts, sampler: DropSampler(samplers), addressing })
     }
 
@@ -242,36 +255,53 @@ impl Nic {
 
     /// The link as [`Options::link`] knows it, and beside that the times in which it was up and replies reached nobody all the same.
     pub fn link(&self) -> Arc<dyn Link> {
-        Arc::new(Links(self.ports.iter().map(Port::link).collect()))
+        Arc::clone(&self.links) as _
     }
 
-    /// Looks whether something about the device has changed: queues that are new get sockets and receivers, everything else is told.
-    /// A control thread calls this as often as it samples; most calls do nothing.
+    /// Looks whether something about the device has changed: queues that are new get sockets and receivers, ports that have joined are
+    /// taken over, everything else is told. A control thread calls this as often as it samples; most calls do nothing.
     pub fn look(&mut self, sampler: &mut DropSampler) {
+        self.take_over(sampler);
         for (port, sampler) in self.ports.iter_mut().zip(&mut sampler.0) {
             port.look(&self.counts, sampler, &mut |index, queue| {
                 self.incoming[index % self.incoming.len()].push((index, queue));
             });
         }
-        self.info.queues = self.counts.queues();
+        (self.info.queues, self.info.mode) = (self.counts.queues(), mode(&self.ports));
     }
 
     /// From now on senders send by this port, counted from 0 in the order of opening.
     pub fn send_by(&self, port: usize) {
-        self.active.store(port, Relaxed);
+        // Release: whoever finds the port named finds the halves on it.
+        self.active.store(port, Release);
     }
 }
 
-/// The links of all ports.
-struct Links(Vec<Arc<dyn Link>>);
+/// How frames get between all of these ports and our memory: what the slowest of them does.
+fn mode(ports: &[Port]) -> &'static str {
+    match (ports.iter().any(Port::is_generic), ports.iter().all(|port| port.zero_copy)) {
+        (true, _) => "generic",
+        (false, true) => "zero-copy",
+        (false, false) => "copy",
+    }
+}
+
+/// The links of all ports; those of ports that join are added.
+struct Links(boxcar::Vec<Arc<dyn Link>>);
+
+impl Links {
+    fn push(&self, link: Arc<dyn Link>) {
+        self.0.push(link);
+    }
+}
 
 impl Link for Links {
     fn is_up(&self) -> bool {
-        self.0.iter().any(|port| port.is_up())
+        self.0.iter().any(|(_, port)| port.is_up())
     }
 
     fn was_down(&self, from: Nanos, to: Nanos) -> bool {
-        self.0.iter().any(|port| port.was_down(from, to))
+        self.0.iter().any(|(_, port)| port.was_down(from, to))
     }
 }
 

@@ -4,8 +4,8 @@
 //! halves of all senders; its own counters; and its own MAC address in the templates of its probes. [`Nic`](super::Nic) is one port
 //! or several (the members of a bond). What the loops see does not tell ports apart:
 //!
-//! * **Queues** are numbered over all ports: those of the first port from 0, then those of the second, and in the end those that a
-//!   port gets later. `Taken`, the receivers and the samplers go by these numbers; the kernel, `XSKS` and `TAKEN` by the port's own.
+//! * **Queues** are numbered over all ports: those of the first port from 0, then those of the second, and in the end those that come
+//!   later. `Taken`, the receivers and the samplers go by these numbers; the kernel, `XSKS` and `TAKEN` by the port's own.
 //! * **Receivers** get the queues of all ports dealt out in turn.
 //! * **Senders** have a half on each port and send by the active one (`nic/sender.rs`).
 //! * **Programs** take replies on every port, whichever one sends. The cookie's key and the identifier are the same on all.
@@ -13,11 +13,12 @@
 //! While it runs, a control thread looks at the port every now and then ([`Port::look`]): a queue that is new gets a socket, and what
 //! else has changed is told.
 //!
-//! A port is opened in three steps, because some things are known only once all ports have come so far:
+//! A port is opened in steps, because some things are known only once all ports have come so far:
 //!
 //! 1. [`Port::attach`]: the program is attached, the queues are counted. The socket map is empty: steer takes nothing yet.
-//! 2. [`Port::bind`]: sockets are bound, stocked, and handed to steer. It needs the counters, which are made for all ports at once.
+//! 2. [`Port::bind`]: sockets are bound and stocked.
 //! 3. [`Port::halves`]: the transmit halves are made, all of one engine, which has to suit every port ([`Port::engine`]).
+//! 4. [`Port::listen`]: receivers get the queues, and steer takes replies from now on. Until here nobody has noticed anything.
 
 use super::{
     AfxdpSender, LiveSender, Mode, MonotonicClock, NicError, Options,
@@ -65,10 +66,10 @@ pub(super) struct Port {
     tags: Tags,
     /// Whether the bond discards what arrives here.
     inactive: Table<4>,
-    /// The number of its first receive queue among those of all ports.
-    pub(super) first: usize,
     transmit_drops: Arc<TransmitDrops>,
     transmitters: Vec<Transmitter>,
+    /// Its receive queues, from [`Port::bind`] to [`Port::listen`].
+    bound: Vec<Queue>,
     /// A descriptor of each queue's receive socket, with the queue's number among those of all ports.
     sockets: Vec<(usize, OwnedFd)>,
     /// What steer has taken, and may take.
@@ -142,8 +143,8 @@ impl Port {
         let bond = stack.bond.as_ref().and_then(|bond| bond.bond);
         let mut inactive = program.take_table("INACTIVE")?;
         inactive.set(0, u32::from(bond.is_some_and(|bond| bond.discards(&interface.candidate()))).to_ne_bytes())?;
-        // Counted again: virtio_net with spare queue pairs adds receive queues for the program.
         let lasting = number(interface.rx_queues);
+        // Counted again: virtio_net with spare queue pairs adds receive queues for the program.
         let interface = interface::find(&interface.name)?;
         check_queues(&interface, options)?;
         let map = program.descriptor("TAKEN")?;
@@ -166,9 +167,9 @@ impl Port {
             zero_copy: true,
             tags: stack.tags,
             inactive,
-            first: 0,
             transmit_drops: Arc::default(),
             transmitters: Vec::new(),
+            bound: Vec::new(),
             sockets: Vec::new(),
         };
         Ok((port, addressing))
@@ -205,22 +206,11 @@ impl Port {
         self.program.generic
     }
 
-    /// What steer has taken and how much it may take, by queue.
-    pub(super) fn taken(&self) -> Arc<Mapped<u64>> {
-        Arc::clone(&self.words)
-    }
-
-    /// Binds a socket to each receive queue, hands its receiving half to `receive` with the queue's number among all ports', and
-    /// lets steer redirect to it.
+    /// Binds a socket to each receive queue.
     ///
     /// # Errors
     /// Whatever keeps a socket from being had.
-    pub(super) fn bind(
-        &mut self,
-        options: &Options,
-        load: Load,
-        receive: &mut dyn FnMut(usize, Queue),
-    ) -> Result<(), NicError> {
+    pub(super) fn bind(&mut self, options: &Options, load: Load) -> Result<(), NicError> {
         let senders = number(options.senders.len());
         self.load = load.receiving();
         // After the first queue its mode is everybody's: a mixture would be reported as neither.
@@ -233,12 +223,29 @@ impl Port {
             }
             self.zero_copy &= queue.zero_copy;
             self.transmitters.extend(queue.tx.take());
-            let socket = socket::share(&queue.rings).map_err(|error| self.query(error))?;
-            receive(self.first + index as usize, queue);
-            self.program.steer_to(index, &socket)?;
-            self.sockets.push((self.first + index as usize, socket));
+            self.bound.push(queue);
         }
         self.mode = mode;
+        Ok(())
+    }
+
+    /// Counts its queues, hands each to `receive` with its number among all ports', and lets steer redirect to it.
+    ///
+    /// # Errors
+    /// If steer can't be told.
+    pub(super) fn listen(
+        &mut self,
+        counts: &QueueCounts,
+        receive: &mut dyn FnMut(usize, Queue),
+    ) -> Result<(), NicError> {
+        for (own, queue) in (0..).zip(std::mem::take(&mut self.bound)) {
+            let socket = socket::share(&queue.rings).map_err(|error| self.query(error))?;
+            // In this order: whoever sees a frame taken knows of the queue.
+            let index = counts.add(&self.words, own);
+            receive(index, queue);
+            self.program.steer_to(own, &socket)?;
+            self.sockets.push((index, socket));
+        }
         Ok(())
     }
 

@@ -7,19 +7,31 @@ use crate::{
     time::Nanos,
     worker::{Due, Fate, Leaving, Room, Transmit},
 };
+use crossbeam::queue::SegQueue;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{
+        AtomicUsize,
+        Ordering::{Acquire, Relaxed},
+    },
 };
+
+/// Room for the halves of ports that join, so that none of them allocates where packets are sent.
+const JOINING: usize = 8;
 
 /// One sender's engine. Owned by one thread.
 ///
 /// It has a half on each port and sends by the one that `active` names: a control thread sets that ([`super::Nic::send_by`]), and
 /// from the next batch on probes leave by the other port.
 pub struct Sender {
-    halves: Box<[Half]>,
+    halves: Vec<Half>,
+    /// Halves on ports that have joined since.
+    joined: Joined,
     active: Arc<AtomicUsize>,
 }
+
+/// By which a control thread gives a sender a half on one port more: before it names that port the active one.
+pub(super) type Joined = Arc<SegQueue<Half>>;
 
 /// A sender's part of one port.
 pub(super) enum Half {
@@ -31,9 +43,15 @@ pub(super) enum Half {
 
 impl Sender {
     /// `halves`: one for each port, in the order of the ports, at least one.
-    pub(super) fn new(halves: Vec<Half>, active: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(mut halves: Vec<Half>, active: Arc<AtomicUsize>) -> Self {
         assert!(!halves.is_empty(), "a sender sends by some port");
-        Self { halves: halves.into(), active }
+        halves.reserve_exact(JOINING);
+        Self { halves, joined: Joined::default(), active }
+    }
+
+    /// What is put there this sender takes over when it is to send by it.
+    pub(super) fn joined(&self) -> Joined {
+        Arc::clone(&self.joined)
     }
 
     /// The half that sends now.
@@ -41,7 +59,21 @@ impl Sender {
         self.active.load(Relaxed).min(self.halves.len() - 1)
     }
 
+    /// Takes over halves on ports that have joined, if it is to send by one of them.
+    #[cold]
+    fn take_over(&mut self) {
+        // Acquire: whoever named the port has put its half there before.
+        while self.active.load(Acquire) >= self.halves.len()
+            && let Some(half) = self.joined.pop()
+        {
+            self.halves.push(half);
+        }
+    }
+
     fn engine(&mut self) -> &mut dyn Transmit {
+        if self.active.load(Relaxed) >= self.halves.len() {
+            self.take_over();
+        }
         let active = self.half();
         match &mut self.halves[active] {
             Half::Afxdp(sender) => sender.as_mut(),

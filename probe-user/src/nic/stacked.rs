@@ -4,6 +4,7 @@ use super::{Nic, NicError, Options, addressing, interface, port::Port};
 use crate::route::{Interface, Stack, View};
 use std::{
     net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -49,7 +50,7 @@ pub(super) fn attach(options: &Options, stack: &Stack) -> Result<Vec<(Port, addr
 }
 
 /// Waits until the member is as it was before, as far as its carrier and its bond's word go. False if it isn't in time.
-fn wait(before: &Interface) -> Result<bool, NicError> {
+pub(super) fn wait(before: &Interface) -> Result<bool, NicError> {
     let usable = |port: &Interface| port.carrier && port.member.is_some_and(|member| member.up);
     if !usable(before) {
         return Ok(true);
@@ -65,22 +66,61 @@ fn wait(before: &Interface) -> Result<bool, NicError> {
     Ok(true)
 }
 
-/// The addresses of an interface on all of its ports, for those who follow how they change. Dropping it changes nothing.
-pub struct Addressing(Vec<OfPort>);
+/// The addresses of an interface on all of its ports, for those who follow how they change. Dropping it changes nothing. Control threads
+/// share it.
+#[derive(Clone)]
+pub struct Addressing(Arc<Mutex<Addressed>>);
+
+struct Addressed {
+    ports: Vec<OfPort>,
+    /// What was set last. None: as at the start.
+    last: Option<(Mac, Vec<Ipv4Addr>)>,
+}
+
+type Mac = [u8; 6];
 
 struct OfPort {
     addressing: addressing::Addressing,
     /// The port's own, where probes that leave by it carry that.
-    mac: Option<[u8; 6]>,
+    mac: Option<Mac>,
+}
+
+impl OfPort {
+    fn new(stack: &Stack, port: &Interface, addressing: addressing::Addressing) -> Self {
+        let source = stack.source_mac(port);
+        Self { addressing, mac: stack.follows_members_address().then_some(source) }
+    }
+
+    fn set(&mut self, mac: Mac, sources: &[Ipv4Addr]) -> Result<bool, NicError> {
+        self.addressing.set(self.mac.unwrap_or(mac), sources.iter().copied())
+    }
 }
 
 impl Addressing {
     pub(super) fn new<'a>(stack: &Stack, ports: impl Iterator<Item = (&'a Interface, addressing::Addressing)>) -> Self {
-        let of_port = |(port, addressing): (&Interface, _)| {
-            let source = stack.source_mac(port);
-            OfPort { addressing, mac: stack.follows_members_address().then_some(source) }
-        };
-        Self(ports.map(of_port).collect())
+        let ports = ports.map(|(port, addressing)| OfPort::new(stack, port, addressing)).collect();
+        Self(Arc::new(Mutex::new(Addressed { ports, last: None })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Addressed> {
+        // A panic in between leaves ports that are as they were.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One port more, with the addresses that the others have.
+    pub(super) fn join(
+        &self,
+        stack: &Stack,
+        port: &Interface,
+        addressing: addressing::Addressing,
+    ) -> Result<(), NicError> {
+        let mut of_port = OfPort::new(stack, port, addressing);
+        let mut addressed = self.lock();
+        if let Some((mac, sources)) = &addressed.last {
+            of_port.set(*mac, sources)?;
+        }
+        addressed.ports.push(of_port);
+        Ok(())
     }
 
     /// From now on probes leave from these addresses and, where the interface's MAC address is theirs, from this one; replies to
@@ -89,12 +129,14 @@ impl Addressing {
     ///
     /// # Errors
     /// There are too many, or a program's maps can't be written. Then that port is as before.
-    pub fn set(&mut self, mac: [u8; 6], sources: impl IntoIterator<Item = Ipv4Addr>) -> Result<bool, NicError> {
+    pub fn set(&self, mac: Mac, sources: impl IntoIterator<Item = Ipv4Addr>) -> Result<bool, NicError> {
         let sources: Vec<Ipv4Addr> = sources.into_iter().collect();
+        let mut addressed = self.lock();
         let mut changed = false;
-        for port in &mut self.0 {
-            changed |= port.addressing.set(port.mac.unwrap_or(mac), sources.iter().copied())?;
+        for port in &mut addressed.ports {
+            changed |= port.set(mac, &sources)?;
         }
+        addressed.last = Some((mac, sources));
         Ok(changed)
     }
 }
@@ -105,9 +147,10 @@ impl Nic {
         self.ports.iter().map(|port| port.interface.index).collect()
     }
 
-    /// Does as the bond does now: sends by that member, takes nothing where it discards, leaves who has left. What can't be done is
-    /// logged: the other ports go on.
+    /// Does as the bond does now: sends by that member, takes nothing where it discards, leaves who has left, and begins to attach to
+    /// who has joined ([`Nic::look`] ends that). What can't be done is logged: the other ports go on.
     pub fn follow(&mut self, view: &View) {
+        self.want(view.ports.iter());
         let place = view.sends_by.and_then(|index| self.ports.iter().position(|port| port.interface.index == index));
         for port in &mut self.ports {
             if let Some(of_port) = view.ports.iter().find(|of_port| of_port.index == port.interface.index)

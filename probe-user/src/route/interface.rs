@@ -21,7 +21,7 @@ use rtnetlink::{
 use std::{fs, path::PathBuf};
 
 /// An interface, as it was when the kernel was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// The kernel's number for it, in this network namespace.
     pub index: u32,
@@ -110,20 +110,11 @@ impl Interface {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
             driver: Some("ice".to_owned()),
-            kind: None,
             rx_queues: 4,
             tx_queues: 4,
             up: true,
             carrier: true,
-            loopback: false,
-            foreign: None,
-            master: None,
-            parent: None,
-            parent_elsewhere: false,
-            tag: None,
-            bond: None,
-            member: None,
-            xdp: None,
+            ..Self::default()
         }
     }
 
@@ -172,11 +163,6 @@ impl Interface {
     pub(super) fn read(link: &LinkMessage) -> Self {
         let mut interface = Self {
             index: link.header.index,
-            name: String::new(),
-            mac: [0; 6],
-            mtu: 0,
-            driver: None,
-            kind: None,
             rx_queues: 1,
             tx_queues: 1,
             up: link.header.flags.contains(LinkFlags::Up),
@@ -186,13 +172,7 @@ impl Interface {
                 LinkLayerType::Ether => None,
                 other => Some(other.to_string()),
             },
-            master: None,
-            parent: None,
-            parent_elsewhere: false,
-            tag: None,
-            bond: None,
-            member: None,
-            xdp: None,
+            ..Self::default()
         };
         for attribute in &link.attributes {
             match attribute {

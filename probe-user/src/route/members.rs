@@ -163,6 +163,8 @@ pub struct Members {
     handle: Handle,
     notifications: Notifications,
     judge: Judge,
+    /// The ports that programs and sockets are on, as they are told.
+    ours: watch::Receiver<Vec<u32>>,
     /// The last moment of which it is certain that all was as it is.
     seen: Nanos,
     next_look: Nanos,
@@ -177,12 +179,18 @@ impl fmt::Debug for Members {
 
 impl Members {
     /// Begins to follow the stack's bond, and looks for the first time. None if the stack has no bond. `link` is the condition of the
-    /// ports, apart from the bond's own: down while there is nothing to send by, and for a moment at each failover. `now` is
-    /// CLOCK_MONOTONIC. Call it inside a tokio runtime.
+    /// ports, apart from the bond's own: down while there is nothing to send by, and for a moment at each failover. `ours` are the
+    /// indices of the ports that programs and sockets are on, as the caller keeps them. `now` is CLOCK_MONOTONIC. Call it inside a
+    /// tokio runtime.
     ///
     /// # Errors
     /// Netlink failed.
-    pub async fn open(stack: &Stack, link: Arc<LinkState>, now: fn() -> Nanos) -> Result<Option<Self>, RouteError> {
+    pub async fn open(
+        stack: &Stack,
+        link: Arc<LinkState>,
+        ours: watch::Receiver<Vec<u32>>,
+        now: fn() -> Nanos,
+    ) -> Result<Option<Self>, RouteError> {
         let Some(bond) = &stack.bond else { return Ok(None) };
         let opening = |error| RouteError::netlink("subscribing to changes of links", error);
         let (connection, _, notifications) =
@@ -192,23 +200,19 @@ impl Members {
         let mut members = Self {
             name: bond.name.clone(),
             bond: bond.index,
-            known: known.clone(),
+            known,
             link,
             now,
             handle: connect()?,
             notifications: Box::pin(notifications),
-            judge: Judge { ours: known, ..Judge::default() },
+            judge: Judge::default(),
+            ours,
             seen: now(),
             next_look: now(),
             views: watch::Sender::new(View::default()),
         };
         members.look().await?;
         Ok(Some(members))
-    }
-
-    /// The ports that programs and sockets have come to be on: of the stack's, those that were up.
-    pub fn only(&mut self, ours: Vec<u32>) {
-        self.judge.ours = ours;
     }
 
     /// How the bond is, from now on.
@@ -280,6 +284,7 @@ impl Members {
             ports.push((name, port.map_or(gone, |seen| seen.candidate(self.bond))));
         }
         let before = self.judge.view.clone();
+        self.judge.ours.clone_from(&self.ours.borrow_and_update());
         let condition = self.judge.look(&bond, &ports);
         self.tell(&before);
         match condition {
@@ -312,9 +317,9 @@ impl Members {
         }
         let is_known = |port: &PortView| before.ports.iter().any(|other| other == port);
         for port in view.ports.iter().filter(|port| port.is_member && !port.is_ours && !is_known(port)) {
-            tracing::error!(
-                "{}: its member {} has joined or come up since the start, and echolot is not on it: while replies may arrive there \
-                 probes are unsent. Restart echolot",
+            tracing::info!(
+                "{}: its member {} has joined or come up since the start: echolot goes on it, and while replies may arrive there before \
+                 that, probes are unsent",
                 self.name,
                 port.name
             );

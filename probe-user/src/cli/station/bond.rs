@@ -29,25 +29,28 @@ impl Link for Bonded {
 pub(super) struct Following {
     members: Option<Members>,
     views: Option<watch::Receiver<View>>,
+    /// The ports that programs and sockets are on, for [`Members`].
+    ours: watch::Sender<Vec<u32>>,
 }
 
 impl Following {
     /// Looks at the bond for the first time. `upper` is the condition of the interface itself; what comes back beside is that of all.
     pub(super) async fn open(stack: &Stack, upper: &Arc<LinkState>) -> Result<(Self, Arc<dyn Link>), RouteError> {
         let beneath = Arc::new(LinkState::new());
-        let members = Members::open(stack, Arc::clone(&beneath), super::now).await?;
+        let ours = watch::Sender::new(stack.ports.iter().map(|port| port.index).collect());
+        let members = Members::open(stack, Arc::clone(&beneath), ours.subscribe(), super::now).await?;
         let link: Arc<dyn Link> = match members {
             Some(_) => Arc::new(Bonded { upper: Arc::clone(upper), members: beneath }),
             None => Arc::clone(upper) as _,
         };
         let views = members.as_ref().map(Members::views);
-        Ok((Self { members, views }, link))
+        Ok((Self { members, views, ours }, link))
     }
 
     /// Has the card do as the bond does now, and follows it from now on.
     pub(super) async fn begin(&mut self, nic: &mut Nic) -> Result<(), RouteError> {
         let Some(mut members) = self.members.take() else { return Ok(()) };
-        members.only(nic.ports());
+        self.now_on(nic);
         // Attaching may have made it choose another member.
         members.look().await?;
         if let Some(views) = &mut self.views {
@@ -58,6 +61,16 @@ impl Following {
             tracing::error!("the bond is no longer followed: {error}");
         });
         Ok(())
+    }
+
+    /// Tells which ports programs and sockets are on now.
+    pub(super) fn now_on(&self, nic: &Nic) {
+        let ports = nic.ports();
+        self.ours.send_if_modified(|ours| {
+            let is_other = *ours != ports;
+            *ours = ports;
+            is_other
+        });
     }
 
     /// Waits for the next change.

@@ -335,8 +335,9 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
             tracing::error!("{error}");
         }
         nic.look(&mut sampler);
+        following.now_on(&nic);
         source.sampled(&sampler);
-        source.queues(nic.info().queues);
+        source.attached(nic.info());
         watchman.look(&routes.interface.name, &link, &routes.hops, common.due_and_refused(), now(), |fault| {
             told(&fault);
             if let Some(journal) = &journal {

@@ -14,7 +14,7 @@ use crate::{
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -23,9 +23,8 @@ use std::{
 pub(in crate::cli) struct Source {
     plan: Arc<Plan>,
     common: Arc<Common>,
-    interface: InterfaceInfo,
-    /// Receive queues that have a socket now.
-    queues: AtomicUsize,
+    /// As it was when somebody last looked. Control threads only.
+    interface: Mutex<InterfaceInfo>,
     link: Arc<LinkState>,
     loaded_at: f64,
     ready: AtomicBool,
@@ -48,8 +47,7 @@ impl Source {
             flapping: plan.sums.iter().map(|_| AtomicU64::new(0)).collect(),
             plan,
             common,
-            queues: AtomicUsize::new(interface.queues),
-            interface,
+            interface: Mutex::new(interface),
             link,
             loaded_at: unix(SystemTime::now()),
             ready: AtomicBool::new(false),
@@ -74,9 +72,10 @@ impl Source {
         Arc::clone(&self.flapping)
     }
 
-    /// Keeps how many receive queues there are.
-    pub(super) fn queues(&self, queues: usize) {
-        self.queues.store(queues, Relaxed);
+    /// Keeps how the interface is attached to now: it may get queues and ports.
+    pub(super) fn attached(&self, interface: &InterfaceInfo) {
+        let mut kept = self.interface.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.queues, kept.mode) = (interface.queues, interface.mode);
     }
 
     /// Sending has begun.
@@ -111,7 +110,8 @@ impl metrics::Source for Source {
     }
 
     fn interface(&self) -> InterfaceInfo {
-        InterfaceInfo { up: self.link.is_up(), queues: self.queues.load(Relaxed), ..self.interface.clone() }
+        let interface = self.interface.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        InterfaceInfo { up: self.link.is_up(), ..interface }
     }
 
     fn reload(&self) -> ReloadState {
