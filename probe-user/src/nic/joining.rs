@@ -84,15 +84,21 @@ impl Joining {
         }
     }
 
-    /// Begins with one that is missing, if it is time to. Returns the one that is finished, if it is still wanted.
+    /// Begins with one that is missing, if it is time to. Returns the one that is finished: also if it has left meanwhile, since its
+    /// sockets are known to receivers; whoever follows the bond then takes the program off.
     fn step(&mut self) -> Option<Joined> {
         if let Some((index, trying)) = self.trying.take_if(|(_, trying)| trying.is_finished()) {
             let place = self.missing.iter().position(|missing| missing.index == index);
             // A panic is told by the thread that has it.
             match (trying.join(), place) {
-                (Ok(Ok(joined)), Some(place)) => {
-                    let Missing { name, .. } = self.missing.swap_remove(place);
-                    tracing::info!("{}: echolot is on its member {name} now", self.parts.options.interface);
+                (Ok(Ok(joined)), place) => {
+                    place.map(|place| self.missing.swap_remove(place));
+                    let Joined { port, .. } = &joined;
+                    tracing::info!(
+                        "{}: echolot is on its member {} now",
+                        self.parts.options.interface,
+                        port.interface.name
+                    );
                     return Some(joined);
                 }
                 (Ok(Err(error)), Some(place)) => self.missing[place].put_off(&self.parts.options.interface, &error),
@@ -140,11 +146,12 @@ fn join(parts: &Parts, index: u32, name: &str) -> Result<Joined, NicError> {
     port.bind(options, parts.load)?;
     let (live, _) = port.engine(options)?;
     let halves = port.halves(options, &mut addressing, live)?;
+    parts.addressing.join(&stack, &port.interface, addressing)?;
+    // Last: from here on receivers know of its sockets.
     port.listen(&parts.counts, &mut |index, queue| {
         parts.incoming[index % parts.incoming.len()].push((index, queue));
     })?;
     let sampler = port.sampler(&parts.counts)?;
-    parts.addressing.join(&stack, &port.interface, addressing)?;
     Ok(Joined { port, halves, sampler })
 }
 

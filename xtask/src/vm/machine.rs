@@ -46,10 +46,10 @@ impl Card {
         }
     }
 
-    /// What of this a machine with it has: igb's queues are its own, whatever joins its ports.
+    /// What of this a machine with it has: igb's queues are its own, whatever joins its ports, and so is its pace.
     pub(super) fn shape(self, shape: Shape) -> Shape {
         match self {
-            Self::Igb => Shape { queues: 1, ..shape },
+            Self::Igb => Shape { queues: 1, pace: 0, ..shape },
             Self::VirtioNet => shape,
         }
     }
@@ -172,6 +172,9 @@ impl Machine<'_> {
                     // A vector for each direction of a pair, one for the configuration and one for the control queue.
                     options.push_str(&format!(",mq=on,vectors={}", 2 * queues + 2));
                 }
+                if self.shape.pace > 0 && end == 1 {
+                    options.push_str(&paced(self.shape.pace));
+                }
                 let mac = format!("mac=52:54:00:00:{end:02x}:{pair:02x}");
                 qemu.args(["-device", &format!("{device},netdev={port},bus=bus-{port},{mac}{options}")]);
             }
@@ -179,6 +182,15 @@ impl Machine<'_> {
         qemu.stdin(Stdio::piped()).stdout(Stdio::null());
         qemu
     }
+}
+
+/// Between two bursts of a virtio_net port that is slowed, nanoseconds.
+const BURSTS: u32 = 2_000_000;
+
+/// Has QEMU's virtio-net take a burst each time that its timer goes off, and no more.
+fn paced(frames_a_second: u32) -> String {
+    let burst = u64::from(frames_a_second) * u64::from(BURSTS) / 1_000_000_000;
+    format!(",tx=timer,x-txtimer={BURSTS},x-txburst={}", burst.max(1))
 }
 
 /// The longest pause that a scenario may ask for, seconds.

@@ -12,6 +12,7 @@
 //! # kernels: 6.12, 6.18          likewise
 //! # cards: 2                     pairs of ports: 1 unless said
 //! # queues: 4                    queue pairs of a virtio_net port: 1 unless said. More are joined by taps, which need root
+//! # pace: 8000                   frames a second that the near port of a virtio_net sends; as many as it can unless said
 //! # modules: bonding 8021q       beside the card's; what they depend on comes along
 //! # programs: bench nc           beside ip, ethtool, echolot and BusyBox: looked for where echolot is, then on PATH
 //! # seconds: 120                 within which it must end: 300 unless said
@@ -136,7 +137,7 @@ fn test(options: &Options, scenarios: &[Scenario]) -> Result<(), String> {
             }
             let mut cells = Vec::new();
             for (shape, chosen) in machines {
-                let folder = format!("{release}-{}-{}x{}", card.driver(), shape.cards, shape.queues).replace('/', "_");
+                let folder = format!("{release}-{}-{shape}", card.driver()).replace('/', "_");
                 let booting =
                     Boot { options, store: &store, program: &program, kernel: &kernel, card, shape, chosen: &chosen };
                 let (report, trouble) = booting.run(&store.folder().join(folder))?;

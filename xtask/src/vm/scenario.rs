@@ -1,5 +1,6 @@
 //! A scenario: a shell file in `scenarios/`, whose head says what it needs and what must come out.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -42,11 +43,20 @@ pub(super) struct Shape {
     pub(super) cards: u8,
     /// Queue pairs of each virtio_net port; igb has its own number.
     pub(super) queues: u8,
+    /// Frames a second that the near virtio_net ports send, or 0 for as many as they can; igb can't be slowed.
+    pub(super) pace: u32,
 }
 
 impl Shape {
     /// A pair of ports with a queue each.
-    pub(super) const USUAL: Self = Self { cards: 1, queues: 1 };
+    pub(super) const USUAL: Self = Self { cards: 1, queues: 1, pace: 0 };
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.cards, self.queues)?;
+        if self.pace > 0 { write!(f, "-{}", self.pace) } else { Ok(()) }
+    }
 }
 
 impl Scenario {
@@ -86,6 +96,7 @@ impl Scenario {
                 "programs" => scenario.programs = list(value),
                 "cards" => scenario.shape.cards = number(1, 4)? as u8,
                 "queues" => scenario.shape.queues = number(1, 8)? as u8,
+                "pace" => scenario.shape.pace = number(1_000, 100_000)? as u32,
                 "seconds" => scenario.seconds = number(1, 3600)?,
                 _ => {
                     if let Some(what) = word.strip_prefix("check ") {
@@ -157,7 +168,7 @@ mod tests {
                     # check all answered: *.answered = *.probes\n\nlab\n# cards: 4\n";
         let scenario = Scenario::parse("bond", text).unwrap();
         assert_eq!((scenario.name.as_str(), scenario.about.as_str()), ("bond", "Failover loses nothing."));
-        assert_eq!(scenario.shape, Shape { cards: 2, queues: 1 });
+        assert_eq!(scenario.shape, Shape { cards: 2, ..Shape::USUAL });
         assert_eq!(
             (&scenario.modules[..], &scenario.programs[..]),
             (&["bonding".into(), "8021q".into()][..], &["nc".into()][..])

@@ -213,6 +213,79 @@ died() {
     carries "$1.carries"
 }
 
+# ---- a card at its limit ----
+
+# Both ends anew, the far one answering in XDP.
+answering() {
+    clean
+    lab
+    ip -n far link set far0 promisc on
+    in_far echolot reflect -I far0 2>/tmp/run/reflect &
+    reflector=$!
+    within 60 grep -q ready /tmp/run/reflect || fail "the reflector is not ready"
+    within 60 is_up near0
+    within 60 far_is_up far0
+}
+received() { $2 cat "/sys/class/net/$1/statistics/rx_packets"; }
+moves() {
+    local before
+    before=$(received far0 'ip netns exec far')
+    sleep 1
+    [ "$(received far0 'ip netns exec far')" -gt $((before + 500)) ]
+}
+# What the processors have had nothing to do for, hundredths of a second.
+idle() { awk '/^cpu / { print $5 + $6 }' /proc/stat; }
+# measure KEY: what the far card receives and the near card gets back, a second, over ten seconds from when it is under way, and how much
+# of the processors was idle meanwhile, %.
+measure() {
+    local sent answered seconds=10 idle
+    within 60 moves || fail "$1: nothing arrives"
+    sleep 2
+    idle=$(idle)
+    sent=$(received far0 'ip netns exec far') answered=$(received near0 '')
+    sleep $seconds
+    rate=$((($(received far0 'ip netns exec far') - sent) / seconds))
+    fact "$1.rate" $rate
+    fact "$1.back" $((($(received near0 '') - answered) / seconds))
+    fact "$1.idle" $((($(idle) - idle) / seconds / $(grep -c ^processor /proc/cpuinfo)))
+}
+# flooded: with each engine and mode a sweep at 1,000 a second, a bare loop of its mechanism, and a sweep as fast as the card takes it.
+flooded() {
+    local engine mode key mechanism flood bare running status
+    for engine in live-frames afxdp; do
+        for mode in zero-copy copy; do
+            key=$engine.$mode
+            answering
+            has $engine $mode || continue
+            sweep "$key.slow" 10.64.0.1-10.64.7.208 1000 --engine $engine --mode $mode
+
+            case $key in
+                live-frames.*) mechanism=live-frames ;;
+                *.copy) mechanism=afxdp ;;
+                *) mechanism=zero-copy ;;
+            esac
+            bench inside $mechanism 30 &
+            flood=$!
+            measure "$key.bare"
+            bare=$rate
+            kill $flood
+            wait $flood 2>/dev/null || true
+
+            answering
+            rm -f /tmp/summary
+            echolot sweep "${SWEPT:-10.64.0.1-10.71.255.254}" -I near0 -r max -f none --summary /tmp/summary --engine $engine --mode $mode &
+            running=$!
+            measure "$key.max"
+            status=0
+            wait $running || status=$?
+            fact "$key.max.status" $status
+            summary "$key.max"
+            fact "table.$engine/$mode,_-r_max" "$rate/s, bare $bare/s, median $(figure p50 | awk '{ printf "%.2f", $1 / 1000000 }') ms"
+            kill $reflector
+        done
+    done
+}
+
 clean
 # shellcheck disable=SC1090
 . "/scenarios/$1.sh"
