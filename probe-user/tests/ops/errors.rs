@@ -138,7 +138,12 @@ fn a_host_that_is_not_ready() {
     // The far end's carrier, then our own interface.
     assert!(place.lab.far("ip").args(words("link set far0 down")).status().unwrap().success());
     place.ended(&mut place.echolot(words("ping -c 1 10.64.0.1"))).refused(&["near0", "no carrier", "cable"]);
+    // One that comes back, as a card's does that another program has just been taken off, is waited for.
+    let waits = place.start(&mut place.echolot(words("ping -c 1 10.64.0.1")));
+    let told = wait_until(super::place::LONG, || waits.stderr().contains("the carrier of near0").then_some(()));
+    assert!(told.is_some(), "{}", waits.stderr());
     assert!(place.lab.far("ip").args(words("link set far0 up")).status().unwrap().success());
+    assert_eq!(waits.end().status.code(), Some(0));
     ip(&place, "link set near0 down");
     for arguments in ["ping -I near0 10.64.0.1", "sweep -I near0 10.64.0.0/30", "reflect -I near0"] {
         place.ended(&mut place.echolot(words(arguments))).refused(&["near0", "down", "ip link set near0 up"]);

@@ -1,7 +1,8 @@
 //! Some drivers start their card anew when an XDP program is attached or a queue is bound, and the link is gone until the other end
-//! has agreed to it again. Probes sent into that would be *unsent* or *unheard*, so sending waits for it.
+//! has agreed to it again. Probes sent into that would be *unsent* or *unheard*, so sending waits for it. They start it anew as well when
+//! a program is taken off: whoever comes next, as after a restart of echolot, finds no carrier at first and waits for it too.
 
-use super::Signals;
+use super::{Signals, Starting};
 use crate::worker::Link;
 use std::{
     fs,
@@ -20,6 +21,24 @@ pub(super) async fn wait(interface: &str, link: &dyn Link, signals: &mut Signals
     tokio::select! {
         () = until(up, PATIENCE) => true,
         () = signals.next() => false,
+    }
+}
+
+/// Waiting for a carrier before there is anything to do.
+#[derive(Default)]
+pub(super) struct Waiting {
+    since: Option<Instant>,
+}
+
+impl Waiting {
+    /// Waits a little. False once that has taken ten seconds in all.
+    pub(super) async fn goes_on(&mut self, interface: &str, starting: &Starting) -> bool {
+        let since = *self.since.get_or_insert_with(|| {
+            starting.step(format!("waiting for the carrier of {interface}"));
+            Instant::now()
+        });
+        tokio::time::sleep(10 * LOOK).await;
+        since.elapsed() < PATIENCE
     }
 }
 

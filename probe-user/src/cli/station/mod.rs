@@ -31,7 +31,7 @@ use crate::{
     results::{
         self, Encoder, Fault, Format, Outcomes, Stamp, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
     },
-    route::{self, LinkState, Routes, Watch},
+    route::{self, LinkState, RouteError, Routes, Watch},
     targets::{Bytes, Exclusions, MANY, Plan, Target},
     time::Nanos,
     wire::Key,
@@ -174,7 +174,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
 
     let targets = job.plan.targets.len();
     starting.step(format!("finding the way to {}", counted(targets as u64, "target")));
-    let mut routes = find_routes(&handle, &job).await?;
+    let mut routes = find_routes(&handle, &job, Some(&starting)).await?;
     let name = &routes.interface.name;
     starting.step(format!("waiting for the gateways on {name} to answer ARP"));
     let link = Arc::new(LinkState::new());
@@ -422,8 +422,8 @@ async fn written(writing: Writing, asked_to_end: bool, signals: &mut Signals) ->
     }
 }
 
-/// Routes of all targets; what has none is told, and an error if nothing has.
-async fn find_routes(handle: &rtnetlink::Handle, job: &Job) -> Result<Routes, Failure> {
+/// Routes of all targets; what has none is told, and an error if nothing has. With somebody to tell, a carrier is waited for.
+async fn find_routes(handle: &rtnetlink::Handle, job: &Job, tell: Option<&Starting>) -> Result<Routes, Failure> {
     let targets = &job.plan.targets;
     let addresses = targets.iter().filter_map(|target| target.address);
     if addresses.clone().next().is_none() {
@@ -432,7 +432,14 @@ async fn find_routes(handle: &rtnetlink::Handle, job: &Job) -> Result<Routes, Fa
              the resolver (/etc/resolv.conf) reachable? Give one target by address to start without it",
         ));
     }
-    let mut routes = Routes::discover(handle, addresses, job.network.interface.as_deref(), job.network.source).await?;
+    let mut waiting = carrier::Waiting::default();
+    let mut routes = loop {
+        let interface = job.network.interface.as_deref();
+        match (Routes::discover(handle, addresses.clone(), interface, job.network.source).await, tell) {
+            (Err(RouteError::NoCarrier { interface }), Some(tell)) if waiting.goes_on(&interface, tell).await => {}
+            (found, _) => break found?,
+        }
+    };
     if routes.of.len() < targets.len() {
         let mut of = routes.of.into_iter();
         let hop = |target: &Target| target.address.and_then(|_| of.next()).unwrap_or(route::NO_ROUTE);
@@ -497,7 +504,7 @@ pub(super) fn dry_run(mut job: Job) -> Result<Status, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let routes = runtime.block_on(async {
         names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
-        find_routes(&route::connect()?, &job).await
+        find_routes(&route::connect()?, &job, None).await
     });
     runtime.shutdown_background();
     let routes = routes?;

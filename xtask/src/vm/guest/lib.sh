@@ -168,6 +168,8 @@ groups:
 - {name: vm, targets: [${FIRST:-10.64.0.1}-$last], interval: 1s, timeout: 1s${GROUP:+, $GROUP}}
 END
     rm -f /tmp/summary
+    # Some cards lose it when a program is taken off, for longer than echolot waits for it under emulation.
+    within 60 is_up "${INTERFACE:-near0}" || fail "${INTERFACE:-near0} has no carrier"
     echolot run -c /tmp/run/echolot.yml --summary /tmp/summary "$@" &
     running=$!
     within "${PATIENCE:-60}" is_ready || fail "run is not ready after ${PATIENCE:-60} s"
