@@ -69,7 +69,7 @@ after scenario, each of which reports facts and is judged by them. `list` names 
 echolot says beside the card's and the kernel's own counters: probes sent to the frame, and memory while the engine
 live-frames makes a thousand calls a second for N seconds (60); --try gives it others. PROGRAM is target/release/echolot.
 QEMU is installed where it is missing; kernels are downloaded (70 to 170 MB each, once) and unpacked below target/vm.
-Everything takes half an hour; one scenario on one kernel and card a minute.
+Everything takes more than an hour; one scenario on one kernel and card one to eight minutes.
 
 Examples:
   cargo build --release && cargo xtask vm test
