@@ -10,7 +10,7 @@ use super::{
     drops::PortSampler,
     interface,
     port::Port,
-    receive::Incoming,
+    receive::{self, Incoming},
     sampler::DropSampler,
     sender::Half,
     socket::Load,
@@ -148,9 +148,7 @@ fn join(parts: &Parts, index: u32, name: &str) -> Result<Joined, NicError> {
     let halves = port.halves(options, &mut addressing, live)?;
     parts.addressing.join(&stack, &port.interface, addressing)?;
     // Last: from here on receivers know of its sockets.
-    port.listen(&parts.counts, &mut |index, queue| {
-        parts.incoming[index % parts.incoming.len()].push((index, queue));
-    })?;
+    port.listen(&parts.counts, &mut |index, queue| receive::deal(&parts.incoming, index, queue))?;
     let sampler = port.sampler(&parts.counts)?;
     Ok(Joined { port, halves, sampler })
 }
@@ -169,7 +167,7 @@ impl Nic {
         if let Some(Joined { port, halves, sampler: of_port }) = self.joining.step() {
             sampler.0.push(of_port);
             self.links.push(port.link());
-            self.joined.iter().zip(halves).for_each(|(joined, half)| joined.push(half));
+            self.new_halves.iter().zip(halves).for_each(|(new, half)| new.push(half));
             self.ports.push(port);
         }
     }

@@ -64,7 +64,7 @@ use joining::Joining;
 use port::Port;
 use program::{Counters, Program};
 use receive::Incoming;
-use sender::{Half, Joined};
+use sender::{Half, NewHalves};
 use socket::Load;
 use std::sync::{
     Arc,
@@ -149,7 +149,7 @@ pub struct Nic {
     /// By these receivers get further queues.
     incoming: Vec<Incoming>,
     /// By these senders get halves on further ports.
-    joined: Vec<Joined>,
+    new_halves: Vec<NewHalves>,
     joining: Joining,
     /// Of all ports.
     links: Arc<Links>,
@@ -240,7 +240,7 @@ impl Nic {
             ports,
             counts: counts.clone(),
             incoming,
-            joined: senders.iter().map(Sender::joined).collect(),
+            new_halves: senders.iter().map(Sender::new_halves).collect(),
             joining,
             active,
             info,
@@ -263,9 +263,7 @@ impl Nic {
     pub fn look(&mut self, sampler: &mut DropSampler) {
         self.take_over(sampler);
         for (port, sampler) in self.ports.iter_mut().zip(&mut sampler.0) {
-            port.look(&self.counts, sampler, &mut |index, queue| {
-                self.incoming[index % self.incoming.len()].push((index, queue));
-            });
+            port.look(&self.counts, sampler, &mut |index, queue| receive::deal(&self.incoming, index, queue));
         }
         (self.info.queues, self.info.mode) = (self.counts.queues(), mode(&self.ports));
     }

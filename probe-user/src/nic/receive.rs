@@ -38,6 +38,11 @@ pub struct Receiver {
 /// By which a control thread hands a receiver a queue while it runs, with the queue's number among those of all ports.
 pub(super) type Incoming = Arc<SegQueue<(usize, Queue)>>;
 
+/// Hands a queue of that number to one of the receivers, dealt out in turn.
+pub(super) fn deal(receivers: &[Incoming], index: usize, queue: Queue) {
+    receivers[index % receivers.len()].push((index, queue));
+}
+
 struct ReceiveQueue {
     /// Its number among the queues of all ports.
     index: usize,

@@ -26,12 +26,12 @@ const JOINING: usize = 8;
 pub struct Sender {
     halves: Vec<Half>,
     /// Halves on ports that have joined since.
-    joined: Joined,
+    new_halves: NewHalves,
     active: Arc<AtomicUsize>,
 }
 
 /// By which a control thread gives a sender a half on one port more: before it names that port the active one.
-pub(super) type Joined = Arc<SegQueue<Half>>;
+pub(super) type NewHalves = Arc<SegQueue<Half>>;
 
 /// A sender's part of one port.
 pub(super) enum Half {
@@ -46,12 +46,12 @@ impl Sender {
     pub(super) fn new(mut halves: Vec<Half>, active: Arc<AtomicUsize>) -> Self {
         assert!(!halves.is_empty(), "a sender sends by some port");
         halves.reserve_exact(JOINING);
-        Self { halves, joined: Joined::default(), active }
+        Self { halves, new_halves: NewHalves::default(), active }
     }
 
     /// What is put there this sender takes over when it is to send by it.
-    pub(super) fn joined(&self) -> Joined {
-        Arc::clone(&self.joined)
+    pub(super) fn new_halves(&self) -> NewHalves {
+        Arc::clone(&self.new_halves)
     }
 
     /// The half that sends now.
@@ -64,7 +64,7 @@ impl Sender {
     fn take_over(&mut self) {
         // Acquire: whoever named the port has put its half there before.
         while self.active.load(Acquire) >= self.halves.len()
-            && let Some(half) = self.joined.pop()
+            && let Some(half) = self.new_halves.pop()
         {
             self.halves.push(half);
         }

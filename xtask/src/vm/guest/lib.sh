@@ -108,6 +108,7 @@ carries() {
 # attached PORT: the id of the XDP program there, or none.
 attached() { ip link show "$1" | sed -n 's/.*prog\/xdp id \([0-9]*\).*/\1/p' | grep . || echo none; }
 is_bare() { [ "$(attached "$1")" = none ]; }
+is_attached() { ! is_bare "$1"; }
 
 # What the cards count: frames that PORT has sent and received. Statistics are brought up to date now and then: read until they stand
 # still.
@@ -187,6 +188,12 @@ metric() {
         END { if (seen) printf "%.0f\n", sum; else print "none" }'
 }
 is_metric() { [ "$(metric "$1")" "$2" "$3" ]; }
+# more N: waits for so many probes more than at this moment.
+more() {
+    local _now
+    _now=$(metric echolot_probes_total)
+    within 180 is_metric echolot_probes_total -gt $((_now + $1)) || fail "run has stopped probing"
+}
 # metrics KEY: from one scrape, the facts KEY.probes, KEY.in_flight, and KEY.answered and the other outcomes.
 metrics() {
     scrape >/tmp/run/scrape
@@ -214,6 +221,34 @@ died() {
     within 60 is_up near0 || true
     carries "$1.carries"
 }
+
+# ---- bonds ----
+
+# Two far ports on a bridge of the namespace `far`, as on a switch; the bridge is 10.63.0.2/24 and answers for 10.64.0.0/12.
+switch() {
+    local far
+    ip netns add far
+    ip -n far link set lo up
+    ip -n far link add br0 type bridge stp_state 0 forward_delay 0
+    for far in far0 far1; do
+        ip link set $far netns far
+        ip -n far link set $far master br0
+        ip -n far link set $far up
+    done
+    ip -n far addr add 10.63.0.2/24 dev br0
+    ip -n far link set br0 up
+    ip -n far route add local 10.64.0.0/12 dev lo
+}
+# enslave PORT: makes it a member of bond0, which sets it up.
+enslave() {
+    ip link set "$1" down
+    ip link set "$1" master bond0
+}
+active() { cat /sys/class/net/bond0/bonding/active_slave; }
+is_active() { [ "$(active)" = "$1" ]; }
+# What a near port's far end has received and sent: virtio_net's own statistics leave zero-copy frames out.
+transmitted() { in_far cat "/sys/class/net/far${1#near}/statistics/rx_packets"; }
+heard() { in_far cat "/sys/class/net/far${1#near}/statistics/tx_packets"; }
 
 # ---- a card at its limit ----
 

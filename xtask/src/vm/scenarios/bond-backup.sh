@@ -17,34 +17,9 @@
 # check no program is left: *.left = "none"
 # check the host's own traffic passes: carries = "yes"
 
-active() { cat /sys/class/net/bond0/bonding/active_slave; }
-is_active() { [ "$(active)" = "$1" ]; }
-# What its far end has received and sent: virtio_net's own statistics leave zero-copy frames out.
-transmitted() { in_far cat "/sys/class/net/far${1#near}/statistics/rx_packets"; }
-received() { in_far cat "/sys/class/net/far${1#near}/statistics/tx_packets"; }
-# At least so many more probes than at this moment.
-more() {
-    local now
-    now=$(metric echolot_probes_total)
-    within 120 is_metric echolot_probes_total -gt $((now + $1)) || fail "run has stopped probing"
-}
-
-ip netns add far
-ip -n far link set lo up
-ip -n far link add br0 type bridge stp_state 0 forward_delay 0
-for far in far0 far1; do
-    ip link set $far netns far
-    ip -n far link set $far master br0
-    ip -n far link set $far up
-done
-ip -n far addr add 10.63.0.2/24 dev br0
-ip -n far link set br0 up
-ip -n far route add local 10.64.0.0/12 dev lo
+switch
 ip link add bond0 type bond mode active-backup miimon 100 primary near0
-for near in near0 near1; do
-    ip link set $near down
-    ip link set $near master bond0
-done
+for near in near0 near1; do enslave $near; done
 ip addr add 10.63.0.1/24 dev bond0
 ip link set bond0 up
 within 60 is_up bond0 || fail "bond0 has no carrier"
@@ -68,12 +43,12 @@ for engine in afxdp live-frames; do
     more 1500
     if [ $engine = afxdp ]; then
         # Each frame to both members, as a switch does that has forgotten where the bond is.
-        before=$(received near1)
+        before=$(heard near1)
         for far in far0 far1; do ip -n far link set $far type bridge_slave learning off; done
         ip -n far link set br0 type bridge fdb_flush
         more 3000
         for far in far0 far1; do ip -n far link set $far type bridge_slave learning on; done
-        fact copies $(($(received near1) - before))
+        fact copies $(($(heard near1) - before))
     fi
     fact $engine.down "$(metric 'echolot_targets{state="down"}')"
     stop $engine

@@ -18,38 +18,12 @@
 # check no program is left: *.left = "none"
 # check the host's own traffic passes: carries = "yes"
 
-active() { cat /sys/class/net/bond0/bonding/active_slave; }
-is_active() { [ "$(active)" = "$1" ]; }
-is_attached() { [ "$(attached "$1")" != none ]; }
-# What its far end has received and sent: virtio_net's own statistics leave zero-copy frames out.
-transmitted() { in_far cat "/sys/class/net/far${1#near}/statistics/rx_packets"; }
-received() { in_far cat "/sys/class/net/far${1#near}/statistics/tx_packets"; }
-# At least so many more probes than at this moment.
-more() {
-    local now
-    now=$(metric echolot_probes_total)
-    within 120 is_metric echolot_probes_total -gt $((now + $1)) || fail "run has stopped probing"
-}
-enslave() {
-    ip link set "$1" down
-    ip link set "$1" master bond0
-}
 prefer() {
     ip link set bond0 type bond active_slave "$1"
     within 60 is_active "$1" || fail "the bond does not go to $1"
 }
 
-ip netns add far
-ip -n far link set lo up
-ip -n far link add br0 type bridge stp_state 0 forward_delay 0
-for far in far0 far1; do
-    ip link set $far netns far
-    ip -n far link set $far master br0
-    ip -n far link set $far up
-done
-ip -n far addr add 10.63.0.2/24 dev br0
-ip -n far link set br0 up
-ip -n far route add local 10.64.0.0/12 dev lo
+switch
 ip link add bond0 type bond mode active-backup miimon 100
 enslave near0
 ip addr add 10.63.0.1/24 dev bond0
@@ -72,11 +46,11 @@ for engine in afxdp live-frames; do
     within 60 is_up near1 || fail "near1 has no carrier"
     # The bond takes its word for the link with a delay of its own.
     more 1500
-    out=$(transmitted near1) in=$(received near1)
+    out=$(transmitted near1) in=$(heard near1)
     prefer near1
     more 3000
     fact $engine.moved $(($(transmitted near1) - out))
-    fact $engine.heard $(($(received near1) - in))
+    fact $engine.heard $(($(heard near1) - in))
     fact $engine.queues "$(metric echolot_interface_queues)"
     prefer near0
     more 1000

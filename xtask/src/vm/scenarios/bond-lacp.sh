@@ -16,11 +16,6 @@
 
 aggregated() { sed -n 's/.*Number of ports: //p' /proc/net/bonding/bond0; }
 has_ports() { [ "$(aggregated)" = "$1" ]; }
-more() {
-    local now
-    now=$(metric echolot_probes_total)
-    within 180 is_metric echolot_probes_total -gt $((now + $1)) || fail "run has stopped probing"
-}
 
 # bond IP MEMBER...: `IP` is how to call ip there.
 bond() {

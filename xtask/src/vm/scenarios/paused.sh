@@ -16,11 +16,6 @@ uptime() { cut -d. -f1 /proc/uptime; }
 # Seconds that this machine's clock has missed since both were read.
 missed() { echo $(($(board) - board - $(uptime) + uptime)); }
 has_missed() { [ "$(missed)" -ge 3 ]; }
-more() {
-    local now
-    now=$(metric echolot_probes_total)
-    within 120 is_metric echolot_probes_total -gt $((now + $1)) || fail "run has stopped probing"
-}
 
 for engine in afxdp live-frames; do
     clean

@@ -6,8 +6,8 @@
 # check none is lost but by replies that came late: *.run.lost <= *.run.late
 
 answered='echolot_probes_settled_total{outcome="answered"}'
-# more KEY: how many answers come within a while.
-more() {
+# answers KEY: how many answers come within a while.
+answers() {
     within 60 is_metric echolot_interface_up -eq 1 || true
     local before
     before=$(metric "$answered")
@@ -26,9 +26,9 @@ for mode in copy zero-copy; do
     # The kernel has forgotten both with the link.
     ip route add 10.64.0.0/12 via 10.63.0.2 2>/dev/null || true
     ip neigh replace 10.63.0.2 lladdr "$(mac far0)" dev near0 nud permanent
-    more "$mode.down"
+    answers "$mode.down"
     # Some refuse it while a program is attached.
-    if ip link set near0 mtu 1400 2>/tmp/run/mtu; then more "$mode.mtu"; else note "$(cat /tmp/run/mtu)"; fi
+    if ip link set near0 mtu 1400 2>/tmp/run/mtu; then answers "$mode.mtu"; else note "$(cat /tmp/run/mtu)"; fi
     stop "$mode.run"
     fact "table.$mode, down and up, another MTU" "$(figure answered) of $(figure probes) answered, $(figure lost) lost"
 done
