@@ -316,15 +316,21 @@ impl<T: Transmit> Sender<T> {
         for index in 0..self.walks.len() {
             while budget > 0 {
                 let walk = &mut self.walks[index];
-                let due = if walk.waits_for_drops(&self.common, past) { None } else { walk.flights.land(past) };
-                let Some(landed) = due else { break };
-                budget -= 1;
                 let (round, slot) = walk.landing;
+                let target = walk.target(slot);
+                // Looked up once: both whether it is pending and what it has come to.
+                let place = self.common.ledger.place_of(target, round);
+                let deadline = walk.flights.next_at();
+                if walk.patience.waits(&self.common.drops, deadline, past, || place.is_pending()) {
+                    break;
+                }
+                let Some(landed) = walk.flights.land(past) else { break };
+                budget -= 1;
                 let last = slot + 1 == walk.run.targets.end - walk.run.targets.start;
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
-                let target = walk.target(slot);
                 if !self.waiting.is_away(target, walk.place(round)) {
-                    self.land(index, target, round, landed, past);
+                    let standing = place.take();
+                    self.land(index, target, round, standing, landed, past);
                 }
             }
             while budget > 0
@@ -334,17 +340,17 @@ impl<T: Transmit> Sender<T> {
                 let Late { target, number, landed } = late;
                 budget -= 1;
                 self.waiting.forget(target, self.walks[index].place(number));
-                self.land(index, target, number, landed, past);
+                let standing = self.common.ledger.place_of(target, number).take();
+                self.land(index, target, number, standing, landed, past);
             }
         }
         heard || budget < EXPIRE_AT_ONCE
     }
 
-    /// Takes a probe out past its deadline, and settles it if nobody has.
+    /// A probe is past its deadline and has been taken out, as it stood: settles it if nobody has.
     #[inline]
-    fn land(&mut self, walk: usize, target: TargetIndex, number: u64, landed: Landed, past: Nanos) {
+    fn land(&mut self, walk: usize, target: TargetIndex, number: u64, standing: Standing, landed: Landed, past: Nanos) {
         let walk = &self.walks[walk];
-        let standing = self.common.ledger.place_of(target, number).take();
         let silent = standing == Standing::Pending;
         let verdict = match standing {
             Standing::Free => Verdict::Silent,

@@ -7,7 +7,7 @@
 //! Probes of one hop wait together and leave in order. Their hop is looked at after half a millisecond, and then after twice the time
 //! before, up to an eighth of a second.
 
-use super::{Note, Sender, Walk, unanswered};
+use super::{Note, Sender, unanswered};
 use crate::{
     health::Verdict,
     ledger::{Cause, Outcome, histogram::add, window::Standing},
@@ -280,15 +280,5 @@ impl<T: Transmit> Sender<T> {
             }
         }
         true
-    }
-}
-
-impl Walk {
-    /// Whether the next probe to land has to wait until it is known what this machine dropped.
-    #[inline]
-    pub(super) fn waits_for_drops(&mut self, common: &crate::worker::Common, past: Nanos) -> bool {
-        let (target, round) = (self.target(self.landing.1), self.landing.0);
-        let is_pending = || common.ledger.place_of(target, round).is_pending();
-        self.patience.waits(&common.drops, self.flights.next_at(), past, is_pending)
     }
 }
