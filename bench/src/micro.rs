@@ -2,14 +2,14 @@
 
 use crate::report::{Common, Measured};
 use echolot::{
+    base::{Generation, Nanos, Sequence, TargetIndex},
     ledger::{
         Ledger,
         window::{Place, Standing},
     },
     schedule::{Flights, Pacer},
     targets::{self, Exclusions, Group, GroupInput, TargetList},
-    time::Nanos,
-    wire::{Generation, Key, ProbeFields, Sequence, TargetIndex, Template, read_frame},
+    wire::{Key, ProbeFields, Template, read_frame},
 };
 use std::{hint::black_box, net::Ipv4Addr, process::ExitCode, rc::Rc, sync::atomic::AtomicU64, time::Instant};
 

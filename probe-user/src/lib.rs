@@ -1,16 +1,24 @@
 //! echolot: a kernel-bypass, high-rate prober.
 //!
-//! The folders are the program. Imports point one way, downwards in this list:
+//! The folders are the program. Imports point one way, downwards in this list, and never from one to another of the same row;
+//! `tests/imports.rs` holds that.
 //!
 //! | folder | what lives there |
 //! |---|---|
-//! | [`cli`] | one file a command; here a worker is joined to a NIC or to a simulated network |
-//! | [`config`], [`http`], [`metrics`], [`results`], [`doctor`] | what people write, scrape and read |
-//! | [`worker`], [`nic`], [`sim`] | the packet loops, and the two networks that they can run on |
-//! | [`targets`], [`schedule`], [`ledger`], [`health`], [`route`] | who, when, what is owed, what it means, which way |
-//! | [`wire`], [`time`] | bytes and nanoseconds |
-//! | `probe_ebpf` | what userspace and the XDP programs share |
+//! | [`cli`], [`sim`] | one file a command; here a worker is joined to a NIC. And a simulated network that it can be joined to |
+//! | [`config`], [`http`], [`doctor`] | what people write, scrape and ask |
+//! | [`metrics`], [`results`] | what all of it came to, for machines and people |
+//! | [`nic`] | the card: XDP programs, AF_XDP sockets, transmit engines |
+//! | [`worker`] | the packet loops, and the traits that they need |
+//! | [`ledger`] | what is owed and what came back |
+//! | [`targets`] | who is probed |
+//! | [`schedule`], [`health`], [`route`] | when, what it means, which way |
+//! | [`wire`] | bytes |
+//! | [`base`] | the words that all share |
+//!
+//! Beneath all is the library of `probe_ebpf`: what userspace and the XDP programs share.
 
+pub mod base;
 pub mod cli;
 pub mod config;
 pub mod doctor;
@@ -24,6 +32,5 @@ pub mod route;
 pub mod schedule;
 pub mod sim;
 pub mod targets;
-pub mod time;
 pub mod wire;
 pub mod worker;

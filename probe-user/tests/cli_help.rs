@@ -3,12 +3,11 @@
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use echolot::{
+    base::{Nanos, Outcome},
     cli::args::{Cli, Command, Rate},
-    ledger::Outcome,
     nic::Mode,
     results::Format,
     targets::Shard,
-    time::Nanos,
 };
 
 const COMMANDS: [&str; 6] = ["run", "ping", "sweep", "doctor", "reflect", "check"];

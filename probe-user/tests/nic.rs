@@ -38,11 +38,11 @@ mod stall;
 mod station;
 
 use echolot::{
-    ledger::{Cause, unheard::DropLog},
+    base::{Cause, Generation, Nanos},
+    ledger::unheard::DropLog,
     nic::{Engine, Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
     route::{Hop, Neighbour},
-    time::Nanos,
-    wire::{Generation, read_reply},
+    wire::read_reply,
     worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
 };
 use harness::*;

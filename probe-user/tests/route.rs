@@ -12,9 +12,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use echolot::{
+    base::Nanos,
     doctor::{self, Check, Options, Status},
     route::{self, Hop, Interface, LinkState, NO_ROUTE, Neighbour, RouteError, Routes, Watch, Why, XdpMode},
-    time::Nanos,
 };
 use std::{
     future::Future,

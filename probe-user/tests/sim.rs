@@ -2,15 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use echolot::{
-    ledger::{Ledger, Outcome, State, tally, tally::Tally, unheard::DropLog},
-    metrics::Snapshot,
-    results::{Sink, Stamp},
+    base::{Nanos, Outcome, Stamp, State, TargetIndex},
+    ledger::{
+        Ledger, Snapshot,
+        tally::{self, Tally},
+        unheard::DropLog,
+    },
     route::{Hop, Neighbour},
     sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    time::Nanos,
-    wire::{Key, TargetIndex, Template},
-    worker::{Asked, Changes, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
+    wire::{Key, Template},
+    worker::{Asked, Changes, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes, Sink},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -138,7 +140,7 @@ impl World {
         tally::snapshot(&self.common.tallies, self.clock.now())
     }
 
-    fn sum(&self, of: impl Fn(&echolot::metrics::SumRow) -> u64) -> u64 {
+    fn sum(&self, of: impl Fn(&echolot::ledger::SumRow) -> u64) -> u64 {
         self.snapshot().sums.iter().map(of).sum()
     }
 
@@ -167,7 +169,7 @@ impl World {
         assert!(self.outcome(Outcome::Unheard) <= facts.dropped);
         assert_eq!(self.sum(|row| row.contradicted), facts.contradicted);
         for (i, target) in
-            (0..u32::try_from(self.common.ledger.len()).unwrap()).map(echolot::wire::TargetIndex).enumerate()
+            (0..u32::try_from(self.common.ledger.len()).unwrap()).map(echolot::base::TargetIndex).enumerate()
         {
             let row = self.common.ledger.target_row(target);
             assert_eq!(row.probes, row.settled.iter().sum::<u64>(), "target {i}: entered and settled");
@@ -231,7 +233,7 @@ fn many_in_flight() {
         world.compare();
         assert!(world.outcome(Outcome::Lost) > 0, "{interval_ms} {timeout_ms}");
         assert!(world.outcome(Outcome::Unreachable) > 0, "{interval_ms} {timeout_ms}");
-        assert_eq!(world.snapshot().unsent[echolot::ledger::Cause::Window as usize], 0, "windows are wide enough");
+        assert_eq!(world.snapshot().unsent[echolot::base::Cause::Window as usize], 0, "windows are wide enough");
     }
 }
 
@@ -252,7 +254,7 @@ fn several_senders() {
         world.drain();
         world.compare();
         assert!(world.sum(|row| row.probes) > 150_000, "{senders} senders");
-        assert_eq!(world.snapshot().unsent[echolot::ledger::Cause::Window as usize], 0, "{senders} senders");
+        assert_eq!(world.snapshot().unsent[echolot::base::Cause::Window as usize], 0, "{senders} senders");
         for target in plan.groups[1].targets.clone().map(TargetIndex) {
             let row = world.common.ledger.target_row(target);
             assert_eq!(row.settled.iter().sum::<u64>(), 40, "{senders} senders, target {target:?}");

@@ -5,8 +5,8 @@
 mod xdp;
 
 use echolot::{
-    time::Nanos,
-    wire::{Generation, Key, ProbeFields, Sequence, Tag, Tags, TargetIndex, Template, read_reply},
+    base::{Generation, Nanos, Sequence, TargetIndex},
+    wire::{Key, ProbeFields, Tag, Tags, Template, read_reply},
 };
 use probe_ebpf::{
     cookie,

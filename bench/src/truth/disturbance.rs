@@ -5,8 +5,8 @@
 
 use super::judge::HeldUp;
 use echolot::{
+    base::Nanos,
     nic::{self, MonotonicClock},
-    time::Nanos,
     worker::Clock as _,
 };
 use std::{

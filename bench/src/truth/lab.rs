@@ -6,7 +6,7 @@ use super::{
     judge::{Excuses, Life, PathBounds, Terms, Verdict, judge},
     scenario::{Command as Way, Scenario},
 };
-use echolot::{config::duration, nic::Treatment, time::Nanos};
+use echolot::{base::Nanos, config::duration, nic::Treatment};
 use std::{
     fs::{self, File},
     io::Read as _,

@@ -6,13 +6,13 @@
 use super::recorder::{self, Pen};
 use clap::Args;
 use echolot::{
+    base::Nanos,
     nic::{self, FarEnd, FrameSender, MonotonicClock, OpenedFarEnd},
     sim::{
         forms, read,
         rules::{Decided, Form, Planned, Request, RuleFile},
         witness::Witnessed,
     },
-    time::Nanos,
     worker::{Clock as _, Receive as _, Rest as _, Taken},
 };
 use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, payload};

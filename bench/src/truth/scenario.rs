@@ -2,11 +2,11 @@
 
 use clap::ValueEnum as _;
 use echolot::{
+    base::Nanos,
     sim::{
         read::{self, Span},
         rules::RuleFile,
     },
-    time::Nanos,
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, net::Ipv4Addr, path, path::PathBuf};

@@ -6,15 +6,19 @@ use super::{
     scenario::Scenario,
 };
 use echolot::{
-    ledger::{Ledger, tally, tally::Tally, unheard::DropLog},
-    metrics::InterfaceInfo,
+    base::{Nanos, Stamp},
+    ledger::{
+        Ledger,
+        tally::{self, Tally},
+        unheard::DropLog,
+    },
+    nic::InterfaceInfo,
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
     sim::{Network, Rules, witness},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    time::Nanos,
     wire::{Key, Template},
-    worker::{Asked, Clock as _, Common, Loop, Phase, Receiver, Sender, ShortQuotes},
+    worker::{Asked, Clock as _, Common, Loop, Phase, Receiver, Sender, ShortQuotes, queue},
 };
 use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
 
@@ -55,7 +59,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     hop.set(Neighbour::Resolved([2; 6]));
     let tally = Arc::new(Tally::new(1));
     let common = Arc::new(Common {
-        tx_stamp: results::Stamp::User,
+        tx_stamp: Stamp::User,
         changes: None,
         ttl: 64,
         short_quotes: Box::new([ShortQuotes::default()]),
@@ -73,7 +77,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let clock = net.clock();
     let begin = clock.now();
     let probes = scenario.rate() * (life.time.0.0 / 1_000_000_000 + 2);
-    let (sink, queue) = results::queue(usize::try_from(probes).map_err(|e| e.to_string())?);
+    let (sink, queue) = queue(usize::try_from(probes).map_err(|e| e.to_string())?);
     let sender = Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), sink.clone(), &plan, 0, begin);
     let receiver = Receiver::new(net.queue(), Arc::clone(&common), tally, sink.clone());
     let mut looping = Loop::new(net.clock(), Arc::clone(&common), Some(sender), receiver);

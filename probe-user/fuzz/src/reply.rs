@@ -5,8 +5,8 @@
 //! never be tried.
 
 use echolot::{
-    time::Nanos,
-    wire::{Generation, Heard, Key, ProbeFields, RejectedReason, Reply, Sequence, TargetIndex, Template, read_frame},
+    base::{Generation, Nanos, Sequence, TargetIndex},
+    wire::{Heard, Key, ProbeFields, RejectedReason, Reply, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};

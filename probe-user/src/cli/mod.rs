@@ -3,7 +3,7 @@
 //! [`args`] is the command line, [`view`] what a terminal shows; both know nothing of packets. A command ends with a
 //! [`Status`], or with a [`Failure`] that is printed as it is.
 
-use crate::{ledger::Outcome, results::Summary};
+use crate::{base::Outcome, results::Summary};
 use args::Command;
 use std::{
     fmt,

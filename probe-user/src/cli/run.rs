@@ -8,10 +8,10 @@ use super::{
     view::{self, Live, RunView},
 };
 use crate::{
+    base::Nanos,
     config::{self, Config},
     metrics::Source as _,
     results::{Outcomes, Summary},
-    time::Nanos,
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 

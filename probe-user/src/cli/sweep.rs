@@ -8,11 +8,10 @@ use super::{
     view::{self, Live, SweepView},
 };
 use crate::{
-    ledger::Outcome,
+    base::{Nanos, Outcome},
     metrics::Source as _,
     results::Summary,
     targets::{Group, Options},
-    time::Nanos,
 };
 
 /// Sends one probe to each target, and ends when the last deadline has passed.

@@ -1,6 +1,6 @@
 //! Durations as people write them: `10ms`, `1s`, `1h30m`.
 
-use crate::{targets::shorten, time::Nanos};
+use crate::{base::Nanos, targets::shorten};
 
 /// Units from the longest to the shortest, with their nanoseconds.
 const UNITS: [(&str, u64); 7] = [

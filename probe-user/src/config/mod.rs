@@ -15,9 +15,9 @@ pub use error::{ConfigError, Problem};
 pub use report::{GroupReport, Report, report};
 
 use crate::{
+    base::Nanos,
     nic::{Engine, Mode},
     targets::{Exclusions, Group, Place, TargetSpec},
-    time::Nanos,
 };
 use std::{
     collections::BTreeMap,

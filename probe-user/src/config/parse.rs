@@ -6,8 +6,8 @@ use super::{
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
+    base::Nanos,
     targets::{AddressRange, Exclusions, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml},
-    time::Nanos,
 };
 use std::{
     collections::{BTreeMap, HashMap},

@@ -2,11 +2,11 @@
 
 use super::{Problem, duration, parse::HOMES};
 use crate::{
+    base::Nanos,
     targets::{
         Place, shorten,
         yaml::{Node, Value},
     },
-    time::Nanos,
 };
 use std::{fmt::Display, ops::RangeInclusive, rc::Rc};
 

@@ -104,7 +104,7 @@ fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
         interval_seconds: group.interval.as_secs_f64(),
         timeout_seconds: group.timeout.as_secs_f64(),
         size: group.payload,
-        window: group.window(),
+        window: u64::from(group.places()),
         rate: group.needed_rate(),
         sums: plan.sums.iter().filter(|sum| sum.group == index).count(),
         per_target: group.per_target,

@@ -2,10 +2,10 @@
 
 use super::{Check, Status};
 use crate::{
+    base::Nanos,
     ledger::histogram::Histogram,
     nic::{self, MonotonicClock, NicError},
     results::human::span,
-    time::Nanos,
     worker::Clock as _,
 };
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use super::{Check, Status, neighbours};
 use crate::{
+    base::Nanos,
     route::{Hop, LinkState, Neighbour, RouteError, Routes, Watch},
-    time::Nanos,
 };
 use std::{
     sync::{Arc, OnceLock},

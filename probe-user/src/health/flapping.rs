@@ -1,6 +1,6 @@
 //! Targets that go up and down and up.
 
-use crate::{time::Nanos, wire::TargetIndex};
+use crate::base::{Nanos, TargetIndex};
 use std::collections::HashMap;
 
 /// A target that changes between up and down more often than this within the window is flapping. It is no longer once half of them are

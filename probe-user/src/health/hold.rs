@@ -1,6 +1,6 @@
 //! Local faults for which states are held: what is wrong with this machine, and since when.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// Why states are held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ mod hold;
 pub use flapping::{Change, Flapping, MOST_CHANGES, window};
 pub use hold::{Hold, Holding};
 
-use crate::ledger::State;
+use crate::base::State;
 
 /// What a settled probe says about its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

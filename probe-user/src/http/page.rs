@@ -1,10 +1,11 @@
 //! The landing page: what runs here, how its groups are doing, where the numbers are. Plain HTML, no script.
 
 use crate::{
-    ledger::{Cause, Outcome, State},
-    metrics::{ExpositionError, LocalDrops, Snapshot, Source, SumRow, consistent},
+    base::{Cause, Nanos, Outcome, State},
+    ledger::{Snapshot, SumRow},
+    metrics::{ExpositionError, Source, consistent},
+    nic::LocalDrops,
     targets::{Plan, Sum},
-    time::Nanos,
 };
 use std::fmt::{self, Write};
 

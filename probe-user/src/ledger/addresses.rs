@@ -1,6 +1,6 @@
 //! From an address to the targets that have it: only for errors that quote too little of a probe to say whose it was.
 
-use crate::{targets::Plan, wire::TargetIndex};
+use crate::{base::TargetIndex, targets::Plan};
 use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 /// Eight bytes a target, sorted once at the start.

@@ -1,17 +1,15 @@
 //! The ledger: a cache line a target that senders and receivers share, and a little beside it that senders alone read.
 
 use super::{
-    Cause, Outcome, State,
+    TargetRow,
     addresses::Addresses,
     window::{self, PER_WORD, Place},
 };
 use crate::{
+    base::{Cause, Generation, Nanos, Outcome, ProbeNumber, Sequence, State, TargetIndex},
     health::Health,
-    metrics::TargetRow,
     route::{NO_ROUTE, NO_SOURCE},
-    targets::Plan,
-    time::Nanos,
-    wire::{Generation, ProbeNumber, Sequence, TargetIndex},
+    targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan},
 };
 use crossbeam::utils::CachePadded;
 use std::{
@@ -23,9 +21,6 @@ use std::{
         Ordering::{Acquire, Relaxed, Release},
     },
 };
-
-/// Windows up to this many places lie in the target's own cache line.
-pub const INLINE_PLACES: u32 = 64;
 
 /// One cache line: all that a reply touches.
 #[derive(Debug)]
@@ -60,13 +55,8 @@ struct Side {
 /// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
 const MOVED: u32 = 1 << 31;
 
-/// Bytes that a target takes in a ledger, its window of up to [`INLINE_PLACES`] included.
-pub const BYTES_PER_TARGET: usize = size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET;
-
-/// Bytes that a target's window of so many places takes beside that.
-pub const fn wide_bytes(places: u32) -> u64 {
-    if places > INLINE_PLACES { (places / PER_WORD) as u64 * size_of::<AtomicU64>() as u64 } else { 0 }
-}
+// What the memory of a plan is reckoned with.
+const _: () = assert!(size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET == ACCOUNT_BYTES);
 
 /// What the targets of a group have in common.
 #[derive(Debug)]
@@ -126,7 +116,7 @@ impl Ledger {
         let groups = plan.groups.iter().map(|group| {
             let targets = group.targets.clone();
             let many = targets.end - targets.start;
-            let places = window::places_for(group.timeout.0 + window::COUNTED_NS, group.interval.0);
+            let places = group.places();
             let wide = if places > INLINE_PLACES { many as usize * (places / PER_WORD) as usize } else { 0 };
             let per_run = many.div_ceil(u32::try_from(senders).unwrap_or(1).max(1)).max(1);
             GroupFacts {

@@ -3,7 +3,7 @@
 //! 16 buckets to the octave from 1 us to 64 s and more: a value is known to within 1/32 of itself when its bucket's
 //! middle stands for it. Below 1,024 ns buckets are 64 ns wide.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, Release},

@@ -1,118 +1,7 @@
 //! What is owed and what came back: windows, outcomes, counters, histograms. Pure.
 
-/// How a probe ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[repr(u8)]
-pub enum Outcome {
-    /// A reply in time.
-    Answered,
-    /// An ICMP error said so, or the neighbour of an on-link target does not resolve.
-    Unreachable,
-    /// No reply in time.
-    Lost,
-    /// No reply, and this machine dropped received frames that could have been it.
-    Unheard,
-    /// This machine failed to send it.
-    Unsent,
-}
-
-impl Outcome {
-    /// All, in the order of the columns.
-    pub const ALL: [Self; 5] = [Self::Answered, Self::Unreachable, Self::Lost, Self::Unheard, Self::Unsent];
-
-    /// As in results and metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Unreachable => "unreachable",
-            Self::Lost => "lost",
-            Self::Unheard => "unheard",
-            Self::Unsent => "unsent",
-        }
-    }
-}
-
-/// Why this machine did not send a probe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[repr(u8)]
-pub enum Cause {
-    /// The slot of the target's window is still taken by an earlier probe.
-    Window,
-    /// The interface is down or has no carrier.
-    LinkDown,
-    /// The driver or its queue refused the frame.
-    Refused,
-    /// No free frame or no room in the transmit ring.
-    NoRoom,
-    /// No route to the target through the interface.
-    NoRoute,
-    /// The gateway's MAC address is not known.
-    Gateway,
-    /// There is no address to send from: the one that was configured, or all of the interface's, went away.
-    Source,
-    /// The target is on the link, and was still being asked for its MAC address when the end came, or too many were.
-    Neighbour,
-}
-
-impl Cause {
-    /// All, in the order of their counters.
-    pub const ALL: [Self; 8] = [
-        Self::Window,
-        Self::LinkDown,
-        Self::Refused,
-        Self::NoRoom,
-        Self::NoRoute,
-        Self::Gateway,
-        Self::Source,
-        Self::Neighbour,
-    ];
-
-    /// As in metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Window => "window",
-            Self::LinkDown => "link_down",
-            Self::Refused => "refused",
-            Self::NoRoom => "no_room",
-            Self::NoRoute => "no_route",
-            Self::Gateway => "gateway",
-            Self::Source => "source",
-            Self::Neighbour => "neighbour",
-        }
-    }
-}
-
-/// What a target is held to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
-#[repr(u8)]
-pub enum State {
-    /// Not enough settled probes yet.
-    #[default]
-    Unknown,
-    /// `up_after` consecutive probes answered.
-    Up,
-    /// `down_after` consecutive probes failed.
-    Down,
-    /// A name that has not been resolved yet.
-    Unresolved,
-}
-
-impl State {
-    /// All, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::Unknown, Self::Up, Self::Down, Self::Unresolved];
-
-    /// As in metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Unresolved => "unresolved",
-        }
-    }
-}
-
 pub mod histogram;
+mod snapshot;
 pub mod tally;
 pub mod unheard;
 pub mod window;
@@ -124,27 +13,13 @@ mod atomic {
 
 mod addresses;
 mod book;
-pub use book::{BYTES_PER_TARGET, INLINE_PLACES, Ledger, Run, wide_bytes};
+pub use book::{Ledger, Run};
+pub use snapshot::{Snapshot, SumRow, TargetRow};
 
 #[cfg(test)]
 mod window_tests {
     // Not in window.rs: that file is also compiled for the model checker, on its own atomics.
     use super::{atomic::AtomicU64, window::*};
-
-    #[test]
-    fn windows_hold_a_timeout_and_a_little_more() {
-        for (timeout, interval, places) in [
-            (1, 10, 4),
-            (10, 10, 4),
-            (30, 10, 8),
-            (1_000, 10, 128),
-            (60_000, 10, 8_192),
-            (60_000, 2, MOST_PLACES),
-            (5, 0, 2),
-        ] {
-            assert_eq!(places_for(timeout, interval), places, "{timeout} / {interval}");
-        }
-    }
 
     #[test]
     fn neighbours_in_a_word_do_not_touch() {

@@ -1,10 +1,11 @@
 //! What one loop thread has counted. It alone writes; anybody reads.
 
-use super::{
-    Cause, Outcome, State,
-    histogram::{Histogram, add},
+use super::histogram::{Histogram, add};
+use crate::{
+    base::{Cause, Nanos, Outcome, State},
+    ledger::Snapshot,
+    wire::RejectedReason,
 };
-use crate::{metrics::Snapshot, time::Nanos, wire::RejectedReason};
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed},
@@ -110,7 +111,7 @@ impl Tally {
 /// The sum over threads. Settled counters are all read before the entered ones, so in flight is never short.
 pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
     let rows = tallies.first().map_or(0, |tally| tally.rows.len());
-    let mut all = Snapshot { at, sums: vec![crate::metrics::SumRow::default(); rows], ..Snapshot::default() };
+    let mut all = Snapshot { at, sums: vec![crate::ledger::SumRow::default(); rows], ..Snapshot::default() };
     let (mut first, mut last) = (u64::MAX, 0);
     for tally in tallies {
         for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {

@@ -9,7 +9,7 @@
 //! deadline has been noted ([`DropLog::is_noted`]); whoever finds that it has not asks for it, because reading costs and is
 //! mostly for nothing.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},

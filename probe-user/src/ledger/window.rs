@@ -117,22 +117,3 @@ impl<'a> Place<'a> {
 pub fn pending(words: &[AtomicU64]) -> u32 {
     words.iter().map(|word| pending_of(word.load(Ordering::Acquire)).count_ones()).sum()
 }
-
-/// A probe that nobody answered keeps its place for so much longer: until it is known whether this machine dropped the answer. Some
-/// drivers need more, for which a window of a few milliseconds' intervals has no room: see `worker/sender.rs`.
-pub const COUNTED_NS: u64 = 250_000_000;
-
-/// Places that a window needs so that no probe meets a place that is still taken: a power of two, at least the timeout in
-/// intervals, plus the probe that is being entered, plus slack for deadlines that are met late (a quarter, at least one).
-pub const fn places_for(timeout_ns: u64, interval_ns: u64) -> u32 {
-    let in_flight = match interval_ns {
-        0 => 1,
-        interval => timeout_ns.div_ceil(interval) + 1,
-    };
-    let slack = if in_flight / 4 > 1 { in_flight / 4 } else { 1 };
-    let places = (in_flight + slack).next_power_of_two();
-    if places > MOST_PLACES as u64 { MOST_PLACES } else { places as u32 }
-}
-
-/// The sequence on the wire has 16 bits; half of them tell a probe from the one before in the same place.
-pub const MOST_PLACES: u32 = 32_768;

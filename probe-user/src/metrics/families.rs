@@ -149,42 +149,9 @@ pub fn all() -> impl Iterator<Item = Family> {
     sums.into_iter().chain(local).chain(program).chain(process).chain(targets)
 }
 
-/// Label names that the exposition uses itself beside a target's or a sum's own.
-pub const RESERVED_LABELS: [&str; 6] = ["group", "target", "address", "outcome", "state", "le"];
-
-/// Whether a configured label may have this name: Prometheus drops a whole scrape for one wrong name.
-///
-/// # Errors
-/// One sentence on what is wrong and what would be right.
-pub fn check_label_name(name: &str) -> Result<(), String> {
-    if RESERVED_LABELS.contains(&name) {
-        return Err(format!("label {name:?}: echolot sets this label itself; give yours another name"));
-    }
-    if name.starts_with("__") {
-        return Err(format!("label {name:?}: names that begin with __ are Prometheus' own; give it another name"));
-    }
-    let mut bytes = name.bytes();
-    let well_formed = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if well_formed {
-        return Ok(());
-    }
-    Err(format!("label {name:?}: a label name is made of letters, digits and _ and does not begin with a digit"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn label_names_that_prometheus_would_refuse_are_refused() {
-        for good in ["site", "_x", "A9"] {
-            assert_eq!(check_label_name(good), Ok(()));
-        }
-        for bad in ["", "9a", "a-b", "a b", "é", "a\n", "__meta", "group", "le"] {
-            assert!(check_label_name(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn no_family_is_listed_twice() {

@@ -1,14 +1,11 @@
 //! The series of single targets, streamed. A million targets are ten million lines and half a gigabyte, so nothing
 //! is ever held but the chunk in the making; and the writer is our own, because the lines are few and simple.
 
-use super::{
-    ExpositionError, Source, TargetRow,
-    families::{self as f, Family, check_label_name},
-};
+use super::{ExpositionError, Source, families as f, families::Family};
 use crate::{
-    ledger::{Outcome, State},
-    targets::Plan,
-    wire::TargetIndex,
+    base::{Outcome, State, TargetIndex},
+    ledger::TargetRow,
+    targets::{self, Plan},
 };
 use std::{fmt::Write, sync::Arc};
 
@@ -60,7 +57,8 @@ impl TargetSeries {
         for set in &plan.label_sets {
             let group = &plan.groups[plan.sums[set.sum as usize].group];
             for name in set.labels.keys().filter(|_| group.per_target) {
-                check_label_name(name).map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
+                targets::check_label_name(name)
+                    .map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
             }
         }
         let groups = plan.groups.iter().enumerate().filter(|(_, group)| group.per_target);
@@ -99,7 +97,8 @@ impl Iterator for TargetSeries {
                     self.labels.push_str("{group=\"");
                     escape(&mut self.labels, &self.plan.groups[group].name);
                     self.labels.push_str("\",target=\"");
-                    escape(&mut self.labels, &target_name(&self.plan, TargetIndex(index)));
+                    let name = self.plan.name_of(TargetIndex(index)).map(|name| name.to_string());
+                    escape(&mut self.labels, &name.unwrap_or_default());
                     self.labels.push('"');
                     let (source, plan, labels) = (&*self.source, &*self.plan, &*self.labels);
                     lines(&mut Line { out: &mut chunk, name: family.name, labels, source, plan, index }, &row);
@@ -121,14 +120,6 @@ impl Iterator for TargetSeries {
         }
         Some(Ok(chunk))
     }
-}
-
-/// What a target is called, in labels, results and on pages: its name where it was given by name, else its address.
-pub fn target_name(plan: &Plan, index: TargetIndex) -> String {
-    if let Some(name) = plan.names.get(&index.0) {
-        return name.to_string();
-    }
-    plan.targets.get(index.0 as usize).and_then(|target| target.address).map(|a| a.to_string()).unwrap_or_default()
 }
 
 /// Where a target's lines go, and what they have in common.

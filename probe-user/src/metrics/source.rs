@@ -1,7 +1,11 @@
 //! What the exposition asks the rest of the program for.
 
-use super::{InterfaceInfo, LocalDrops, Snapshot, TargetRow};
-use crate::{targets::Plan, time::Nanos, wire::TargetIndex};
+use crate::{
+    base::{Nanos, TargetIndex},
+    ledger::{Snapshot, TargetRow},
+    nic::{InterfaceInfo, LocalDrops},
+    targets::Plan,
+};
 use std::sync::Arc;
 
 /// What a scrape and the landing page are made from. An implementation reads counters only and never touches the

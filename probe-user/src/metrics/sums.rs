@@ -2,15 +2,15 @@
 //! each group has its own `sum_by`, so the families are built from the snapshot and only encoded by the crate.
 
 use super::{
-    ExpositionError, Snapshot, Source, SumRow,
-    families::{self as f, Family, Kind, check_label_name},
+    ExpositionError, Source, families as f,
+    families::{Family, Kind},
     process,
 };
 use crate::{
+    base::{Cause, Nanos, Outcome, State},
     health::Hold,
-    ledger::{Cause, Outcome, State, histogram::Distribution},
-    targets::Plan,
-    time::Nanos,
+    ledger::{Snapshot, SumRow, histogram::Distribution},
+    targets::{self, Plan},
     wire::RejectedReason,
 };
 use prometheus::{
@@ -48,7 +48,7 @@ pub(crate) fn consistent(source: &dyn Source) -> Result<(Arc<Plan>, Snapshot), E
 fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, ExpositionError> {
     for group in &plan.groups {
         for name in &group.sum_by {
-            check_label_name(name).map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
+            targets::check_label_name(name).map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
         }
     }
     let rows: Vec<(Vec<LabelPair>, &SumRow, &[f64])> = plan

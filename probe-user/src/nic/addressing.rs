@@ -5,7 +5,7 @@ use super::{
     program::{Program, Table},
     templates::{Current, Looks, Templates},
 };
-use crate::{route::Hops, time::Nanos, worker::Clock as _};
+use crate::{base::Nanos, route::Hops, worker::Clock as _};
 use probe_ebpf::layout::{LIVE_TEMPLATE_SIZE, MAX_SOURCES, SETTINGS_SIZE, Settings};
 use std::{
     net::Ipv4Addr,

@@ -31,8 +31,7 @@ use super::{
     templates::{Current, Held, Load},
 };
 use crate::{
-    ledger::Cause,
-    time::Nanos,
+    base::{Cause, Nanos},
     wire::ProbeFields,
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };

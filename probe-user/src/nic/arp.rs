@@ -6,8 +6,8 @@
 
 use super::NicError;
 use crate::{
+    base::Nanos,
     route::{ArpQueue, ArpTable, LinkState, Question, Wake},
-    time::Nanos,
     wire::arp::{self, Arp},
     worker::Clock as _,
 };

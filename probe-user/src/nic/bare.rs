@@ -12,8 +12,8 @@ use super::{
     socket::{self, KICK, Load, TransmitRings, Transmitter},
 };
 use crate::{
+    base::Nanos,
     route::Interface,
-    time::Nanos,
     wire::{Key, ProbeFields, Template},
     worker::Clock as _,
 };
@@ -185,9 +185,9 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
 fn fields(interface: &Interface) -> ProbeFields {
     ProbeFields {
         destination: Ipv4Addr::new(10, 64, 0, 1),
-        target: crate::wire::TargetIndex(0),
-        generation: crate::wire::Generation(0),
-        sequence: crate::wire::Sequence(0),
+        target: crate::base::TargetIndex(0),
+        generation: crate::base::Generation(0),
+        sequence: crate::base::Sequence(0),
         sent: Nanos(1),
         next_hop_mac: interface.mac,
     }

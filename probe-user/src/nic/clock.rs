@@ -1,7 +1,7 @@
 //! CLOCK_MONOTONIC, and sleeping by it.
 
 use crate::{
-    time::Nanos,
+    base::Nanos,
     worker::{Clock, Rest},
 };
 

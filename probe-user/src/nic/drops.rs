@@ -6,10 +6,10 @@ mod names;
 
 use super::{NicError, clock::MonotonicClock, counts::QueueCounts, program::Counters};
 use crate::{
-    ledger::{Cause, unheard::DropLog},
-    metrics::LocalDrops,
+    base::{Cause, Nanos},
+    ledger::unheard::DropLog,
+    nic::LocalDrops,
     route::Interface,
-    time::Nanos,
     wire::RejectedReason,
     worker::{Clock as _, Taken as _},
 };

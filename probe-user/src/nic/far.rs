@@ -14,7 +14,7 @@ use super::{
     socket::{self, FRAME_SIZE, KICK, Load},
 };
 use crate::{
-    time::Nanos,
+    base::Nanos,
     wire::Tags,
     worker::{Clock as _, Taken},
 };

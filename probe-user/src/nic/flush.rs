@@ -3,7 +3,7 @@
 //! Whatever leaves together waits for the last of it behind its stamp. Flushing more often costs calls, which only an engine that is
 //! pressed can't afford.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// Knows how busy an engine is.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@
 //! How many are reported at once says nothing: virtio_net reports when three quarters of its queue are sent, however long that is.
 //! What does is time: how long what was left keeps the card busy, by the pace of its reports.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// Fewest frames that a card is limited to.
 const LEAST: u32 = 32;

@@ -20,8 +20,7 @@ use super::{
     templates::{Current, Held},
 };
 use crate::{
-    ledger::Cause,
-    time::Nanos,
+    base::{Cause, Nanos},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
 use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue, MAX_CPUS};

@@ -18,6 +18,7 @@ mod error;
 mod far;
 mod flush;
 mod frames;
+mod info;
 mod interface;
 mod joining;
 mod limit;
@@ -45,6 +46,7 @@ pub use clock::{MonotonicClock, boot_time};
 pub use drops::DROP_CAUSES;
 pub use error::NicError;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
+pub use info::{InterfaceInfo, LocalDrops};
 pub use live::LiveSender;
 pub use pages::HugePages;
 pub use receive::Receiver;
@@ -53,9 +55,8 @@ pub use sender::Sender;
 pub use stacked::Addressing;
 
 use crate::{
-    metrics::InterfaceInfo,
+    base::Nanos,
     route::{Hops, Stack},
-    time::Nanos,
     wire::Key,
     worker::{Link, Taken},
 };

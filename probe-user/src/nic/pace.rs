@@ -10,7 +10,7 @@
 //! follows from the trials. Of a very long ring before a slow card (4,096 entries, 200,000 a second) too little is believed, and more
 //! than half of it stays full.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// The two moments are at least so far apart, and the card has sent so many, or what lies between them says little.
 const APART: Nanos = Nanos::from_micros(500);

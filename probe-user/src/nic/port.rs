@@ -37,8 +37,8 @@ use super::{
     templates::Looks,
 };
 use crate::{
+    base::Nanos,
     route::{Interface, LinkState, PortView, Stack, ethtool},
-    time::Nanos,
     wire::Tags,
     worker::{Clock as _, Link},
 };

@@ -7,7 +7,7 @@ use super::{
     xsk::{Consumer, Frames, Producer},
 };
 use crate::{
-    time::Nanos,
+    base::Nanos,
     worker::{Clock as _, Receive, Rest},
 };
 use crossbeam::queue::SegQueue;

@@ -4,7 +4,7 @@ use super::{
     NicError,
     drops::{PortSampler, Want},
 };
-use crate::{ledger::unheard::DropLog, metrics::LocalDrops, time::Nanos, wire::RejectedReason};
+use crate::{base::Nanos, ledger::unheard::DropLog, nic::LocalDrops, wire::RejectedReason};
 
 /// Reads the drop counters of all ports. A control thread calls [`DropSampler::sample`] every 50 ms or so: until it has, a queue
 /// that dropped frames does not count as drained, and a probe that nobody answered is not judged.

@@ -2,9 +2,7 @@
 
 use super::{AfxdpSender, LiveSender};
 use crate::{
-    ledger::Cause,
-    results::Stamp,
-    time::Nanos,
+    base::{Cause, Nanos, Stamp},
     worker::{Due, Fate, Leaving, Room, Transmit},
 };
 use crossbeam::queue::SegQueue;

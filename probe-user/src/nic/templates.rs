@@ -3,7 +3,7 @@
 
 use super::NicError;
 use crate::{
-    ledger::Cause,
+    base::Cause,
     route::{Hops, Neighbour},
     wire::{Key, Tags, Template},
     worker::Due,

@@ -1,15 +1,14 @@
 //! A record as a line: JSON, CSV, bare address, or text for people.
 
 use super::{
-    Record,
     fields::{Calendar, push_address, push_csv, push_json_string, push_u64},
     text,
 };
 use crate::{
-    ledger::{Ledger, Outcome},
+    base::{Nanos, Outcome, Stamp, TargetIndex},
+    ledger::Ledger,
     targets::Plan,
-    time::Nanos,
-    wire::TargetIndex,
+    worker::Record,
 };
 use std::{
     net::Ipv4Addr,
@@ -280,7 +279,7 @@ fn csv(record: &Record, group: &GroupText, name: Option<&str>, address: Option<I
     if let Some(ttl) = record.reply_ttl {
         push_u64(out, ttl.into());
     }
-    for word in [tx_stamp(record), record.rx_stamp.map(super::Stamp::name), record.reason] {
+    for word in [tx_stamp(record), record.rx_stamp.map(Stamp::name), record.reason] {
         out.push(b',');
         out.extend_from_slice(word.unwrap_or_default().as_bytes());
     }
@@ -301,11 +300,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::{
-        results::{
-            Stamp,
-            tests::{answered, plan, record, unreachable, unsent},
-        },
-        wire::ProbeNumber,
+        base::{ProbeNumber, Stamp},
+        results::tests::{answered, plan, record, unreachable, unsent},
     };
 
     /// 2026-11-20T21:00:00Z, at CLOCK_MONOTONIC 1,000 s.

@@ -2,11 +2,9 @@
 
 use super::{WallClock, fields::Calendar, human::counted};
 use crate::{
+    base::{Nanos, TargetIndex},
     health::{Change, Hold},
-    metrics::target_name,
     targets::Plan,
-    time::Nanos,
-    wire::TargetIndex,
     worker::Transition,
 };
 use serde::Serialize;
@@ -212,7 +210,7 @@ impl EventLines {
         let group = self.plan.groups.iter().find(|group| group.targets.contains(&index.0));
         Who {
             group: group.map_or_else(String::new, |group| group.name.clone()),
-            target: target_name(&self.plan, index),
+            target: self.plan.name_of(index).map(|name| name.to_string()).unwrap_or_default(),
             address,
         }
     }
@@ -234,7 +232,7 @@ impl EventLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::State, results::tests::plan};
+    use crate::{base::State, results::tests::plan};
 
     const EDGE: Option<Ipv4Addr> = Some(Ipv4Addr::new(10, 64, 0, 1));
     const AT: Nanos = Nanos::from_secs(7);

@@ -1,7 +1,7 @@
 //! Numbers as people read them: `1,048,576`, `41.2 us`, `99.98 %`. What was not measured is `-`, never a zero or "nan".
 
 use super::fields::push_u64;
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// What stands where nothing was measured.
 pub const NOTHING: &str = "-";

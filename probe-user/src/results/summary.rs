@@ -2,9 +2,9 @@
 
 use super::output::WriteError;
 use crate::{
-    ledger::{Cause, Outcome, histogram::Distribution},
-    metrics::{InterfaceInfo, LocalDrops, Snapshot},
-    time::Nanos,
+    base::{Cause, Nanos, Outcome},
+    ledger::{Snapshot, histogram::Distribution},
+    nic::{InterfaceInfo, LocalDrops},
     wire::RejectedReason,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -265,7 +265,7 @@ impl<'a, I: Iterator<Item = (&'a str, u64)>, F: Fn() -> I> Serialize for Pairs<F
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::{ledger::histogram::Histogram, metrics::SumRow};
+    use crate::ledger::{SumRow, histogram::Histogram};
 
     fn summary() -> Summary {
         let rtt = Histogram::default();

@@ -1,12 +1,14 @@
 //! Lines for people.
 
 use super::{
-    Record,
     encode::Subject,
     fields::{push_address, push_padded, push_u64},
     human::push_span,
 };
-use crate::{ledger::Outcome, time::Nanos};
+use crate::{
+    base::{Nanos, Outcome},
+    worker::Record,
+};
 
 /// Appends a result after its time: `host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64`.
 pub(super) fn result(record: &Record, subject: &Subject<'_>, with_group: bool, out: &mut Vec<u8>) {

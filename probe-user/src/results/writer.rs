@@ -1,12 +1,14 @@
 //! The thread that writes results.
 
 use super::{
-    Encoder, Queue, Record,
+    Encoder,
     output::{Destination, Output, WriteError},
-    sink::Backlog,
     spool::Spool,
 };
-use crate::ledger::Outcome;
+use crate::{
+    base::Outcome,
+    worker::{Backlog, Queue, Record},
+};
 use std::{
     io,
     panic::resume_unwind,

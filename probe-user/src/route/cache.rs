@@ -4,7 +4,7 @@
 //! seconds or so (as if we had a packet to send, NTF_USE), and every second where one is missing.
 
 use super::{Hop, Hops, KernelAsks, Neighbour};
-use crate::time::Nanos;
+use crate::base::Nanos;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use std::{cmp::Reverse, collections::BinaryHeap, net::Ipv4Addr, sync::Arc};
 

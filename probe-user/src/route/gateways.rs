@@ -1,7 +1,7 @@
 //! Finds out for senders whether gateways are alive. Pure: time is an argument.
 
 use super::{Hop, Hops, Neighbour};
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::{net::Ipv4Addr, sync::Arc};
 
 /// The kernel repeats its question after a second: a gateway that has let two go unanswered is dead, until it answers.

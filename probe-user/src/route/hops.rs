@@ -1,7 +1,7 @@
 //! Next hops: written by control threads, read by packet loops without a lock.
 
 use super::Life;
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::{
     net::Ipv4Addr,
     sync::atomic::{

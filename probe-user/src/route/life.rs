@@ -4,7 +4,7 @@
 //! are lost, but say nothing about their targets. So before a target behind a gateway is held to be down, the gateway must have proved
 //! that it is alive: the sender notes a doubt, the watcher has the kernel ask the gateway at once, and writes what came of it.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Release},

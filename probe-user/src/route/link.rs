@@ -1,6 +1,6 @@
 //! When the link was down: written by the watcher, read by packet loops without a lock.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},

@@ -8,7 +8,7 @@ use super::{
     interface::{has_carrier, link_of},
     netlink::{Notification, notification},
 };
-use crate::time::Nanos;
+use crate::base::Nanos;
 use futures_util::StreamExt;
 use rtnetlink::{
     Handle, MulticastGroup,

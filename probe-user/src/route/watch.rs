@@ -9,7 +9,7 @@ use super::{
     netlink::{Notification, neighbour_address, neighbours, notification, to_io},
     share_of_kernel,
 };
-use crate::time::Nanos;
+use crate::base::Nanos;
 use futures_util::{StreamExt, stream};
 use rtnetlink::{
     Handle, MulticastGroup,

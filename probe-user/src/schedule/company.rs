@@ -2,7 +2,7 @@
 //!
 //! A wake-up and a call cost as much as sending ten probes. At ordinary rates most probes would have both to themselves.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// The longest wait.
 const MOST: Nanos = Nanos::from_micros(500);

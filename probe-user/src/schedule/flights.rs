@@ -3,7 +3,7 @@
 //! Ticks of one run leave in order and live equally long: a queue of flights, each a number of consecutive ticks and the
 //! moment by which the last of them had left, says which are past their deadline.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::collections::VecDeque;
 
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 //! The slots of a run are spread evenly over its interval: slot `s` of round `r` is due at `start + (r + s / slots) * interval`,
 //! to the nanosecond and without drift. What comes late is still measured against that grid.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// A due time that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

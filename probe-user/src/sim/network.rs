@@ -2,8 +2,7 @@
 
 use super::{ruled::Ruled, rules::RuleFile, witness::Witnessed};
 use crate::{
-    ledger::Cause,
-    time::Nanos,
+    base::{Cause, Nanos},
     wire::{Key, ProbeFields, Template},
     worker::{Clock, Due, Fate, Link, Receive, Rest, Room, Taken, Transmit},
 };

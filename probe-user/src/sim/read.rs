@@ -1,9 +1,9 @@
 //! YAML files of test scenarios into serde's types, through the reader of configuration and target files.
 
 use crate::{
+    base::Nanos,
     config::duration,
     targets::yaml::{self, Node, Place, Value},
-    time::Nanos,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value as Json;

@@ -6,7 +6,7 @@ use super::{
     rules::{Planned, Request, RuleFile},
     witness::Witnessed,
 };
-use crate::time::Nanos;
+use crate::base::Nanos;
 use probe_ebpf::wire::{STAMP, icmp};
 use std::{
     cmp::Reverse,

@@ -5,7 +5,7 @@ use super::{
     dice::Dice,
     read::{self, Span},
 };
-use crate::{nic::Treatment, time::Nanos};
+use crate::{base::Nanos, nic::Treatment};
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 

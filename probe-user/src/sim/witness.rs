@@ -1,7 +1,7 @@
 //! The far end's own record of a request, and the line that it is written as.
 
 use super::rules::{Decided, Form, MOST_REPLIES};
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::{fmt::Write as _, net::Ipv4Addr};
 
 /// What a far end knows of a request. Times are CLOCK_MONOTONIC.

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::{super::BYTES_PER_TARGET, *};
-use crate::wire::TargetIndex;
+use crate::base::TargetIndex;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -114,8 +114,8 @@ fn too_much_is_refused_before_it_is_expanded() {
 fn a_long_window_counts() {
     let mut long = input("a", vec![list(&["10.0.0.0/24"], &[])]);
     (long.group.interval, long.group.timeout) =
-        (crate::time::Nanos::from_millis(10), crate::time::Nanos::from_secs(60));
-    assert_eq!((long.group.window(), long.group.bytes_per_target()), (8192, BYTES_PER_TARGET + 2 * 8192 / 8));
+        (crate::base::Nanos::from_millis(10), crate::base::Nanos::from_secs(60));
+    assert_eq!((long.group.places(), long.group.bytes_per_target()), (8192, BYTES_PER_TARGET + 2 * 8192 / 8));
     let error = build_within(vec![long], &Exclusions::default(), WITHOUT, Some(256 * 1000)).unwrap_err();
     assert!(matches!(error, Error::Memory { .. }), "{error}");
 }

@@ -5,7 +5,7 @@ pub const RESERVED: [&str; 6] = ["group", "target", "le", "outcome", "state", "a
 
 /// Why a text cannot be the name of a label: Prometheus' rule (`[a-zA-Z_][a-zA-Z0-9_]*`, `__` in front is its own) and
 /// the names that echolot sets itself.
-pub(crate) fn check(name: &str) -> Result<(), String> {
+pub fn check(name: &str) -> Result<(), String> {
     let shown = super::spec::shorten(name);
     let mut bytes = name.bytes();
     let begins = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');

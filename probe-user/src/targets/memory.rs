@@ -1,13 +1,15 @@
 //! Whether so many targets fit into memory, asked before they are expanded.
 
 use super::Target;
-use crate::ledger;
 use std::fmt;
+
+/// Bytes of a target's account, its window of up to [`super::INLINE_PLACES`] included. The ledger does not compile with another size.
+pub const ACCOUNT_BYTES: usize = 84;
 
 /// Bytes that a target takes in a running echolot: its row in the plan, its account in the ledger with a window of up to 64
 /// places, and, until the ledger has it, its next hop. Longer windows come on top, see [`super::Group::bytes_per_target`]; so
 /// do names, and send times where results are written (8 bytes a place of the window).
-pub const BYTES_PER_TARGET: u64 = (size_of::<Target>() + ledger::BYTES_PER_TARGET + size_of::<u32>()) as u64;
+pub const BYTES_PER_TARGET: u64 = (size_of::<Target>() + ACCOUNT_BYTES + size_of::<u32>()) as u64;
 
 /// Ten million targets in 1.3 GB: what the rest of the machine can count on.
 const _: () = assert!(BYTES_PER_TARGET <= 128);

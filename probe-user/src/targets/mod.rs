@@ -3,11 +3,7 @@
 //! A [`Plan`] is immutable. The index of a target in it is the target's place in the schedule of its group: within a
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
-use crate::{
-    ledger::{self, window},
-    time::Nanos,
-    wire::TargetIndex,
-};
+use crate::base::{Nanos, TargetIndex};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 mod build;
@@ -22,16 +18,18 @@ mod shard;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
+mod window;
 pub(crate) mod yaml;
 
 pub use build::{GroupInput, Options, build};
 pub use error::Error;
 pub use exclude::Exclusions;
-pub use labels::RESERVED as RESERVED_LABELS;
+pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
 pub use list::TargetList;
-pub use memory::{BYTES_PER_TARGET, Bytes, available as available_memory};
+pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, available as available_memory};
 pub use shard::Shard;
 pub use spec::{AddressRange, SpecError, TargetSpec};
+pub use window::INLINE_PLACES;
 pub use yaml::Place;
 
 pub(crate) use exclude::NAMES_REFUSED;
@@ -130,14 +128,9 @@ impl Group {
         }
     }
 
-    /// Probes of one target that can be in flight: the places of its window.
-    pub fn window(&self) -> u64 {
-        u64::from(window::places_for(self.timeout.0 + window::COUNTED_NS, self.interval.0))
-    }
-
     /// Estimated bytes a target takes, with its window.
     pub fn bytes_per_target(&self) -> u64 {
-        BYTES_PER_TARGET + ledger::wide_bytes(window::places_for(self.timeout.0 + window::COUNTED_NS, self.interval.0))
+        BYTES_PER_TARGET + window::wide_bytes(self.places())
     }
 
     /// Probes a second that its targets need.

@@ -1,10 +1,10 @@
 //! Reading an ICMP error that quotes a probe: somebody on the way says that it did not arrive.
 
 use super::{
-    Generation, Key, RejectedReason, Sequence, TargetIndex,
+    Key, RejectedReason,
     reply::{Message, field, number},
 };
-use crate::time::Nanos;
+use crate::base::{Generation, Nanos, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
     wire::{icmp, ipv4, payload},

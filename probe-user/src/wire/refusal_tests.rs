@@ -6,7 +6,8 @@ use super::{
     tests::{Wrapping, mend, probes, stamped, wrappings},
     *,
 };
-use crate::time::Nanos;
+use crate::base::Nanos;
+use crate::base::{Generation, Sequence, TargetIndex};
 use etherparse::{IpHeaders, Ipv4Header, PacketBuilder, VlanId};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;

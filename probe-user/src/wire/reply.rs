@@ -1,7 +1,7 @@
 //! Reading what steer hands over: replies here, errors in `refusal`.
 
-use super::{Generation, Key, Refusal, RejectedReason, Sequence, TargetIndex, checksum::Sum};
-use crate::time::Nanos;
+use super::{Key, Refusal, RejectedReason, checksum::Sum};
+use crate::base::{Generation, Nanos, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
     wire::{STAMP, ethernet, icmp, ipv4, payload},

@@ -1,8 +1,8 @@
 //! The frame of a probe: laid once into a buffer, then only what changes is written (zmap's `prepare_packet` and
 //! `make_packet`).
 
-use super::{Generation, Key, Sequence, Tags, TargetIndex, checksum::Sum};
-use crate::time::Nanos;
+use super::{Key, Tags, checksum::Sum};
+use crate::base::{Generation, Nanos, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
     layout::LiveTemplate,

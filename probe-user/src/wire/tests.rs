@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets none fails")]
 
 use super::*;
-use crate::time::Nanos;
+use crate::base::Nanos;
+use crate::base::{Generation, Sequence, TargetIndex};
 use etherparse::{Icmpv4Type, LaxLinkExtSlice, LaxSlicedPacket, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use probe_ebpf::{
     cookie,

@@ -1,8 +1,8 @@
 //! When the card takes less than is due: how long what was entered waits, and which due times pass without a probe.
 
 use crate::{
+    base::Nanos,
     schedule::{LeftOut, Pacer},
-    time::Nanos,
     worker::Room,
 };
 

@@ -1,6 +1,6 @@
 //! Changes of state, on their way from sender threads to whoever tells people.
 
-use crate::{ledger::State, time::Nanos, wire::TargetIndex};
+use crate::base::{Nanos, State, TargetIndex};
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

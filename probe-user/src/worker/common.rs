@@ -2,14 +2,13 @@
 
 use super::{Changes, Link, ShortQuotes, Taken};
 use crate::{
+    base::{Cause, Nanos, Stamp},
     ledger::{
-        Cause, Ledger,
+        Ledger,
         tally::{RowTally, Tally},
         unheard::DropLog,
     },
-    results::Stamp,
     route::Hops,
-    time::Nanos,
     wire::Key,
 };
 use std::sync::{

@@ -1,7 +1,7 @@
 //! Past which moment have all receive queues been drained? DESIGN, subtle part 2.
 
 use super::{Clock, Taken};
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// Follows the numbers of all queues. Everything that was stamped before [`Drained::past`] has been settled, or is known to have been
 /// dropped.

@@ -1,7 +1,7 @@
 //! How long a probe stays in this machine behind its stamp.
 
 use super::Fate;
-use crate::{ledger::histogram::Histogram, time::Nanos};
+use crate::{base::Nanos, ledger::histogram::Histogram};
 
 /// The send stamp of a probe that was sent.
 const fn stamp_of(fate: &Fate) -> Option<Nanos> {
@@ -32,7 +32,7 @@ pub(super) fn record(dwell: &Histogram, fates: &[Fate], in_order: bool, together
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Cause;
+    use crate::base::Cause;
     use proptest::prelude::*;
 
     proptest! {

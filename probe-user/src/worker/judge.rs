@@ -8,12 +8,11 @@
 
 use super::{Common, Transition};
 use crate::{
+    base::{Nanos, State, TargetIndex},
     health::{Health, Verdict},
-    ledger::{Run, State, tally::Tally},
+    ledger::{Run, tally::Tally},
     route::Hop,
     schedule::Landed,
-    time::Nanos,
-    wire::TargetIndex,
 };
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -276,8 +275,8 @@ fn set(common: &Common, tally: &Tally, target: TargetIndex, before: Health, afte
 mod tests {
     use super::*;
     use crate::{
+        base::Stamp,
         ledger::Ledger,
-        results::Stamp,
         route::{Hop, Hops},
         targets::{Group, LabelSet, Plan, Sum, Target},
         wire::Key,

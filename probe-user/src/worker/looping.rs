@@ -1,7 +1,7 @@
 //! The loop itself.
 
 use super::{Clock, Common, Phase, Receive, Receiver, Rest, Sender, Transmit};
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::sync::Arc;
 
 /// Nothing to do for longer than this: look whether something else is asked for.

@@ -14,9 +14,11 @@ mod patience;
 mod proof;
 mod quotes;
 mod receiver;
+mod record;
 mod refuse;
 mod sender;
 mod settle;
+mod sink;
 mod traits;
 
 pub use changes::{Changes, Transition};
@@ -25,5 +27,10 @@ pub use looping::{Loop, NoQueues, NoTransmit};
 pub use proof::{Proven, Slots, prove};
 pub use quotes::ShortQuotes;
 pub use receiver::Receiver;
+pub use record::Record;
+#[cfg(test)]
+pub(crate) use record::records;
 pub use sender::Sender;
+pub(crate) use sink::Backlog;
+pub use sink::{Queue, Sink, queue};
 pub use traits::{Clock, Due, Fate, Leaving, Link, Receive, Rest, Room, Taken, Transmit};

@@ -1,6 +1,6 @@
 //! How long a probe without an answer waits until it is known what this machine dropped.
 
-use crate::{ledger::unheard::DropLog, targets::Group, time::Nanos};
+use crate::{base::Nanos, ledger::unheard::DropLog, targets::Group};
 
 /// Between looks at whether it is known: counters are read some 20 times a second at most.
 const LOOK: Nanos = Nanos::from_millis(10);

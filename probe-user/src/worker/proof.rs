@@ -16,8 +16,9 @@
 //! send back less of it than they got.
 
 use crate::{
+    base::{Generation, TargetIndex},
     ledger::Ledger,
-    wire::{self, Generation, Heard, Key, Quoted, Refusal, RejectedReason, Reply, TargetIndex},
+    wire::{self, Heard, Key, Quoted, Refusal, RejectedReason, Reply},
 };
 use std::net::Ipv4Addr;
 

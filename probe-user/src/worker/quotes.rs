@@ -52,7 +52,7 @@ impl ShortQuotes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{time::Nanos, wire::Sequence};
+    use crate::base::{Nanos, Sequence};
     use std::net::Ipv4Addr;
 
     #[test]

@@ -6,10 +6,10 @@ use super::{
     settle::settle,
 };
 use crate::{
-    ledger::{Outcome, histogram::add, tally::Tally, window::Standing},
-    results::{Record, Sink, Stamp},
-    time::Nanos,
+    base::{Nanos, Outcome, Stamp},
+    ledger::{histogram::add, tally::Tally, window::Standing},
     wire::{Quoted, Refusal, Reply, guess_target},
+    worker::{Record, Sink},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 

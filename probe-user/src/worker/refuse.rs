@@ -2,10 +2,10 @@
 
 use super::{Common, sender::Walk, settle::settle};
 use crate::{
+    base::{Nanos, ProbeNumber},
     ledger::{histogram::add, tally::Tally, window::Standing},
-    results::{Record, Sink},
-    time::Nanos,
-    wire::{ProbeNumber, Refusal},
+    wire::Refusal,
+    worker::{Record, Sink},
 };
 
 /// What an error meant for a target, if it did not settle its probe.

@@ -14,14 +14,14 @@ use super::{
     settle::settle,
 };
 use crate::{
+    base::{Cause, Nanos, Outcome, ProbeNumber, Sequence, State, TargetIndex},
     health::{Health, Verdict},
-    ledger::{Cause, Outcome, Run, State, histogram::add, tally::Tally, window::Standing},
-    results::{Record, Sink},
+    ledger::{Run, histogram::add, tally::Tally, window::Standing},
     route::{ArpQueue, Neighbour},
     schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
-    time::Nanos,
-    wire::{ProbeNumber, Refusal, Sequence, TargetIndex},
+    wire::Refusal,
+    worker::{Record, Sink},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use waiting::{Held, Late, Waiting};

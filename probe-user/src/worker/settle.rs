@@ -2,9 +2,9 @@
 
 use super::Common;
 use crate::{
+    base::Nanos,
     ledger::{histogram::add, tally::Tally},
-    results::{Record, Sink},
-    time::Nanos,
+    worker::{Record, Sink},
 };
 
 /// Counts a probe as settled, by target and by row, and hands out its record. Replies are counted with their round-trip

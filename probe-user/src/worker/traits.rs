@@ -1,10 +1,6 @@
 //! What a loop needs from a network: send these; give me replies; let me rest. `nic` and `sim` implement it.
 
-use crate::{
-    ledger::Cause,
-    time::Nanos,
-    wire::{Generation, Sequence, TargetIndex},
-};
+use crate::base::{Cause, Generation, Nanos, Sequence, TargetIndex};
 use std::net::Ipv4Addr;
 
 /// Tells the time. CLOCK_MONOTONIC on a NIC, simulated time in a simulation.

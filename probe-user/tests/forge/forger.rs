@@ -2,8 +2,8 @@
 
 use super::world::{Received, World};
 use echolot::{
-    time::Nanos,
-    wire::{Generation, RejectedReason, Sequence, TargetIndex},
+    base::{Generation, Nanos, Sequence, TargetIndex},
+    wire::RejectedReason,
 };
 use fastrand::Rng;
 use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, payload};

@@ -1,10 +1,10 @@
 //! A table of targets with tenants, and the real replies and errors that its probes bring.
 
 use echolot::{
+    base::{Generation, Nanos, Sequence, TargetIndex},
     ledger::Ledger,
     targets::{self, Exclusions, Group, GroupInput, Options, TargetList},
-    time::Nanos,
-    wire::{Generation, Key, ProbeFields, Sequence, TargetIndex, Template},
+    wire::{Key, ProbeFields, Template},
     worker::Slots,
 };
 use fastrand::Rng;

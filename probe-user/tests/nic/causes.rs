@@ -22,10 +22,9 @@ use aya::{
     programs::loaded_programs,
 };
 use echolot::{
-    ledger::{Cause, Outcome, State},
+    base::{Cause, Nanos, Outcome, State},
     nic::{Engine, Mode, MonotonicClock, Options, Reflector},
     route::LinkState,
-    time::Nanos,
     worker::Clock as _,
 };
 use rustix::net::{AddressFamily, SocketType, socket};

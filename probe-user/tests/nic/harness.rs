@@ -1,11 +1,10 @@
 //! Namespaces, children in other roles, captures, and what tests do again and again.
 
 use echolot::{
-    ledger::Cause,
+    base::{Cause, Generation, Nanos, ProbeNumber, TargetIndex},
     nic::{Engine, Mode, MonotonicClock, Nic, Opened, Options},
     route::{Hop, LinkState, Neighbour},
-    time::Nanos,
-    wire::{Generation, Key, ProbeNumber, TargetIndex, read_reply},
+    wire::{Key, read_reply},
     worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
 };
 use std::{

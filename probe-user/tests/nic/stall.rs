@@ -8,9 +8,8 @@ use super::{
     station::{Ended, Heard, PAYLOAD, Roles, Station, group, hold_replies, plan},
 };
 use echolot::{
-    ledger::{Cause, Outcome, State},
+    base::{Cause, Nanos, Outcome, State},
     nic::{MonotonicClock, Options},
-    time::Nanos,
     worker::{Clock as _, Due, Fate, Transmit as _},
 };
 use std::{

@@ -3,19 +3,21 @@
 
 use super::harness::{IDENTIFIER, KEY, NEAR};
 use echolot::{
-    ledger::{Cause, Ledger, Outcome, tally, tally::Tally, unheard::DropLog},
-    metrics::{Snapshot, SumRow},
+    base::{Cause, Nanos, Outcome, Stamp},
+    ledger::{
+        Ledger, Snapshot, SumRow,
+        tally::{self, Tally},
+        unheard::DropLog,
+    },
     nic::{
         DropSampler, FarEnd, FrameSender, MonotonicClock, Nic, Opened, Options, Receiver as Queues, Sender as Engine,
         Treatment, thread,
     },
-    results::{Sink, Stamp},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    time::Nanos,
     wire::{Reply, read_reply},
     worker::{
         Asked, Changes, Clock as _, Common, Loop, NoQueues, NoTransmit, Phase, Receive, Receiver, Rest, Sender,
-        ShortQuotes, Transition,
+        ShortQuotes, Sink, Transition,
     },
 };
 use std::{

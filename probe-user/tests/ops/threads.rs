@@ -2,15 +2,16 @@
 
 use super::place::{Ended, LONG, Place, Running, reflector};
 use echolot::{
-    ledger::{Ledger, Outcome, tally::Tally, unheard::DropLog},
+    base::{Nanos, Outcome, Stamp},
+    ledger::{Ledger, tally::Tally, unheard::DropLog},
     nic::{self, Mode, MonotonicClock, Nic},
     results::{self, Encoder, Format, WallClock, Writer},
     route::{self, LinkState, Routes, Watch},
     targets::{self, Exclusions, Group, GroupInput, TargetList},
-    time::Nanos,
     wire::Key,
     worker::{
         Asked, Clock as _, Common, Loop, NoQueues, NoTransmit, Receive, Receiver, Rest, Sender, ShortQuotes, Transmit,
+        queue,
     },
 };
 use std::{
@@ -189,7 +190,7 @@ async fn allocations(apart: bool) {
     .unwrap();
     let tallies: Box<[Arc<Tally>]> = (0..=usize::from(apart)).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
     let common = Arc::new(Common {
-        tx_stamp: results::Stamp::User,
+        tx_stamp: Stamp::User,
         changes: None,
         ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
         key,
@@ -204,7 +205,7 @@ async fn allocations(apart: bool) {
         ttl: 64,
         short_quotes: Box::new([ShortQuotes::default()]),
     });
-    let (sink, queue) = results::queue(1 << 16);
+    let (sink, queue) = queue(1 << 16);
     let clock = WallClock::new(MonotonicClock.now(), SystemTime::now());
     let writer =
         Writer::open(Encoder::new(Format::Jsonl, Arc::clone(&plan), clock), Some(Path::new("/dev/null"))).unwrap();

@@ -1,11 +1,11 @@
 //! A source of metrics with values that a test can recite.
 
 use echolot::{
-    ledger::{Cause, Outcome, State, histogram::Histogram},
-    metrics::{InterfaceInfo, LocalDrops, ReloadState, Snapshot, Source, SumRow, TargetRow},
+    base::{Cause, Nanos, Outcome, State, TargetIndex},
+    ledger::{Snapshot, SumRow, TargetRow, histogram::Histogram},
+    metrics::{ReloadState, Source},
+    nic::{InterfaceInfo, LocalDrops},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    time::Nanos,
-    wire::TargetIndex,
 };
 use std::{
     collections::BTreeMap,
@@ -132,7 +132,7 @@ impl Fake {
             cause,
             frames: 1000 * i as u64,
         };
-        let drops = echolot::metrics::DROP_CAUSES.iter().enumerate().map(drop).collect();
+        let drops = echolot::nic::DROP_CAUSES.iter().enumerate().map(drop).collect();
         Self::new(plan, snapshot, drops)
     }
 

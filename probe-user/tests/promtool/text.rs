@@ -5,9 +5,9 @@ use super::{
     parse::{Exposition, Sample, parse},
 };
 use echolot::{
+    base::{Cause, Outcome, State},
     health::Hold,
-    ledger::{Cause, Outcome, State},
-    metrics::{self, CHUNK, DROP_CAUSES, ExpositionError, RESERVED_LABELS, Source, TargetSeries},
+    metrics::{self, CHUNK, ExpositionError, Source, TargetSeries},
     wire::RejectedReason,
 };
 use std::{
@@ -141,7 +141,7 @@ fn a_target_shows_what_is_known_and_nothing_else() {
 
 #[test]
 fn a_reserved_label_name_is_an_error_that_names_group_and_label() {
-    for name in RESERVED_LABELS {
+    for name in echolot::targets::RESERVED_LABELS {
         let mut plan = echolot::targets::Plan::clone(&Fake::small().plan());
         plan.label_sets[0].labels.insert(name.into(), "x".into());
         let error = TargetSeries::new(Arc::new(Fake::with_plan(plan))).err().unwrap().to_string();
@@ -233,7 +233,7 @@ fn every_metric_is_documented_and_nothing_else_is() {
     for value in values.chain(RejectedReason::ALL.map(RejectedReason::name)) {
         assert!(docs.contains(&format!("\n| `{value}` |")), "docs/metrics.md has no row for {value}");
     }
-    for (direction, cause) in DROP_CAUSES {
+    for (direction, cause) in echolot::nic::DROP_CAUSES {
         assert!(docs.contains(&format!("\n| `{direction}` | `{cause}` |")), "no row for {direction} {cause}");
     }
 }

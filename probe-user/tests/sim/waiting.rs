@@ -1,7 +1,7 @@
 //! Targets on the link whose MAC addresses are found out while they are probed.
 
 use super::*;
-use echolot::{ledger::Cause, route::Hops};
+use echolot::{base::Cause, route::Hops};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 1);
 

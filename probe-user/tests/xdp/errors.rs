@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{GENERATION, IDENTIFIER, KEY, MAX_AGE, SEQUENCE, TARGET, TTL, is_taken, passes, payload, rig, settings};
 use echolot::{
-    time::Nanos,
-    wire::{Generation, Heard, Key, Refusal, Sequence, TargetIndex, read_frame},
+    base::{Generation, Nanos, Sequence, TargetIndex},
+    wire::{Heard, Key, Refusal, read_frame},
 };
 use etherparse::{IpFragOffset, Ipv4Header};
 use probe_ebpf::{cookie, layout::Settings, layout::Verdict};

@@ -5,7 +5,7 @@ use super::{
     frames::{self, Around, OURS},
     now,
 };
-use echolot::time::Nanos;
+use echolot::base::Nanos;
 use probe_ebpf::layout::{AnsweredRequest, MAX_FRAME};
 
 const SENT: Nanos = Nanos(0x0102_0304_0506_0708);

@@ -11,7 +11,7 @@ use aya::{
     programs::Xdp,
 };
 use echolot::{
-    time::Nanos,
+    base::Nanos,
     wire::{ProbeFields, Template},
 };
 use probe_ebpf::layout::{AnsweredRequest, LiveCursor, MAX_CPUS, QueueLine, SETTINGS_SIZE, Settings, Verdict};

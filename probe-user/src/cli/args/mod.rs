@@ -12,11 +12,10 @@ mod values;
 pub use values::Rate;
 
 use crate::{
-    ledger::Outcome,
+    base::{Nanos, Outcome},
     nic::{Engine, Mode},
     results::{Format, Outcomes},
     targets::{self, Exclusions, Group, GroupInput, Options, Plan, Shard, TargetList},
-    time::Nanos,
 };
 
 /// The command line.

@@ -1,6 +1,6 @@
 //! Values of options: times, rates, shards. Each error says what was expected.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
 /// How fast a sweep sends.

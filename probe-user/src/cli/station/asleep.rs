@@ -1,7 +1,7 @@
 //! Times in which the whole machine stood still.
 
 use super::now;
-use crate::{route::LinkState, time::Nanos};
+use crate::{base::Nanos, route::LinkState};
 
 /// Two readings of two clocks, one after the other, may differ by the time between them; on a busy machine by some milliseconds.
 const SLACK: Nanos = Nanos::from_millis(50);

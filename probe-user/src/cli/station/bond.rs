@@ -1,9 +1,9 @@
 //! Following the bond beneath an interface, if there is one.
 
 use crate::{
+    base::Nanos,
     nic::Nic,
     route::{LinkState, Members, RouteError, Stack, View},
-    time::Nanos,
     worker::Link,
 };
 use std::sync::Arc;

@@ -1,6 +1,10 @@
 //! Says what the card carries, where that is less than what is to be sent.
 
-use crate::{ledger::Cause, results::human::counted, time::Nanos, worker::Common};
+use crate::{
+    base::{Cause, Nanos},
+    results::human::counted,
+    worker::Common,
+};
 use std::sync::atomic::Ordering::Acquire;
 
 /// Over which time the pace is taken.

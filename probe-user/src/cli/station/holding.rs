@@ -1,10 +1,10 @@
 //! Recognises local faults: link, gateway, sending. States are held by the loops; here it is named, once.
 
 use crate::{
+    base::Nanos,
     health::{Hold, Holding},
     results::Fault,
     route::{Hops, LinkState},
-    time::Nanos,
 };
 use std::collections::VecDeque;
 

@@ -2,12 +2,12 @@
 //! nothing else.
 
 use crate::{
+    base::{Nanos, State},
     cli::Failure,
     health::{self, Change, Flapping},
-    ledger::{Ledger, State},
+    ledger::Ledger,
     results::{EventLines, Fault, NewWay, WallClock, human::counted},
     targets::Plan,
-    time::Nanos,
     worker::{Changes, Transition},
 };
 use std::{

@@ -23,19 +23,19 @@ use super::{
     view::Live,
 };
 use crate::{
+    base::{Nanos, Stamp},
     health::Hold,
     http,
-    ledger::{Ledger, tally::Tally, unheard::DropLog},
-    metrics::{InterfaceInfo, Snapshot, Source as _},
-    nic::{self, MonotonicClock, Nic},
+    ledger::{Ledger, Snapshot, tally::Tally, unheard::DropLog},
+    metrics::Source as _,
+    nic::{self, InterfaceInfo, MonotonicClock, Nic},
     results::{
-        self, Encoder, Fault, Format, Outcomes, Stamp, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
+        self, Encoder, Fault, Format, Outcomes, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
     },
     route::{self, LinkState, RouteError, Routes, Watch},
     targets::{Bytes, Exclusions, MANY, Plan, Target},
-    time::Nanos,
     wire::Key,
-    worker::{Asked, Changes, Clock as _, Common, Link, Phase, ShortQuotes},
+    worker::{Asked, Changes, Clock as _, Common, Link, Phase, Queue, Record, ShortQuotes, Sink, queue},
 };
 use asleep::Asleep;
 use bond::Following;
@@ -114,13 +114,13 @@ pub(super) struct Results {
     pub(super) only: Outcomes,
     pub(super) like_ping: bool,
     /// Sees every record.
-    pub(super) observe: Box<dyn FnMut(&results::Record) + Send>,
+    pub(super) observe: Box<dyn FnMut(&Record) + Send>,
 }
 
 impl Results {
     /// Those that the arguments ask for, if any.
     pub(super) fn new(format: Format, output: &OutputArgs, only: Outcomes) -> Option<Self> {
-        let observe = Box::new(|_: &results::Record| ());
+        let observe = Box::new(|_: &Record| ());
         let wanted = Self { format, path: output.output.clone(), only, like_ping: false, observe };
         (format != Format::None).then_some(wanted)
     }
@@ -261,10 +261,10 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         Some(wanted) => {
             // Probes of a sweep may wait for their neighbours: they are in flight as well.
             let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
-            let (sink, queue) = results::queue(results_room(job.rate, longest + waiting));
+            let (sink, queue) = queue(results_room(job.rate, longest + waiting));
             (Some(write(wanted, (&plan, &common.ledger), clock, queue, view.live())?), sink)
         }
-        None => (None, results::Sink::discard()),
+        None => (None, Sink::discard()),
     };
     // From here on signals are looked at below.
     drop(starting);
@@ -475,7 +475,7 @@ fn write(
     wanted: Results,
     (plan, ledger): (&Arc<Plan>, &Arc<Ledger>),
     clock: WallClock,
-    queue: results::Queue,
+    queue: Queue,
     live: Option<Live>,
 ) -> Result<Writing, Failure> {
     let mut encoder = Encoder::new(wanted.format, Arc::clone(plan), clock).resolved_in(Arc::clone(ledger));

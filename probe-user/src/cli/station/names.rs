@@ -2,9 +2,9 @@
 
 use super::ways::Named;
 use crate::{
+    base::TargetIndex,
     cli::Failure,
     targets::{Exclusions, Plan},
-    wire::TargetIndex,
     worker::Common,
 };
 use futures_util::{StreamExt as _, stream};

@@ -1,14 +1,14 @@
 //! What scrapes, pages and views are made from: counters, read from outside the loops.
 
 use crate::{
+    base::{Nanos, TargetIndex},
     health::Hold,
-    ledger::tally,
-    metrics::{self, InterfaceInfo, LocalDrops, ReloadState, Snapshot, TargetRow},
-    nic::DropSampler,
+    ledger::{Snapshot, TargetRow, tally},
+    metrics::{self, ReloadState},
+    nic::{DropSampler, InterfaceInfo, LocalDrops},
     route::LinkState,
     targets::Plan,
-    time::Nanos,
-    wire::{RejectedReason, TargetIndex},
+    wire::RejectedReason,
     worker::Common,
 };
 use std::{

@@ -4,10 +4,9 @@ use super::cpus::{self, Cpu};
 use crate::{
     cli::Failure,
     nic::{self, MonotonicClock},
-    results::Sink,
     route::{ArpQueue, Interface, Stack},
     targets::Plan,
-    worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender},
+    worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender, Sink},
 };
 use std::{
     sync::{Arc, mpsc},
@@ -121,7 +120,7 @@ pub(super) fn spawn(
     let mut receivers = receivers.into_iter();
     let mut threads = Vec::new();
     let (ready, begun) = mpsc::channel();
-    let start = super::now() + crate::time::Nanos::from_millis(1);
+    let start = super::now() + crate::base::Nanos::from_millis(1);
     for (number, (engine, cpu)) in senders.into_iter().zip(&layout.senders).enumerate() {
         let own = tally()?;
         let receiver = |queues| Receiver::new(queues, Arc::clone(common), Arc::clone(&own), sink.clone());

@@ -11,6 +11,7 @@
 //! From the first word to the end no target goes down: see `worker::judge`.
 
 use crate::{
+    base::{Nanos, TargetIndex},
     cli::Failure,
     nic::Addressing,
     results::{NewWay, Via},
@@ -18,8 +19,6 @@ use crate::{
         self, Changed, Difference, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour, RouteError,
         Unrouted,
     },
-    time::Nanos,
-    wire::TargetIndex,
     worker::Common,
 };
 use futures_util::FutureExt as _;

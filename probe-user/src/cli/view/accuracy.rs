@@ -1,9 +1,6 @@
 //! What part of the measured times is this machine's own.
 
-use crate::{
-    metrics::{InterfaceInfo, Snapshot},
-    results::human::span,
-};
+use crate::{ledger::Snapshot, nic::InterfaceInfo, results::human::span};
 
 /// One line, without its end; None where nothing was sent.
 pub fn accuracy(snapshot: &Snapshot, interface: &InterfaceInfo) -> Option<String> {
@@ -23,7 +20,7 @@ pub fn accuracy(snapshot: &Snapshot, interface: &InterfaceInfo) -> Option<String
 mod tests {
     use super::super::tests::interface;
     use super::*;
-    use crate::{ledger::histogram::Histogram, time::Nanos};
+    use crate::{base::Nanos, ledger::histogram::Histogram};
 
     #[test]
     fn the_line_names_both_ends() {

@@ -1,12 +1,12 @@
 //! What a terminal shows. Every view is a function from figures to text; [`Live`] alone touches the terminal.
 
 use crate::{
-    metrics::InterfaceInfo,
+    base::Nanos,
+    nic::InterfaceInfo,
     results::{
         Summary,
         human::{NOTHING, count},
     },
-    time::Nanos,
 };
 
 mod accuracy;
@@ -92,8 +92,9 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        ledger::{Cause, Outcome, State, histogram::Histogram},
-        metrics::{LocalDrops, Snapshot, SumRow},
+        base::{Cause, Outcome, State},
+        ledger::{Snapshot, SumRow, histogram::Histogram},
+        nic::LocalDrops,
         results::Summary,
         wire::RejectedReason,
     };

@@ -2,15 +2,11 @@
 
 use super::by;
 use crate::{
-    ledger::Outcome,
-    metrics::InterfaceInfo,
-    results::{
-        Record,
-        human::{NOTHING, count, counted, share, span, span_or_nothing},
-    },
+    base::{Nanos, Outcome, TargetIndex},
+    nic::InterfaceInfo,
+    results::human::{NOTHING, count, counted, share, span, span_or_nothing},
     targets::Plan,
-    time::Nanos,
-    wire::TargetIndex,
+    worker::Record,
 };
 use std::fmt::Write;
 

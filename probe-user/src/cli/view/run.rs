@@ -2,10 +2,10 @@
 
 use super::{Sheet, by, rate};
 use crate::{
-    ledger::{Outcome, State, histogram::Distribution},
-    metrics::{InterfaceInfo, LocalDrops, Snapshot},
+    base::{Nanos, Outcome, State},
+    ledger::{Snapshot, histogram::Distribution},
+    nic::{InterfaceInfo, LocalDrops},
     results::human::{count, elapsed, share, span_or_nothing},
-    time::Nanos,
 };
 
 /// Remembers the last snapshot shown: rates are what came since.

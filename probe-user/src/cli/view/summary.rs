@@ -2,12 +2,11 @@
 
 use super::{Sheet, rate};
 use crate::{
-    ledger::{Cause, Outcome},
+    base::{Cause, Nanos, Outcome},
     results::{
         Summary,
         human::{count, share, span},
     },
-    time::Nanos,
     wire::RejectedReason,
 };
 

@@ -2,8 +2,8 @@
 
 use super::rate;
 use crate::{
+    base::Nanos,
     results::human::{NOTHING, count, elapsed},
-    time::Nanos,
 };
 use std::collections::VecDeque;
 

@@ -19,11 +19,11 @@ use super::{
     names::{self, Names, Places},
 };
 use crate::{
+    base::Nanos,
     route::{
         Interface,
         genl::{self, Answer, attribute},
     },
-    time::Nanos,
 };
 use std::{fs, io, path::PathBuf};
 

@@ -7,7 +7,7 @@
 //! - Refills that failed (`alloc_failed` of most drivers): a ring that is shorter for a moment has dropped nothing.
 //! - What filters and XDP programs dropped, or frames that were broken.
 
-use crate::time::Nanos;
+use crate::base::Nanos;
 
 /// A driver's names. In each, `#` stands for a number: of a queue.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::{
+    base::Nanos,
     results::{
-        Format, Sink, WallClock, queue,
+        Format, WallClock,
         tests::{answered, plan, record},
     },
-    time::Nanos,
+    worker::{Sink, queue},
 };
 use std::{
     fs,
@@ -78,7 +79,7 @@ fn what_two_loops_push_is_written_once_each_and_observed() {
                 let next = if n % 4 < 2 {
                     answered(1, n)
                 } else {
-                    Record { number: crate::wire::ProbeNumber(n), ..record(0) }
+                    Record { number: crate::base::ProbeNumber(n), ..record(0) }
                 };
                 while sink.free() == 0 {
                     thread::yield_now();

@@ -13,7 +13,7 @@ mod queue;
 pub use queue::{ArpQueue, Told, Wake};
 
 use super::{Hop, Hops, KernelAsks, Neighbour};
-use crate::time::Nanos;
+use crate::base::Nanos;
 use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc};
 
 /// Questions by broadcast before a neighbour is given up, and by unicast before they go by broadcast.

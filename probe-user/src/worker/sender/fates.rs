@@ -2,9 +2,9 @@
 
 use super::{Late, Sender, unanswered};
 use crate::{
-    ledger::{Cause, Outcome, histogram::add, window::Standing},
+    base::{Cause, Nanos, Outcome},
+    ledger::{histogram::add, window::Standing},
     schedule::Landed,
-    time::Nanos,
     worker::{Fate, Transmit, settle::settle},
 };
 

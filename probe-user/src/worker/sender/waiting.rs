@@ -9,12 +9,11 @@
 
 use super::{Note, Sender, unanswered};
 use crate::{
+    base::{Cause, Nanos, Outcome, ProbeNumber, TargetIndex},
     health::Verdict,
-    ledger::{Cause, Outcome, histogram::add, window::Standing},
+    ledger::{histogram::add, window::Standing},
     route::Neighbour,
     schedule::Landed,
-    time::Nanos,
-    wire::{ProbeNumber, TargetIndex},
     worker::{Due, Transmit, settle::settle},
 };
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -97,38 +97,38 @@ pub struct Queue(Arc<Shared>);
 
 impl Queue {
     /// The oldest record, if any.
-    pub(super) fn pop(&self) -> Option<Record> {
+    pub(crate) fn pop(&self) -> Option<Record> {
         self.0.records.pop()
     }
 
     /// How many records fit.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.0.records.capacity()
     }
 
     /// Whether every sink is gone: what can still be popped is all there will be.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.sinks.load(Ordering::Acquire) == 0
     }
 
     /// A handle on what has not been taken out, that outlives the queue.
-    pub(super) fn backlog(&self) -> Backlog {
+    pub(crate) fn backlog(&self) -> Backlog {
         Backlog(Arc::clone(&self.0))
     }
 }
 
 /// What has not been taken out of a queue.
 #[derive(Debug)]
-pub(super) struct Backlog(Arc<Shared>);
+pub(crate) struct Backlog(Arc<Shared>);
 
 impl Backlog {
     /// How many records found no room.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
     /// How many wait.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         self.0.records.len() as u64
     }
 }
@@ -136,7 +136,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::record;
+    use crate::worker::records::record;
 
     #[test]
     fn a_full_queue_counts_what_it_refuses() {
