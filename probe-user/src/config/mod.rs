@@ -6,6 +6,7 @@
 
 pub mod duration;
 mod error;
+mod keys;
 mod parse;
 mod plan;
 mod read;

@@ -3,6 +3,7 @@
 use super::{
     Config, ConfigError, DEFAULT_RATE, ENGINES, GroupConfig, INTERVALS, MODES, Placed, Places, Problem, SIZES,
     TIMEOUTS,
+    keys::{GROUP, SETTINGS, TOP},
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
@@ -14,43 +15,6 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
-
-/// Where keys stand, for the error about one that stands elsewhere.
-pub(super) const HOMES: [(&[&str], &str); 4] = [
-    (&SETTINGS, "in `global` or in a group"),
-    (&GROUP, "in a group"),
-    (&["rate"], "in `limits`"),
-    (&TOP, "at the top level"),
-];
-const TOP: [&str; 12] = [
-    "interface",
-    "source",
-    "listen",
-    "events",
-    "engine",
-    "mode",
-    "identifier",
-    "seed",
-    "global",
-    "groups",
-    "exclude",
-    "limits",
-];
-const SETTINGS: [&str; 6] = ["interval", "timeout", "size", "down_after", "up_after", "buckets"];
-const GROUP: [&str; 12] = [
-    "name",
-    "targets",
-    "target_files",
-    "labels",
-    "sum_by",
-    "per_target",
-    "interval",
-    "timeout",
-    "size",
-    "down_after",
-    "up_after",
-    "buckets",
-];
 
 /// Consecutive probes that a state may wait for.
 const CONSECUTIVE: std::ops::RangeInclusive<u64> = 1..=1_000_000;

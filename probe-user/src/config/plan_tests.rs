@@ -199,7 +199,7 @@ fn the_documented_examples_are_right() {
             load(&file).and_then(|config| config.plan()).unwrap_or_else(|error| panic!("{error}"));
         }
     }
-    for key in super::super::parse::HOMES.iter().flat_map(|(keys, _)| *keys) {
+    for key in super::super::keys::HOMES.iter().flat_map(|(keys, _)| *keys) {
         assert!(text.contains(&format!("| `{key}` |")), "{key} is not documented");
     }
 }

@@ -1,6 +1,6 @@
 //! Reading typed values out of the YAML tree, collecting every problem on the way.
 
-use super::{Problem, duration, parse::HOMES};
+use super::{Problem, duration, keys::HOMES};
 use crate::{
     base::Nanos,
     targets::{

@@ -2,6 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | `encode` | families and samples in the prometheus crate's form |
 //! | `families` | every metric's name, type and help, and which label names are its own |
 //! | `source` | what the exposition asks the rest of the program for |
 //! | `sums` | the families of sums, through the prometheus crate |
@@ -11,6 +12,7 @@
 //! A scrape reads counters and nothing else: it takes no lock that a packet loop could want. What each metric means
 //! is told in docs/metrics.md, and a test holds the two against each other.
 
+mod encode;
 mod families;
 mod process;
 mod series;

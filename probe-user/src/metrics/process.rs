@@ -2,8 +2,8 @@
 //! seconds, which hides what an idle prober costs, and needs two more crates.
 
 use super::{
+    encode::{family, value},
     families::{self as f, Family},
-    sums::{family, value},
 };
 use prometheus::proto::MetricFamily;
 use std::{fs, path::Path};

@@ -9,9 +9,10 @@ use super::{
     frames::{Frame, Kick},
     interface,
     mapped::Mapped,
-    program::{Counters, Program},
+    program::{Counters, Program, Treatment},
     ring::Ring,
-    socket::{self, FRAME_SIZE, KICK, Load},
+    socket::{self, KICK, Load},
+    xsk::FRAME_SIZE,
 };
 use crate::{
     base::Nanos,
@@ -26,17 +27,6 @@ use std::{net::Ipv4Addr, sync::Arc};
 const ANSWERED_RING: u32 = 32 << 20;
 /// How long a kernel that takes no frame is called again.
 const PATIENCE: Nanos = Nanos::from_secs(1);
-
-/// What becomes of the requests to a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Treatment {
-    /// The program answers them, and leaves a record of each.
-    Recorded,
-    /// The program answers them, and leaves none: more of them a second than anybody could write down.
-    NotRecorded,
-    /// They come to userspace with their arrival stamps.
-    Userspace,
-}
 
 /// An interface with `impair` attached. Dropping it detaches.
 pub struct FarEnd {

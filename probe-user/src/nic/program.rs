@@ -3,7 +3,7 @@
 //! aya loads and owns programs and maps. The link is made here: aya's attach falls back to netlink when the kernel says
 //! EINVAL, without telling, and an attachment made that way outlives the process. A bpf_link goes with its descriptor.
 
-use super::{Mode, NicError, choice, far::Treatment, interface};
+use super::{Mode, NicError, choice, interface};
 use crate::{
     route::{AttachedProgram, Interface},
     wire::Tags,
@@ -243,6 +243,17 @@ impl<const SIZE: usize> Table<SIZE> {
     pub(super) fn set(&mut self, index: u32, value: [u8; SIZE]) -> Result<(), NicError> {
         self.0.set(index, value, 0).map_err(|error| failed("write", "a map", error))
     }
+}
+
+/// What becomes of the requests to a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// The program answers them, and leaves a record of each.
+    Recorded,
+    /// The program answers them, and leaves none: more of them a second than anybody could write down.
+    NotRecorded,
+    /// They come to userspace with their arrival stamps.
+    Userspace,
 }
 
 /// A per-CPU array of counters.

@@ -3,23 +3,16 @@
 use super::{
     clock::{MonotonicClock, timespec},
     counts::QueueCounts,
+    receive_rings::{BURST, Rings},
     socket::Queue,
-    xsk::{Consumer, Frames, Producer},
 };
 use crate::{
     base::Nanos,
     worker::{Clock as _, Receive, Rest},
 };
 use crossbeam::queue::SegQueue;
-use std::{
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
-    ptr,
-    sync::Arc,
-};
-use xsk_rs::{FillQueue, FrameDesc, RxQueue, Umem};
+use std::{ptr, sync::Arc};
 
-/// Frames of a burst.
-const BURST: usize = 64;
 /// Bursts that one call takes from a queue at most: twice what a sender in the same loop sends in one turn.
 const BURSTS: usize = 64;
 /// A queue that stays dry is woken this often at most: a driver that can't be helped must not cost a system call a look.
@@ -51,32 +44,6 @@ struct ReceiveQueue {
     woken: Nanos,
 }
 
-/// The receiving rings of a queue's socket.
-#[expect(clippy::large_enum_variant, reason = "there are as many as queues, and they never move")]
-pub(super) enum Rings {
-    /// Copy mode.
-    Library(LibraryRings),
-    /// Zero-copy.
-    Own(OwnRings),
-}
-
-/// xsk-rs'.
-pub(super) struct LibraryRings {
-    pub(super) umem: Umem,
-    pub(super) rx: RxQueue,
-    pub(super) fill: FillQueue,
-    pub(super) descs: [FrameDesc; BURST],
-}
-
-/// Our own.
-pub(super) struct OwnRings {
-    pub(super) socket: Arc<OwnedFd>,
-    pub(super) frames: Arc<Frames>,
-    pub(super) rx: Consumer<libc::xdp_desc>,
-    pub(super) fill: Producer<u64>,
-    pub(super) descs: [libc::xdp_desc; BURST],
-}
-
 impl Receiver {
     pub(super) fn new(counts: Arc<QueueCounts>) -> Self {
         Self { queues: Vec::new(), incoming: Incoming::default(), polls: Vec::new(), counts, clock: MonotonicClock }
@@ -103,92 +70,6 @@ impl Receiver {
     /// Which receive queues are this receiver's, by their numbers among those of all ports.
     pub fn queues(&self) -> impl Iterator<Item = usize> + '_ {
         self.queues.iter().map(|queue| queue.index)
-    }
-}
-
-impl Rings {
-    pub(super) fn library(umem: Umem, rx: RxQueue, fill: FillQueue) -> Self {
-        Self::Library(LibraryRings { umem, rx, fill, descs: [FrameDesc::default(); BURST] })
-    }
-
-    pub(super) fn own(
-        socket: Arc<OwnedFd>,
-        frames: Arc<Frames>,
-        rx: Consumer<libc::xdp_desc>,
-        fill: Producer<u64>,
-    ) -> Self {
-        let none = libc::xdp_desc { addr: 0, len: 0, options: 0 };
-        Self::Own(OwnRings { socket, frames, rx, fill, descs: [none; BURST] })
-    }
-
-    /// The socket. Open for as long as these rings are.
-    pub(super) fn fd(&self) -> RawFd {
-        match self {
-            Self::Library(rings) => rings.rx.fd().as_raw_fd(),
-            Self::Own(rings) => rings.socket.as_raw_fd(),
-        }
-    }
-
-    /// Whether the driver waits to be called before it takes frames from the fill ring: it ran dry. Only a zero-copy driver does.
-    fn needs_wakeup(&self) -> bool {
-        match self {
-            Self::Library(_) => false,
-            Self::Own(rings) => rings.fill.needs_wakeup(),
-        }
-    }
-
-    /// Takes one burst through its whole life. Returns how many frames it had.
-    fn burst(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
-        match self {
-            Self::Library(rings) => rings.burst(settle),
-            Self::Own(rings) => rings.burst(settle),
-        }
-    }
-}
-
-impl LibraryRings {
-    fn burst(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
-        // SAFETY: the ring is of the UMEM that the descriptors are used with below.
-        let count = unsafe { self.rx.consume(&mut self.descs) };
-        if count == 0 {
-            return 0;
-        }
-        let descs = &self.descs[..count];
-        let mut frames: [&[u8]; BURST] = [&[]; BURST];
-        for (frame, desc) in frames.iter_mut().zip(descs) {
-            // SAFETY: the kernel wrote address and length, and keeps both within one frame of this UMEM. The frame is ours
-            // from the RX ring to the fill ring, to which it is returned below, when every slice of it is over; nobody writes
-            // to it in between.
-            *frame = unsafe { self.umem.data(desc) }.contents();
-        }
-        settle(&frames[..count]);
-        // SAFETY: these frames came from the RX ring just now, so they are ours and in no other ring; `settle` is over, so no
-        // slice of them is left.
-        let returned = unsafe { self.fill.produce(descs) };
-        // It has two entries for each frame: see `socket::entries`.
-        assert_eq!(returned, count, "a fill ring that has room for every frame has room for these");
-        count
-    }
-}
-
-impl OwnRings {
-    fn burst(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
-        let count = self.rx.consume(&mut self.descs);
-        if count == 0 {
-            return 0;
-        }
-        let descs = &self.descs[..count];
-        let mut frames: [&[u8]; BURST] = [&[]; BURST];
-        for (frame, desc) in frames.iter_mut().zip(descs) {
-            // SAFETY: as above: the frame is ours from the RX ring to the fill ring.
-            *frame = unsafe { self.frames.bytes(desc.addr, desc.len as usize) };
-        }
-        settle(&frames[..count]);
-        // The kernel takes any address within a frame for the frame.
-        let returned = self.fill.produce(descs.iter().map(|desc| desc.addr));
-        // As above.
-        assert_eq!(returned, count, "a fill ring that has room for every frame has room for these");
-        count
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{
     frames::{Frame, Frames},
-    socket::{FRAME_SIZE, KICK, TransmitRings, Transmitter, publishes},
+    socket::{KICK, TransmitRings, Transmitter, publishes},
+    xsk::FRAME_SIZE,
 };
 use crate::wire::{Key, ProbeFields, Template};
 use std::{io, os::fd::RawFd, ptr};

@@ -10,8 +10,8 @@
 
 use super::{
     Mode, NicError,
-    receive::Rings,
-    xsk::{self, Bound, Consumer, Frames, Producer, Wanted},
+    receive_rings::Rings,
+    xsk::{self, Bound, Consumer, FRAME_SIZE, Frames, Producer, Wanted},
 };
 use crate::route::{Interface as Device, ethtool};
 use std::{
@@ -26,8 +26,6 @@ use xsk_rs::{
     config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig},
 };
 
-/// Bytes of a frame: what the kernel takes as the smallest, and more than any probe.
-pub(super) const FRAME_SIZE: u32 = 2048;
 /// A queue whose last socket has just been closed stays busy until the kernel has torn it down, which a busy machine takes its
 /// time for: more than two seconds were seen.
 const BIND_PATIENCE: Duration = Duration::from_secs(5);

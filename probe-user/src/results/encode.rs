@@ -2,7 +2,7 @@
 
 use super::{
     fields::{Calendar, push_address, push_csv, push_json_string, push_u64},
-    text,
+    text::{self, Subject},
 };
 use crate::{
     base::{Nanos, Outcome, Stamp, TargetIndex},
@@ -80,16 +80,6 @@ struct GroupText {
     /// The name, already quoted.
     json: Vec<u8>,
     csv: Vec<u8>,
-}
-
-/// Who a record is about.
-pub(super) struct Subject<'a> {
-    pub(super) group: &'a str,
-    /// None where the target is known by its address alone.
-    pub(super) name: Option<&'a str>,
-    pub(super) address: Option<Ipv4Addr>,
-    /// Bytes of ICMP payload.
-    pub(super) payload: usize,
 }
 
 impl Encoder {

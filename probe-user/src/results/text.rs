@@ -1,7 +1,6 @@
 //! Lines for people.
 
 use super::{
-    encode::Subject,
     fields::{push_address, push_padded, push_u64},
     human::push_span,
 };
@@ -9,6 +8,17 @@ use crate::{
     base::{Nanos, Outcome},
     worker::Record,
 };
+use std::net::Ipv4Addr;
+
+/// Who a record is about.
+pub(super) struct Subject<'a> {
+    pub(super) group: &'a str,
+    /// None where the target is known by its address alone.
+    pub(super) name: Option<&'a str>,
+    pub(super) address: Option<Ipv4Addr>,
+    /// Bytes of ICMP payload.
+    pub(super) payload: usize,
+}
 
 /// Appends a result after its time: `host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64`.
 pub(super) fn result(record: &Record, subject: &Subject<'_>, with_group: bool, out: &mut Vec<u8>) {

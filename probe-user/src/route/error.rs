@@ -1,5 +1,6 @@
 //! What can be wrong between us and the first probe, said so that a person knows what to do.
 
+use probe_ebpf::wire::ethernet;
 use std::{fmt, io, net::Ipv4Addr};
 use thiserror::Error;
 
@@ -48,7 +49,7 @@ pub enum RouteError {
     },
     /// A device that programs and sockets can't be put beneath.
     #[error(transparent)]
-    Stack(super::StackError),
+    Stack(StackError),
     /// None of the targets can be probed.
     #[error("no route to {target}{}: {why}{}", through(.interface.as_deref()), nor_others(*.others))]
     NoRoute {
@@ -168,4 +169,98 @@ impl fmt::Display for Why {
             Self::Kernel(errno) => write!(f, "the kernel says: {}", io::Error::from_raw_os_error(*errno)),
         }
     }
+}
+
+/// Why there is no way down from an interface.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StackError {
+    /// A bridge.
+    #[error(
+        "{name} is a bridge: it has no XDP, and what arrives at its ports ({}) is the bridge's. Give echolot an interface of its own \
+         in it: `ip link add echolot0 type veth peer name echolot1`, `ip link set echolot1 master {name} up`, an address of that \
+         network on echolot0, and name echolot0. Or take a port out of the bridge, give it the addresses and routes, and name it. \
+         --mode generic works on {name} itself, slowly",
+        names(.ports)
+    )]
+    Bridge {
+        /// Its name.
+        name: String,
+        /// Of its ports.
+        ports: Vec<String>,
+    },
+    /// A team.
+    #[error(
+        "{name} is a team device, whose choice of ports ({}) only its daemon knows: make it a bond, which is followed, or name a port \
+         that has addresses and routes of its own. --mode generic works on {name} itself, slowly",
+        names(.ports)
+    )]
+    Team {
+        /// Its name.
+        name: String,
+        /// Of its ports.
+        ports: Vec<String>,
+    },
+    /// A VRF, which is a routing table.
+    #[error("{name} is a VRF, which is a routing table and no link: name an interface in it, which has the addresses ({})", names(.ports))]
+    Vrf {
+        /// Its name.
+        name: String,
+        /// Those in it.
+        ports: Vec<String>,
+    },
+    /// A bond of a mode in which probes can't be sent as it would.
+    #[error(
+        "{name} is a bond of mode {mode}, which echolot can't send by as the bond does: it can with active-backup, 802.3ad, \
+         balance-rr, -xor, -tlb and -alb. Or name a member ({}) that has addresses and routes of its own",
+        names(.members)
+    )]
+    Mode {
+        /// Its name.
+        name: String,
+        /// As in `ip -d link`.
+        mode: String,
+        /// Names of its members.
+        members: Vec<String>,
+    },
+    /// A bond without members.
+    #[error("{name} is a bond without members: `ip link set eth0 master {name}` adds one")]
+    NoMembers {
+        /// Its name.
+        name: String,
+    },
+    /// A bond of devices that stand on others themselves.
+    #[error(
+        "{name} is a bond of {member}, which is a {kind}: only members that are devices of their own carry programs and sockets. \
+         Put the {kind} above the bond, or name a device that has addresses and routes of its own"
+    )]
+    Member {
+        /// Its name.
+        name: String,
+        /// The member's.
+        member: String,
+        /// The member's kind.
+        kind: String,
+    },
+    /// A VLAN in a VLAN in a VLAN.
+    #[error(
+        "{name}: its frames would carry more than {} VLAN tags, which echolot doesn't: name a VLAN of fewer",
+        ethernet::MAX_TAGS
+    )]
+    Tags {
+        /// Its name.
+        name: String,
+    },
+    /// The device beneath is not to be seen from here.
+    #[error(
+        "{name} is a VLAN of a device in another network namespace: programs and sockets have to go there. Start echolot in that \
+         namespace, where {name} or its like has to be, or use --mode generic, which works on {name} itself, slowly"
+    )]
+    Elsewhere {
+        /// Its name.
+        name: String,
+    },
+}
+
+fn names(names: &[String]) -> String {
+    if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
 }

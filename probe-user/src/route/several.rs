@@ -6,7 +6,7 @@
 
 use super::{
     RouteError,
-    discover::{Way, question, read, refusal},
+    lookup::{Way, question, read, refusal},
     netlink::to_io,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{route::Member, wire::Tag};
+use probe_ebpf::wire::ethernet;
 
 fn card(index: u32, name: &str) -> Interface {
     let mac = [2, 0, 0, 0, 0, u8::try_from(index).unwrap()];

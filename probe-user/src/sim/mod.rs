@@ -9,6 +9,7 @@
 mod dice;
 pub mod forms;
 mod network;
+mod numbers;
 pub mod read;
 mod ruled;
 pub mod rules;

@@ -1,20 +1,17 @@
 //! One far end for all targets, and the queue that its replies come back on.
 
-use super::{ruled::Ruled, rules::RuleFile, witness::Witnessed};
+use super::{numbers::Numbers, ruled::Ruled, rules::RuleFile, witness::Witnessed};
 use crate::{
     base::{Cause, Nanos},
     wire::{Key, ProbeFields, Template},
-    worker::{Clock, Due, Fate, Link, Receive, Rest, Room, Taken, Transmit},
+    worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
 use std::{
     cell::RefCell,
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 /// Frames of probes with the shortest payload.
@@ -133,50 +130,6 @@ enum Word {
 
 /// A frame in the ring: so many of its bytes.
 type Frame = ([u8; ERROR], usize);
-
-/// The numbers of the one queue.
-#[derive(Debug, Default)]
-pub struct Numbers {
-    taken: AtomicU64,
-    consumed: AtomicU64,
-    dropped: AtomicU64,
-    /// A stalled receiver takes nothing.
-    stalled: AtomicBool,
-}
-
-impl Numbers {
-    /// A frame has been taken.
-    pub(super) fn take(&self) {
-        self.taken.fetch_add(1, Relaxed);
-    }
-}
-
-impl Taken for Numbers {
-    fn queues(&self) -> usize {
-        1
-    }
-    fn taken(&self, _: usize) -> u64 {
-        self.taken.load(Relaxed)
-    }
-    fn consumed(&self, _: usize) -> u64 {
-        self.consumed.load(Relaxed)
-    }
-    fn dropped(&self, _: usize) -> u64 {
-        self.dropped.load(Relaxed)
-    }
-    fn ring(&self) -> u64 {
-        u64::MAX
-    }
-}
-
-impl Link for Numbers {
-    fn is_up(&self) -> bool {
-        true
-    }
-    fn was_down(&self, _: Nanos, _: Nanos) -> bool {
-        false
-    }
-}
 
 struct State {
     now: Nanos,

@@ -2,7 +2,7 @@
 
 use super::{
     forms,
-    network::Numbers,
+    numbers::Numbers,
     rules::{Planned, Request, RuleFile},
     witness::Witnessed,
 };

@@ -4,6 +4,7 @@
 
 pub mod arp;
 mod checksum;
+mod message;
 mod refusal;
 #[cfg(test)]
 mod refusal_tests;

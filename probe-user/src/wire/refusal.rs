@@ -2,7 +2,7 @@
 
 use super::{
     Key, RejectedReason,
-    reply::{Message, field, number},
+    message::{Message, field, number},
 };
 use crate::base::{Generation, Nanos, Sequence, TargetIndex};
 use probe_ebpf::{

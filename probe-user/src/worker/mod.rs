@@ -20,6 +20,7 @@ mod sender;
 mod settle;
 mod sink;
 mod traits;
+mod walk;
 
 pub use changes::{Changes, Transition};
 pub use common::{Asked, Common, Phase};

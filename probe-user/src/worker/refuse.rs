@@ -1,6 +1,6 @@
 //! Settling a probe by an error that quotes nothing of its payload.
 
-use super::{Common, sender::Walk, settle::settle};
+use super::{Common, settle::settle, walk::Walk};
 use crate::{
     base::{Nanos, ProbeNumber},
     ledger::{histogram::add, tally::Tally, window::Standing},

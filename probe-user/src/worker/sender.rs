@@ -12,9 +12,10 @@ use super::{
     patience::{Patience, judged_until},
     refuse,
     settle::settle,
+    walk::Walk,
 };
 use crate::{
-    base::{Cause, Nanos, Outcome, ProbeNumber, Sequence, State, TargetIndex},
+    base::{Cause, Nanos, Outcome, ProbeNumber, State, TargetIndex},
     health::{Health, Verdict},
     ledger::{Run, histogram::add, tally::Tally, window::Standing},
     route::{ArpQueue, Neighbour},
@@ -74,123 +75,6 @@ struct Note {
     late: bool,
     /// When it was first handed over in vain; `u64::MAX` before.
     offered: Nanos,
-}
-
-/// A run on its way round.
-pub(super) struct Walk {
-    run: Run,
-    pacer: Pacer,
-    flights: Flights,
-    places: u32,
-    payload: u16,
-    up_after: u32,
-    down_after: u32,
-    patience: Patience,
-    /// The next tick that lands.
-    landing: (u64, u32),
-    /// Ticks that wait for their deadline: those of this turn, and all from the first on whose probe has found no room yet.
-    ticks: u32,
-    /// If there were some before this turn: no earlier than this they were sent.
-    since: Option<Nanos>,
-    /// The first whose probe has found no room yet: how many were before it, ever, and when it was first handed over.
-    held: Option<(u64, Nanos)>,
-    /// Send stamps by target and place, kept where results are wanted.
-    sent: Box<[Nanos]>,
-}
-
-impl Walk {
-    #[inline]
-    fn target(&self, slot: u32) -> TargetIndex {
-        TargetIndex(self.run.targets.start + slot)
-    }
-
-    /// Whether the place that a probe of this round needs has landed since its last use.
-    #[inline]
-    fn is_free(&self, round: u64, slot: u32) -> bool {
-        round < u64::from(self.places) || self.landing > (round - u64::from(self.places), slot)
-    }
-
-    /// Whether the target is of this run.
-    pub(super) fn has(&self, target: TargetIndex) -> bool {
-        self.run.targets.contains(&target.0)
-    }
-
-    /// Which place of a window a probe of this number has.
-    #[inline]
-    fn place(&self, number: u64) -> u32 {
-        (number & u64::from(self.places - 1)) as u32
-    }
-
-    /// Whether there is nothing to be entered because the window is full, where nothing is missed by waiting until it is not.
-    #[inline]
-    fn waits(&self) -> bool {
-        let (round, slot) = self.pacer.next_place();
-        self.pacer.is_counted() && !self.is_free(round, slot)
-    }
-
-    /// When the next tick may be had.
-    #[inline]
-    fn next_at(&self) -> Option<Nanos> {
-        if self.waits() { None } else { self.pacer.next_at() }
-    }
-
-    /// How many ticks were before this one, ever.
-    #[inline]
-    fn ordinal(&self, target: TargetIndex, number: u64) -> u64 {
-        let slots = u64::from(self.run.targets.end - self.run.targets.start);
-        number * slots + u64::from(target.0 - self.run.targets.start)
-    }
-
-    /// Gives what has been handed over its deadline: all but what comes behind a probe that has found no room yet.
-    fn push(&mut self, begun: Nanos, ended: Nanos) {
-        if self.ticks == 0 {
-            return;
-        }
-        let since = self.since.unwrap_or(begun);
-        let (gone, rest) = match self.held {
-            None => (self.ticks, None),
-            Some((ordinal, offered)) => {
-                let gone = u32::try_from(ordinal - self.flights.pushed()).unwrap_or(self.ticks).min(self.ticks);
-                (gone, Some(if gone > 0 { offered } else { since.min(offered) }))
-            }
-        };
-        if gone > 0 {
-            self.flights.push(gone, since, ended);
-        }
-        self.ticks -= gone;
-        self.since = rest;
-    }
-
-    #[inline]
-    fn stamp_at(&self, slot: u32, number: u64) -> usize {
-        slot as usize * self.places as usize + self.place(number) as usize
-    }
-
-    #[inline]
-    fn stamp(&mut self, slot: u32, number: u64) -> &mut Nanos {
-        &mut self.sent[self.stamp_at(slot, number)]
-    }
-
-    /// The probe of a target that has not landed and whose number has these low bits: its number, by when it has to be
-    /// answered, and its send stamp where that is kept. The target is of this run.
-    ///
-    /// If there is a pending probe in the place of that number, it is this one and no other: places are taken in the order of
-    /// the numbers, each after the number before it in the same place has landed, and this is the first in its place of all
-    /// that have not landed. All 16 bits are compared, and a window has at most half as many places, so an error about an
-    /// earlier probe in the same place finds other bits; until 65,536 rounds later, when the bits are the same. At the shortest
-    /// interval that is 655 s: a datagram lives for at most 255 s (RFC 791, "Time to Live"), and so does the error about it.
-    pub(super) fn in_flight(&self, target: TargetIndex, sequence: Sequence) -> Option<(u64, Nanos, Option<Nanos>)> {
-        let slot = target.0 - self.run.targets.start;
-        let first = self.landing.0 + u64::from(slot < self.landing.1);
-        let number = first + (u64::from(sequence.0).wrapping_sub(first) & 0xffff);
-        if number - first >= u64::from(self.places) {
-            return None;
-        }
-        let ordinal = self.ordinal(target, number);
-        let unpushed = self.flights.pushed()..self.flights.pushed() + u64::from(self.ticks);
-        let deadline = if unpushed.contains(&ordinal) { Nanos::MAX } else { self.flights.deadline_of(ordinal)? };
-        Some((number, deadline, self.sent.get(self.stamp_at(slot, number)).copied()))
-    }
 }
 
 impl<T: Transmit> Sender<T> {

@@ -16,7 +16,6 @@ mod ring;
 
 pub(super) use ring::{Consumer, Producer};
 
-use super::socket::FRAME_SIZE;
 use ring::{At, Mapping};
 use std::{
     io,
@@ -25,6 +24,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// Bytes of a frame: what the kernel takes as the smallest, and more than any probe.
+pub(super) const FRAME_SIZE: u32 = 2048;
 
 /// The memory of a socket's frames. Frame `i` is at `i * FRAME_SIZE`.
 pub(super) struct Frames {

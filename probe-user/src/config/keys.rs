@@ -1,0 +1,38 @@
+//! Which keys there are, and where they stand.
+
+/// Where keys stand, for the error about one that stands elsewhere.
+pub(super) const HOMES: [(&[&str], &str); 4] = [
+    (&SETTINGS, "in `global` or in a group"),
+    (&GROUP, "in a group"),
+    (&["rate"], "in `limits`"),
+    (&TOP, "at the top level"),
+];
+pub(super) const TOP: [&str; 12] = [
+    "interface",
+    "source",
+    "listen",
+    "events",
+    "engine",
+    "mode",
+    "identifier",
+    "seed",
+    "global",
+    "groups",
+    "exclude",
+    "limits",
+];
+pub(super) const SETTINGS: [&str; 6] = ["interval", "timeout", "size", "down_after", "up_after", "buckets"];
+pub(super) const GROUP: [&str; 12] = [
+    "name",
+    "targets",
+    "target_files",
+    "labels",
+    "sum_by",
+    "per_target",
+    "interval",
+    "timeout",
+    "size",
+    "down_after",
+    "up_after",
+    "buckets",
+];

@@ -1,0 +1,51 @@
+//! What the one queue of a simulated network counts.
+
+use crate::{
+    base::Nanos,
+    worker::{Link, Taken},
+};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// The numbers of the one queue.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    pub(super) taken: AtomicU64,
+    pub(super) consumed: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    /// A stalled receiver takes nothing.
+    pub(super) stalled: AtomicBool,
+}
+
+impl Numbers {
+    /// A frame has been taken.
+    pub(super) fn take(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+}
+
+impl Taken for Numbers {
+    fn queues(&self) -> usize {
+        1
+    }
+    fn taken(&self, _: usize) -> u64 {
+        self.taken.load(Relaxed)
+    }
+    fn consumed(&self, _: usize) -> u64 {
+        self.consumed.load(Relaxed)
+    }
+    fn dropped(&self, _: usize) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+    fn ring(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+impl Link for Numbers {
+    fn is_up(&self) -> bool {
+        true
+    }
+    fn was_down(&self, _: Nanos, _: Nanos) -> bool {
+        false
+    }
+}
