@@ -24,11 +24,23 @@ fn tell_revision() {
     }
 }
 
+/// Builds that lie, each in one way, to show that the judge of `bench truth` finds them out. No features: nothing that builds with all of
+/// them may ever make one.
+fn break_it() {
+    println!("cargo::rustc-check-cfg=cfg(broken, values(\"sequence\", \"late\", \"bit\", \"duplicate\", \"rtt\"))");
+    println!("cargo::rerun-if-env-changed=ECHOLOT_BROKEN");
+    if let Ok(lie) = env::var("ECHOLOT_BROKEN") {
+        println!("cargo::warning=this build lies: ECHOLOT_BROKEN={lie}");
+        println!("cargo::rustc-cfg=broken=\"{lie}\"");
+    }
+}
+
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=../probe-ebpf/src");
     println!("cargo::rerun-if-changed=../probe-ebpf/Cargo.toml");
     println!("cargo::rerun-if-changed=../Cargo.lock");
     tell_revision();
+    break_it();
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set: run by cargo only"));
     let built = variable("CARGO_MANIFEST_DIR")
         .and_then(|package| xtask::ebpf::build(&package.join("../probe-ebpf/Cargo.toml"), &variable("OUT_DIR")?));

@@ -30,16 +30,16 @@ struct Modules(BTreeMap<ModulePath, Module>);
 impl Modules {
     fn read() -> Self {
         let mut modules = Self::default();
-        modules.file(&source("lib.rs"), Vec::new());
+        modules.file(&source("lib.rs"), &[]);
         modules
     }
 
     /// The module in a file, and those that it declares.
-    fn file(&mut self, file: &Path, path: ModulePath) {
+    fn file(&mut self, file: &Path, path: &[String]) {
         let parsed = syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap();
-        let mut reading = Reading { path: path.clone(), module: Module::default() };
+        let mut reading = Reading { path: path.to_vec(), module: Module::default() };
         reading.visit_file(&parsed);
-        self.0.insert(path.clone(), reading.module);
+        self.0.insert(path.to_vec(), reading.module);
         let folder = match file.file_name().unwrap().to_str().unwrap() {
             "lib.rs" | "mod.rs" => file.parent().unwrap().to_owned(),
             _ => file.with_extension(""),
@@ -51,7 +51,7 @@ impl Modules {
                 let name = ident.to_string();
                 let files: [PathBuf; 2] = [folder.join(format!("{name}.rs")), folder.join(&name).join("mod.rs")];
                 let file = files.iter().find(|file| file.exists()).unwrap_or_else(|| panic!("{files:?}"));
-                self.file(file, [&path[..], &[name]].concat());
+                self.file(file, &[path, &[name]].concat());
             }
         }
     }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use echolot::{
-    base::{Nanos, Outcome, Stamp, State, TargetIndex},
+    base::{Nanos, Outcome, State, TargetIndex},
     ledger::{
         Ledger, Snapshot,
         tally::{self, Tally},
@@ -94,7 +94,6 @@ fn world_by(plan: &Plan, rules: Rules, seed: u64, senders: usize, hops: Vec<Hop>
         records: false,
         no_result_dropped: false,
         short_quotes: (0..senders).map(|_| ShortQuotes::default()).collect(),
-        tx_stamp: Stamp::User,
         changes: Some(Arc::new(Changes::new(plan.targets.len()))),
         tallies: tallies.clone(),
         asked: Asked::new(u32::try_from(senders).unwrap()),

@@ -6,7 +6,7 @@ use super::{
     scenario::Scenario,
 };
 use echolot::{
-    base::{Nanos, Stamp},
+    base::Nanos,
     ledger::{
         Ledger,
         tally::{self, Tally},
@@ -59,7 +59,6 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     hop.set(Neighbour::Resolved([2; 6]));
     let tally = Arc::new(Tally::new(1));
     let common = Arc::new(Common {
-        tx_stamp: Stamp::User,
         changes: None,
         ttl: 64,
         short_quotes: Box::new([ShortQuotes::default()]),

@@ -2,8 +2,13 @@
 
 mod outcome;
 mod probe;
+mod settlement;
 mod time;
 
 pub use outcome::{Cause, Outcome, State};
 pub use probe::{Generation, ProbeNumber, Sequence, Stamp, TargetIndex};
+pub use settlement::{Ended, Settlement};
 pub use time::Nanos;
+
+#[cfg(test)]
+pub(crate) use settlement::samples;

@@ -348,7 +348,7 @@ impl Ledger {
     pub fn number_of(&self, target: TargetIndex, sequence: Sequence) -> ProbeNumber {
         let group = self.group_of(self.cell(target));
         let round = group.rounds[self.sender_of(target)].load(Acquire);
-        let sequence = if cfg!(feature = "broken-sequence") { Sequence(sequence.0.wrapping_sub(1)) } else { sequence };
+        let sequence = if cfg!(broken = "sequence") { Sequence(sequence.0.wrapping_sub(1)) } else { sequence };
         ProbeNumber(round.wrapping_sub(round.wrapping_sub(u64::from(sequence.0)) & 0xffff))
     }
 

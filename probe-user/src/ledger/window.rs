@@ -100,7 +100,7 @@ impl<'a> Place<'a> {
     /// Takes the probe out, past its deadline, and says how it stood: a pending one is the caller's to settle.
     #[inline]
     pub fn take(self) -> Standing {
-        let cleared: u64 = if cfg!(feature = "broken-bit") { 0 } else { 0b11 };
+        let cleared: u64 = if cfg!(broken = "bit") { 0 } else { 0b11 };
         let kept = !(cleared << self.shift);
         let before = match self.alone() {
             Some(word) => {

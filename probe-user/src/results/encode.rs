@@ -5,10 +5,9 @@ use super::{
     text::{self, Subject},
 };
 use crate::{
-    base::{Nanos, Outcome, Stamp, TargetIndex},
+    base::{Nanos, Outcome, Settlement, Stamp, TargetIndex},
     ledger::Ledger,
     targets::Plan,
-    worker::Record,
 };
 use std::{
     net::Ipv4Addr,
@@ -61,6 +60,7 @@ pub struct Encoder {
     format: Format,
     /// Text in the manner of ping, see [`Encoder::like_ping`].
     like_ping: bool,
+    tx_stamp: Stamp,
     plan: Arc<Plan>,
     /// Knows the addresses of names that were resolved later.
     ledger: Option<Arc<Ledger>>,
@@ -93,13 +93,21 @@ impl Encoder {
         });
         let groups = groups.collect();
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
-        Self { format, like_ping: false, plan, ledger: None, clock, calendar: Calendar::new(), groups, listed }
+        let calendar = Calendar::new();
+        Self { format, like_ping: false, tx_stamp: Stamp::User, plan, ledger: None, clock, calendar, groups, listed }
     }
 
     /// Writes text as the ping that people know does.
     #[must_use]
     pub fn like_ping(mut self) -> Self {
         self.like_ping = true;
+        self
+    }
+
+    /// Says where send stamps are taken. Unless it is said: by userspace.
+    #[must_use]
+    pub fn stamped_by(mut self, tx_stamp: Stamp) -> Self {
+        self.tx_stamp = tx_stamp;
         self
     }
 
@@ -125,7 +133,7 @@ impl Encoder {
 
     /// Appends a record's line, with its newline. Returns whether there was one: a list shows an address that answered
     /// once, and nothing shows a target that the plan doesn't have.
-    pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) -> bool {
+    pub fn encode(&mut self, record: &Settlement, out: &mut Vec<u8>) -> bool {
         match self.format {
             Format::None => return false,
             Format::List => return self.list(record, out),
@@ -145,11 +153,11 @@ impl Encoder {
             Format::Jsonl => {
                 out.extend_from_slice(b"{\"time\":\"");
                 calendar.push(out, unix_ns, 9);
-                json(record, group, name, address, out);
+                json(record, stamps(record, self.tx_stamp), group, (name, address), out);
             }
             Format::Csv => {
                 calendar.push(out, unix_ns, 9);
-                csv(record, group, name, address, out);
+                csv(record, stamps(record, self.tx_stamp), group, (name, address), out);
             }
             _ => {
                 let group_name = &self.plan.groups[position].name;
@@ -166,10 +174,10 @@ impl Encoder {
         true
     }
 
-    fn list(&mut self, record: &Record, out: &mut Vec<u8>) -> bool {
+    fn list(&mut self, record: &Settlement, out: &mut Vec<u8>) -> bool {
         let TargetIndex(index) = record.target;
         let address = self.address(record.target);
-        let (Some(address), Outcome::Answered) = (address, record.outcome) else { return false };
+        let (Some(address), Outcome::Answered) = (address, record.outcome()) else { return false };
         let (word, bit) = (&mut self.listed[index as usize / 64], 1 << (index % 64));
         if *word & bit != 0 {
             return false;
@@ -182,7 +190,13 @@ impl Encoder {
 }
 
 /// The rest of a JSON line after the time.
-fn json(record: &Record, group: &GroupText, name: Option<&str>, address: Option<Ipv4Addr>, out: &mut Vec<u8>) {
+fn json(
+    record: &Settlement,
+    [tx_stamp, rx_stamp]: [Option<&str>; 2],
+    group: &GroupText,
+    (name, address): (Option<&str>, Option<Ipv4Addr>),
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"\",\"sent_ns\":");
     push_u64(out, record.sent.0);
     out.extend_from_slice(b",\"group\":");
@@ -207,26 +221,26 @@ fn json(record: &Record, group: &GroupText, name: Option<&str>, address: Option<
     out.extend_from_slice(b",\"seq\":");
     push_u64(out, record.number.0);
     out.extend_from_slice(b",\"outcome\":\"");
-    out.extend_from_slice(record.outcome.name().as_bytes());
+    out.extend_from_slice(record.outcome().name().as_bytes());
     out.push(b'"');
-    if let Some(rtt) = record.rtt {
+    if let Some(rtt) = record.rtt() {
         out.extend_from_slice(b",\"rtt_ns\":");
         push_u64(out, rtt.0);
     }
-    if let Some(ttl) = record.reply_ttl {
+    if let Some(ttl) = record.reply_ttl() {
         out.extend_from_slice(b",\"reply_ttl\":");
         push_u64(out, ttl.into());
     }
-    if let Some(stamp) = tx_stamp(record) {
+    if let Some(stamp) = tx_stamp {
         push_member(out, b",\"tx_stamp\":\"", stamp);
     }
-    if let Some(stamp) = record.rx_stamp {
-        push_member(out, b",\"rx_stamp\":\"", stamp.name());
+    if let Some(stamp) = rx_stamp {
+        push_member(out, b",\"rx_stamp\":\"", stamp);
     }
-    if let Some(reason) = record.reason {
+    if let Some(reason) = record.ended.reason() {
         push_member(out, b",\"reason\":\"", reason);
     }
-    if let Some(from) = record.from {
+    if let Some(from) = record.from() {
         out.extend_from_slice(b",\"from\":\"");
         push_address(out, from);
         out.push(b'"');
@@ -242,7 +256,13 @@ fn push_member(out: &mut Vec<u8>, opening: &[u8], word: &str) {
 }
 
 /// The rest of a CSV line after the time.
-fn csv(record: &Record, group: &GroupText, name: Option<&str>, address: Option<Ipv4Addr>, out: &mut Vec<u8>) {
+fn csv(
+    record: &Settlement,
+    [tx_stamp, rx_stamp]: [Option<&str>; 2],
+    group: &GroupText,
+    (name, address): (Option<&str>, Option<Ipv4Addr>),
+    out: &mut Vec<u8>,
+) {
     out.push(b',');
     push_u64(out, record.sent.0);
     out.push(b',');
@@ -260,29 +280,31 @@ fn csv(record: &Record, group: &GroupText, name: Option<&str>, address: Option<I
     out.push(b',');
     push_u64(out, record.number.0);
     out.push(b',');
-    out.extend_from_slice(record.outcome.name().as_bytes());
+    out.extend_from_slice(record.outcome().name().as_bytes());
     out.push(b',');
-    if let Some(rtt) = record.rtt {
+    if let Some(rtt) = record.rtt() {
         push_u64(out, rtt.0);
     }
     out.push(b',');
-    if let Some(ttl) = record.reply_ttl {
+    if let Some(ttl) = record.reply_ttl() {
         push_u64(out, ttl.into());
     }
-    for word in [tx_stamp(record), record.rx_stamp.map(Stamp::name), record.reason] {
+    for word in [tx_stamp, rx_stamp, record.ended.reason()] {
         out.push(b',');
         out.extend_from_slice(word.unwrap_or_default().as_bytes());
     }
     out.push(b',');
-    if let Some(from) = record.from {
+    if let Some(from) = record.from() {
         push_address(out, from);
     }
     out.push(b'\n');
 }
 
-/// What was never sent has no send stamp: its `time` and `sent_ns` say when it was given up.
-fn tx_stamp(record: &Record) -> Option<&'static str> {
-    (record.outcome != Outcome::Unsent).then(|| record.tx_stamp.name())
+/// Where its stamps were taken, that of sending and that of arrival. What was never sent has no send stamp: its `time` and `sent_ns` say
+/// when it was given up.
+fn stamps(record: &Settlement, tx: Stamp) -> [Option<&'static str>; 2] {
+    let sent = record.outcome() != Outcome::Unsent;
+    [sent.then(|| tx.name()), record.rtt().map(|_| Stamp::Xdp.name())]
 }
 
 #[cfg(test)]
@@ -290,14 +312,17 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::{
-        base::{ProbeNumber, Stamp},
-        results::tests::{answered, plan, record, unreachable, unsent},
+        base::{
+            Ended, ProbeNumber,
+            samples::{answered, answered_after, lost, unreachable, unsent},
+        },
+        results::tests::plan,
     };
 
     /// 2026-11-20T21:00:00Z, at CLOCK_MONOTONIC 1,000 s.
     const CLOCK: WallClock = WallClock { offset_ns: 1_795_208_400_000_000_000 - 1_000_000_000_000 };
 
-    fn lines(mut encoder: Encoder, records: &[Record]) -> String {
+    fn lines(mut encoder: Encoder, records: &[Settlement]) -> String {
         let mut out = Vec::new();
         encoder.header(&mut out);
         for record in records {
@@ -312,7 +337,7 @@ mod tests {
 
     #[test]
     fn json_has_the_members_that_apply_in_order() {
-        let text = lines(encoder(Format::Jsonl), &[answered(1, 0), record(0), unreachable(0, 70_000), unsent(2, 1)]);
+        let text = lines(encoder(Format::Jsonl), &[answered(1, 0), lost(0), unreachable(0, 70_000), unsent(2, 1)]);
         let expected = [
             r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"host.example","address":"10.64.0.1","seq":0,"outcome":"answered","rtt_ns":41234,"reply_ttl":64,"tx_stamp":"user","rx_stamp":"xdp"}"#,
             r#"{"time":"2026-11-20T21:00:00.123456789Z","sent_ns":1000123456789,"group":"edge","target":"10.64.0.0","address":"10.64.0.0","seq":0,"outcome":"lost","tx_stamp":"user"}"#,
@@ -327,7 +352,7 @@ mod tests {
 
     #[test]
     fn csv_has_every_column_in_every_line() {
-        let text = lines(encoder(Format::Csv), &[answered(1, 0), record(0), unreachable(0, 3), unsent(2, 1)]);
+        let text = lines(encoder(Format::Csv), &[answered(1, 0), lost(0), unreachable(0, 3), unsent(2, 1)]);
         assert_eq!(
             text,
             concat!(
@@ -360,14 +385,14 @@ mod tests {
 
     #[test]
     fn a_list_shows_each_address_that_answered_once() {
-        let records = [answered(1, 0), record(0), answered(1, 1), answered(2, 0), unreachable(0, 0)];
+        let records = [answered(1, 0), lost(0), answered(1, 1), answered(2, 0), unreachable(0, 0)];
         assert_eq!(lines(encoder(Format::List), &records), "10.64.0.1\n10.64.0.2\n");
         assert_eq!(lines(encoder(Format::None), &records), "");
     }
 
     #[test]
     fn text_reads_as_sentences() {
-        let text = lines(encoder(Format::Text), &[answered(1, 0), record(0), unreachable(0, 3), unsent(2, 1)]);
+        let text = lines(encoder(Format::Text), &[answered(1, 0), lost(0), unreachable(0, 3), unsent(2, 1)]);
         assert_eq!(
             text,
             "2026-11-20T21:00:00.123Z edge host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64\n\
@@ -379,13 +404,10 @@ mod tests {
 
     #[test]
     fn ping_text_reads_as_ping_does() {
-        let mut unheard = record(1);
-        unheard.outcome = Outcome::Unheard;
-        let mut slow = answered(0, 4);
-        slow.rtt = Some(Nanos(12_345_678));
-        let mut neighbour = record(0);
-        (neighbour.outcome, neighbour.reason) = (Outcome::Unreachable, Some("neighbour"));
-        let records = [answered(1, 0), slow, record(0), unheard, unreachable(0, 3), neighbour, unsent(2, 1)];
+        let unheard = Settlement { ended: Ended::Unheard, ..lost(1) };
+        let slow = answered_after(0, 4, Nanos(12_345_678));
+        let neighbour = Settlement { ended: Ended::NoNeighbour, ..lost(0) };
+        let records = [answered(1, 0), slow, lost(0), unheard, unreachable(0, 3), neighbour, unsent(2, 1)];
         assert_eq!(
             lines(encoder(Format::Text).like_ping(), &records),
             "64 bytes from host.example (10.64.0.1): icmp_seq=0 ttl=64 time=0.041 ms\n\
@@ -419,24 +441,25 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn every_json_line_parses_and_says_what_the_record_said(
-            index in 0u32..3, number: u64, sent: u64, rtt: Option<u64>, ttl: Option<u8>, which in 0usize..5
+            index in 0u32..3, number: u64, sent: u64, rtt: Option<u64>, ttl: u8, refused: bool
         ) {
-            let record = Record {
-                number: ProbeNumber(number),
-                sent: Nanos(sent),
-                rtt: rtt.map(Nanos),
-                reply_ttl: ttl,
-                outcome: Outcome::ALL[which],
-                tx_stamp: Stamp::Xdp,
-                ..record(index)
+            let sent = Nanos(sent);
+            let ended = match rtt.map(|rtt| sent + Nanos(rtt)) {
+                None => Ended::Lost,
+                Some(arrived) if refused => {
+                    Ended::Refused { arrived, ttl, from: Ipv4Addr::LOCALHOST, reason: "host_unreachable" }
+                }
+                Some(arrived) => Ended::Answered { arrived, ttl },
             };
+            let record = Settlement { number: ProbeNumber(number), sent, ended, ..lost(index) };
+            let (rtt, ttl) = (record.rtt().map(|rtt| rtt.0), record.reply_ttl());
             let line = lines(encoder(Format::Jsonl), &[record]);
             let value: serde_json::Value = serde_json::from_str(&line).unwrap();
             proptest::prop_assert_eq!(value["seq"].as_u64(), Some(number));
-            proptest::prop_assert_eq!(value["sent_ns"].as_u64(), Some(sent));
+            proptest::prop_assert_eq!(value["sent_ns"].as_u64(), Some(sent.0));
             proptest::prop_assert_eq!(value["rtt_ns"].as_u64(), rtt);
             proptest::prop_assert_eq!(value["reply_ttl"].as_u64(), ttl.map(u64::from));
-            proptest::prop_assert_eq!(value["outcome"].as_str(), Some(record.outcome.name()));
+            proptest::prop_assert_eq!(value["outcome"].as_str(), Some(record.outcome().name()));
             let csv = lines(encoder(Format::Csv), &[record]);
             let columns = csv.lines().nth(1).unwrap().replace("\"the \"\"far\"\", side\"", "far");
             proptest::prop_assert_eq!(columns.split(',').count(), 13);

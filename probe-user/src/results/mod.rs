@@ -24,7 +24,6 @@ pub use writer::{Outcomes, WriteReport, Writer, Writing, spawn};
 pub(crate) mod tests {
     //! A small plan and records of its targets, for the tests of this folder and of the views.
 
-    pub(crate) use crate::worker::records::{answered, record, unreachable, unsent};
     use crate::{
         base::Nanos,
         targets::{Group, Plan, Target},

@@ -4,10 +4,7 @@ use super::{
     fields::{push_address, push_padded, push_u64},
     human::push_span,
 };
-use crate::{
-    base::{Nanos, Outcome},
-    worker::Record,
-};
+use crate::base::{Nanos, Outcome, Settlement};
 use std::net::Ipv4Addr;
 
 /// Who a record is about.
@@ -21,7 +18,7 @@ pub(super) struct Subject<'a> {
 }
 
 /// Appends a result after its time: `host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64`.
-pub(super) fn result(record: &Record, subject: &Subject<'_>, with_group: bool, out: &mut Vec<u8>) {
+pub(super) fn result(record: &Settlement, subject: &Subject<'_>, with_group: bool, out: &mut Vec<u8>) {
     if with_group {
         out.extend_from_slice(subject.group.as_bytes());
         out.push(b' ');
@@ -30,12 +27,12 @@ pub(super) fn result(record: &Record, subject: &Subject<'_>, with_group: bool, o
     out.extend_from_slice(b" seq=");
     push_u64(out, record.number.0);
     out.push(b' ');
-    out.extend_from_slice(record.outcome.name().as_bytes());
-    if let Some(rtt) = record.rtt {
+    out.extend_from_slice(record.outcome().name().as_bytes());
+    if let Some(rtt) = record.rtt() {
         out.push(b' ');
         push_span(out, rtt);
     }
-    if let Some(ttl) = record.reply_ttl {
+    if let Some(ttl) = record.reply_ttl() {
         out.extend_from_slice(b" ttl=");
         push_u64(out, ttl.into());
     }
@@ -45,8 +42,8 @@ pub(super) fn result(record: &Record, subject: &Subject<'_>, with_group: bool, o
 
 /// Appends a result as the ping that people know writes it: `64 bytes from 10.64.0.1: icmp_seq=0 ttl=64 time=0.041 ms`.
 /// What did not come back has a line too.
-pub(super) fn ping(record: &Record, subject: &Subject<'_>, out: &mut Vec<u8>) {
-    match record.outcome {
+pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>) {
+    match record.outcome() {
         Outcome::Answered => {
             // ping counts the ICMP header's 8 bytes, too.
             push_u64(out, subject.payload as u64 + 8);
@@ -59,13 +56,13 @@ pub(super) fn ping(record: &Record, subject: &Subject<'_>, out: &mut Vec<u8>) {
     push_subject(out, subject);
     out.extend_from_slice(b": icmp_seq=");
     push_u64(out, record.number.0);
-    match record.outcome {
+    match record.outcome() {
         Outcome::Answered => {
-            if let Some(ttl) = record.reply_ttl {
+            if let Some(ttl) = record.reply_ttl() {
                 out.extend_from_slice(b" ttl=");
                 push_u64(out, ttl.into());
             }
-            if let Some(rtt) = record.rtt {
+            if let Some(rtt) = record.rtt() {
                 out.extend_from_slice(b" time=");
                 push_ping_time(out, rtt);
             }
@@ -92,13 +89,13 @@ fn push_subject(out: &mut Vec<u8>, subject: &Subject<'_>) {
     }
 }
 
-fn push_reason(out: &mut Vec<u8>, record: &Record) {
-    if let Some(reason) = record.reason {
+fn push_reason(out: &mut Vec<u8>, record: &Settlement) {
+    if let Some(reason) = record.ended.reason() {
         out.extend_from_slice(b" (");
         out.extend_from_slice(reason.as_bytes());
         out.push(b')');
     }
-    if let Some(from) = record.from {
+    if let Some(from) = record.from() {
         out.extend_from_slice(b" from ");
         push_address(out, from);
     }

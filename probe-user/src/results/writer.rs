@@ -6,8 +6,8 @@ use super::{
     spool::Spool,
 };
 use crate::{
-    base::Outcome,
-    worker::{Backlog, Queue, Record},
+    base::{Outcome, Settlement},
+    worker::{Backlog, Queue},
 };
 use std::{
     io,
@@ -170,7 +170,7 @@ impl Writing {
 pub fn spawn(
     writer: Writer,
     queues: Vec<Queue>,
-    observe: impl FnMut(&Record) + Send + 'static,
+    observe: impl FnMut(&Settlement) + Send + 'static,
     report: impl FnOnce(&WriteError) + Send + 'static,
 ) -> io::Result<Writing> {
     let progress = Arc::new(Progress::default());
@@ -206,7 +206,7 @@ struct Drain<D, O, R> {
     observe: O,
 }
 
-impl<D: Destination + Named, O: FnMut(&Record), R: FnOnce(&WriteError)> Drain<D, O, R> {
+impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drain<D, O, R> {
     fn run(mut self) -> WriteReport {
         // The header is no result.
         self.pen.header = self.pen.spool.append(|out| self.encoder.header(out));
@@ -240,7 +240,7 @@ impl<D: Destination + Named, O: FnMut(&Record), R: FnOnce(&WriteError)> Drain<D,
                 let Some(record) = queue.pop() else { break };
                 taken += 1;
                 (self.observe)(&record);
-                if self.only.contains(record.outcome) {
+                if self.only.contains(record.outcome()) {
                     self.pen.put(|out| self.encoder.encode(&record, out));
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::{Changes, Link, ShortQuotes, Taken};
 use crate::{
-    base::{Cause, Nanos, Stamp},
+    base::{Cause, Nanos},
     ledger::{
         Ledger,
         tally::{RowTally, Tally},
@@ -53,8 +53,6 @@ pub struct Common {
     pub no_result_dropped: bool,
     /// Errors for each sender to settle.
     pub short_quotes: Box<[ShortQuotes]>,
-    /// Where send stamps are taken.
-    pub tx_stamp: Stamp,
     /// Where changes of state are told, if anybody wants to know.
     pub changes: Option<Arc<Changes>>,
     /// What each loop has counted.

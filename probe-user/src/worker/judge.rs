@@ -275,7 +275,6 @@ fn set(common: &Common, tally: &Tally, target: TargetIndex, before: Health, afte
 mod tests {
     use super::*;
     use crate::{
-        base::Stamp,
         ledger::Ledger,
         route::{Hop, Hops},
         targets::{Group, LabelSet, Plan, Sum, Target},
@@ -339,7 +338,6 @@ mod tests {
             drops: Arc::default(),
             records: false,
             no_result_dropped: false,
-            tx_stamp: Stamp::User,
             changes: None,
             tallies: Box::new([Arc::new(Tally::new(1))]),
             asked: Asked::new(1),

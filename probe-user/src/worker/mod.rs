@@ -14,7 +14,6 @@ mod patience;
 mod proof;
 mod quotes;
 mod receiver;
-mod record;
 mod refuse;
 mod sender;
 mod settle;
@@ -28,9 +27,6 @@ pub use looping::{Loop, NoQueues, NoTransmit};
 pub use proof::{Proven, Slots, prove};
 pub use quotes::ShortQuotes;
 pub use receiver::Receiver;
-pub use record::Record;
-#[cfg(test)]
-pub(crate) use record::records;
 pub use sender::Sender;
 pub(crate) use sink::Backlog;
 pub use sink::{Queue, Sink, queue};

@@ -3,13 +3,13 @@
 use super::{
     Clock, Common, Receive,
     proof::{Proven, prove},
-    settle::settle,
+    settle::{Settler, Word, refused},
 };
 use crate::{
-    base::{Nanos, Outcome, Stamp},
+    base::{Ended, Nanos},
     ledger::{histogram::add, tally::Tally, window::Standing},
     wire::{Quoted, Refusal, Reply, guess_target},
-    worker::{Record, Sink},
+    worker::Sink,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -22,13 +22,14 @@ pub struct Receiver<R> {
 struct Settle {
     common: Arc<Common>,
     tally: Arc<Tally>,
-    sink: Sink,
+    settler: Settler,
 }
 
 impl<R: Receive> Receiver<R> {
     /// Settles what arrives on `queues`.
     pub fn new(queues: R, common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
-        Self { queues, settle: Settle { common, tally, sink } }
+        let settler = Settler::new(Arc::clone(&common), Arc::clone(&tally), sink);
+        Self { queues, settle: Settle { common, tally, settler } }
     }
 
     /// The queues, to rest on them.
@@ -79,77 +80,42 @@ impl Settle {
     #[inline]
     fn answer(&self, reply: &Reply, now: Nanos) {
         let (ledger, target) = (&self.common.ledger, reply.target);
-        let row = &self.tally.rows[ledger.row(target) as usize];
         self.tally.receive_delay.record(now - reply.arrived);
         self.tally.heard_at.store(reply.arrived.0, Relaxed);
         // Age first: past its timeout a reply touches no bit, which may be another probe's by now.
         let rtt = reply.arrived - reply.sent;
-        if rtt > ledger.timeout(target) && !cfg!(feature = "broken-late") {
-            add(&row.late, 1);
-            return;
+        if rtt > ledger.timeout(target) && !cfg!(broken = "late") {
+            return self.settler.count_late(target);
         }
-        match ledger.place_of(target, u64::from(reply.sequence.0)).settle(Standing::Answered) {
+        let arrived = if cfg!(broken = "rtt") { reply.sent + Nanos(rtt.0 / 1_000 * 1_024) } else { reply.arrived };
+        let place = ledger.place_of(target, u64::from(reply.sequence.0));
+        let ended = Ended::Answered { arrived, ttl: reply.ttl };
+        let number = || ledger.number_of(target, reply.sequence);
+        match self.settler.settle(place, (target, reply.sent), ended, now, number) {
             Ok(()) => {}
-            Err(Standing::Free) if cfg!(feature = "broken-late") => {}
-            Err(Standing::Answered) if cfg!(feature = "broken-duplicate") => {}
-            Err(Standing::Answered) => {
-                add(&row.duplicate, 1);
-                return;
+            Err(Standing::Free) if cfg!(broken = "late") => {
+                self.settler.count((target, reply.sent), ended, now, number)
             }
-            Err(Standing::Failed | Standing::Free | Standing::Pending) => {
-                add(&row.contradicted, 1);
-                return;
+            Err(Standing::Answered) if cfg!(broken = "duplicate") => {
+                self.settler.count((target, reply.sent), ended, now, number);
             }
+            Err(standing) => self.settler.count_further(target, Word::Reply, standing),
         }
-        let rtt = if cfg!(feature = "broken-rtt") { Nanos(rtt.0 / 1_000 * 1_024) } else { rtt };
-        row.rtt.record(rtt);
-        ledger.count_answered(target, rtt, reply.arrived);
-        if self.common.records {
-            let record = Record {
-                target,
-                number: ledger.number_of(target, reply.sequence),
-                sent: reply.sent,
-                outcome: Outcome::Answered,
-                rtt: Some(rtt),
-                reply_ttl: Some(reply.ttl),
-                tx_stamp: self.common.tx_stamp,
-                rx_stamp: Some(Stamp::Xdp),
-                reason: None,
-                from: None,
-            };
-            if !self.sink.push(record) {
-                add(&self.tally.results_dropped, 1);
-            }
-        }
-        // Last: who sees a probe settled finds its record in the queue.
-        self.tally.settle(ledger.row(target), Outcome::Answered, now);
     }
 
     /// An error says that a probe did not arrive.
     #[cold]
     fn refused(&self, refusal: &Refusal, quoted: &Quoted, now: Nanos) {
         let (ledger, target) = (&self.common.ledger, quoted.target);
-        let row = &self.tally.rows[ledger.row(target) as usize];
         self.tally.receive_delay.record(now - refusal.arrived);
         // As for replies: past its timeout it touches no bit.
         if refusal.arrived - quoted.sent > ledger.timeout(target) {
-            add(&row.late, 1);
-            return;
+            return self.settler.count_late(target);
         }
-        match ledger.place_of(target, u64::from(refusal.sequence.0)).settle(Standing::Failed) {
-            Ok(()) => {
-                let number = ledger.number_of(target, refusal.sequence);
-                settle(
-                    &self.common,
-                    &self.tally,
-                    &self.sink,
-                    Record::refused(target, number, (quoted.sent, self.common.tx_stamp), refusal),
-                    now,
-                );
-            }
-            // An error behind an answer, or behind another error: the first word holds.
-            Err(Standing::Answered | Standing::Failed) => add(&row.duplicate, 1),
-            Err(Standing::Free | Standing::Pending) => add(&row.contradicted, 1),
+        let place = ledger.place_of(target, u64::from(refusal.sequence.0));
+        let number = || ledger.number_of(target, refusal.sequence);
+        if let Err(standing) = self.settler.settle(place, (target, quoted.sent), refused(refusal), now, number) {
+            self.settler.count_further(target, Word::Error, standing);
         }
     }
 }

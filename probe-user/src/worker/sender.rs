@@ -4,25 +4,24 @@ mod fates;
 mod waiting;
 
 use super::{
-    Clock, Common, Due, Fate, Leaving, Phase, Transmit,
+    Clock, Common, Due, Fate, Leaving, Phase, Sink, Transmit,
     backlog::Backlog,
     drained::Drained,
     dwell,
     judge::Judge,
     patience::{Patience, judged_until},
     refuse,
-    settle::settle,
+    settle::Settler,
     walk::Walk,
 };
 use crate::{
-    base::{Cause, Nanos, Outcome, ProbeNumber, State, TargetIndex},
+    base::{Cause, Ended, Nanos, ProbeNumber, State, TargetIndex},
     health::{Health, Verdict},
     ledger::{Run, histogram::add, tally::Tally, window::Standing},
     route::{ArpQueue, Neighbour},
     schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
     wire::Refusal,
-    worker::{Record, Sink},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use waiting::{Held, Late, Waiting};
@@ -43,7 +42,7 @@ pub struct Sender<T> {
     engine: T,
     common: Arc<Common>,
     tally: Arc<Tally>,
-    sink: Sink,
+    settler: Settler,
     number: usize,
     walks: Vec<Walk>,
     company: Company,
@@ -125,9 +124,9 @@ impl<T: Transmit> Sender<T> {
             engine,
             drained: Drained::new(common.taken.queues()),
             backlog: Backlog::new(start),
+            settler: Settler::new(Arc::clone(&common), Arc::clone(&tally), sink),
             common,
             tally,
-            sink,
             number,
             company,
             judge,
@@ -244,11 +243,10 @@ impl<T: Transmit> Sender<T> {
                 let excused = self.common.link.was_down(landed.begun, landed.deadline)
                     || self.common.drops.claim(landed.begun, landed.deadline)
                     || self.common.short_quotes[self.number].claim();
-                let outcome = if excused { Outcome::Unheard } else { Outcome::Lost };
+                let ended = if excused { Ended::Unheard } else { Ended::Lost };
                 let slot = target.0 - walk.run.targets.start;
                 let sent = if self.common.records { walk.sent[walk.stamp_at(slot, number)] } else { Nanos::ZERO };
-                let record = unanswered(&self.common, target, number, sent, outcome, None);
-                settle(&self.common, &self.tally, &self.sink, record, past);
+                self.settler.count((target, sent), ended, past, || ProbeNumber(number));
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
@@ -269,7 +267,8 @@ impl<T: Transmit> Sender<T> {
     /// Settles the probe of which an error said no more than address and sequence number.
     #[cold]
     pub fn hear(&self, refusal: &Refusal, now: Nanos) {
-        refuse::short_quote(&self.common, &self.tally, &self.sink, &self.walks, refusal, now);
+        self.tally.receive_delay.record(now - refusal.arrived);
+        refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
     }
 
     /// Enters what is due, at most a batch. True if there was something.
@@ -368,11 +367,8 @@ impl<T: Transmit> Sender<T> {
         }
         ledger.count_entered(target);
         add(&tally.rows[row as usize].entered, 1);
-        let unsent = |cause: Cause| {
-            add(&tally.rows[row as usize].unsent[cause as usize], 1);
-            let record = unanswered(&self.common, target, tick.round, now, Outcome::Unsent, Some(cause.name()));
-            settle(&self.common, tally, &self.sink, record, now);
-        };
+        let number = || ProbeNumber(tick.round);
+        let unsent = |cause: Cause| self.settler.count((target, now), Ended::Unsent(cause), now, number);
         if !walk.is_free(tick.round, tick.slot) || self.waiting.is_away(target, walk.place(tick.round)) {
             return unsent(Cause::Window);
         }
@@ -385,11 +381,8 @@ impl<T: Transmit> Sender<T> {
             Some((Neighbour::Resolved(_), _)) | None if !self.waiting.has(hop) => {}
             Some((Neighbour::Unresolved, true)) => {
                 place.enter();
-                if place.settle(Standing::Failed).is_ok() {
-                    let reason = Some("neighbour");
-                    let record = unanswered(&self.common, target, tick.round, now, Outcome::Unreachable, reason);
-                    settle(&self.common, tally, &self.sink, record, now);
-                }
+                // A probe that nobody has sent, nobody has heard of.
+                let _settled = self.settler.settle(place, (target, now), Ended::NoNeighbour, now, number);
                 return self.want(hop);
             }
             Some((_, true)) if self.waiting.is_full() => return unsent(Cause::Neighbour),
@@ -460,31 +453,8 @@ impl<T: Transmit> Sender<T> {
             return self.engine.batch();
         }
         let in_flight = self.common.in_flight();
-        let free = usize::try_from((self.sink.free() as u64).saturating_sub(in_flight)).unwrap_or(usize::MAX);
+        let free = usize::try_from((self.settler.room() as u64).saturating_sub(in_flight)).unwrap_or(usize::MAX);
         // Each sender takes no more than its share: they look at the same moment.
         (free / self.common.short_quotes.len()).min(self.engine.batch())
-    }
-}
-
-/// The record of a probe that nobody answered for.
-fn unanswered(
-    common: &Common,
-    target: TargetIndex,
-    number: u64,
-    sent: Nanos,
-    outcome: Outcome,
-    reason: Option<&'static str>,
-) -> Record {
-    Record {
-        target,
-        number: ProbeNumber(number),
-        sent,
-        outcome,
-        rtt: None,
-        reply_ttl: None,
-        tx_stamp: common.tx_stamp,
-        rx_stamp: None,
-        reason,
-        from: None,
     }
 }

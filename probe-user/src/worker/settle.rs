@@ -1,19 +1,118 @@
-//! What senders and receivers do alike when a probe is settled.
+//! The one place where a probe is settled, whatever settles it: a reply, an error, a short quote, its deadline, or this machine, which
+//! did not send it.
 
-use super::Common;
+use super::{Common, Sink};
 use crate::{
-    base::Nanos,
-    ledger::{histogram::add, tally::Tally},
-    worker::{Record, Sink},
+    base::{Ended, Nanos, ProbeNumber, Settlement, TargetIndex},
+    ledger::{
+        histogram::add,
+        tally::Tally,
+        window::{Place, Standing},
+    },
+    wire::Refusal,
 };
+use std::sync::Arc;
 
-/// Counts a probe as settled, by target and by row, and hands out its record. Replies are counted with their round-trip
-/// time, by the receiver itself.
-pub(super) fn settle(common: &Common, tally: &Tally, sink: &Sink, record: Record, now: Nanos) {
-    common.ledger.count_settled(record.target, record.outcome);
-    if common.records && !sink.push(record) {
-        add(&tally.results_dropped, 1);
+/// Settles probes for one half of a loop.
+pub(super) struct Settler {
+    common: Arc<Common>,
+    tally: Arc<Tally>,
+    sink: Sink,
+}
+
+/// What came about a probe that it did not settle.
+#[derive(Clone, Copy)]
+pub(super) enum Word {
+    Reply,
+    Error,
+}
+
+impl Settler {
+    pub(super) const fn new(common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
+        Self { common, tally, sink }
     }
-    // Last: who sees a probe settled finds its record in the queue.
-    tally.settle(common.ledger.row(record.target), record.outcome, now);
+
+    /// Settles the probe in `place`, if it is pending: takes it out of being waited for, counts it, and hands it out.
+    ///
+    /// # Errors
+    /// How it stands, where it is not pending.
+    #[inline]
+    pub(super) fn settle(
+        &self,
+        place: Place<'_>,
+        (target, sent): (TargetIndex, Nanos),
+        ended: Ended,
+        now: Nanos,
+        number: impl FnOnce() -> ProbeNumber,
+    ) -> Result<(), Standing> {
+        place.settle(standing(ended))?;
+        self.count((target, sent), ended, now, number);
+        Ok(())
+    }
+
+    /// Counts a probe that nobody else can settle any more, and hands it out.
+    #[inline]
+    pub(super) fn count(
+        &self,
+        (target, sent): (TargetIndex, Nanos),
+        ended: Ended,
+        now: Nanos,
+        number: impl FnOnce() -> ProbeNumber,
+    ) {
+        let ledger = &self.common.ledger;
+        let row = ledger.row(target);
+        let counts = &self.tally.rows[row as usize];
+        match ended {
+            Ended::Answered { arrived, .. } => {
+                let rtt = arrived - sent;
+                counts.rtt.record(rtt);
+                ledger.count_answered(target, rtt, arrived);
+            }
+            Ended::Unsent(cause) => {
+                add(&counts.unsent[cause as usize], 1);
+                ledger.count_settled(target, ended.outcome());
+            }
+            _ => ledger.count_settled(target, ended.outcome()),
+        }
+        if self.common.records && !self.sink.push(Settlement { target, number: number(), sent, ended }) {
+            add(&self.tally.results_dropped, 1);
+        }
+        // Last: who sees a probe settled finds its record in the queue.
+        self.tally.settle(row, ended.outcome(), now);
+    }
+
+    /// Counts what came after the timeout of its probe.
+    pub(super) fn count_late(&self, target: TargetIndex) {
+        add(&self.tally.rows[self.common.ledger.row(target) as usize].late, 1);
+    }
+
+    /// Counts what came in time about a probe that was settled already and stands so. The first word holds: an error behind a reply, or
+    /// behind another error, says nothing new; a reply behind an error does.
+    pub(super) fn count_further(&self, target: TargetIndex, word: Word, standing: Standing) {
+        let row = &self.tally.rows[self.common.ledger.row(target) as usize];
+        let counter = match (word, standing) {
+            (Word::Reply, Standing::Answered) | (Word::Error, Standing::Answered | Standing::Failed) => &row.duplicate,
+            _ => &row.contradicted,
+        };
+        add(counter, 1);
+    }
+
+    /// How many settled probes there is room for.
+    pub(super) fn room(&self) -> usize {
+        self.sink.free()
+    }
+}
+
+/// By an error.
+pub(super) const fn refused(refusal: &Refusal) -> Ended {
+    Ended::Refused { arrived: refusal.arrived, ttl: refusal.ttl, from: refusal.from, reason: refusal.reason }
+}
+
+/// How a probe that ended so stands in its window until its deadline.
+const fn standing(ended: Ended) -> Standing {
+    match ended {
+        Ended::Answered { .. } => Standing::Answered,
+        Ended::Refused { .. } | Ended::NoNeighbour => Standing::Failed,
+        Ended::Lost | Ended::Unheard | Ended::Unsent(_) => Standing::Free,
+    }
 }

@@ -1,6 +1,6 @@
 //! The queue between a loop and the writer.
 
-use super::Record;
+use crate::base::Settlement;
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ pub fn queue(capacity: usize) -> (Sink, Queue) {
 
 #[derive(Debug)]
 struct Shared {
-    records: ArrayQueue<Record>,
+    records: ArrayQueue<Settlement>,
     /// Pushed while there was no room.
     dropped: CachePadded<AtomicU64>,
     /// Clones of the sink that are still there.
@@ -43,9 +43,9 @@ impl Sink {
 
     /// Hands a record over. False: there was no room; it is gone, and counted.
     #[inline]
-    pub fn push(&self, record: Record) -> bool {
+    pub fn push(&self, settled: Settlement) -> bool {
         let Some(shared) = &self.0 else { return true };
-        let taken = shared.records.push(record).is_ok();
+        let taken = shared.records.push(settled).is_ok();
         if !taken {
             shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -97,7 +97,7 @@ pub struct Queue(Arc<Shared>);
 
 impl Queue {
     /// The oldest record, if any.
-    pub(crate) fn pop(&self) -> Option<Record> {
+    pub(crate) fn pop(&self) -> Option<Settlement> {
         self.0.records.pop()
     }
 
@@ -136,29 +136,29 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::records::record;
+    use crate::base::samples::lost;
 
     #[test]
     fn a_full_queue_counts_what_it_refuses() {
         let (sink, queue) = queue(2);
         assert_eq!(sink.free(), 2);
-        assert!(sink.push(record(0)) && sink.push(record(1)));
-        assert!(!sink.push(record(2)));
+        assert!(sink.push(lost(0)) && sink.push(lost(1)));
+        assert!(!sink.push(lost(2)));
         assert_eq!((sink.free(), sink.len(), sink.dropped()), (0, 2, 1));
-        assert_eq!(queue.pop(), Some(record(0)));
+        assert_eq!(queue.pop(), Some(lost(0)));
         let other = sink.clone();
-        assert!(other.push(record(3)));
+        assert!(other.push(lost(3)));
         drop(sink);
         assert!(!queue.is_closed());
         drop(other);
         assert!(queue.is_closed());
-        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(record(1)), Some(record(3)), None));
+        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(lost(1)), Some(lost(3)), None));
     }
 
     #[test]
     fn a_sink_that_discards_is_never_full() {
         let sink = Sink::discard();
-        assert!((0..100).all(|i| sink.push(record(i))));
+        assert!((0..100).all(|i| sink.push(lost(i))));
         assert_eq!((sink.free(), sink.len(), sink.dropped()), (usize::MAX, 0, 0));
     }
 }

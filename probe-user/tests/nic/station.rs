@@ -3,7 +3,7 @@
 
 use super::harness::{IDENTIFIER, KEY, NEAR};
 use echolot::{
-    base::{Cause, Nanos, Outcome, Stamp},
+    base::{Cause, Nanos, Outcome},
     ledger::{
         Ledger, Snapshot, SumRow,
         tally::{self, Tally},
@@ -183,7 +183,6 @@ impl Station {
             records: false,
             no_result_dropped: false,
             short_quotes: senders.iter().map(|_| ShortQuotes::default()).collect(),
-            tx_stamp: Stamp::User,
             changes: Some(Arc::new(Changes::new(plan.targets.len()))),
             tallies,
             asked: Asked::new(u32::try_from(senders.len()).unwrap()),

@@ -2,7 +2,7 @@
 
 use super::place::{Ended, LONG, Place, Running, reflector};
 use echolot::{
-    base::{Nanos, Outcome, Stamp},
+    base::{Nanos, Outcome},
     ledger::{Ledger, tally::Tally, unheard::DropLog},
     nic::{self, Mode, MonotonicClock, Nic},
     results::{self, Encoder, Format, WallClock, Writer},
@@ -190,7 +190,6 @@ async fn allocations(apart: bool) {
     .unwrap();
     let tallies: Box<[Arc<Tally>]> = (0..=usize::from(apart)).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
     let common = Arc::new(Common {
-        tx_stamp: Stamp::User,
         changes: None,
         ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
         key,

@@ -23,7 +23,7 @@ use super::{
     view::Live,
 };
 use crate::{
-    base::{Nanos, Stamp},
+    base::{Nanos, Settlement, Stamp},
     health::Hold,
     http,
     ledger::{Ledger, Snapshot, tally::Tally, unheard::DropLog},
@@ -35,7 +35,7 @@ use crate::{
     route::{self, LinkState, RouteError, Routes, Watch},
     targets::{Bytes, Exclusions, MANY, Plan, Target},
     wire::Key,
-    worker::{Asked, Changes, Clock as _, Common, Link, Phase, Queue, Record, ShortQuotes, Sink, queue},
+    worker::{Asked, Changes, Clock as _, Common, Link, Phase, Queue, ShortQuotes, Sink, queue},
 };
 use asleep::Asleep;
 use bond::Following;
@@ -114,13 +114,13 @@ pub(super) struct Results {
     pub(super) only: Outcomes,
     pub(super) like_ping: bool,
     /// Sees every record.
-    pub(super) observe: Box<dyn FnMut(&Record) + Send>,
+    pub(super) observe: Box<dyn FnMut(&Settlement) + Send>,
 }
 
 impl Results {
     /// Those that the arguments ask for, if any.
     pub(super) fn new(format: Format, output: &OutputArgs, only: Outcomes) -> Option<Self> {
-        let observe = Box::new(|_: &Record| ());
+        let observe = Box::new(|_: &Settlement| ());
         let wanted = Self { format, path: output.output.clone(), only, like_ping: false, observe };
         (format != Format::None).then_some(wanted)
     }
@@ -235,7 +235,6 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         records,
         no_result_dropped: records && !job.for_ever,
         short_quotes: layout.senders.iter().map(|_| ShortQuotes::default()).collect(),
-        tx_stamp: senders.first().map_or(Stamp::User, nic::Sender::stamp),
         // Only who monitors wants to be told.
         changes: job.for_ever.then(|| Arc::new(Changes::new(plan.targets.len()))),
         tallies,
@@ -262,7 +261,10 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
             // Probes of a sweep may wait for their neighbours: they are in flight as well.
             let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
             let (sink, queue) = queue(results_room(job.rate, longest + waiting));
-            (Some(write(wanted, (&plan, &common.ledger), clock, queue, view.live())?), sink)
+            let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
+                .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
+                .resolved_in(Arc::clone(&common.ledger));
+            (Some(write(wanted, encoder, queue, view.live())?), sink)
         }
         None => (None, Sink::discard()),
     };
@@ -471,14 +473,7 @@ fn results_room(rate: u64, timeout: Nanos) -> usize {
     usize::try_from(in_flight).unwrap_or(usize::MAX).clamp(RESULTS, 16 * RESULTS)
 }
 
-fn write(
-    wanted: Results,
-    (plan, ledger): (&Arc<Plan>, &Arc<Ledger>),
-    clock: WallClock,
-    queue: Queue,
-    live: Option<Live>,
-) -> Result<Writing, Failure> {
-    let mut encoder = Encoder::new(wanted.format, Arc::clone(plan), clock).resolved_in(Arc::clone(ledger));
+fn write(wanted: Results, mut encoder: Encoder, queue: Queue, live: Option<Live>) -> Result<Writing, Failure> {
     if wanted.like_ping {
         encoder = encoder.like_ping();
     }

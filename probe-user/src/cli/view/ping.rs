@@ -2,11 +2,10 @@
 
 use super::by;
 use crate::{
-    base::{Nanos, Outcome, TargetIndex},
+    base::{Nanos, Outcome, Settlement, TargetIndex},
     nic::InterfaceInfo,
     results::human::{NOTHING, count, counted, share, span, span_or_nothing},
     targets::Plan,
-    worker::Record,
 };
 use std::fmt::Write;
 
@@ -101,18 +100,18 @@ impl Tally {
     }
 
     /// Counts a result.
-    pub fn observe(&mut self, record: &Record) {
+    pub fn observe(&mut self, record: &Settlement) {
         let TargetIndex(index) = record.target;
         let Some(target) = self.targets.get_mut(index as usize) else { return };
         let mut one = PerTarget::default();
-        one.settled[record.outcome as usize] = 1;
-        if let (Outcome::Answered, Some(Nanos(rtt))) = (record.outcome, record.rtt) {
+        one.settled[record.outcome() as usize] = 1;
+        if let (Outcome::Answered, Some(Nanos(rtt))) = (record.outcome(), record.rtt()) {
             #[expect(clippy::cast_precision_loss, reason = "a deviation needs no more than 53 bits")]
             let exact = rtt as f64;
             (one.min, one.max, one.sum, one.squares) = (rtt, rtt, rtt, exact * exact);
         }
         target.add(&one);
-        let end = record.sent + record.rtt.unwrap_or_default();
+        let end = record.sent + record.rtt().unwrap_or_default();
         self.times =
             Some(self.times.map_or((record.sent, end), |(first, last)| (first.min(record.sent), last.max(end))));
     }
@@ -239,12 +238,16 @@ mod tests {
     use super::super::tests::interface;
     use super::*;
     use crate::{
-        results::tests::{answered, plan, record, unreachable, unsent},
+        base::{
+            Ended,
+            samples::{answered, answered_after, lost, unreachable, unsent},
+        },
+        results::tests::plan,
         targets::Target,
     };
     use std::net::Ipv4Addr;
 
-    fn tally(targets: usize, records: &[Record]) -> Tally {
+    fn tally(targets: usize, records: &[Settlement]) -> Tally {
         let mut tally = Tally::new(targets);
         records.iter().for_each(|record| tally.observe(record));
         tally
@@ -260,8 +263,8 @@ mod tests {
         plan
     }
 
-    fn with_rtt(target: u32, number: u64, micros: u64) -> Record {
-        Record { rtt: Some(Nanos::from_micros(micros)), ..answered(target, number) }
+    fn with_rtt(target: u32, number: u64, micros: u64) -> Settlement {
+        answered_after(target, number, Nanos::from_micros(micros))
     }
 
     #[test]
@@ -278,21 +281,22 @@ mod tests {
     fn one_target_ends_as_ping_does() {
         let mut plan = plan();
         plan.targets.truncate(1);
-        let mut last = with_rtt(0, 2, 50);
-        last.sent += Nanos::from_millis(2_003);
+        let sent = lost(0).sent + Nanos::from_millis(2_003);
+        let ended = Ended::Answered { arrived: sent + Nanos::from_micros(50), ttl: 64 };
+        let last = Settlement { sent, ended, ..lost(0) };
         assert_eq!(
-            tally(1, &[with_rtt(0, 0, 40), record(0), last]).statistics(&plan, 0),
+            tally(1, &[with_rtt(0, 0, 40), lost(0), last]).statistics(&plan, 0),
             "\n--- 10.64.0.0 ping statistics ---\n\
              3 packets transmitted, 2 received, 33.33% packet loss, time 2003ms\n\
              rtt min/avg/max/mdev = 0.040/0.045/0.050/0.005 ms\n"
         );
         assert_eq!(
-            tally(1, &[record(0), unsent(0, 1)]).statistics(&plan, 0),
+            tally(1, &[lost(0), unsent(0, 1)]).statistics(&plan, 0),
             "\n--- 10.64.0.0 ping statistics ---\n\
              1 packets transmitted, 0 received, 1 not sent, 100% packet loss, time 0ms\n"
         );
         assert!(
-            tally(1, &[record(0)])
+            tally(1, &[lost(0)])
                 .statistics(&plan, 2)
                 .contains("3 packets transmitted, 0 received, 2 not waited for, 100% packet loss")
         );
@@ -309,7 +313,7 @@ mod tests {
             with_rtt(0, 0, 40),
             with_rtt(0, 1, 50),
             with_rtt(1, 0, 1_230),
-            record(1),
+            lost(1),
             unreachable(2, 0),
             unreachable(2, 1),
         ];
@@ -328,8 +332,8 @@ mod tests {
 
     #[test]
     fn of_many_targets_the_worst_are_shown() {
-        let mut records: Vec<Record> = (0..256).map(|n| with_rtt(n, 0, u64::from(n) + 1)).collect();
-        records.extend([record(7), record(100), record(100)]);
+        let mut records: Vec<Settlement> = (0..256).map(|n| with_rtt(n, 0, u64::from(n) + 1)).collect();
+        records.extend([lost(7), lost(100), lost(100)]);
         let text = tally(256, &records).statistics(&many(), 0);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "--- 256 targets ping statistics ---");
@@ -341,6 +345,6 @@ mod tests {
 
     #[test]
     fn answering_targets_are_counted_once() {
-        assert_eq!(tally(3, &[answered(0, 0), answered(0, 1), record(1), unreachable(2, 0)]).answered(), 1);
+        assert_eq!(tally(3, &[answered(0, 0), answered(0, 1), lost(1), unreachable(2, 0)]).answered(), 1);
     }
 }

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::{
-    base::Nanos,
-    results::{
-        Format, WallClock,
-        tests::{answered, plan, record},
+    base::{
+        Nanos,
+        samples::{answered, lost},
     },
+    results::{Format, WallClock, tests::plan},
     worker::{Sink, queue},
 };
 use std::{
@@ -79,7 +79,7 @@ fn what_two_loops_push_is_written_once_each_and_observed() {
                 let next = if n % 4 < 2 {
                     answered(1, n)
                 } else {
-                    Record { number: crate::base::ProbeNumber(n), ..record(0) }
+                    Settlement { number: crate::base::ProbeNumber(n), ..lost(0) }
                 };
                 while sink.free() == 0 {
                     thread::yield_now();
@@ -200,7 +200,7 @@ fn a_disk_that_fills_never_holds_a_torn_line_and_gets_what_waited_once_there_is_
     let writing = spawn(writer, vec![from], |_| {}, move |error| told.send(error.to_string()).unwrap()).unwrap();
     // 250 lines of 200 bytes need 50 kB; there are 45 or less.
     for n in 0..250 {
-        assert!(sink.push(Record { sent: Nanos(n), ..answered(1, n) }));
+        assert!(sink.push(Settlement { sent: Nanos(n), ..answered(1, n) }));
     }
     let told = tells.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(told.contains("out.jsonl: can't write results: No space left on device"), "{told}");
@@ -229,7 +229,7 @@ fn measure_records_a_second() {
         let mut out = Vec::with_capacity(CHUNK + 512);
         let (mut bytes, start) = (0, Instant::now());
         for n in 0..N {
-            encoder.encode(&Record { sent: Nanos(n * 300), ..answered((n & 1) as u32, n) }, &mut out);
+            encoder.encode(&Settlement { sent: Nanos(n * 300), ..answered((n & 1) as u32, n) }, &mut out);
             if out.len() >= CHUNK {
                 bytes += out.len();
                 out.clear();
@@ -244,7 +244,7 @@ fn measure_records_a_second() {
             while sink.free() == 0 {
                 std::hint::spin_loop();
             }
-            sink.push(Record { sent: Nanos(n * 300), ..answered((n & 1) as u32, n) });
+            sink.push(Settlement { sent: Nanos(n * 300), ..answered((n & 1) as u32, n) });
         }
         drop(sink);
         assert_eq!(writing.join().written, N);

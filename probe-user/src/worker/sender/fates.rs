@@ -1,11 +1,10 @@
 //! What became of probes that were handed over, where there is something to be done for each.
 
-use super::{Late, Sender, unanswered};
+use super::{Late, Sender};
 use crate::{
-    base::{Cause, Nanos, Outcome},
-    ledger::{histogram::add, window::Standing},
+    base::{Cause, Ended, Nanos, ProbeNumber},
     schedule::Landed,
-    worker::{Fate, Transmit, settle::settle},
+    worker::{Fate, Transmit},
 };
 
 impl<T: Transmit> Sender<T> {
@@ -49,15 +48,11 @@ impl<T: Transmit> Sender<T> {
                 self.waiting.forget(due.target, self.walks[note.walk].place(note.number));
             }
             self.tally.send_lag.record(begun - note.due);
-            // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
-            if let Some(cause) = cause
-                && self.common.ledger.place_of(due.target, note.number).settle(Standing::Free).is_ok()
-            {
-                let row = self.common.ledger.row(due.target);
-                add(&self.tally.rows[row as usize].unsent[cause as usize], 1);
-                let reason = Some(cause.name());
-                let record = unanswered(&self.common, due.target, note.number, begun, Outcome::Unsent, reason);
-                settle(&self.common, &self.tally, &self.sink, record, ended);
+            if let Some(cause) = cause {
+                let place = self.common.ledger.place_of(due.target, note.number);
+                let number = || ProbeNumber(note.number);
+                // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
+                let _faster = self.settler.settle(place, (due.target, begun), Ended::Unsent(cause), ended, number);
             }
         }
         self.due.truncate(kept);

@@ -7,14 +7,14 @@
 //! Probes of one hop wait together and leave in order. Their hop is looked at after half a millisecond, and then after twice the time
 //! before, up to an eighth of a second.
 
-use super::{Note, Sender, unanswered};
+use super::{Note, Sender};
 use crate::{
-    base::{Cause, Nanos, Outcome, ProbeNumber, TargetIndex},
+    base::{Cause, Ended, Nanos, ProbeNumber, TargetIndex},
     health::Verdict,
-    ledger::{histogram::add, window::Standing},
+    ledger::window::Standing,
     route::Neighbour,
     schedule::Landed,
-    worker::{Due, Transmit, settle::settle},
+    worker::{Due, Transmit},
 };
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -28,13 +28,6 @@ const PAUSES: usize = 9;
 const MOST: usize = 1 << 18;
 /// Hops looked at in one turn, so that it is bounded.
 const LOOKS_AT_ONCE: usize = 1_024;
-
-/// How waiting ends, if not by sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    Unreachable,
-    Unsent(Cause),
-}
 
 /// A probe that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,12 +191,12 @@ impl<T: Transmit> Sender<T> {
                 Ok((index, Some(hop))) => (index, hop),
                 Ok((_, None)) => continue,
                 Err(cause) => {
-                    released |= self.settle_held(key, now, Ending::Unsent(cause));
+                    released |= self.settle_held(key, now, Ended::Unsent(cause));
                     continue;
                 }
             };
-            let ending = match hop.neighbour() {
-                _ if self.stopped => Ending::Unsent(Cause::Neighbour),
+            let ended = match hop.neighbour() {
+                _ if self.stopped => Ended::Unsent(Cause::Neighbour),
                 Neighbour::Resolved(_) => {
                     released = true;
                     if !self.send_held(key, index, now, room) {
@@ -217,12 +210,12 @@ impl<T: Transmit> Sender<T> {
                     self.waiting.later(key, pause, now);
                     continue;
                 }
-                Neighbour::Unresolved if !hop.on_link => Ending::Unsent(Cause::Gateway),
-                Neighbour::Unresolved => Ending::Unreachable,
+                Neighbour::Unresolved if !hop.on_link => Ended::Unsent(Cause::Gateway),
+                Neighbour::Unresolved => Ended::NoNeighbour,
                 // Nobody asked, or not in time: that is not the target's fault.
-                Neighbour::Unknown => Ending::Unsent(Cause::Neighbour),
+                Neighbour::Unknown => Ended::Unsent(Cause::Neighbour),
             };
-            released |= self.settle_held(key, now, ending);
+            released |= self.settle_held(key, now, ended);
         }
         released
     }
@@ -250,22 +243,12 @@ impl<T: Transmit> Sender<T> {
     }
 
     /// Settles all that wait for a hop.
-    fn settle_held(&mut self, key: u32, now: Nanos, ending: Ending) -> bool {
+    fn settle_held(&mut self, key: u32, now: Nanos, ended: Ended) -> bool {
         while let Some(Held { walk, target, number, since }) = self.waiting.take(key) {
             self.waiting.forget(target, self.walks[walk].place(number));
             let place = self.common.ledger.place_of(target, number);
-            let (standing, outcome, reason) = match ending {
-                Ending::Unreachable => (Standing::Failed, Outcome::Unreachable, "neighbour"),
-                Ending::Unsent(cause) => (Standing::Free, Outcome::Unsent, cause.name()),
-            };
-            if place.settle(standing).is_ok() {
-                if let Ending::Unsent(cause) = ending {
-                    let row = self.common.ledger.row(target);
-                    add(&self.tally.rows[row as usize].unsent[cause as usize], 1);
-                }
-                let record = unanswered(&self.common, target, number, now, outcome, Some(reason));
-                settle(&self.common, &self.tally, &self.sink, record, now);
-            }
+            // It was never sent: nobody else settles it.
+            let _settled = self.settler.settle(place, (target, now), ended, now, || ProbeNumber(number));
             // Its tick may have landed without it: then nobody else takes it out.
             let walk = &self.walks[walk];
             if walk.landing > (number, target.0 - walk.run.targets.start) {

@@ -1,0 +1,144 @@
+//! What a probe came to. Reply, error, deadline and refusal all become one of these.
+
+use super::{Cause, Nanos, Outcome, ProbeNumber, TargetIndex};
+use std::net::Ipv4Addr;
+
+/// One settled probe, as the loops hand it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Whose probe.
+    pub target: TargetIndex,
+    /// The probe's full number.
+    pub number: ProbeNumber,
+    /// Send stamp, CLOCK_MONOTONIC; for *unsent*, when it was given up.
+    pub sent: Nanos,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// How a probe ended, with what is known only then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A reply came in time.
+    Answered {
+        /// Arrival stamp, CLOCK_MONOTONIC.
+        arrived: Nanos,
+        /// Time to live (hop limit) of the reply.
+        ttl: u8,
+    },
+    /// An ICMP error says that the probe did not arrive.
+    Refused {
+        /// Arrival stamp, CLOCK_MONOTONIC.
+        arrived: Nanos,
+        /// Time to live (hop limit) of the error.
+        ttl: u8,
+        /// Who says so.
+        from: Ipv4Addr,
+        /// Why: one of `wire::UNREACHABLE_REASONS`.
+        reason: &'static str,
+    },
+    /// The target is on the link, and its MAC address was asked for in vain.
+    NoNeighbour,
+    /// Nothing came in time.
+    Lost,
+    /// Nothing came, and this machine dropped received frames that could have been it.
+    Unheard,
+    /// This machine did not send it.
+    Unsent(Cause),
+}
+
+impl Ended {
+    /// What it counts as.
+    #[inline]
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::Answered { .. } => Outcome::Answered,
+            Self::Refused { .. } | Self::NoNeighbour => Outcome::Unreachable,
+            Self::Lost => Outcome::Lost,
+            Self::Unheard => Outcome::Unheard,
+            Self::Unsent(_) => Outcome::Unsent,
+        }
+    }
+
+    /// Why, for *unreachable* and *unsent*.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Refused { reason, .. } => Some(reason),
+            Self::NoNeighbour => Some("neighbour"),
+            Self::Unsent(cause) => Some(cause.name()),
+            Self::Answered { .. } | Self::Lost | Self::Unheard => None,
+        }
+    }
+}
+
+impl Settlement {
+    /// What it counts as.
+    pub const fn outcome(&self) -> Outcome {
+        self.ended.outcome()
+    }
+
+    /// From the send stamp to the arrival of what settled it; None where nothing came.
+    pub fn rtt(&self) -> Option<Nanos> {
+        match self.ended {
+            Ended::Answered { arrived, .. } | Ended::Refused { arrived, .. } => Some(arrived - self.sent),
+            _ => None,
+        }
+    }
+
+    /// Time to live of what settled it; None where nothing came.
+    pub const fn reply_ttl(&self) -> Option<u8> {
+        match self.ended {
+            Ended::Answered { ttl, .. } | Ended::Refused { ttl, .. } => Some(ttl),
+            _ => None,
+        }
+    }
+
+    /// Who said *unreachable*, where somebody did.
+    pub const fn from(&self) -> Option<Ipv4Addr> {
+        match self.ended {
+            Ended::Refused { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+}
+
+/// Settlements, for the tests of whoever takes them.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    /// A lost probe, number 0.
+    pub(crate) fn lost(target: u32) -> Settlement {
+        Settlement {
+            target: TargetIndex(target),
+            number: ProbeNumber(0),
+            sent: Nanos(1_000_123_456_789),
+            ended: Ended::Lost,
+        }
+    }
+
+    pub(crate) fn answered(target: u32, number: u64) -> Settlement {
+        answered_after(target, number, Nanos(41_234))
+    }
+
+    pub(crate) fn answered_after(target: u32, number: u64, rtt: Nanos) -> Settlement {
+        let lost = lost(target);
+        let ended = Ended::Answered { arrived: lost.sent + rtt, ttl: 64 };
+        Settlement { number: ProbeNumber(number), ended, ..lost }
+    }
+
+    pub(crate) fn unreachable(target: u32, number: u64) -> Settlement {
+        let lost = lost(target);
+        let ended = Ended::Refused {
+            arrived: lost.sent + Nanos(1_230_000),
+            ttl: 63,
+            from: Ipv4Addr::new(10, 64, 0, 254),
+            reason: "host_unreachable",
+        };
+        Settlement { number: ProbeNumber(number), ended, ..lost }
+    }
+
+    pub(crate) fn unsent(target: u32, number: u64) -> Settlement {
+        Settlement { number: ProbeNumber(number), ended: Ended::Unsent(Cause::LinkDown), ..lost(target) }
+    }
+}
