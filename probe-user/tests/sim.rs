@@ -3,16 +3,12 @@
 
 use echolot::{
     base::{Nanos, Outcome, State, TargetIndex},
-    ledger::{
-        Ledger, Snapshot,
-        tally::{self, Tally},
-        unheard::DropLog,
-    },
+    ledger::{Snapshot, tally, unheard::DropLog},
     route::{Hop, Neighbour},
     sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
     targets::{Group, LabelSet, Plan, Sum, Target},
     wire::{Key, Template},
-    worker::{Asked, Changes, Clock, Common, Loop, Phase, Receiver, Sender, ShortQuotes, Sink},
+    worker::{self, Assembly, Clock, Common, Loop, Phase, Wanted},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -82,30 +78,19 @@ fn world_by(plan: &Plan, rules: Rules, seed: u64, senders: usize, hops: Vec<Hop>
     let log = Arc::clone(&drops);
     let timeout = plan.groups[0].timeout;
     let net = Network::new(seed, rules, timeout, key, template, move |from, to, n| log.note(from, to, n));
-    let tallies: Box<[_]> = (0..senders).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
-    let common = Arc::new(Common {
-        ledger: Arc::new(Ledger::new(plan, of, senders)),
+    let network = worker::Network {
         key,
         ttl: 64,
         hops: Arc::new(hops.into_iter().collect()),
         taken: net.numbers(),
         link: net.numbers(),
         drops,
-        records: false,
-        no_result_dropped: false,
-        short_quotes: (0..senders).map(|_| ShortQuotes::default()).collect(),
-        changes: Some(Arc::new(Changes::new(plan.targets.len()))),
-        tallies: tallies.clone(),
-        asked: Asked::new(u32::try_from(senders).unwrap()),
-    });
+    };
+    let wanted = Wanted { changes: true, ..Wanted::default() };
+    let mut assembly = Assembly::new(plan, of, network, (senders, senders), wanted);
     let clock = net.clock();
-    let loops = tallies.iter().enumerate().map(|(number, tally)| {
-        let (common, tally) = (&common, || Arc::clone(tally));
-        let sender = Sender::new(net.engine(), Arc::clone(common), tally(), Sink::discard(), plan, number, clock.now());
-        let receiver = Receiver::new(net.queue(), Arc::clone(common), tally(), Sink::discard());
-        Loop::new(net.clock(), Arc::clone(common), Some(sender), receiver)
-    });
-    let loops = loops.collect();
+    let loops = (0..senders).map(|_| assembly.both(net.engine(), net.queue(), net.clock(), clock.now())).collect();
+    let common = Arc::clone(assembly.common());
     World { net, clock, common, loops }
 }
 

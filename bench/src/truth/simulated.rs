@@ -7,18 +7,14 @@ use super::{
 };
 use echolot::{
     base::Nanos,
-    ledger::{
-        Ledger,
-        tally::{self, Tally},
-        unheard::DropLog,
-    },
+    ledger::tally,
     nic::InterfaceInfo,
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
     sim::{Network, Rules, witness},
     targets::{Group, LabelSet, Plan, Sum, Target},
     wire::{Key, Template},
-    worker::{Asked, Clock as _, Common, Loop, Phase, Receiver, Sender, ShortQuotes, queue},
+    worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
 use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
 
@@ -57,34 +53,27 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     net.obey(scenario.rules.clone());
     let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
     hop.set(Neighbour::Resolved([2; 6]));
-    let tally = Arc::new(Tally::new(1));
-    let common = Arc::new(Common {
-        changes: None,
-        ttl: 64,
-        short_quotes: Box::new([ShortQuotes::default()]),
-        ledger: Arc::new(Ledger::new(&plan, &vec![0; plan.targets.len()], 1)),
+    let network = worker::Network {
         key,
+        ttl: 64,
         hops: Arc::new([hop].into()),
         taken: net.numbers(),
         link: net.numbers(),
-        drops: Arc::new(DropLog::default()),
-        records: true,
-        no_result_dropped: false,
-        tallies: Box::new([Arc::clone(&tally)]),
-        asked: Asked::new(1),
-    });
-    let clock = net.clock();
-    let begin = clock.now();
+        drops: Arc::default(),
+    };
     let probes = scenario.rate() * (life.time.0.0 / 1_000_000_000 + 2);
     let (sink, queue) = queue(usize::try_from(probes).map_err(|e| e.to_string())?);
-    let sender = Sender::new(net.engine(), Arc::clone(&common), Arc::clone(&tally), sink.clone(), &plan, 0, begin);
-    let receiver = Receiver::new(net.queue(), Arc::clone(&common), tally, sink.clone());
-    let mut looping = Loop::new(net.clock(), Arc::clone(&common), Some(sender), receiver);
+    let wanted = Wanted { sink, ..Wanted::default() };
+    let mut assembly = Assembly::new(&plan, &vec![0; plan.targets.len()], network, (1, 1), wanted);
+    let common = Arc::clone(assembly.common());
+    let clock = net.clock();
+    let begin = clock.now();
+    let mut looping = assembly.both(net.engine(), net.queue(), net.clock(), begin);
+    drop(assembly);
     while clock.now() < begin + life.time.0 && looping.turn() {}
     common.ask(Phase::Drain);
     while looping.turn() {}
     drop(looping);
-    drop(sink);
 
     let path = folder.join("results.jsonl");
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());

@@ -58,19 +58,19 @@ pub struct Common {
     /// What each loop has counted.
     pub tallies: Box<[Arc<Tally>]>,
     /// What is asked for.
-    pub asked: Asked,
+    pub(super) asked: Asked,
 }
 
 /// What the loops are asked to do, and how many senders still have something to do.
 #[derive(Debug)]
-pub struct Asked {
+pub(super) struct Asked {
     phase: AtomicU8,
     senders: AtomicU32,
 }
 
 impl Asked {
     /// To run, for `senders` senders.
-    pub const fn new(senders: u32) -> Self {
+    pub(super) const fn new(senders: u32) -> Self {
         Self { phase: AtomicU8::new(Phase::Run as u8), senders: AtomicU32::new(senders) }
     }
 }

@@ -275,11 +275,10 @@ fn set(common: &Common, tally: &Tally, target: TargetIndex, before: Health, afte
 mod tests {
     use super::*;
     use crate::{
-        ledger::Ledger,
         route::{Hop, Hops},
         targets::{Group, LabelSet, Plan, Sum, Target},
         wire::Key,
-        worker::{Asked, Link, Taken},
+        worker::{Assembly, Link, Network, Taken, Wanted},
     };
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -327,21 +326,15 @@ mod tests {
         };
         let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);
         hop.life.watch();
-        Arc::new(Common {
-            ttl: 64,
-            short_quotes: Box::new([crate::worker::ShortQuotes::default()]),
-            ledger: Arc::new(Ledger::new(&plan, &[0], 1)),
+        let network = Network {
             key: Key([1, 2]),
+            ttl: 64,
             hops: Arc::new(Hops::from([hop])),
             taken: Arc::new(Quiet),
             link: Arc::new(Quiet),
             drops: Arc::default(),
-            records: false,
-            no_result_dropped: false,
-            changes: None,
-            tallies: Box::new([Arc::new(Tally::new(1))]),
-            asked: Asked::new(1),
-        })
+        };
+        Arc::clone(Assembly::new(&plan, &[0], network, (1, 1), Wanted::default()).common())
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -32,7 +32,7 @@ pub struct Loop<C, T, R> {
 
 impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
     /// Of these parts. A loop without queues of its own has [`NoQueues`].
-    pub fn new(clock: C, common: Arc<Common>, sender: Option<Sender<T>>, receiver: Receiver<R>) -> Self {
+    pub(super) fn new(clock: C, common: Arc<Common>, sender: Option<Sender<T>>, receiver: Receiver<R>) -> Self {
         Self { clock, common, sender, receiver }
     }
 

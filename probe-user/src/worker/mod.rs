@@ -3,6 +3,7 @@
 //! A loop is six verbs long, see [`Loop::turn`]. What makes it a sender, a receiver or both is which of its parts have something to
 //! do: a sender walks runs of targets, a receiver has queues. Loops share the ledger, lock-free, and nothing else.
 
+mod assembly;
 mod backlog;
 mod changes;
 mod common;
@@ -21,8 +22,10 @@ mod sink;
 mod traits;
 mod walk;
 
+pub use assembly::{Assembly, Network, Wanted};
 pub use changes::{Changes, Transition};
-pub use common::{Asked, Common, Phase};
+use common::Asked;
+pub use common::{Common, Phase};
 pub use looping::{Loop, NoQueues, NoTransmit};
 pub use proof::{Proven, Slots, prove};
 pub use quotes::ShortQuotes;

@@ -27,7 +27,7 @@ struct Settle {
 
 impl<R: Receive> Receiver<R> {
     /// Settles what arrives on `queues`.
-    pub fn new(queues: R, common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
+    pub(super) fn new(queues: R, common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
         let settler = Settler::new(Arc::clone(&common), Arc::clone(&tally), sink);
         Self { queues, settle: Settle { common, tally, settler } }
     }

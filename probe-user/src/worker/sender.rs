@@ -78,7 +78,7 @@ struct Note {
 
 impl<T: Transmit> Sender<T> {
     /// Sender number `number` of the worker: probes its part of `plan` by `engine`, from `start` on.
-    pub fn new(
+    pub(super) fn new(
         engine: T,
         common: Arc<Common>,
         tally: Arc<Tally>,
@@ -144,7 +144,7 @@ impl<T: Transmit> Sender<T> {
 
     /// Says here which neighbours it wants to be asked. Without, somebody asks them all unbidden, or nobody does.
     #[must_use]
-    pub fn asking(self, arp: Option<Arc<ArpQueue>>) -> Self {
+    pub(super) fn asking(self, arp: Option<Arc<ArpQueue>>) -> Self {
         Self { arp, ..self }
     }
 

@@ -41,6 +41,11 @@ impl Sink {
         Self(None)
     }
 
+    /// Whether somebody wants what is put here.
+    pub const fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Hands a record over. False: there was no room; it is gone, and counted.
     #[inline]
     pub fn push(&self, settled: Settlement) -> bool {
@@ -70,6 +75,13 @@ impl Sink {
     /// How many records found no room.
     pub fn dropped(&self) -> u64 {
         self.0.as_ref().map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
+    }
+}
+
+/// One that discards.
+impl Default for Sink {
+    fn default() -> Self {
+        Self::discard()
     }
 }
 

@@ -4,21 +4,14 @@
 use super::harness::{IDENTIFIER, KEY, NEAR};
 use echolot::{
     base::{Cause, Nanos, Outcome},
-    ledger::{
-        Ledger, Snapshot, SumRow,
-        tally::{self, Tally},
-        unheard::DropLog,
-    },
+    ledger::{Snapshot, SumRow, tally, unheard::DropLog},
     nic::{
         DropSampler, FarEnd, FrameSender, MonotonicClock, Nic, Opened, Options, Receiver as Queues, Sender as Engine,
         Treatment, thread,
     },
     targets::{Group, LabelSet, Plan, Sum, Target},
     wire::{Reply, read_reply},
-    worker::{
-        Asked, Changes, Clock as _, Common, Loop, NoQueues, NoTransmit, Phase, Receive, Receiver, Rest, Sender,
-        ShortQuotes, Sink, Transition,
-    },
+    worker::{Assembly, Clock as _, Common, Loop, Network, Phase, Receive, Rest, Transition, Wanted},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -171,22 +164,18 @@ impl Station {
         let Opened { nic, mut senders, receivers, taken, sampler, .. } = Nic::open(options).unwrap();
         let spare = if roles == Roles::Apart { senders.split_off(1) } else { Vec::new() };
         let loops = if roles == Roles::Apart { 1 + receivers.len() } else { senders.len() };
-        let tallies: Box<[Arc<Tally>]> = (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
-        let common = Arc::new(Common {
-            ledger: Arc::new(Ledger::new(plan, &vec![0; plan.targets.len()], senders.len())),
+        let network = Network {
             key: KEY,
             ttl: options.ttl,
             hops: Arc::clone(&options.hops),
             taken,
             link: Arc::clone(&options.link),
             drops: Arc::new(DropLog::default()),
-            records: false,
-            no_result_dropped: false,
-            short_quotes: senders.iter().map(|_| ShortQuotes::default()).collect(),
-            changes: Some(Arc::new(Changes::new(plan.targets.len()))),
-            tallies,
-            asked: Asked::new(u32::try_from(senders.len()).unwrap()),
-        });
+        };
+        let hops = vec![0; plan.targets.len()];
+        let wanted = Wanted { changes: true, ..Wanted::default() };
+        let mut assembly = Assembly::new(plan, &hops, network, (senders.len(), loops), wanted);
+        let common = Arc::clone(assembly.common());
         let heard = Arc::default();
         let stalls: Vec<Arc<Stall>> = receivers.iter().map(|_| Arc::default()).collect();
         let mut receivers: VecDeque<_> = receivers
@@ -194,28 +183,16 @@ impl Station {
             .zip(&stalls)
             .map(|(queues, stall)| Stalled { queues, stall: Arc::clone(stall), heard: Arc::clone(&heard) })
             .collect();
-        let mut tallies = common.tallies.iter().cloned();
         let mut threads = Vec::new();
         let start = MonotonicClock.now();
-        for (number, (engine, cpu)) in senders.into_iter().zip(&options.senders).enumerate() {
-            let (tally, common, sink) = (tallies.next().unwrap(), Arc::clone(&common), Sink::discard());
-            let sender = Sender::new(engine, common.clone(), tally.clone(), sink.clone(), plan, number, start);
+        for (engine, cpu) in senders.into_iter().zip(&options.senders) {
             let queues = if roles == Roles::Together { receivers.pop_front() } else { None };
             threads.push(match queues {
-                Some(queues) => {
-                    let receiver = Receiver::new(queues, common.clone(), tally, sink);
-                    spawn(Loop::new(MonotonicClock, common, Some(sender), receiver), *cpu)
-                }
-                None => {
-                    let receiver = Receiver::new(NoQueues(MonotonicClock), common.clone(), tally, sink);
-                    spawn(Loop::new(MonotonicClock, common, Some(sender), receiver), *cpu)
-                }
+                Some(queues) => spawn(assembly.both(engine, queues, MonotonicClock, start), *cpu),
+                None => spawn(assembly.sender(engine, MonotonicClock, start), *cpu),
             });
         }
-        for queues in receivers {
-            let receiver = Receiver::new(queues, common.clone(), tallies.next().unwrap(), Sink::discard());
-            threads.push(spawn(Loop::<_, NoTransmit, _>::new(MonotonicClock, common.clone(), None, receiver), None));
-        }
+        threads.extend(receivers.into_iter().map(|queues| spawn(assembly.receiver(queues, MonotonicClock), None)));
         Self { nic, common, sampler, stalls, spare, changes: Vec::new(), heard, threads }
     }
 

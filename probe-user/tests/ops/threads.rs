@@ -3,16 +3,12 @@
 use super::place::{Ended, LONG, Place, Running, reflector};
 use echolot::{
     base::{Nanos, Outcome},
-    ledger::{Ledger, tally::Tally, unheard::DropLog},
     nic::{self, Mode, MonotonicClock, Nic},
     results::{self, Encoder, Format, WallClock, Writer},
     route::{self, LinkState, Routes, Watch},
     targets::{self, Exclusions, Group, GroupInput, TargetList},
     wire::Key,
-    worker::{
-        Asked, Clock as _, Common, Loop, NoQueues, NoTransmit, Receive, Receiver, Rest, Sender, ShortQuotes, Transmit,
-        queue,
-    },
+    worker::{Assembly, Clock as _, Loop, Network, Receive, Rest, Transmit, Wanted, queue},
 };
 use std::{
     collections::BTreeMap,
@@ -188,23 +184,11 @@ async fn allocations(apart: bool) {
         link: Arc::clone(&link) as _,
     })
     .unwrap();
-    let tallies: Box<[Arc<Tally>]> = (0..=usize::from(apart)).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
-    let common = Arc::new(Common {
-        changes: None,
-        ledger: Arc::new(Ledger::new(&plan, &routes.of, 1)),
-        key,
-        hops,
-        taken,
-        link,
-        drops: Arc::new(DropLog::default()),
-        records: true,
-        no_result_dropped: true,
-        tallies,
-        asked: Asked::new(1),
-        ttl: 64,
-        short_quotes: Box::new([ShortQuotes::default()]),
-    });
     let (sink, queue) = queue(1 << 16);
+    let network = Network { key, ttl: 64, hops, taken, link, drops: Arc::default() };
+    let wanted = Wanted { sink, no_result_dropped: true, changes: false };
+    let mut assembly = Assembly::new(&plan, &routes.of, network, (1, 1 + usize::from(apart)), wanted);
+    let common = Arc::clone(assembly.common());
     let clock = WallClock::new(MonotonicClock.now(), SystemTime::now());
     let writer =
         Writer::open(Encoder::new(Format::Jsonl, Arc::clone(&plan), clock), Some(Path::new("/dev/null"))).unwrap();
@@ -212,31 +196,19 @@ async fn allocations(apart: bool) {
 
     let (engine, queues) = (senders.remove(0), receivers.remove(0));
     let start = MonotonicClock.now() + Nanos::from_millis(1);
-    let receiver = |number: usize| {
-        let tally = Arc::clone(&common.tallies[number]);
-        (Arc::clone(&common), tally, sink.clone())
-    };
-    let sender =
-        Sender::new(engine, Arc::clone(&common), Arc::clone(&common.tallies[0]), sink.clone(), &plan, 0, start);
     if apart {
-        let (shared, tally, own) = receiver(0);
-        let idle = Receiver::new(NoQueues(MonotonicClock), shared, tally, own);
-        let sending = Loop::new(MonotonicClock, Arc::clone(&common), Some(sender), idle);
-        let (shared, tally, own) = receiver(1);
-        let busy = Receiver::new(queues, shared, tally, own);
-        let receiving = Loop::<_, NoTransmit, _>::new(MonotonicClock, Arc::clone(&common), None, busy);
+        let sending = assembly.sender(engine, MonotonicClock, start);
+        let receiving = assembly.receiver(queues, MonotonicClock);
         let sender = std::thread::spawn(|| measure("sender", sending));
         let receiver = std::thread::spawn(|| measure("receiver", receiving));
         sender.join().unwrap();
         receiver.join().unwrap();
     } else {
-        let (shared, tally, own) = receiver(0);
-        let both = Receiver::new(queues, shared, tally, own);
-        let looping = Loop::new(MonotonicClock, Arc::clone(&common), Some(sender), both);
+        let looping = assembly.both(engine, queues, MonotonicClock, start);
         // A thread of its own, as in the program: preparing it pins it and blocks signals.
         std::thread::spawn(|| measure("loop", looping)).join().unwrap();
     }
-    drop((nic, sink));
+    drop((nic, assembly));
     let settled = |outcome: Outcome| -> u64 {
         common.tallies.iter().map(|tally| tally.rows[0].settled[outcome as usize].load(Relaxed)).sum()
     };

@@ -26,7 +26,7 @@ use crate::{
     base::{Nanos, Settlement, Stamp},
     health::Hold,
     http,
-    ledger::{Ledger, Snapshot, tally::Tally, unheard::DropLog},
+    ledger::{Snapshot, unheard::DropLog},
     metrics::Source as _,
     nic::{self, InterfaceInfo, MonotonicClock, Nic},
     results::{
@@ -35,7 +35,7 @@ use crate::{
     route::{self, LinkState, RouteError, Routes, Watch},
     targets::{Bytes, Exclusions, MANY, Plan, Target},
     wire::Key,
-    worker::{Asked, Changes, Clock as _, Common, Link, Phase, Queue, ShortQuotes, Sink, queue},
+    worker::{self, Assembly, Clock as _, Link, Phase, Queue, Sink, Wanted, queue},
 };
 use asleep::Asleep;
 use bond::Following;
@@ -221,25 +221,29 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     }
 
     let drops = Arc::new(DropLog::default());
-    let loops = layout.loops(receivers.len());
-    let tallies: Box<[Arc<Tally>]> = (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect();
-    let records = job.results.is_some();
-    let common = Arc::new(Common {
-        ledger: Arc::new(Ledger::new(&plan, &routes.of, layout.senders.len())),
+    let (sink, queue) = match &job.results {
+        Some(_) => {
+            // Probes of a sweep may wait for their neighbours: they are in flight as well.
+            let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
+            let (sink, queue) = queue(results_room(job.rate, longest + waiting));
+            (sink, Some(queue))
+        }
+        None => (Sink::discard(), None),
+    };
+    let network = worker::Network {
         key,
         ttl: TTL,
         hops: Arc::clone(&routes.hops),
         taken,
         link: nic.link(),
         drops: Arc::clone(&drops),
-        records,
-        no_result_dropped: records && !job.for_ever,
-        short_quotes: layout.senders.iter().map(|_| ShortQuotes::default()).collect(),
-        // Only who monitors wants to be told.
-        changes: job.for_ever.then(|| Arc::new(Changes::new(plan.targets.len()))),
-        tallies,
-        asked: Asked::new(u32::try_from(layout.senders.len()).unwrap_or(u32::MAX)),
-    });
+    };
+    // Only who monitors wants to be told of changes, and drops results rather than slow down.
+    let wanted = Wanted { no_result_dropped: sink.is_wanted() && !job.for_ever, changes: job.for_ever, sink };
+    let loops = (layout.senders.len(), layout.loops(receivers.len()));
+    let assembly = Assembly::new(&plan, &routes.of, network, loops, wanted)
+        .asking(arp.as_ref().map(|arp| Arc::clone(arp.queue())));
+    let common = Arc::clone(assembly.common());
     // The ledger has them.
     routes.of = Vec::new();
     let clock = WallClock::new(now(), SystemTime::now());
@@ -256,18 +260,13 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     let (mut watchman, mut asleep) = (Watchman::default(), Asleep::new());
     let mut carried = Carried::default();
     let waits = plan.groups.iter().all(|group| group.count.is_some());
-    let (writing, sink) = match job.results {
-        Some(wanted) => {
-            // Probes of a sweep may wait for their neighbours: they are in flight as well.
-            let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
-            let (sink, queue) = queue(results_room(job.rate, longest + waiting));
-            let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
-                .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
-                .resolved_in(Arc::clone(&common.ledger));
-            (Some(write(wanted, encoder, queue, view.live())?), sink)
-        }
-        None => (None, Sink::discard()),
-    };
+    let writing = job.results.zip(queue).map(|(wanted, queue)| {
+        let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
+            .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
+            .resolved_in(Arc::clone(&common.ledger));
+        write(wanted, encoder, queue, view.live())
+    });
+    let writing = writing.transpose()?;
     // From here on signals are looked at below.
     drop(starting);
     view.begin(&Moment { source: &source, snapshot: &source.snapshot() })?;
@@ -296,9 +295,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     if !carrier::wait(&routes.interface.name, &*condition, &mut signals).await {
         common.ask(Phase::Drain);
     }
-    let running =
-        threads::spawn(&layout, senders, receivers, &common, &plan, &sink, arp.as_ref().map(|arp| arp.queue()))?;
-    drop(sink);
+    let running = threads::spawn(&layout, senders, receivers, assembly)?;
     source.ready();
     if targets >= MANY {
         tracing::info!("probing begins");

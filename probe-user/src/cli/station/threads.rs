@@ -4,14 +4,10 @@ use super::cpus::{self, Cpu};
 use crate::{
     cli::Failure,
     nic::{self, MonotonicClock},
-    route::{ArpQueue, Interface, Stack},
-    targets::Plan,
-    worker::{Common, Loop, NoQueues, NoTransmit, Receiver, Sender, Sink},
+    route::{Interface, Stack},
+    worker::{Assembly, Loop},
 };
-use std::{
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
-};
+use std::{sync::mpsc, thread::JoinHandle};
 
 /// Up to this many probes a second one thread does everything: it sends, and finds most replies already there when it looks.
 const ONE_THREAD: u64 = 20_000;
@@ -110,38 +106,25 @@ pub(super) fn spawn(
     layout: &Layout,
     senders: Vec<nic::Sender>,
     receivers: Vec<nic::Receiver>,
-    common: &Arc<Common>,
-    plan: &Plan,
-    sink: &Sink,
-    arp: Option<&Arc<ArpQueue>>,
+    mut assembly: Assembly<'_>,
 ) -> Result<Running, Failure> {
-    let mut tallies = common.tallies.iter().cloned();
-    let mut tally = || tallies.next().ok_or_else(|| Failure::new("there are more loops than tallies: a bug"));
     let mut receivers = receivers.into_iter();
     let mut threads = Vec::new();
     let (ready, begun) = mpsc::channel();
     let start = super::now() + crate::base::Nanos::from_millis(1);
-    for (number, (engine, cpu)) in senders.into_iter().zip(&layout.senders).enumerate() {
-        let own = tally()?;
-        let receiver = |queues| Receiver::new(queues, Arc::clone(common), Arc::clone(&own), sink.clone());
-        let sender = Sender::new(engine, Arc::clone(common), Arc::clone(&own), sink.clone(), plan, number, start);
-        let sender = sender.asking(arp.cloned());
-        let (cpu, common) = (*cpu, Arc::clone(common));
+    for (engine, cpu) in senders.into_iter().zip(&layout.senders) {
         threads.push(
             if layout.others.is_empty()
                 && let Some(queues) = receivers.next()
             {
-                thread("loop", cpu, &ready, Loop::new(MonotonicClock, common, Some(sender), receiver(queues)))?
+                thread("loop", *cpu, &ready, assembly.both(engine, queues, MonotonicClock, start))?
             } else {
-                let receiver = Receiver::new(NoQueues(MonotonicClock), Arc::clone(&common), own, sink.clone());
-                thread("sender", cpu, &ready, Loop::new(MonotonicClock, common, Some(sender), receiver))?
+                thread("sender", *cpu, &ready, assembly.sender(engine, MonotonicClock, start))?
             },
         );
     }
     for (queues, cpu) in receivers.zip(&layout.others) {
-        let receiver = Receiver::new(queues, Arc::clone(common), tally()?, sink.clone());
-        let looping = Loop::<_, NoTransmit, _>::new(MonotonicClock, Arc::clone(common), None, receiver);
-        threads.push(thread("receiver", Some(*cpu), &ready, looping)?);
+        threads.push(thread("receiver", Some(*cpu), &ready, assembly.receiver(queues, MonotonicClock))?);
     }
     drop(ready);
     // Ends when the last has said so, or failed: its end of the channel goes either way.
