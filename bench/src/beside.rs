@@ -23,7 +23,7 @@ use std::{
 use xtask::lab::End;
 
 /// How long anything may take beyond what it is asked for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const OVERDUE: Duration = Duration::from_secs(60);
 /// How long probes may be answered, nanoseconds; as in the configuration below.
 const TIMEOUT: u64 = 500_000_000;
 /// Addresses that echolot and fping probe ten times a second each: a thousand probes a second.
@@ -163,7 +163,7 @@ impl Place<'_> {
         let path = results.to_string_lossy();
         let time = Duration::from_secs(u64::from(self.seconds) + 1);
         let arguments = ["--engine", engine, "-f", "jsonl", "-o", &*path];
-        let (_, summary) = self.bench.run_watched(&config, &arguments, Cpus::All, time, time + PATIENCE)?;
+        let (_, summary) = self.bench.run_watched(&config, &arguments, Cpus::All, time, time + OVERDUE)?;
         let excuses = far.end()?;
         let summary = serde_json::from_value(summary).map_err(|error| format!("the summary: {error}"))?;
         let mut life = Life { results: evidence::results(&results)?, summary, timeout_ns: TIMEOUT };
@@ -199,7 +199,7 @@ impl Place<'_> {
         let far = FarEnd::begin(self.bench.lab(), &self.programs, &rules, &record)?;
         // Answers that are sent in XDP come only to an end that has a program, too.
         let pass = self.bench.hold(End::Near, &Part::Pass)?;
-        let done = self.bench.watched(command, Duration::from_secs(u64::from(self.seconds)) + PATIENCE)?;
+        let done = self.bench.watched(command, Duration::from_secs(u64::from(self.seconds)) + OVERDUE)?;
         drop(pass);
         far.end()?;
         let seen = evidence::record(&record)?;

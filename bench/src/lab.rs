@@ -18,7 +18,7 @@ use xtask::{
 };
 
 /// How long starting and ending may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
 /// How often the interface's counters are read.
 const SAMPLE: Duration = Duration::from_millis(2);
 /// What a part says once it is ready.
@@ -372,8 +372,8 @@ impl Running {
             format!("echolot run {why}: {}", told.trim())
         };
         send_signal("TERM", self.child.id());
-        let status = wait_until(PATIENCE, || self.child.try_wait().ok().flatten())
-            .ok_or_else(|| said(format!("did not end within {PATIENCE:?}")))?;
+        let status = wait_until(STARTED_WITHIN, || self.child.try_wait().ok().flatten())
+            .ok_or_else(|| said(format!("did not end within {STARTED_WITHIN:?}")))?;
         if !status.success() {
             return Err(said(format!("ended with {status}")));
         }

@@ -17,7 +17,7 @@ const RATE: u32 = 100_000;
 /// Packets sent after which it is at work.
 const BEGUN: u64 = 500;
 /// How long starting may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const STARTED_WITHIN: Duration = Duration::from_secs(120);
 /// What is freed after the start has been given back by then.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -93,13 +93,13 @@ fn start(bench: &Bench, targets: u32) -> Result<Vec<(&'static str, f64)>, String
     );
     let estimate = bench.check(&config)?["memory_bytes"].as_f64().unwrap_or(f64::NAN);
     let (started, mut running, mut traffic) = (Instant::now(), bench.run(&config)?, Traffic::default());
-    let at_work = wait_until(PATIENCE, || {
+    let at_work = wait_until(STARTED_WITHIN, || {
         traffic.sample(running.pid(), NEAR_INTERFACE);
         (traffic.sent_so_far() >= BEGUN || running.has_ended()).then_some(())
     });
     let took = started.elapsed();
     if at_work.is_none() || running.has_ended() {
-        return Err(format!("it did not begin within {PATIENCE:?}: {}", running.told()));
+        return Err(format!("it did not begin within {STARTED_WITHIN:?}: {}", running.told()));
     }
     std::thread::sleep(SETTLE);
     let memory = Memory::of(running.pid())?;

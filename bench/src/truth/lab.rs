@@ -27,7 +27,7 @@ const IDENTIFIER: &str = "4711";
 /// shares its CPU.
 const RINGS: u64 = 400_000;
 /// What takes longer than it ought to by so much will not end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const OVERDUE: Duration = Duration::from_secs(60);
 const COUNTERS: [&str; 4] = ["rx_dropped", "rx_errors", "tx_dropped", "tx_errors"];
 
 /// The programs that take part.
@@ -113,7 +113,7 @@ impl<'a> FarEnd<'a> {
         command.arg("--rules").arg(rules).arg("--record").arg(record).stderr(log);
         let mut process = Running::spawn(&mut command)?;
         let text = || fs::read_to_string(&path).unwrap_or_default();
-        let ready = wait_until(PATIENCE, || {
+        let ready = wait_until(OVERDUE, || {
             let ended = process.0.try_wait().ok().flatten().is_some();
             (ended || text().contains("ready")).then_some(!ended)
         });
@@ -129,7 +129,7 @@ impl<'a> FarEnd<'a> {
     /// If it does not end.
     pub fn end(mut self) -> Result<Excuses, String> {
         send_signal("TERM", self.process.0.id());
-        self.process.end("the far end", PATIENCE)?;
+        self.process.end("the far end", OVERDUE)?;
         let after = counters(self.lab);
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let missed = log.rsplit(';').next().and_then(|last| last.split_whitespace().next()?.parse().ok()).unwrap_or(0);
@@ -201,16 +201,16 @@ fn live(
     if probe.command == Way::Run {
         // A busy machine takes its time to start a process. What it runs for counts from its first result on.
         let begun = || fs::metadata(&ended.results).is_ok_and(|file| file.len() > 0);
-        let over = wait_until(PATIENCE, || (begun() || echolot.0.try_wait().ok().flatten().is_some()).then_some(()));
+        let over = wait_until(OVERDUE, || (begun() || echolot.0.try_wait().ok().flatten().is_some()).then_some(()));
         if over.is_none() {
-            return Err(format!("echolot has no result within {PATIENCE:?}"));
+            return Err(format!("echolot has no result within {OVERDUE:?}"));
         }
         thread::sleep(time);
         send_signal("TERM", echolot.0.id());
     } else {
         expected = Duration::from_secs(u64::from(probe.targets) / probe.rate.max(1));
     }
-    let code = echolot.end("echolot", expected + PATIENCE)?;
+    let code = echolot.end("echolot", expected + OVERDUE)?;
     let mut log = String::new();
     let _ = File::open(&path).and_then(|mut file| file.read_to_string(&mut log));
     // 3: a sweep with something unsent or unheard.

@@ -25,9 +25,9 @@ struct Shared {
 }
 
 /// Where the loop puts its records.
-pub(super) struct Pen(Arc<Shared>);
+pub(super) struct Recorder(Arc<Shared>);
 
-impl Pen {
+impl Recorder {
     pub(super) fn write(&self, record: Witnessed) {
         if self.0.queue.push(record).is_err() {
             self.0.lost.fetch_add(1, Ordering::Relaxed);
@@ -45,19 +45,19 @@ impl Pen {
     }
 }
 
-impl Drop for Pen {
+impl Drop for Recorder {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Release);
     }
 }
 
-/// Begins a record at `path`. The thread ends once the pen has been dropped, with how many requests it wrote.
-pub(super) fn begin(path: &Path) -> Result<(Pen, JoinHandle<io::Result<u64>>), String> {
+/// Begins a record at `path`. The thread ends once the recorder has been dropped, with how many requests it wrote.
+pub(super) fn begin(path: &Path) -> Result<(Recorder, JoinHandle<io::Result<u64>>), String> {
     let told = |error: io::Error| format!("{}: {error}", path.display());
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(told)?);
     let shared =
         Arc::new(Shared { queue: ArrayQueue::new(WAITING), lost: AtomicU64::new(0), ended: AtomicBool::new(false) });
-    let pen = Pen(Arc::clone(&shared));
+    let recorder = Recorder(Arc::clone(&shared));
     let body = move || {
         let mut line = String::new();
         let mut number = 0;
@@ -86,5 +86,5 @@ pub(super) fn begin(path: &Path) -> Result<(Pen, JoinHandle<io::Result<u64>>), S
         Ok(number)
     };
     let thread = thread::Builder::new().name("record".into()).spawn(body).map_err(told)?;
-    Ok((pen, thread))
+    Ok((recorder, thread))
 }

@@ -3,7 +3,7 @@
 //! Arrival is stamped by the XDP program `impair`, departure just before the frames are handed to the kernel, both with
 //! CLOCK_MONOTONIC. What lies in ranges without harm is answered by the program itself.
 
-use super::recorder::{self, Pen};
+use super::recorder::{self, Recorder};
 use clap::Args;
 use echolot::{
     base::Nanos,
@@ -77,10 +77,10 @@ pub(super) fn run(args: &ReflectArgs) -> Result<(), String> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|e| format!("signals: {e}"))?;
     }
-    let (pen, record) = recorder::begin(&args.record)?;
+    let (recorder_handle, record) = recorder::begin(&args.record)?;
     let opened = FarEnd::open(&args.interface, &rules.prefixes(), args.rate).map_err(|e| e.to_string())?;
     let taken = Arc::clone(&opened.taken);
-    let mut far = Far::new(rules, opened, pen);
+    let mut far = Far::new(rules, opened, recorder_handle);
     let (stopped, cpu) = (Arc::clone(&stop), args.cpu);
     let body = move || {
         nic::thread::prepare(cpu).map_err(|e| e.to_string())?;
@@ -126,7 +126,7 @@ struct Open {
 struct Far {
     rules: RuleFile,
     far: OpenedFarEnd,
-    pen: Pen,
+    recorder_handle: Recorder,
     clock: MonotonicClock,
     first: Option<Nanos>,
     serial: u64,
@@ -140,10 +140,10 @@ const FORMS: [Form; 7] =
     [Form::Good, Form::Payload, Form::Cookie, Form::Forged, Form::Stranger, Form::Error, Form::ShortError];
 
 impl Far {
-    fn new(rules: RuleFile, far: OpenedFarEnd, pen: Pen) -> Self {
+    fn new(rules: RuleFile, far: OpenedFarEnd, recorder_handle: Recorder) -> Self {
         let clock = MonotonicClock;
         let (pending, open, free) = (BinaryHeap::new(), Vec::new(), Vec::new());
-        Self { rules, far, pen, clock, first: None, serial: 0, pending, open, free }
+        Self { rules, far, recorder_handle, clock, first: None, serial: 0, pending, open, free }
     }
 
     /// Once round.
@@ -162,14 +162,14 @@ impl Far {
 
     /// Records what the program answered itself, as far as the record has room. Returns how many that were.
     fn answered(&mut self) -> usize {
-        let pen = &self.pen;
-        self.far.end.answered(pen.room(), &mut |request| {
+        let recorder_handle = &self.recorder_handle;
+        self.far.end.answered(recorder_handle.room(), &mut |request| {
             let address = Ipv4Addr::from(request.address);
             let (sent, arrival) = (Nanos(request.sent_ns), Nanos(request.arrival_ns));
             let mut witnessed = Witnessed::new(address, request.sequence, request.identifier, sent, arrival);
             witnessed.decided = Decided::IN_XDP;
             witnessed.departed(Form::Good, Some(Nanos(request.departure_ns)));
-            pen.write(witnessed);
+            recorder_handle.write(witnessed);
         })
     }
 
@@ -188,7 +188,7 @@ impl Far {
         let message = at + header;
         if frame.len() < message + icmp::HEADER + payload::LENGTH {
             // The program lets none of these through.
-            return self.pen.lose(1);
+            return self.recorder_handle.lose(1);
         }
         let arrival = Nanos(u64::from_ne_bytes(bytes(&frame, STAMP.start)));
         // As it was on the wire: the program moved what of the sender's address the stamp overwrites.
@@ -204,7 +204,7 @@ impl Far {
         let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
         witnessed.decided = decision.decided;
         if decision.replies().is_empty() {
-            return self.pen.write(witnessed);
+            return self.recorder_handle.write(witnessed);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.open.push(None);
@@ -253,7 +253,7 @@ impl Far {
         open.witnessed.departed(FORMS[usize::from(reply.form)], departure);
         open.left -= 1;
         if open.left == 0 {
-            self.pen.write(open.witnessed);
+            self.recorder_handle.write(open.witnessed);
             self.open[reply.slot] = None;
             self.free.push(reply.slot);
         }
@@ -262,13 +262,13 @@ impl Far {
     /// What is left will not be sent; the record says so.
     fn end(mut self) -> Result<(), String> {
         self.receive();
-        while self.answered() > 0 || self.pen.room() == 0 {
+        while self.answered() > 0 || self.recorder_handle.room() == 0 {
             thread::sleep(Duration::from_millis(1));
         }
         while let Some(Reverse(reply)) = self.pending.pop() {
             self.departed(&reply, None);
         }
-        self.pen.lose(self.far.end.unrecorded().map_err(|e| e.to_string())?);
+        self.recorder_handle.lose(self.far.end.unrecorded().map_err(|e| e.to_string())?);
         Ok(())
     }
 }

@@ -75,13 +75,13 @@ impl Health {
 
     /// The change that was put off.
     #[must_use]
-    pub const fn pay_down(self) -> Self {
+    pub const fn with_down(self) -> Self {
         Self { state: State::Down, ..self }
     }
 
     /// A streak of bad probes that turned out to say nothing about the target is forgotten. The state stays.
     #[must_use]
-    pub const fn forgiven(self) -> Self {
+    pub const fn without_bad_streak(self) -> Self {
         if self.good { self } else { Self { streak: 0, ..self } }
     }
 

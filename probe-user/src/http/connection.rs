@@ -1,6 +1,6 @@
 //! Connections that can't hold anything up: at most [`MOST`] at once, and each must move.
 //!
-//! A connection is dropped once [`PATIENCE`] has passed since its last *progress*. Progress is a new request's first
+//! A connection is dropped once [`WITHOUT_PROGRESS`] has passed since its last *progress*. Progress is a new request's first
 //! byte and every [`STRIDE`] bytes that the client has taken; an answer that ends counts with the next request. So
 //! clients that say nothing, that say their request byte by byte, and that stop reading or take a big answer in sips
 //! are all gone after a while, and Prometheus' connections between scrapes are kept for as long.
@@ -23,20 +23,20 @@ use tokio::{
 /// Connections at once. Further ones wait in the kernel's queue.
 pub(super) const MOST: usize = 64;
 /// How long a connection may be without progress.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How much of an answer a client must take within [`PATIENCE`], bytes: 35 kB a second.
+const WITHOUT_PROGRESS: Duration = Duration::from_secs(30);
+/// How much of an answer a client must take within [`WITHOUT_PROGRESS`], bytes: 35 kB a second.
 const STRIDE: usize = 1 << 20;
 
 /// Accepts while there is room.
 pub(super) struct Listener {
     socket: TcpListener,
     room: Arc<Semaphore>,
-    patience: Duration,
+    without_progress: Duration,
 }
 
 impl Listener {
     pub(super) fn new(socket: TcpListener) -> Self {
-        Self { socket, room: Arc::new(Semaphore::new(MOST)), patience: PATIENCE }
+        Self { socket, room: Arc::new(Semaphore::new(MOST)), without_progress: WITHOUT_PROGRESS }
     }
 }
 
@@ -48,7 +48,7 @@ impl axum::serve::Listener for Listener {
         // None would be a closed semaphore, which no one closes: then there would be no limit, and no panic.
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         let (stream, peer) = axum::serve::Listener::accept(&mut self.socket).await;
-        (Connection::new(stream, permit, self.patience), peer)
+        (Connection::new(stream, permit, self.without_progress), peer)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -60,7 +60,7 @@ impl axum::serve::Listener for Listener {
 pub(super) struct Connection<S> {
     stream: S,
     deadline: Pin<Box<Sleep>>,
-    patience: Duration,
+    without_progress: Duration,
     /// Whether the answer has begun, so that the next byte read is a new request's.
     answering: bool,
     /// Bytes taken since the last progress.
@@ -70,14 +70,14 @@ pub(super) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    fn new(stream: S, permit: Option<OwnedSemaphorePermit>, patience: Duration) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(patience));
-        Self { stream, deadline, patience, answering: true, taken: 0, _permit: permit }
+    fn new(stream: S, permit: Option<OwnedSemaphorePermit>, without_progress: Duration) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(without_progress));
+        Self { stream, deadline, without_progress, answering: true, taken: 0, _permit: permit }
     }
 
     fn progress(&mut self) {
         self.taken = 0;
-        self.deadline.as_mut().reset(Instant::now() + self.patience);
+        self.deadline.as_mut().reset(Instant::now() + self.without_progress);
     }
 
     /// What is not ready yet is an error once the deadline has passed.
@@ -166,8 +166,8 @@ mod tests {
         time::Instant as Clock,
     };
 
-    /// A server whose patience is short: `/` is small, `/endless` never ends.
-    fn start(patience: Duration) -> (SocketAddr, Arc<Semaphore>) {
+    /// A server whose without_progress is short: `/` is small, `/endless` never ends.
+    fn start(without_progress: Duration) -> (SocketAddr, Arc<Semaphore>) {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
@@ -180,7 +180,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let socket = TcpListener::from_std(socket).unwrap();
-                axum::serve(Listener { socket, room: shared, patience }, router).await
+                axum::serve(Listener { socket, room: shared, without_progress }, router).await
             })
         });
         (address, room)
@@ -243,14 +243,14 @@ mod tests {
 
     #[test]
     fn a_client_that_goes_on_asking_or_reading_is_kept() {
-        let patience = Duration::from_secs(2);
-        let (address, room) = start(patience);
+        let without_progress = Duration::from_secs(2);
+        let (address, room) = start(without_progress);
         let mut asking = Client::connect(address).unwrap();
         let mut reading = Client::connect(address).unwrap();
         reading.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let begun = Clock::now();
         let mut buffer = vec![0; 4 << 20];
-        while begun.elapsed() < 2 * patience {
+        while begun.elapsed() < 2 * without_progress {
             asking.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             let n = asking.read(&mut buffer).unwrap();
             assert!(buffer[..n].starts_with(b"HTTP/1.1 200"), "after {:?}", begun.elapsed());

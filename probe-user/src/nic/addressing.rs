@@ -3,7 +3,7 @@
 use super::{
     NicError,
     program::{Program, Table},
-    templates::{Current, Looks, Templates},
+    templates::{Common, Current, Templates},
 };
 use crate::{base::Nanos, route::Hops, worker::Clock as _};
 use probe_ebpf::layout::{LIVE_TEMPLATE_SIZE, MAX_SOURCES, SETTINGS_SIZE, Settings};
@@ -20,7 +20,7 @@ const IN_USE: Duration = Duration::from_millis(200);
 
 /// The addresses of one interface, for those who follow how they change. Dropping it changes nothing.
 pub(super) struct Addressing {
-    looks: Looks,
+    common: Common,
     hops: Arc<Hops>,
     payloads: Vec<u16>,
     sources: Vec<Ipv4Addr>,
@@ -36,7 +36,7 @@ pub(super) struct Addressing {
 
 /// What it begins with.
 pub(super) struct Parts<'a> {
-    pub(super) looks: Looks,
+    pub(super) common: Common,
     pub(super) hops: Arc<Hops>,
     pub(super) payloads: &'a [u16],
     pub(super) max_age: Nanos,
@@ -50,10 +50,10 @@ impl Parts<'_> {
     /// What steer begins with.
     pub(super) fn settings(&self) -> Result<Settings, NicError> {
         let mut settings = Settings {
-            key: self.looks.key.0,
+            key: self.common.key.0,
             max_age_ns: self.max_age.0,
-            identifier: self.looks.identifier,
-            ttl: self.looks.ttl,
+            identifier: self.common.identifier,
+            ttl: self.common.ttl,
             ..Settings::default()
         };
         Slots::default().take(&self.sources(), Nanos::ZERO, self.max_age)?.lay(&mut settings);
@@ -64,10 +64,10 @@ impl Parts<'_> {
 impl Addressing {
     /// As it is at the start: with the sources of all hops.
     pub(super) fn new(parts: &Parts<'_>, program: &mut Program) -> Result<Self, NicError> {
-        let (looks, hops, sources) = (parts.looks, Arc::clone(&parts.hops), parts.sources());
-        let templates = Templates::new(looks, Arc::clone(&hops), parts.payloads, sources.clone(), 0)?;
+        let (common, hops, sources) = (parts.common, Arc::clone(&parts.hops), parts.sources());
+        let templates = Templates::new(common, Arc::clone(&hops), parts.payloads, sources.clone(), 0)?;
         Ok(Self {
-            looks,
+            common,
             hops,
             payloads: parts.payloads.to_vec(),
             slots: Slots::default().take(&sources, super::MonotonicClock.now(), parts.max_age)?,
@@ -100,15 +100,15 @@ impl Addressing {
     /// There are too many, or the program's maps can't be written. Then everything is as before.
     pub(super) fn set(&mut self, mac: [u8; 6], sources: impl IntoIterator<Item = Ipv4Addr>) -> Result<bool, NicError> {
         let sources = unique(sources);
-        if sources == self.sources && mac == self.looks.mac {
+        if sources == self.sources && mac == self.common.mac {
             return Ok(false);
         }
         let slots = self.slots.clone().take(&sources, super::MonotonicClock.now(), Nanos(self.settings.max_age_ns))?;
-        let looks = Looks { mac, ..self.looks };
+        let common = Common { mac, ..self.common };
         // Probes that are being handed over leave from where they were going to.
         let with_old = unique(sources.iter().chain(&self.sources).copied());
         let generation = self.generation + 1;
-        let templates = Templates::new(looks, Arc::clone(&self.hops), &self.payloads, with_old, generation)?;
+        let templates = Templates::new(common, Arc::clone(&self.hops), &self.payloads, with_old, generation)?;
         if let Some(live) = &mut self.live {
             if let Some(replaced) = self.replaced {
                 thread::sleep(IN_USE.saturating_sub(replaced.elapsed()));
@@ -121,7 +121,7 @@ impl Addressing {
         slots.lay(&mut settings);
         self.steer.set(0, settings.to_bytes())?;
         self.current.replace(templates);
-        (self.looks, self.sources, self.slots, self.settings) = (looks, sources, slots, settings);
+        (self.common, self.sources, self.slots, self.settings) = (common, sources, slots, settings);
         (self.generation, self.replaced) = (generation, Some(Instant::now()));
         Ok(true)
     }

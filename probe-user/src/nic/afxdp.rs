@@ -12,7 +12,7 @@
 //!
 //! What is given up stays in the ring, where nothing can take it out again. Its probes are not sent, so it must not leave as
 //! it is: before the next kick, whenever that is, each such frame becomes one of the new probes, or [`VOID`]. Before Linux 6.17 it
-//! may be uncertain which those are, and what is uncertain is called for longer, [`PATIENCE`]: such a probe may be sent twice.
+//! may be uncertain which those are, and what is uncertain is called for longer, [`UNCERTAIN_FOR`]: such a probe may be sent twice.
 //!
 //! In zero-copy mode the driver takes descriptors when it likes: produced is sent, and a frame is ours again when it has
 //! been completed.
@@ -38,7 +38,7 @@ use crate::{
 use std::sync::Arc;
 
 /// How long a kernel that makes no progress is called again where it is uncertain what it has taken.
-const PATIENCE: Nanos = Nanos::from_millis(1);
+const UNCERTAIN_FOR: Nanos = Nanos::from_millis(1);
 /// Between looks at completions while there is no room.
 const LOOK: Nanos = Nanos::from_micros(50);
 /// A driver that has completed nothing for so long is woken again: it may have gone to sleep over frames that it had no room for.
@@ -234,7 +234,7 @@ impl AfxdpSender {
             } else {
                 // EAGAIN, or done with descriptors left: the device no longer has this queue and the kernel says nothing.
                 let now = self.clock.now();
-                !self.ring.frames.in_doubt() || now - *since.get_or_insert(now) >= PATIENCE
+                !self.ring.frames.in_doubt() || now - *since.get_or_insert(now) >= UNCERTAIN_FOR
             };
             if give_up && self.ring.frames.resident() != 0 {
                 let cause = if kick == Kick::Nothing || is_up { cause } else { Cause::LinkDown };

@@ -81,7 +81,7 @@ pub(super) struct PortSampler {
     verdicts: Counters,
     queues: Vec<SampledQueue>,
     driver: Driver,
-    alone: Alone,
+    by_driver: OnlyByDriver,
     no_socket: u64,
     last: Nanos,
 }
@@ -153,7 +153,7 @@ struct Vanished {
     /// They vanished after this moment.
     after: Nanos,
     /// What only the driver had counted by then.
-    alone: u64,
+    by_driver: u64,
 }
 
 impl Watch {
@@ -163,10 +163,10 @@ impl Watch {
     }
 
     /// Gives up all of the `missing` frames, once nothing has moved for [`VANISHED`] and the ring is empty. `last` is when the
-    /// sample before this one was taken, `alone` what only the driver had counted by then.
+    /// sample before this one was taken, `by_driver` what only the driver had counted by then.
     fn give_up(
         &mut self,
-        (last, alone): (Nanos, u64),
+        (last, by_driver): (Nanos, u64),
         now: Nanos,
         (taken, consumed): (u64, u64),
         missing: u64,
@@ -176,14 +176,14 @@ impl Watch {
             *self = Self::default();
             return None;
         }
-        let (after, alone) = *self.missing.get_or_insert((last, alone));
+        let (after, by_driver) = *self.missing.get_or_insert((last, by_driver));
         match self.still {
             Some((since, was_taken, was_consumed)) if (was_taken, was_consumed) == (taken, consumed) => {
                 if now - since < VANISHED || !is_empty() {
                     return None;
                 }
                 *self = Self::default();
-                Some(Vanished { frames: missing, after, alone })
+                Some(Vanished { frames: missing, after, by_driver })
             }
             _ => {
                 self.still = Some((now, taken, consumed));
@@ -196,22 +196,22 @@ impl Watch {
 /// Tells what the driver dropped before steer saw it from what is counted elsewhere too: for a socket, as some do (veth), or because no
 /// protocol wanted it.
 #[derive(Debug, Default)]
-struct Alone {
+struct OnlyByDriver {
     /// What only the driver has counted so far.
     total: u64,
     /// What was counted elsewhere at the last reading and the driver had not.
     awaited: u64,
 }
 
-impl Alone {
+impl OnlyByDriver {
     /// Since the last reading the driver counted `of_driver` frames, and others, *read after it*, `elsewhere`: how many the driver
     /// counted alone. Others count a frame before the driver does, so it may be in the driver's count at the next reading only.
     fn count(&mut self, of_driver: u64, elsewhere: u64) -> u64 {
         let known = self.awaited + elsewhere;
-        let alone = of_driver.saturating_sub(known);
+        let by_driver = of_driver.saturating_sub(known);
         self.awaited = known.saturating_sub(of_driver).min(elsewhere);
-        self.total += alone;
-        alone
+        self.total += by_driver;
+        by_driver
     }
 
     /// Of frames that have vanished from a socket: how many the driver did not count alone either, since it had counted `before`.
@@ -261,7 +261,7 @@ impl PortSampler {
         };
         Self {
             driver,
-            alone: Alone::default(),
+            by_driver: OnlyByDriver::default(),
             no_socket: 0,
             interface: interface.name.clone(),
             counts,
@@ -293,7 +293,7 @@ impl PortSampler {
         if with_driver {
             self.driver.frames += self.driver.drops.read();
         }
-        let alone_before = self.alone.total;
+        let alone_before = self.by_driver.total;
         self.driver.is_wanted = false;
         let mut all_told: Vec<Told> = Vec::new();
         for queue in &mut self.queues {
@@ -324,8 +324,8 @@ impl PortSampler {
                 // A driver that counted them has excused probes already.
                 let besides = if self.driver.drops.counted_again(0, 1) > 0 {
                     // Another queue may have taken out some that this one saw counted.
-                    let before = all_told.iter().fold(vanished.alone, |before, told| told.out_of(before));
-                    let (besides, told) = self.alone.besides(vanished.frames, before);
+                    let before = all_told.iter().fold(vanished.by_driver, |before, told| told.out_of(before));
+                    let (besides, told) = self.by_driver.besides(vanished.frames, before);
                     all_told.push(told);
                     besides
                 } else {
@@ -338,8 +338,8 @@ impl PortSampler {
             }
         }
         for told in all_told {
-            for (_, alone) in self.queues.iter_mut().filter_map(|queue| queue.watch.missing.as_mut()) {
-                *alone = told.out_of(*alone);
+            for (_, by_driver) in self.queues.iter_mut().filter_map(|queue| queue.watch.missing.as_mut()) {
+                *by_driver = told.out_of(*by_driver);
             }
         }
         if with_driver {
@@ -361,11 +361,11 @@ impl PortSampler {
             let unknown = self.verdicts.verdict(Verdict::UnknownProtocol)?;
             elsewhere += unknown - std::mem::replace(&mut driver.unknown, unknown);
         }
-        let alone = self.alone.count(std::mem::take(&mut driver.frames), elsewhere);
+        let by_driver = self.by_driver.count(std::mem::take(&mut driver.frames), elsewhere);
         let now = MonotonicClock.now();
         // A drop may be told a refresh late. The reading before this one had all that was older than a refresh then.
-        log.note(driver.read - driver.drops.refresh(), now, alone);
-        driver.seen[0] += alone;
+        log.note(driver.read - driver.drops.refresh(), now, by_driver);
+        driver.seen[0] += by_driver;
         driver.seen[1] = not_transmitted(&self.interface).saturating_sub(driver.transmit_before);
         driver.read = begun;
         driver.next = now + Nanos((now - begun).0 * SHARE);
@@ -475,7 +475,11 @@ mod tests {
         assert_eq!(look(21, (11, 8), 3, true), None, "one was taken: it begins again");
         assert_eq!(look(31, (11, 8), 3, false), None, "the ring holds some: the receiver is late");
         let given_up = look(32, (11, 8), 3, true);
-        assert_eq!(given_up, Some(Vanished { frames: 3, after: at(1), alone: 52 }), "since the first that was missing");
+        assert_eq!(
+            given_up,
+            Some(Vanished { frames: 3, after: at(1), by_driver: 52 }),
+            "since the first that was missing"
+        );
         assert_eq!(look(33, (11, 8), 0, true), None, "they are counted now");
     }
 
@@ -492,45 +496,45 @@ mod tests {
 
     #[test]
     fn a_drop_that_socket_and_driver_both_count_is_one() {
-        let mut alone = Alone::default();
-        assert_eq!(alone.count(3, 0), 3, "the driver's own");
-        assert_eq!(alone.count(4, 4), 0, "a socket's");
+        let mut by_driver = OnlyByDriver::default();
+        assert_eq!(by_driver.count(3, 0), 3, "the driver's own");
+        assert_eq!(by_driver.count(4, 4), 0, "a socket's");
         // The driver was read before the last two happened.
-        assert_eq!(alone.count(1, 3), 0);
-        assert_eq!(alone.count(2, 0), 0, "they turn up at the next sample");
-        assert_eq!(alone.count(1, 0), 1, "but only then");
+        assert_eq!(by_driver.count(1, 3), 0);
+        assert_eq!(by_driver.count(2, 0), 0, "they turn up at the next sample");
+        assert_eq!(by_driver.count(1, 0), 1, "but only then");
         assert_eq!(
-            (alone.count(0, 5), alone.count(0, 0), alone.count(5, 0)),
+            (by_driver.count(0, 5), by_driver.count(0, 0), by_driver.count(5, 0)),
             (0, 0, 5),
             "and later it is the driver's own"
         );
-        assert_eq!(alone.total, 9);
+        assert_eq!(by_driver.total, 9);
     }
 
     #[test]
     fn a_frame_that_vanished_and_that_the_driver_counted_is_one() {
-        let mut alone = Alone::default();
-        alone.count(7, 0);
-        assert_eq!(alone.besides(2, 7).0, 2, "those were others");
-        alone.count(3, 0);
-        assert_eq!(alone.besides(2, 7).0, 0);
-        assert_eq!(alone.besides(2, 7).0, 1, "one was left");
+        let mut by_driver = OnlyByDriver::default();
+        by_driver.count(7, 0);
+        assert_eq!(by_driver.besides(2, 7).0, 2, "those were others");
+        by_driver.count(3, 0);
+        assert_eq!(by_driver.besides(2, 7).0, 0);
+        assert_eq!(by_driver.besides(2, 7).0, 1, "one was left");
     }
 
     #[test]
     fn frames_that_vanished_from_two_queues_are_each_counted_once() {
-        let mut alone = Alone::default();
-        alone.count(4, 0);
+        let mut by_driver = OnlyByDriver::default();
+        by_driver.count(4, 0);
         // One queue misses frames from then on; a second when one of the first's has been counted.
-        let (first, second) = (alone.total, alone.total + 1);
-        alone.count(1, 0);
-        alone.count(49, 0);
-        let (besides, told) = alone.besides(25, first);
+        let (first, second) = (by_driver.total, by_driver.total + 1);
+        by_driver.count(1, 0);
+        by_driver.count(49, 0);
+        let (besides, told) = by_driver.besides(25, first);
         assert_eq!(besides, 0);
         assert_eq!(told.out_of(first), first, "what was before stays");
         assert_eq!(told.out_of(second), first, "the one in between was the first queue's");
-        assert_eq!(alone.besides(25, told.out_of(second)).0, 0);
-        assert_eq!(alone.total, 4);
+        assert_eq!(by_driver.besides(25, told.out_of(second)).0, 0);
+        assert_eq!(by_driver.total, 4);
         // Seen only after all of them: nothing is left that was counted since.
         assert_eq!(told.out_of(54), 29);
     }

@@ -26,7 +26,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 /// Bytes of the ring in which the program records what it answered: half a second of a million a second.
 const ANSWERED_RING: u32 = 32 << 20;
 /// How long a kernel that takes no frame is called again.
-const PATIENCE: Nanos = Nanos::from_secs(1);
+const NOTHING_TAKEN_FOR: Nanos = Nanos::from_secs(1);
 
 /// An interface with `impair` attached. Dropping it detaches.
 pub struct FarEnd {
@@ -177,7 +177,7 @@ impl FrameSender {
             let now = self.clock.now();
             if consumed != before {
                 since = None;
-            } else if kick == Kick::Nothing || now - *since.get_or_insert(now) >= PATIENCE {
+            } else if kick == Kick::Nothing || now - *since.get_or_insert(now) >= NOTHING_TAKEN_FOR {
                 return;
             }
         }

@@ -10,7 +10,7 @@
 //! * **Senders** have a half on each port and send by the active one (`nic/sender.rs`).
 //! * **Programs** take replies on every port, whichever one sends. The cookie's key and the identifier are the same on all.
 //!
-//! While it runs, a control thread looks at the port every now and then ([`Port::look`]): a queue that is new gets a socket, and what
+//! While it runs, a control thread common at the port every now and then ([`Port::look`]): a queue that is new gets a socket, and what
 //! else has changed is told.
 //!
 //! A port is opened in steps, because some things are known only once all ports have come so far:
@@ -34,7 +34,7 @@ use super::{
     seats::Seats,
     sender::Half,
     socket::{self, Load, Queue, Transmitter},
-    templates::Looks,
+    templates::Common,
 };
 use crate::{
     base::Nanos,
@@ -86,7 +86,7 @@ pub(super) struct Port {
     seen: Seen,
 }
 
-/// How far back a look that finds something new may have missed it: twice the time between looks, which a busy machine stretches.
+/// How far back a look that finds something new may have missed it: twice the time between common, which a busy machine stretches.
 const LOOKS: Nanos = Nanos::from_secs(1);
 /// What a queue takes to work once it is set up.
 const SETTLES: Nanos = Nanos::from_millis(100);
@@ -128,9 +128,9 @@ impl Port {
         check_length(interface, options, stack.tags)?;
         check_queues(interface, options)?;
         let Options { identifier, ttl, key, .. } = *options;
-        let looks = Looks { mac: stack.source_mac(interface), tags: stack.tags, identifier, ttl, key };
+        let common = Common { mac: stack.source_mac(interface), tags: stack.tags, identifier, ttl, key };
         let parts = addressing::Parts {
-            looks,
+            common,
             hops: Arc::clone(&options.hops),
             payloads: &options.payloads,
             max_age: options.max_age,
@@ -338,7 +338,7 @@ impl Port {
         Arc::clone(&self.link) as _
     }
 
-    /// Looks whether something about the device has changed since the last time, and tells people. A queue that is new gets a
+    /// Common whether something about the device has changed since the last time, and tells people. A queue that is new gets a
     /// socket: its receiving half goes to `receive`, and `sampler` reads its counters.
     pub(super) fn look(
         &mut self,
@@ -351,7 +351,7 @@ impl Port {
             let name = self.interface.name.clone();
             match change {
                 Change::More(queues) => {
-                    // Nobody knows when between two looks they came.
+                    // Nobody knows when between two common they came.
                     self.link.deaf.went_down(MonotonicClock.now() - LOOKS);
                     for own in self.queues()..queues.min(MAX_QUEUES) {
                         if let Err(error) = self.add_queue(own, counts, sampler, receive) {
@@ -406,9 +406,9 @@ impl Port {
     /// Takes the program off and puts it on again. In between, frames go to the kernel.
     fn attach_anew(&mut self) -> Result<(), NicError> {
         /// The kernel may let go of an attachment a little after its descriptor is closed.
-        const PATIENCE: Duration = Duration::from_secs(1);
+        const DETACHING_TAKES: Duration = Duration::from_secs(1);
         self.program.detach();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DETACHING_TAKES;
         loop {
             match self.program.attach_again(&self.interface) {
                 Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),

@@ -28,7 +28,7 @@ use xsk_rs::{
 
 /// A queue whose last socket has just been closed stays busy until the kernel has torn it down, which a busy machine takes its
 /// time for: more than two seconds were seen.
-const BIND_PATIENCE: Duration = Duration::from_secs(5);
+const BIND_RETRIED_FOR: Duration = Duration::from_secs(5);
 /// `linux/if_xdp.h`; Linux 6.17 and later.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 /// Replies a second that no interface is taken to exceed, where the rate has no bound.
@@ -200,7 +200,7 @@ fn zero_copy(device: &Device, queue: u32, load: Load) -> Result<Queue, NicError>
         completion: sizes.completion(),
         rx: sizes.rx,
         tx: load.probes.map(|_| entries(sizes.tx)),
-        patience: BIND_PATIENCE,
+        retried_for: BIND_RETRIED_FOR,
     };
     let count = sizes.receive + sizes.tx;
     let huge = huge_page().and_then(|page| Frames::new(count, Some(page)).ok());
@@ -329,7 +329,7 @@ fn socket(umem: &Umem, device: &Interface, queue: u32, flags: BindFlags, rx: u32
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
         .bind_flags(flags)
         .build();
-    let deadline = Instant::now() + BIND_PATIENCE;
+    let deadline = Instant::now() + BIND_RETRIED_FOR;
     loop {
         // SAFETY: libxdp is told not to load a program of its own, which is what sharing a UMEM asks for.
         match unsafe { Socket::new(config, umem, device, queue) } {

@@ -10,7 +10,7 @@ use std::{
 
 /// What a card that attaching has started anew may take until its bond uses it again: agreeing on a speed takes two to four seconds on
 /// copper, LACP up to one more, and then there is the bond's `updelay`.
-const PATIENCE: Duration = Duration::from_secs(15);
+const RESTART_TAKES: Duration = Duration::from_secs(15);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -58,7 +58,7 @@ pub(super) fn wait(before: &Interface) -> Result<bool, NicError> {
     // A driver that starts its card anew has taken the carrier away by the time that attaching is over.
     let begun = Instant::now();
     while !usable(&interface::find(&before.name)?) {
-        if begun.elapsed() >= PATIENCE {
+        if begun.elapsed() >= RESTART_TAKES {
             return Ok(false);
         }
         std::thread::sleep(LOOK);

@@ -38,7 +38,7 @@ pub(super) struct Templates {
 
 /// What a sender's probes have in common, whatever their next hop.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Looks {
+pub(super) struct Common {
     pub(super) mac: [u8; 6],
     pub(super) tags: Tags,
     pub(super) identifier: u16,
@@ -58,7 +58,7 @@ pub(super) struct Load {
 impl Templates {
     /// `generation`: one more than that of those before.
     pub(super) fn new(
-        looks: Looks,
+        common: Common,
         hops: Arc<Hops>,
         payloads: &[u16],
         sources: Vec<Ipv4Addr>,
@@ -68,11 +68,11 @@ impl Templates {
             .iter()
             .flat_map(|source| payloads.iter().map(|payload| (*source, *payload)))
             .map(|(source, payload)| {
-                Template::new(looks.mac, source, looks.identifier, looks.ttl, usize::from(payload))
-                    .map(|template| template.tagged(looks.tags))
+                Template::new(common.mac, source, common.identifier, common.ttl, usize::from(payload))
+                    .map(|template| template.tagged(common.tags))
             })
             .collect::<Result<_, _>>()?;
-        let (key, mac, payloads) = (looks.key, looks.mac, payloads.to_vec());
+        let (key, mac, payloads) = (common.key, common.mac, payloads.to_vec());
         Ok(Self { key, mac, generation, hops, payloads, sources, all })
     }
 
@@ -130,7 +130,7 @@ impl Templates {
 #[derive(Debug)]
 pub(super) struct Current {
     latest: Mutex<Arc<Templates>>,
-    /// Of the latest: what a sender looks at before a batch.
+    /// Of the latest: what a sender common at before a batch.
     generation: AtomicU64,
 }
 

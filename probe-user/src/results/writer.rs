@@ -176,7 +176,7 @@ pub fn spawn(
     let progress = Arc::new(Progress::default());
     let backlogs = queues.iter().map(Queue::backlog).collect();
     let drain = Drain {
-        pen: Pen {
+        lines: Lines {
             output: writer.output,
             around: writer.around,
             spool: Spool::default(),
@@ -197,9 +197,9 @@ pub fn spawn(
     Ok(Writing { thread, progress, queues: backlogs })
 }
 
-/// From the queues to the pen.
+/// From the queues to the lines.
 struct Drain<D, O, R> {
-    pen: Pen<D, R>,
+    lines: Lines<D, R>,
     encoder: Encoder,
     only: Outcomes,
     queues: Vec<Queue>,
@@ -209,16 +209,16 @@ struct Drain<D, O, R> {
 impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drain<D, O, R> {
     fn run(mut self) -> WriteReport {
         // The header is no result.
-        self.pen.header = self.pen.spool.append(|out| self.encoder.header(out));
+        self.lines.header = self.lines.spool.append(|out| self.encoder.header(out));
         let capacity = self.queues.iter().map(Queue::capacity).sum::<usize>();
         let mut nap = NAPS.0;
         loop {
             // Asked before the queues are emptied: what was pushed before they were closed is taken now.
             let closed = self.queues.iter().all(Queue::is_closed);
             let taken = self.take();
-            self.pen.flush_if_due(false);
+            self.lines.flush_if_due(false);
             if closed && taken == 0 {
-                return self.pen.finish();
+                return self.lines.finish();
             }
             // Busy: come back soon, before a queue is full. Idle: cost nothing.
             if taken > capacity / 16 {
@@ -241,7 +241,7 @@ impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drai
                 taken += 1;
                 (self.observe)(&record);
                 if self.only.contains(record.outcome()) {
-                    self.pen.put(|out| self.encoder.encode(&record, out));
+                    self.lines.put(|out| self.encoder.encode(&record, out));
                 }
             }
         }
@@ -261,7 +261,7 @@ impl Named for Output {
 }
 
 /// Writes in large pieces, and lives through a destination that refuses.
-struct Pen<D, R> {
+struct Lines<D, R> {
     output: D,
     around: Option<Around>,
     spool: Spool,
@@ -278,7 +278,7 @@ struct Pen<D, R> {
     error: Option<WriteError>,
 }
 
-impl<D: Destination + Named, R: FnOnce(&WriteError)> Pen<D, R> {
+impl<D: Destination + Named, R: FnOnce(&WriteError)> Lines<D, R> {
     fn put(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> bool) {
         if self.progress.reader_gone.load(Relaxed) {
             return;

@@ -24,7 +24,7 @@ use rtnetlink::{
 use std::{collections::HashSet, fmt, io, net::Ipv4Addr, pin::Pin, sync::Arc};
 
 /// How long the kernel takes for its three questions, and then some.
-const PATIENCE: Nanos = Nanos::from_millis(3_500);
+const QUESTIONS_TAKE: Nanos = Nanos::from_millis(3_500);
 /// On-link neighbours asked about every 50 ms: before the first probe, and while running.
 const BURST_AT_START: usize = 100;
 const BURST: usize = 25;
@@ -177,7 +177,7 @@ impl Watch {
     async fn resolve_until(&mut self, done: impl Fn(&Cache) -> bool) -> Result<Resolution, RouteError> {
         let on_link = self.cache.on_link();
         let asking = Nanos::from_millis(50 * (on_link / BURST_AT_START) as u64);
-        let deadline = (self.now)() + PATIENCE + asking;
+        let deadline = (self.now)() + QUESTIONS_TAKE + asking;
         // Whoever is not waited for is asked meanwhile.
         if self.link.is_up() {
             let due = self.cache.due((self.now)(), BURST_AT_START);

@@ -8,10 +8,10 @@ use crate::{
 
 /// How long a probe with a due time waits for an engine that takes nothing at all. Its round trip begins when it leaves, so waiting
 /// costs it nothing but punctuality.
-const PATIENCE: Nanos = Nanos::from_millis(10);
+const DUE_WAITS: Nanos = Nanos::from_millis(10);
 /// The same where nothing is missed by waiting: longer than a card takes to restart a queue that hangs (the kernel's watchdog of
 /// transmit queues looks after five seconds).
-const LONG_PATIENCE: Nanos = Nanos::from_secs(10);
+const WITHOUT_END_WAITS: Nanos = Nanos::from_secs(10);
 /// Between looks whether there is room again: the longer there has been none, the longer, between these bounds.
 const LOOK: (Nanos, Nanos) = (Nanos::from_micros(20), Nanos::from_millis(1));
 /// The card counts as too slow for so long after it was last seen to be.
@@ -34,14 +34,14 @@ impl Backlog {
         Self { moved: now, stuck: false, full: None, again: None }
     }
 
-    /// Probes that may be at hand at once. `waiting`: some were offered and found no room. `patient`: none of them has a due time to
+    /// Probes that may be at hand at once. `waiting`: some were offered and found no room. `may_wait`: none of them has a due time to
     /// miss. `batch`: the most there can ever be.
-    pub(super) fn room(&mut self, room: Room, waiting: bool, patient: bool, batch: usize, now: Nanos) -> usize {
+    pub(super) fn room(&mut self, room: Room, waiting: bool, may_wait: bool, batch: usize, now: Nanos) -> usize {
         // Who is stuck is so until something is taken: that there seems to be room may only mean that nobody has asked.
         if room.probes > 0 && !waiting && !self.stuck {
             self.moved = self.moved.max(now);
         }
-        if now - self.moved > if patient { LONG_PATIENCE } else { PATIENCE } {
+        if now - self.moved > if may_wait { WITHOUT_END_WAITS } else { DUE_WAITS } {
             self.stuck = true;
         }
         // What is due is handed over all the same then, so that it is known for unsent.

@@ -3,7 +3,7 @@
 //! A target goes down only once two things are known: that the way by which its last probe left was still the kernel's when the target
 //! failed to answer, and, behind a gateway, that the gateway was alive: something was heard in the later half of the last probe's life,
 //! or the gateway has answered the kernel after its deadline. Until then the change is owed. If the gateway turns out to be dead, the
-//! bad probes of everybody behind it are forgiven, and those that touch its death say nothing. The same goes for those that were on
+//! bad probes of everybody behind it are cleared, and those that touch its death say nothing. The same goes for those that were on
 //! their way when their target came to another next hop.
 
 use super::{Common, Transition};
@@ -18,7 +18,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 /// Between looks at gateways.
 const LOOK: Nanos = Nanos::from_millis(1);
-/// Owed changes that are settled at once, and targets that are forgiven at once, so that sending is not held up.
+/// Owed changes that are settled at once, and streaks that are cleared at once, so that sending is not held up.
 const AT_ONCE: usize = 2_048;
 /// Owed changes in one look of which nothing is known yet, before the others wait for the next: they mostly share their gateway.
 const UNKNOWN_AT_ONCE: usize = 256;
@@ -42,8 +42,8 @@ struct Gate {
     hop: u32,
     /// Until when it was dead, as of the last look.
     dead_until: Nanos,
-    /// Next target to be forgiven.
-    forgiving: Option<u32>,
+    /// Next target whose streak is to be cleared.
+    clearing: Option<u32>,
 }
 
 /// What is known of a change that is owed.
@@ -77,7 +77,7 @@ impl Judge {
         for (hop, found) in new {
             self.seen.0 += 1;
             if !found.on_link {
-                self.gates.push(Gate { hop, dead_until: found.life.dead_until(), forgiving: None });
+                self.gates.push(Gate { hop, dead_until: found.life.dead_until(), clearing: None });
             }
         }
         self.seen.1 = version;
@@ -123,7 +123,7 @@ impl Judge {
         let before = ledger.health(target);
         let Some((place, hop)) = ledger.hop(target).ok().and_then(|place| Some((place, hops.get(place)?))) else {
             // The way that it left by is gone: from here on nobody can say what became of it.
-            ledger.set_health(target, before.forgiven());
+            ledger.set_health(target, before.without_bad_streak());
             return None;
         };
         if silent && !hop.on_link && hop.life.dead_until() != Nanos::ZERO && landed.begun <= hop.life.dead_until() {
@@ -139,15 +139,15 @@ impl Judge {
     #[cold]
     fn arrives(&self, target: TargetIndex, hop: (u32, &Hop), before: Health, landed: Landed) -> Option<Health> {
         let (place, hop) = hop;
-        let forgiven = before.forgiven();
-        if forgiven != before {
-            self.common.ledger.set_health(target, forgiven);
+        let cleared = before.without_bad_streak();
+        if cleared != before {
+            self.common.ledger.set_health(target, cleared);
         }
         if landed.begun <= hop.moved_until() {
             return None;
         }
         self.common.ledger.has_arrived(target, place);
-        Some(forgiven)
+        Some(cleared)
     }
 
     /// Whether the way to a target that failed to answer is known to have been there then. Else finding out is begun.
@@ -192,7 +192,7 @@ impl Judge {
             let Some((target, deadline)) = self.owed.pop_front() else { return };
             let health = self.common.ledger.health(target);
             let of = self.groups.iter().find(|(targets, _)| targets.contains(&target.0));
-            // An answer since then has paid for it, or its probes were forgiven.
+            // An answer since then has paid for it, or its streak was cleared.
             if of.is_none_or(|(_, down_after)| !health.owes_down(*down_after)) {
                 continue;
             }
@@ -200,9 +200,9 @@ impl Judge {
                 Owed::Void => {}
                 // A link that fell just then took the gateway's proof with it.
                 Owed::Due if self.common.link.was_down(deadline, now) => {
-                    self.common.ledger.set_health(target, health.forgiven());
+                    self.common.ledger.set_health(target, health.without_bad_streak());
                 }
-                Owed::Due => set(&self.common, &self.tally, target, health, health.pay_down(), now),
+                Owed::Due => set(&self.common, &self.tally, target, health, health.with_down(), now),
                 Owed::Unknown => {
                     self.owed.push_back((target, deadline));
                     unknown += 1;
@@ -217,7 +217,7 @@ impl Judge {
     /// What is known by now of the way that a target had when it failed to answer.
     fn standing(&self, target: TargetIndex, deadline: Nanos) -> Owed {
         let Common { ledger, hops, .. } = &*self.common;
-        // Who has come to another hop since then is forgiven when its next probe lands.
+        // The streak of who has come to another hop since then is cleared when its next probe lands.
         let Some(hop) = ledger.hop(target).ok().and_then(|place| hops.get(place)) else { return Owed::Void };
         if ledger.has_moved(target) || (!hop.on_link && deadline <= hop.life.dead_until()) {
             return Owed::Void;
@@ -231,7 +231,7 @@ impl Judge {
 
     /// When there is something to do again; MAX when nothing is owed.
     pub(super) fn next_at(&self) -> Nanos {
-        let busy = !self.owed.is_empty() || self.gates.iter().any(|gate| gate.forgiving.is_some());
+        let busy = !self.owed.is_empty() || self.gates.iter().any(|gate| gate.clearing.is_some());
         if busy { self.look_at } else { Nanos::MAX }
     }
 }
@@ -241,21 +241,21 @@ impl Gate {
         let Some(hop) = common.hops.get(self.hop) else { return };
         let before = std::mem::replace(&mut self.dead_until, hop.life.dead_until());
         if self.dead_until != before && before != Nanos::MAX {
-            self.forgiving = groups.first().map(|(targets, _)| targets.start);
+            self.clearing = groups.first().map(|(targets, _)| targets.start);
         }
-        self.forgive(common, groups);
+        self.clear_streaks(common, groups);
     }
 
     /// Goes on forgetting the bad probes of everybody behind the gateway.
-    fn forgive(&mut self, common: &Common, groups: &[(Range<u32>, u32)]) {
+    fn clear_streaks(&mut self, common: &Common, groups: &[(Range<u32>, u32)]) {
         for _ in 0..AT_ONCE {
-            let Some(next) = self.forgiving else { return };
+            let Some(next) = self.clearing else { return };
             let target = TargetIndex(next);
             if common.ledger.hop(target) == Ok(self.hop) {
-                common.ledger.set_health(target, common.ledger.health(target).forgiven());
+                common.ledger.set_health(target, common.ledger.health(target).without_bad_streak());
             }
             let after = groups.iter().map(|(targets, _)| targets).find(|targets| targets.end > next + 1);
-            self.forgiving = after.map(|targets| targets.start.max(next + 1));
+            self.clearing = after.map(|targets| targets.start.max(next + 1));
         }
     }
 }

@@ -7,9 +7,9 @@ use super::{
     Clock, Common, Due, Fate, Leaving, Phase, Sink, Transmit,
     backlog::Backlog,
     drained::Drained,
+    drops_known::{DropsKnown, judged_until},
     dwell,
     judge::Judge,
-    patience::{Patience, judged_until},
     refuse,
     settle::Settler,
     walk::Walk,
@@ -61,7 +61,7 @@ pub struct Sender<T> {
     /// Where it is said which neighbours are to be asked.
     arp: Option<Arc<ArpQueue>>,
     /// There is an end to it: no due time is missed by waiting.
-    patient: bool,
+    may_wait: bool,
     stopped: bool,
 }
 
@@ -104,7 +104,7 @@ impl<T: Transmit> Sender<T> {
                 payload: u16::try_from(group.payload).unwrap_or(u16::MAX),
                 up_after,
                 down_after,
-                patience: Patience::new(group, places),
+                drops_known: DropsKnown::new(group, places),
                 landing: (0, 0),
                 ticks: 0,
                 since: None,
@@ -115,7 +115,7 @@ impl<T: Transmit> Sender<T> {
         };
         let runs = ledger.runs_of(number);
         let judge = Judge::new(Arc::clone(&common), Arc::clone(&tally), &runs);
-        let patient = runs.iter().all(|run| plan.groups[run.group].count.is_some());
+        let may_wait = runs.iter().all(|run| plan.groups[run.group].count.is_some());
         let company = runs.iter().map(|run| (run.targets.end - run.targets.start, plan.groups[run.group].interval));
         let company = Company::new(company);
         let walks: Vec<Walk> = runs.into_iter().map(walk).collect();
@@ -136,7 +136,7 @@ impl<T: Transmit> Sender<T> {
             waiting: Waiting::of(walks.len()),
             late_due: 0,
             arp: None,
-            patient,
+            may_wait,
             walks,
             stopped: false,
         }
@@ -157,7 +157,7 @@ impl<T: Transmit> Sender<T> {
     pub fn is_finished(&self) -> bool {
         let landed = |walk: &Walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none();
         self.due.is_empty() && self.waiting.is_empty() && self.walks.iter().all(landed)
-            || self.stopped && self.patient && self.common.in_flight() == 0
+            || self.stopped && self.may_wait && self.common.in_flight() == 0
     }
 
     /// When there is something to do again.
@@ -169,7 +169,7 @@ impl<T: Transmit> Sender<T> {
             let due = walk.next_at().map_or(Nanos::MAX, |due| self.company.leaves_at(due));
             let due = due.max(again.unwrap_or(Nanos::ZERO));
             // And for the counts of what was dropped, where the next to land got no answer.
-            due.min(walk.flights.next_at().map_or(Nanos::MAX, |at| past(at).max(walk.patience.look_at(now))))
+            due.min(walk.flights.next_at().map_or(Nanos::MAX, |at| past(at).max(walk.drops_known.look_at(now))))
         };
         let mut next = self.walks.iter().map(wake).min().unwrap_or(Nanos::MAX).min(self.judge.next_at());
         if let (false, Some(again)) = (self.due.is_empty(), again) {
@@ -204,7 +204,7 @@ impl<T: Transmit> Sender<T> {
                 // Looked up once: both whether it is pending and what it has come to.
                 let place = self.common.ledger.place_of(target, round);
                 let deadline = walk.flights.next_at();
-                if walk.patience.waits(&self.common.drops, deadline, past, || place.is_pending()) {
+                if walk.drops_known.waits(&self.common.drops, deadline, past, || place.is_pending()) {
                     break;
                 }
                 let Some(landed) = walk.flights.land(past) else { break };
@@ -281,7 +281,7 @@ impl<T: Transmit> Sender<T> {
         let now = clock.now();
         let (mut room, by_card, again) = self.room(now);
         let released = !self.waiting.is_empty() && self.release(now, room);
-        if self.patient && self.waiting.is_full() {
+        if self.may_wait && self.waiting.is_full() {
             room = 0;
         }
         let first = self.walks.iter().filter_map(Walk::next_at).min().unwrap_or(Nanos::MAX);
@@ -337,9 +337,9 @@ impl<T: Transmit> Sender<T> {
     fn room(&mut self, now: Nanos) -> (usize, bool, Nanos) {
         let room = self.engine.room(now);
         let waiting = !self.due.is_empty();
-        let patient = self.patient && !self.stopped;
+        let may_wait = self.may_wait && !self.stopped;
         let most = self.engine.batch();
-        let probes = self.backlog.room(room, waiting, patient, most, now);
+        let probes = self.backlog.room(room, waiting, may_wait, most, now);
         let by_card = (room.full || waiting) && self.common.link.is_up();
         let heard = if self.is_heard() { probes.min(self.due.len() + self.room_for_results()) } else { 0 };
         (heard, by_card && heard == probes, room.again)

@@ -1,6 +1,6 @@
 //! A sender's way through the targets of one run, round by round: what is due, what is in flight, what lands next.
 
-use super::patience::Patience;
+use super::drops_known::DropsKnown;
 use crate::{
     base::{Nanos, Sequence, TargetIndex},
     ledger::Run,
@@ -16,7 +16,7 @@ pub(super) struct Walk {
     pub(super) payload: u16,
     pub(super) up_after: u32,
     pub(super) down_after: u32,
-    pub(super) patience: Patience,
+    pub(super) drops_known: DropsKnown,
     /// The next tick that lands.
     pub(super) landing: (u64, u32),
     /// Ticks that wait for their deadline: those of this turn, and all from the first on whose probe has found no room yet.

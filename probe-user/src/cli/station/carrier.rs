@@ -10,7 +10,7 @@ use std::{
 };
 
 /// What a link may take to come back: agreeing on a speed takes two to four seconds on copper.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CARRIER_TAKES: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(super) async fn wait(interface: &str, link: &dyn Link, signals: &mut Signals) -> bool {
     let up = || has_carrier(interface) && link.is_up();
     tokio::select! {
-        () = until(up, PATIENCE) => true,
+        () = until(up, CARRIER_TAKES) => true,
         () = signals.next() => false,
     }
 }
@@ -38,7 +38,7 @@ impl Waiting {
             Instant::now()
         });
         tokio::time::sleep(10 * LOOK).await;
-        since.elapsed() < PATIENCE
+        since.elapsed() < CARRIER_TAKES
     }
 }
 

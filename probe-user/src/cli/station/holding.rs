@@ -13,13 +13,13 @@ const SPAN: Nanos = Nanos::from_secs(1);
 
 /// What is wrong with this machine.
 #[derive(Default)]
-pub(super) struct Watchman {
+pub(super) struct FaultDetector {
     holding: Holding,
     /// Probes that came due, and those of them that this machine could not send, in the last [`SPAN`] and a little more.
     sent: VecDeque<(Nanos, u64, u64)>,
 }
 
-impl Watchman {
+impl FaultDetector {
     /// Looks at link, gateways and the numbers of probes that came due and were refused so far, and tells what has changed.
     pub(super) fn look(
         &mut self,
@@ -85,7 +85,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     struct World {
-        watchman: Watchman,
+        detector: FaultDetector,
         link: LinkState,
         hops: Hops,
         due: u64,
@@ -96,8 +96,8 @@ mod tests {
     impl World {
         fn new() -> Self {
             let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
-            let (watchman, link, now) = (Watchman::default(), LinkState::new(), Nanos::from_secs(100));
-            Self { watchman, link, hops: Hops::from([hop]), due: 0, unsent: 0, now }
+            let (detector, link, now) = (FaultDetector::default(), LinkState::new(), Nanos::from_secs(100));
+            Self { detector, link, hops: Hops::from([hop]), due: 0, unsent: 0, now }
         }
 
         /// A tick later, in which so many came due and could not be sent.
@@ -107,7 +107,7 @@ mod tests {
             self.unsent += unsent;
             let mut told = Vec::new();
             let tell = |fault: Fault| told.push((fault.reason.name(), fault.over));
-            self.watchman.look("eth0", &self.link, &self.hops, (self.due, self.unsent), self.now, tell);
+            self.detector.look("eth0", &self.link, &self.hops, (self.due, self.unsent), self.now, tell);
             told
         }
     }
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(world.tick(10, 0), [("link_down", false)]);
         world.hops[0].life.died(world.now);
         assert_eq!(world.tick(10, 0), []);
-        assert_eq!(world.watchman.held(), [true, false, false]);
+        assert_eq!(world.detector.held(), [true, false, false]);
         world.hops[0].life.came_back(world.now);
         world.link.came_up(world.now);
         assert_eq!(world.tick(10, 0), [("link_down", true)]);
@@ -131,7 +131,7 @@ mod tests {
         let mut world = World::new();
         world.hops[0].life.died(world.now);
         let mut told = Vec::new();
-        world.watchman.look("eth0", &world.link, &world.hops, (0, 0), world.now, |fault| told.push(fault));
+        world.detector.look("eth0", &world.link, &world.hops, (0, 0), world.now, |fault| told.push(fault));
         let (at, since) = (world.now, world.now);
         let detail = "10.63.0.2 on eth0".to_owned();
         assert_eq!(told, [Fault { at, reason: Hold::Gateway, since, over: false, detail }]);

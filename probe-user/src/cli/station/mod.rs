@@ -40,7 +40,7 @@ use crate::{
 use asleep::Asleep;
 use bond::Following;
 use carried::Carried;
-use holding::Watchman;
+use holding::FaultDetector;
 use journal::Journal;
 pub(super) use source::Source;
 pub(super) use starting::Starting;
@@ -61,7 +61,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Replies that are older than their timeout by this much are still counted as late.
 const LATE: Nanos = Nanos::from_secs(60);
 /// After the end has been asked for, results wait so long for a reader that takes none.
-const PATIENCE: Duration = Duration::from_secs(3);
+const READER_WAITED_FOR: Duration = Duration::from_secs(3);
 /// Someone who stops us and has to wait longer than this is told why.
 const WAIT_TOLD: Nanos = Nanos::from_secs(2);
 /// How long a neighbour is asked before it is given up.
@@ -257,7 +257,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;
-    let (mut watchman, mut asleep) = (Watchman::default(), Asleep::new());
+    let (mut faults, mut asleep) = (FaultDetector::default(), Asleep::new());
     let mut carried = Carried::default();
     let waits = plan.groups.iter().all(|group| group.count.is_some());
     let writing = job.results.zip(queue).map(|(wanted, queue)| {
@@ -337,13 +337,13 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         following.now_on(&nic);
         source.sampled(&sampler);
         source.attached(nic.info());
-        watchman.look(&routes.interface.name, &link, &routes.hops, common.due_and_refused(), now(), |fault| {
+        faults.look(&routes.interface.name, &link, &routes.hops, common.due_and_refused(), now(), |fault| {
             told(&fault);
             if let Some(journal) = &journal {
                 journal.fault(fault);
             }
         });
-        source.held(watchman.held());
+        source.held(faults.held());
         carried.look(&routes.interface.name, &common, job.rate, waits, now());
         if writing.as_ref().is_some_and(Writing::reader_gone) && !job.for_ever {
             common.ask(Phase::Drain);
@@ -397,7 +397,7 @@ fn secrets() -> Result<(Key, u16), Failure> {
 }
 
 /// Waits until all results are written. A reader that takes nothing is waited for only until a signal comes, and once the
-/// end has been asked for no longer than [`PATIENCE`]: the monitor must end when it is told to.
+/// end has been asked for no longer than [`READER_WAITED_FOR`]: the monitor must end when it is told to.
 async fn written(writing: Writing, asked_to_end: bool, signals: &mut Signals) -> WriteReport {
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     let mut moved = (writing.written(), Instant::now());
@@ -410,7 +410,7 @@ async fn written(writing: Writing, asked_to_end: bool, signals: &mut Signals) ->
             moved = (now, Instant::now());
         }
         let given_up = tokio::select! {
-            _ = tick.tick() => asked_to_end && moved.1.elapsed() > PATIENCE,
+            _ = tick.tick() => asked_to_end && moved.1.elapsed() > READER_WAITED_FOR,
             () = signals.next() => true,
         };
         if given_up {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 /// Look-ups at once.
 const AT_ONCE: usize = 32;
 /// The start waits no longer for names.
-const PATIENCE: Duration = Duration::from_secs(3);
+const NAMES_WAITED_FOR: Duration = Duration::from_secs(3);
 /// Between two tries at a name: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
@@ -28,7 +28,7 @@ pub(super) async fn resolve_all(plan: &mut Plan, exclude: &Exclusions, for_ever:
     let looked_up =
         stream::iter(names).map(|(index, name)| async move { (index, look_up(&name, exclude).await, name) });
     let mut looked_up = looked_up.buffer_unordered(AT_ONCE);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + NAMES_WAITED_FOR;
     loop {
         match tokio::time::timeout_at(deadline, looked_up.next()).await {
             Ok(None) => return Ok(()),
@@ -46,7 +46,7 @@ pub(super) async fn resolve_all(plan: &mut Plan, exclude: &Exclusions, for_ever:
             Err(_) => {
                 return Err(Failure::new(format!(
                     "looking names up took more than {} s: is the resolver (/etc/resolv.conf) reachable?",
-                    PATIENCE.as_secs()
+                    NAMES_WAITED_FOR.as_secs()
                 )));
             }
         }

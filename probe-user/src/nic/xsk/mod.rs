@@ -109,7 +109,7 @@ pub(super) struct Wanted {
     /// None: it transmits nothing.
     pub(super) tx: Option<u32>,
     /// How long a busy queue is tried again.
-    pub(super) patience: Duration,
+    pub(super) retried_for: Duration,
 }
 
 /// A bound socket's parts.
@@ -170,7 +170,7 @@ pub(super) fn bind(frames: Frames, wanted: &Wanted) -> io::Result<Bound> {
         sxdp_shared_umem_fd: 0,
     };
     let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
-    let deadline = Instant::now() + wanted.patience;
+    let deadline = Instant::now() + wanted.retried_for;
     loop {
         // SAFETY: the kernel reads `length` bytes of the address, which outlives the call.
         if unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } == 0 {

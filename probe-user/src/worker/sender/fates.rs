@@ -26,7 +26,7 @@ impl<T: Transmit> Sender<T> {
                 }
                 Fate::Unsent(cause) => Some(cause),
                 // A link may come back later than who has a due time can wait.
-                Fate::Full(cause) if self.backlog.is_stuck() || (cause == Cause::LinkDown && !self.patient) => {
+                Fate::Full(cause) if self.backlog.is_stuck() || (cause == Cause::LinkDown && !self.may_wait) => {
                     self.engine.give_up(cause, 1);
                     Some(cause)
                 }

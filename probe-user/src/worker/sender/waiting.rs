@@ -19,7 +19,7 @@ use crate::{
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Whoever asks a neighbour takes 3 s for three questions. After this nobody seems to ask.
-const PATIENCE: Nanos = Nanos::from_secs(5);
+const ASKING_TAKES: Nanos = Nanos::from_secs(5);
 /// From holding a probe to the first look at its hop.
 const FIRST_LOOK: Nanos = Nanos::from_micros(500);
 /// Pauses between looks: each is twice the one before.
@@ -205,7 +205,7 @@ impl<T: Transmit> Sender<T> {
                     }
                     continue;
                 }
-                Neighbour::Unknown if now - first.since < PATIENCE => {
+                Neighbour::Unknown if now - first.since < ASKING_TAKES => {
                     self.want(index);
                     self.waiting.later(key, pause, now);
                     continue;

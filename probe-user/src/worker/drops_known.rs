@@ -7,9 +7,9 @@ const LOOK: Nanos = Nanos::from_millis(10);
 /// No probe waits longer: whoever reads the counters may have died.
 const MOST: Nanos = Nanos::from_secs(5);
 
-/// The patience of a walk: its probes land in order, so only the next one has to wait.
+/// For a walk: its probes land in order, so only the next one has to wait.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct DropsKnown {
     /// For so long a probe may wait: its place must be free when the next probe needs it.
     most: Nanos,
     /// Since when the counts have been behind; MAX while they aren't.
@@ -17,7 +17,7 @@ pub(super) struct Patience {
     is_waiting: bool,
 }
 
-impl Patience {
+impl DropsKnown {
     /// Of a group with so many places in its windows.
     pub(super) fn new(group: &Group, places: u32) -> Self {
         let every = Nanos(u64::from(places).saturating_mul(group.interval.0));
@@ -94,19 +94,19 @@ mod tests {
 
     #[test]
     fn who_got_no_answer_waits_until_the_drops_are_known() {
-        let (drops, mut patience) = (DropLog::default(), Patience::new(&group(1_000, None), 8));
-        assert!(!patience.waits(&drops, Some(at(10)), at(20), || true), "nobody counts late");
+        let (drops, mut known) = (DropLog::default(), DropsKnown::new(&group(1_000, None), 8));
+        assert!(!known.waits(&drops, Some(at(10)), at(20), || true), "nobody counts late");
         drops.noted_until(at(5));
-        assert!(!patience.waits(&drops, None, at(20), || true));
-        assert!(!patience.waits(&drops, Some(at(30)), at(20), || true), "not due");
-        assert!(!patience.waits(&drops, Some(at(10)), at(20), || false), "answered");
+        assert!(!known.waits(&drops, None, at(20), || true));
+        assert!(!known.waits(&drops, Some(at(30)), at(20), || true), "not due");
+        assert!(!known.waits(&drops, Some(at(10)), at(20), || false), "answered");
         assert!(!drops.is_asked());
-        assert!(patience.waits(&drops, Some(at(10)), at(20), || true));
+        assert!(known.waits(&drops, Some(at(10)), at(20), || true));
         assert!(drops.is_asked());
-        assert_eq!(patience.look_at(at(20)), at(30));
+        assert_eq!(known.look_at(at(20)), at(30));
         drops.noted_until(at(10));
-        assert!(!patience.waits(&drops, Some(at(10)), at(40), || true));
-        assert_eq!(patience.look_at(at(40)), at(40));
+        assert!(!known.waits(&drops, Some(at(10)), at(40), || true));
+        assert_eq!(known.look_at(at(40)), at(40));
     }
 
     #[test]
@@ -115,11 +115,11 @@ mod tests {
         drops.noted_until(at(0));
         // 8 places of 1 s, less the timeout and two: 5 s; 4 places: 1 s; each place used once: 5 s again.
         for (places, count, most) in [(8, None, 5_000), (4, None, 1_000), (4, Some(2), 5_000)] {
-            let mut patience = Patience::new(&group(1_000, count), places);
-            assert!(patience.waits(&drops, Some(at(10)), at(100_000), || true), "however late it is seen");
-            assert!(patience.waits(&drops, Some(at(10)), at(99_999 + most), || true));
-            assert!(!patience.waits(&drops, Some(at(10)), at(100_000 + most), || true));
-            assert!(!patience.waits(&drops, Some(at(20)), at(100_001 + most), || true), "nor does the next");
+            let mut known = DropsKnown::new(&group(1_000, count), places);
+            assert!(known.waits(&drops, Some(at(10)), at(100_000), || true), "however late it is seen");
+            assert!(known.waits(&drops, Some(at(10)), at(99_999 + most), || true));
+            assert!(!known.waits(&drops, Some(at(10)), at(100_000 + most), || true));
+            assert!(!known.waits(&drops, Some(at(20)), at(100_001 + most), || true), "nor does the next");
         }
     }
 
