@@ -5,7 +5,7 @@
 //!
 //! | folder | what lives there |
 //! |---|---|
-//! | [`cli`], [`sim`] | one file a command; here a worker is joined to a NIC. And a simulated network that it can be joined to |
+//! | [`cli`] | one file a command; here a worker is joined to a NIC |
 //! | [`config`], [`http`], [`doctor`] | what people write, scrape and ask |
 //! | [`metrics`], [`results`] | what all of it came to, for machines and people |
 //! | [`nic`] | the card: XDP programs, AF_XDP sockets, transmit engines |
@@ -30,7 +30,6 @@ pub mod nic;
 pub mod results;
 pub mod route;
 pub mod schedule;
-pub mod sim;
 pub mod targets;
 pub mod wire;
 pub mod worker;

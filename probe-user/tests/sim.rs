@@ -5,12 +5,12 @@ use echolot::{
     base::{Nanos, Outcome, State, TargetIndex},
     ledger::{Snapshot, tally, unheard::DropLog},
     route::{Hop, Neighbour},
-    sim::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue},
     targets::{Group, LabelSet, Plan, Sum, Target},
     wire::{Key, Template},
     worker::{self, Assembly, Clock, Common, Loop, Phase, Wanted},
 };
 use std::{net::Ipv4Addr, sync::Arc};
+use testbed::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue};
 
 #[path = "sim/cards.rs"]
 mod cards;

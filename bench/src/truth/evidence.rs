@@ -221,10 +221,8 @@ mod tests {
 
     #[test]
     fn the_far_end_writes_what_is_read_here() {
-        use echolot::{
-            base::Nanos,
-            sim::{rules::Form as Written, witness},
-        };
+        use echolot::base::Nanos;
+        use testbed::{rules::Form as Written, witness};
         let mut text = String::new();
         let mut request = witness::Witnessed::new(Ipv4Addr::new(10, 64, 0, 1), 7, 8, Nanos(9), Nanos(10));
         request.departed(Written::ShortError, Some(Nanos(11)));

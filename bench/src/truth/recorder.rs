@@ -1,7 +1,6 @@
 //! The far end's record: from its loop through a queue to a file, and nothing gets lost unnoticed.
 
 use crossbeam::queue::ArrayQueue;
-use echolot::sim::witness::{Witnessed, write_end};
 use std::{
     fs::File,
     io::{self, BufWriter, Write as _},
@@ -13,6 +12,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
+use testbed::witness::{Witnessed, write_end};
 
 /// Records that may wait: a second at 130,000 a second.
 const WAITING: usize = 1 << 17;

@@ -8,11 +8,6 @@ use clap::Args;
 use echolot::{
     base::Nanos,
     nic::{self, FarEnd, FrameSender, MonotonicClock, OpenedFarEnd},
-    sim::{
-        forms, read,
-        rules::{Decided, Form, Planned, Request, RuleFile},
-        witness::Witnessed,
-    },
     worker::{Clock as _, Receive as _, Rest as _, Taken},
 };
 use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, payload};
@@ -29,6 +24,11 @@ use std::{
     },
     thread,
     time::Duration,
+};
+use testbed::{
+    forms, read,
+    rules::{Decided, Form, Planned, Request, RuleFile},
+    witness::Witnessed,
 };
 
 /// The loop comes round at least so often, for the program's own records.

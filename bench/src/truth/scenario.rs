@@ -1,15 +1,13 @@
 //! Scenario files: what happens to probes, how echolot is run, and what must come of it.
 
 use clap::ValueEnum as _;
-use echolot::{
-    base::Nanos,
-    sim::{
-        read::{self, Span},
-        rules::RuleFile,
-    },
-};
+use echolot::base::Nanos;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, net::Ipv4Addr, path, path::PathBuf};
+use testbed::{
+    read::{self, Span},
+    rules::RuleFile,
+};
 
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]

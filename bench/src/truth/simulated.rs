@@ -11,12 +11,12 @@ use echolot::{
     nic::InterfaceInfo,
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
-    sim::{Network, Rules, witness},
     targets::{Group, LabelSet, Plan, Sum, Target},
     wire::{Key, Template},
     worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
 use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
+use testbed::{Network, Rules, witness};
 
 /// Seconds by which the time of day is stepped for the second run.
 const STEP: i64 = 86_400;

@@ -1,7 +1,7 @@
 //! Cards that are slower than what is to be sent.
 
 use super::*;
-use echolot::sim::Card;
+use testbed::Card;
 
 /// Cards that are slower than what is to be sent: one that says how much room it has, one that only refuses.
 fn slow_cards() -> [Card; 2] {

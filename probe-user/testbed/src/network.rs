@@ -1,7 +1,7 @@
 //! One far end for all targets, and the queue that its replies come back on.
 
-use super::{numbers::Numbers, ruled::Ruled, rules::RuleFile, witness::Witnessed};
-use crate::{
+use crate::{numbers::Numbers, ruled::Ruled, rules::RuleFile, witness::Witnessed};
+use echolot::{
     base::{Cause, Nanos},
     wire::{Key, ProbeFields, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},

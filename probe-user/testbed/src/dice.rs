@@ -3,11 +3,11 @@
 
 /// A stream of chances: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The stream of these words.
-    pub(super) fn of(words: &[u64]) -> Self {
+    pub(crate) fn of(words: &[u64]) -> Self {
         let mut dice = Self(0);
         for word in words {
             dice.0 = dice.next() ^ word;
@@ -15,7 +15,7 @@ impl Dice {
         dice
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -23,7 +23,7 @@ impl Dice {
     }
 
     /// True with this chance: never at 0, always at 1.
-    pub(super) fn falls(&mut self, share: f64) -> bool {
+    pub(crate) fn falls(&mut self, share: f64) -> bool {
         // 53 bits: what an f64 holds exactly.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let fallen = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
@@ -31,7 +31,7 @@ impl Dice {
     }
 
     /// Evenly from 0 to `most`, both included.
-    pub(super) fn up_to(&mut self, most: u64) -> u64 {
+    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         // The high half of the product: even to one part in 2^64 / most.
         let product = u128::from(self.next()) * (u128::from(most) + 1);
         (product >> 64) as u64

@@ -1,7 +1,7 @@
 //! Reply frames in every form that rule files know, made of the request's frame. Written on its own: it shares with
 //! `wire` where fields lie, and no code.
 
-use super::rules::Form;
+use crate::rules::Form;
 use probe_ebpf::wire::{ethernet, icmp, ipv4, payload};
 use std::net::Ipv4Addr;
 

@@ -1,11 +1,11 @@
 //! Rule files: what happens to the probes of which addresses. The simulated network and the impairing far end of the
 //! bench go by the same file and the same decisions.
 
-use super::{
+use crate::{
     dice::Dice,
     read::{self, Span},
 };
-use crate::{base::Nanos, nic::Treatment};
+use echolot::{base::Nanos, nic::Treatment};
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 

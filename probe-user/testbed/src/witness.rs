@@ -1,7 +1,7 @@
 //! The far end's own record of a request, and the line that it is written as.
 
-use super::rules::{Decided, Form, MOST_REPLIES};
-use crate::base::Nanos;
+use crate::rules::{Decided, Form, MOST_REPLIES};
+use echolot::base::Nanos;
 use std::{fmt::Write as _, net::Ipv4Addr};
 
 /// What a far end knows of a request. Times are CLOCK_MONOTONIC.

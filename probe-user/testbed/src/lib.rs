@@ -1,8 +1,8 @@
-//! The traits of worker in memory: a seeded network of delay, loss, reordering and duplication.
+//! The traits of echolot's `worker` in memory: a seeded network of delay, loss, reordering and duplication. For tests and benchmarks; no
+//! part of the program.
 //!
 //! Everything that a NIC and its far end would do happens on one clock that only moves when the loop rests (and a little for each
 //! probe sent). Frames are real: the loop's own wire code makes and reads them.
-
 //!
 //! [`rules`] are the same for this network and for the far end of the bench.
 

@@ -1,12 +1,12 @@
 //! The simulated network by a rule file: the same decisions and frames as the far end of the bench, and the same record.
 
-use super::{
+use crate::{
     forms,
     numbers::Numbers,
     rules::{Planned, Request, RuleFile},
     witness::Witnessed,
 };
-use crate::base::Nanos;
+use echolot::base::Nanos;
 use probe_ebpf::wire::{STAMP, icmp};
 use std::{
     cmp::Reverse,
@@ -24,7 +24,7 @@ struct Flying {
 }
 
 /// A network that goes by a rule file.
-pub(super) struct Ruled {
+pub(crate) struct Ruled {
     file: RuleFile,
     first: Option<Nanos>,
     serial: u64,
@@ -34,21 +34,21 @@ pub(super) struct Ruled {
 }
 
 impl Ruled {
-    pub(super) fn new(file: RuleFile) -> Self {
+    pub(crate) fn new(file: RuleFile) -> Self {
         let (flying, ring) = (BinaryHeap::new(), VecDeque::new());
         Self { file, first: None, serial: 0, flying, ring, witnessed: Vec::new() }
     }
 
-    pub(super) fn witnessed(&self) -> &[Witnessed] {
+    pub(crate) fn witnessed(&self) -> &[Witnessed] {
         &self.witnessed
     }
 
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.flying.is_empty() && self.ring.is_empty()
     }
 
     /// A probe has been sent. It arrives at once, and what leaves the far end arrives at once.
-    pub(super) fn send(&mut self, frame: &[u8], address: Ipv4Addr, sequence: u16, sent: Nanos) {
+    pub(crate) fn send(&mut self, frame: &[u8], address: Ipv4Addr, sequence: u16, sent: Nanos) {
         let first = *self.first.get_or_insert(sent);
         let decision = self.file.decide(&Request { address, sequence, sent, since: sent - first });
         let at = 14 + 20 + icmp::IDENTIFIER.start;
@@ -73,7 +73,7 @@ impl Ruled {
     }
 
     /// Time goes on to `until`, or to the first arrival before it. Returns the time, and whether something arrived.
-    pub(super) fn go_on(&mut self, now: Nanos, until: Nanos, numbers: &Numbers) -> (Nanos, bool) {
+    pub(crate) fn go_on(&mut self, now: Nanos, until: Nanos, numbers: &Numbers) -> (Nanos, bool) {
         let now = match self.flying.peek() {
             Some(Reverse(first)) if first.at <= until.max(now) => now.max(first.at),
             _ => return (now.max(until), false),
@@ -87,7 +87,7 @@ impl Ruled {
         (now, true)
     }
 
-    pub(super) fn receive(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         self.ring.pop_front()
     }
 }

@@ -1,6 +1,6 @@
 //! What the one queue of a simulated network counts.
 
-use crate::{
+use echolot::{
     base::Nanos,
     worker::{Link, Taken},
 };
@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 /// The numbers of the one queue.
 #[derive(Debug, Default)]
 pub struct Numbers {
-    pub(super) taken: AtomicU64,
-    pub(super) consumed: AtomicU64,
-    pub(super) dropped: AtomicU64,
+    pub(crate) taken: AtomicU64,
+    pub(crate) consumed: AtomicU64,
+    pub(crate) dropped: AtomicU64,
     /// A stalled receiver takes nothing.
-    pub(super) stalled: AtomicBool,
+    pub(crate) stalled: AtomicBool,
 }
 
 impl Numbers {
     /// A frame has been taken.
-    pub(super) fn take(&self) {
+    pub(crate) fn take(&self) {
         self.taken.fetch_add(1, Relaxed);
     }
 }
