@@ -5,7 +5,8 @@
 //!
 //! | folder | what lives there |
 //! |---|---|
-//! | [`cli`] | one file a command; here a worker is joined to a NIC |
+//! | [`cli`] | one file a command: what people type, and what they see |
+//! | [`run`] | a worker joined to a NIC, and all beside it that is not packets |
 //! | [`config`], [`http`], [`doctor`] | what people write, scrape and ask |
 //! | [`metrics`], [`results`] | what all of it came to, for machines and people |
 //! | [`nic`] | the card: XDP programs, AF_XDP sockets, transmit engines |
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod nic;
 pub mod results;
 pub mod route;
+pub mod run;
 pub mod schedule;
 pub mod targets;
 pub mod wire;

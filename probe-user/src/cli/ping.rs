@@ -4,13 +4,13 @@ use super::{
     Failure, Status,
     args::PingArgs,
     show_log_above,
-    station::{self, Job, Moment, Network, Results, Source, Starting, View},
-    view::{self, Live, ping},
+    view::{self, ping},
 };
 use crate::{
     config::DEFAULT_RATE,
     metrics::Source as _,
     results::{Format, Outcomes, Summary},
+    run::{self, Job, Live, Moment, Network, Results, Source, Starting, View},
     targets::{Group, Options},
 };
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     };
     let options = Options { seed: args.network.seed_or_random(), shard: None };
     let (plan, exclude) = args.targets.plan(group, &options)?;
-    let rate = station::whole(plan.needed_rate());
+    let rate = run::whole(plan.needed_rate());
     if rate > DEFAULT_RATE {
         return Err(Failure::new(format!(
             "{} targets every {} are {rate} probes a second, and ping sends no more than {DEFAULT_RATE}: lengthen -i, or \
@@ -61,10 +61,10 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     };
     if args.network.dry_run {
         drop(starting);
-        return station::dry_run(job);
+        return run::dry_run(job);
     }
     let as_people_know = args.quiet || format == Format::Text;
-    let summary = station::carry_out(job, starting, &mut Shown { as_people_know, tally })?;
+    let summary = run::carry_out(job, starting, &mut Shown { as_people_know, tally })?;
     Ok(Status::of_ping(&summary))
 }
 

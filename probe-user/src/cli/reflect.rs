@@ -1,6 +1,7 @@
 //! `echolot reflect`: a test network's far end, at XDP speed.
 
-use super::{Failure, Status, args::ReflectArgs, station::Signals};
+use super::{Failure, Status, args::ReflectArgs};
+use crate::run::Signals;
 use crate::{
     nic::{Mode, Reflector},
     results::human::counted,

@@ -4,14 +4,14 @@ use super::{
     Failure, Status,
     args::{NetworkArgs, RunArgs},
     show_log_above,
-    station::{self, Job, Moment, Network, Results, Source, Starting, View},
-    view::{self, Live, RunView},
+    view::{self, RunView},
 };
 use crate::{
     base::Nanos,
     config::{self, Config},
     metrics::Source as _,
     results::{Outcomes, Summary},
+    run::{self, Job, Live, Moment, Network, Source, Starting, View},
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,11 +26,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     let mut config = config::load(&args.config)?;
     config.seed = args.network.seed.or(config.seed);
     let plan = config.plan()?;
-    let rate = station::whole(plan.needed_rate());
+    let rate = run::whole(plan.needed_rate());
     let job = Job {
         network: network(&args.network, &config),
         rate,
-        results: Results::new(args.format, &args.output, Outcomes::ALL),
+        results: args.output.results(args.format, Outcomes::ALL),
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,
@@ -40,11 +40,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     };
     if args.network.dry_run {
         drop(starting);
-        return station::dry_run(job);
+        return run::dry_run(job);
     }
     let every = if live.is_some() { PICTURE } else { args.progress_interval };
     let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
-    station::carry_out(job, starting, &mut view)?;
+    run::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
 }
 
@@ -75,7 +75,7 @@ impl View for Shown {
     }
 
     fn tick(&mut self, source: &Source) {
-        let now = station::now();
+        let now = run::now();
         if self.every == Nanos::ZERO || now < self.next {
             return;
         }

@@ -4,13 +4,13 @@ use super::{
     Failure, Status,
     args::{Rate, SweepArgs},
     show_log_above,
-    station::{self, Job, Moment, Network, Results, Source, Starting, View},
-    view::{self, Live, SweepView},
+    view::{self, SweepView},
 };
 use crate::{
     base::{Nanos, Outcome},
     metrics::Source as _,
     results::Summary,
+    run::{self, Job, Live, Moment, Network, Source, Starting, View},
     targets::{Group, Options},
 };
 
@@ -36,7 +36,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         plan,
         network: Network::from(&args.network),
         rate,
-        results: Results::new(args.format, &args.output, args.outcomes()),
+        results: args.output.results(args.format, args.outcomes()),
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,
@@ -45,10 +45,10 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     };
     if args.network.dry_run {
         drop(starting);
-        return station::dry_run(job);
+        return run::dry_run(job);
     }
     let mut view = Shown { live, total, view: SweepView::default() };
-    let summary = station::carry_out(job, starting, &mut view)?;
+    let summary = run::carry_out(job, starting, &mut view)?;
     Ok(Status::of_sweep(&summary, total))
 }
 

@@ -12,9 +12,10 @@ mod values;
 pub use values::Rate;
 
 use crate::{
-    base::{Nanos, Outcome},
+    base::{Nanos, Outcome, Settlement},
     nic::{Engine, Mode},
     results::{Format, Outcomes},
+    run,
     targets::{self, Exclusions, Group, GroupInput, Options, Plan, Shard, TargetList},
 };
 
@@ -310,6 +311,23 @@ pub struct OutputArgs {
     /// Write a summary in JSON to a file when all is done
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+}
+
+impl From<&NetworkArgs> for run::Network {
+    fn from(args: &NetworkArgs) -> Self {
+        let NetworkArgs { source, identifier, .. } = *args;
+        let (mode, engine) = (args.mode.unwrap_or_default(), args.engine.unwrap_or_default());
+        Self { interface: args.interface.clone(), source, mode, engine, identifier }
+    }
+}
+
+impl OutputArgs {
+    /// Where results go and which are wanted, if any.
+    pub(crate) fn results(&self, format: Format, only: Outcomes) -> Option<run::Results> {
+        let observe = Box::new(|_: &Settlement| ());
+        let wanted = run::Results { format, path: self.output.clone(), only, like_ping: false, observe };
+        (format != Format::None).then_some(wanted)
+    }
 }
 
 const PROBES: &str = "Probes";

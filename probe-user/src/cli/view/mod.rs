@@ -1,5 +1,6 @@
 //! What a terminal shows. Every view is a function from figures to text; [`Live`] alone touches the terminal.
 
+use crate::run::Live;
 use crate::{
     base::Nanos,
     nic::InterfaceInfo,
@@ -10,14 +11,12 @@ use crate::{
 };
 
 mod accuracy;
-mod live;
 pub mod ping;
 mod run;
 mod summary;
 mod sweep;
 
 pub use accuracy::accuracy;
-pub use live::Live;
 pub use run::RunView;
 pub use summary::summary;
 pub use sweep::SweepView;

@@ -4,7 +4,7 @@
 //! order then: what is attached to the interface goes with the process, and nothing has been sent.
 
 use super::Signals;
-use crate::cli::{Failure, Status, view::Live};
+use super::{Failure, Live, Status};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_millis(800);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The start, until it is ended or dropped.
-pub(in crate::cli) struct Starting {
+pub(crate) struct Starting {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,7 +38,7 @@ struct Step {
 
 impl Starting {
     /// Begins with its first step. A signal ends the process with this status from now on.
-    pub(in crate::cli) fn begin(what: &str, live: Option<Live>, interrupted: Status) -> Result<Self, Failure> {
+    pub(crate) fn begin(what: &str, live: Option<Live>, interrupted: Status) -> Result<Self, Failure> {
         let step = Step { what: what.to_owned(), since: Instant::now(), told: false };
         let shared = Arc::new(Shared { step: Mutex::new(step), ended: Notify::new(), live });
         let of_thread = Arc::clone(&shared);

@@ -1,7 +1,7 @@
 //! Targets on the link: who asks for their MAC addresses.
 
+use super::Failure;
 use crate::{
-    cli::Failure,
     nic::ArpThread,
     results::human::counted,
     route::{ArpQueue, ArpTable, LinkState, Routes, Watch, share_of_kernel},

@@ -1,9 +1,9 @@
 //! Tells people of events: a file of JSON lines, and the log. On a thread of its own, so that a slow disk or a full one holds up
 //! nothing else.
 
+use super::Failure;
 use crate::{
     base::{Nanos, State},
-    cli::Failure,
     health::{self, Change, Flapping},
     ledger::Ledger,
     results::{EventLines, Fault, NewWay, WallClock, human::counted},

@@ -8,8 +8,11 @@ mod bond;
 mod carried;
 mod carrier;
 mod cpus;
+mod ended;
 mod holding;
+mod job;
 mod journal;
+mod live;
 mod names;
 mod neighbours;
 mod source;
@@ -17,36 +20,30 @@ mod starting;
 mod threads;
 mod ways;
 
-use super::{
-    Failure, Status,
-    args::{NetworkArgs, OutputArgs},
-    view::Live,
-};
 use crate::{
-    base::{Nanos, Settlement, Stamp},
+    base::{Nanos, Stamp},
     health::Hold,
     http,
-    ledger::{Snapshot, unheard::DropLog},
+    ledger::unheard::DropLog,
     metrics::Source as _,
     nic::{self, InterfaceInfo, MonotonicClock, Nic},
-    results::{
-        self, Encoder, Fault, Format, Outcomes, Summary, WallClock, WriteReport, Writer, Writing, human::counted,
-    },
+    results::{self, Encoder, Fault, Summary, WallClock, WriteReport, Writer, Writing, human::counted},
     route::{self, LinkState, RouteError, Routes, Watch},
-    targets::{Bytes, Exclusions, MANY, Plan, Target},
+    targets::{Bytes, MANY, Target},
     wire::Key,
     worker::{self, Assembly, Clock as _, Link, Phase, Queue, Sink, Wanted, queue},
 };
 use asleep::Asleep;
 use bond::Following;
 use carried::Carried;
+pub use ended::{Failure, Status};
 use holding::FaultDetector;
+pub(crate) use job::{Job, Moment, Network, Results, View};
 use journal::Journal;
-pub(super) use source::Source;
-pub(super) use starting::Starting;
+pub use live::Live;
+pub(crate) use source::Source;
+pub(crate) use starting::Starting;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -71,81 +68,8 @@ const TTL: u8 = 64;
 /// Results that may wait for the writer, where nothing else bounds them.
 const RESULTS: usize = 1 << 16;
 
-/// What is to be probed, and how.
-pub(super) struct Job {
-    pub(super) plan: Plan,
-    pub(super) network: Network,
-    /// Probes a second to be ready for.
-    pub(super) rate: u64,
-    /// Where results go; None where nobody asked for any.
-    pub(super) results: Option<Results>,
-    /// A JSON summary goes here.
-    pub(super) summary: Option<PathBuf>,
-    pub(super) listen: Option<SocketAddr>,
-    /// Go on when a name does not resolve, and try again.
-    pub(super) for_ever: bool,
-    /// Events are appended to this file.
-    pub(super) events: Option<PathBuf>,
-    /// Never probed, whatever a name resolves to.
-    pub(super) exclude: Exclusions,
-}
-
-/// How probes leave.
-pub(super) struct Network {
-    pub(super) interface: Option<String>,
-    pub(super) source: Option<Ipv4Addr>,
-    pub(super) mode: nic::Mode,
-    pub(super) engine: nic::Engine,
-    pub(super) identifier: Option<u16>,
-}
-
-impl From<&NetworkArgs> for Network {
-    fn from(args: &NetworkArgs) -> Self {
-        let NetworkArgs { source, identifier, .. } = *args;
-        let (mode, engine) = (args.mode.unwrap_or_default(), args.engine.unwrap_or_default());
-        Self { interface: args.interface.clone(), source, mode, engine, identifier }
-    }
-}
-
-/// Where results go, and which.
-pub(super) struct Results {
-    pub(super) format: Format,
-    pub(super) path: Option<PathBuf>,
-    pub(super) only: Outcomes,
-    pub(super) like_ping: bool,
-    /// Sees every record.
-    pub(super) observe: Box<dyn FnMut(&Settlement) + Send>,
-}
-
-impl Results {
-    /// Those that the arguments ask for, if any.
-    pub(super) fn new(format: Format, output: &OutputArgs, only: Outcomes) -> Option<Self> {
-        let observe = Box::new(|_: &Settlement| ());
-        let wanted = Self { format, path: output.output.clone(), only, like_ping: false, observe };
-        (format != Format::None).then_some(wanted)
-    }
-}
-
-/// What a view is shown.
-pub(super) struct Moment<'a> {
-    pub(super) source: &'a Source,
-    pub(super) snapshot: &'a Snapshot,
-}
-
-/// What a command shows while its probes are under way.
-pub(super) trait View {
-    /// Called once, when everything is ready and before the first probe.
-    fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure>;
-    /// Called every [`TICK`]; asks the moment's source for figures only if it shows them.
-    fn tick(&mut self, source: &Source);
-    /// Called once, when nothing is in flight any more and all results are written.
-    fn end(&mut self, summary: &Summary, moment: &Moment<'_>);
-    /// The picture that results must not be written into.
-    fn live(&self) -> Option<Live>;
-}
-
 /// Probes as the job says, until it is done or a signal ends it. Returns what came of it.
-pub(super) fn carry_out(job: Job, starting: Starting, view: &mut dyn View) -> Result<Summary, Failure> {
+pub(crate) fn carry_out(job: Job, starting: Starting, view: &mut dyn View) -> Result<Summary, Failure> {
     let offset = route::clock_offset()?;
     if offset != 0 {
         return Err(Failure::new(format!(
@@ -487,12 +411,12 @@ fn write(wanted: Results, mut encoder: Encoder, queue: Queue, live: Option<Live>
     clippy::cast_sign_loss,
     reason = "rounded up; beyond u64 is beyond any engine"
 )]
-pub(super) fn whole(rate: f64) -> u64 {
+pub(crate) fn whole(rate: f64) -> u64 {
     rate.ceil() as u64
 }
 
 /// Says what a job would do, and does nothing of it.
-pub(super) fn dry_run(mut job: Job) -> Result<Status, Failure> {
+pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let routes = runtime.block_on(async {
         names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
@@ -521,7 +445,7 @@ pub(super) fn dry_run(mut job: Job) -> Result<Status, Failure> {
 }
 
 /// CLOCK_MONOTONIC, now.
-pub(super) fn now() -> Nanos {
+pub(crate) fn now() -> Nanos {
     MonotonicClock.now()
 }
 
@@ -537,14 +461,14 @@ impl Link for LinkState {
 }
 
 /// Ctrl-C and SIGTERM.
-pub(super) struct Signals(Signal, Signal);
+pub(crate) struct Signals(Signal, Signal);
 
 impl Signals {
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
     }
 
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// The one implementation of [`metrics::Source`].
-pub(in crate::cli) struct Source {
+pub(crate) struct Source {
     plan: Arc<Plan>,
     common: Arc<Common>,
     /// As it was when somebody last looked. Control threads only.

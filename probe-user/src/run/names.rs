@@ -1,9 +1,9 @@
 //! Names to addresses, beside the measurement: nothing waits for a name that does not resolve.
 
+use super::Failure;
 use super::ways::Named;
 use crate::{
     base::TargetIndex,
-    cli::Failure,
     targets::{Exclusions, Plan},
     worker::Common,
 };

@@ -10,9 +10,9 @@
 //!
 //! From the first word to the end no target goes down: see `worker::judge`.
 
+use super::Failure;
 use crate::{
     base::{Nanos, TargetIndex},
-    cli::Failure,
     nic::Addressing,
     results::{NewWay, Via},
     route::{

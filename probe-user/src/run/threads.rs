@@ -1,8 +1,8 @@
 //! Loop threads: how many, on which CPUs, and doing what.
 
+use super::Failure;
 use super::cpus::{self, Cpu};
 use crate::{
-    cli::Failure,
     nic::{self, MonotonicClock},
     route::{Interface, Stack},
     worker::{Assembly, Loop},

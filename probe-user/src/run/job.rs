@@ -1,0 +1,70 @@
+//! What is to be done, and what is shown of it.
+
+use super::{Failure, Live, Source};
+use crate::{
+    base::Settlement,
+    ledger::Snapshot,
+    nic,
+    results::{Format, Outcomes, Summary},
+    targets::{Exclusions, Plan},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+/// What is to be probed, and how.
+pub(crate) struct Job {
+    pub(crate) plan: Plan,
+    pub(crate) network: Network,
+    /// Probes a second to be ready for.
+    pub(crate) rate: u64,
+    /// Where results go; None where nobody asked for any.
+    pub(crate) results: Option<Results>,
+    /// A JSON summary goes here.
+    pub(crate) summary: Option<PathBuf>,
+    pub(crate) listen: Option<SocketAddr>,
+    /// Go on when a name does not resolve, and try again.
+    pub(crate) for_ever: bool,
+    /// Events are appended to this file.
+    pub(crate) events: Option<PathBuf>,
+    /// Never probed, whatever a name resolves to.
+    pub(crate) exclude: Exclusions,
+}
+
+/// How probes leave.
+pub(crate) struct Network {
+    pub(crate) interface: Option<String>,
+    pub(crate) source: Option<Ipv4Addr>,
+    pub(crate) mode: nic::Mode,
+    pub(crate) engine: nic::Engine,
+    pub(crate) identifier: Option<u16>,
+}
+
+/// Where results go, and which.
+pub(crate) struct Results {
+    pub(crate) format: Format,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) only: Outcomes,
+    pub(crate) like_ping: bool,
+    /// Sees every record.
+    pub(crate) observe: Box<dyn FnMut(&Settlement) + Send>,
+}
+
+/// What a view is shown.
+pub(crate) struct Moment<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) snapshot: &'a Snapshot,
+}
+
+/// What a command shows while its probes are under way.
+pub(crate) trait View {
+    /// Called once, when everything is ready and before the first probe.
+    fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure>;
+    /// Called every [`TICK`]; asks the moment's source for figures only if it shows them.
+    fn tick(&mut self, source: &Source);
+    /// Called once, when nothing is in flight any more and all results are written.
+    fn end(&mut self, summary: &Summary, moment: &Moment<'_>);
+    /// The picture that results must not be written into.
+    fn live(&self) -> Option<Live>;
+}
