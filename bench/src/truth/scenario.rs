@@ -210,7 +210,7 @@ expect: {answered: [1, 1]}
             ("delay: 10ms", "los: 0.1", "rules.ranges[0]: unknown field `los`"),
             ("delay: 10ms", "los: 0.1", "at line 8 column 7"),
             ("delay: 10ms", "loss: 1.1", "the share 1.1 is not from 0 to 1"),
-            ("delay: 10ms", "delay: 10", "invalid type"),
+            ("delay: 10ms", "delay: 10", "`10` has no unit"),
             ("10.64.0.0/16", "10.64.0.1/16", "neither an address nor a prefix"),
             ("timeout: 100ms", "timeout: 200ms", "not among the rules' timeouts"),
             (", interval: 100ms", "", "run needs an interval"),
