@@ -103,13 +103,6 @@ pub struct Placed<T> {
     pub place: Place,
 }
 
-/// Words for [`Engine`].
-const ENGINES: [(&str, Engine); 3] =
-    [("auto", Engine::Auto), ("afxdp", Engine::Afxdp), ("live-frames", Engine::LiveFrames)];
-/// Words for [`Mode`].
-const MODES: [(&str, Mode); 4] =
-    [("auto", Mode::Auto), ("zero-copy", Mode::ZeroCopy), ("copy", Mode::Copy), ("generic", Mode::Generic)];
-
 /// Reads a configuration file. Target files are not read yet.
 ///
 /// An error lists every problem with its line, column and field.

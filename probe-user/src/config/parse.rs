@@ -1,13 +1,13 @@
 //! From the YAML tree to a [`Config`].
 
 use super::{
-    Config, ConfigError, DEFAULT_RATE, ENGINES, GroupConfig, INTERVALS, MODES, Placed, Places, Problem, SIZES,
-    TIMEOUTS,
+    Config, ConfigError, DEFAULT_RATE, GroupConfig, INTERVALS, Placed, Places, Problem, SIZES, TIMEOUTS,
     keys::{GROUP, SETTINGS, TOP},
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
     base::Nanos,
+    nic::{Engine, Mode},
     targets::{AddressRange, Exclusions, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml},
 };
 use std::{
@@ -55,8 +55,11 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         source: top.get("source").and_then(|f| f.parsed("an IPv4 address", p, source)),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
         events: top.get("events").and_then(|f| f.parsed("the path of a file", p, path)).map(|path| folder.join(path)),
-        engine: top.get("engine").and_then(|f| f.word(&ENGINES, p)).unwrap_or_default(),
-        mode: top.get("mode").and_then(|f| f.word(&MODES, p)).unwrap_or_default(),
+        engine: top
+            .get("engine")
+            .and_then(|f| f.word(&Engine::ALL.map(|engine| (engine.name(), engine)), p))
+            .unwrap_or_default(),
+        mode: top.get("mode").and_then(|f| f.word(&Mode::ALL.map(|mode| (mode.name(), mode)), p)).unwrap_or_default(),
         identifier: top.get("identifier").and_then(|f| f.number(0..=0xffff, p)).and_then(|n| u16::try_from(n).ok()),
         seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
         rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),

@@ -2,7 +2,7 @@
 
 use super::{Check, Status};
 use crate::{
-    nic,
+    nic::{self, Engine},
     route::{Interface, XdpFeatures},
 };
 
@@ -16,12 +16,12 @@ pub(super) fn check(interface: &Interface) -> Check {
 }
 
 /// `choice`: the engine at a rate, and why.
-fn told(choice: impl Fn(u64) -> (&'static str, String)) -> String {
+fn told(choice: impl Fn(u64) -> (Engine, String)) -> String {
     let ((slow, why), (fast, reason)) = (choice(nic::EASY), choice(nic::EASY + 1));
     if (slow, &why) == (fast, &reason) {
-        return format!("auto is {slow} at any rate: {why}");
+        return format!("auto is {} at any rate: {why}", slow.name());
     }
-    format!("auto is {slow} up to {} probes a second, above {fast}: {reason}", nic::EASY)
+    format!("auto is {} up to {} probes a second, above {}: {reason}", slow.name(), nic::EASY, fast.name())
 }
 
 #[cfg(test)]
@@ -30,9 +30,14 @@ mod tests {
 
     #[test]
     fn the_choice_is_told_with_its_reason() {
-        let one = told(|_| ("afxdp", "the driver has zero-copy".into()));
+        let one = told(|_| (Engine::Afxdp, "the driver has zero-copy".into()));
         assert_eq!(one, "auto is afxdp at any rate: the driver has zero-copy");
-        let two = told(|rate| if rate > nic::EASY { ("live-frames", "fast".into()) } else { ("afxdp", "easy".into()) });
+        let two =
+            told(
+                |rate| {
+                    if rate > nic::EASY { (Engine::LiveFrames, "fast".into()) } else { (Engine::Afxdp, "easy".into()) }
+                },
+            );
         assert_eq!(two, "auto is afxdp up to 250000 probes a second, above live-frames: fast");
     }
 }

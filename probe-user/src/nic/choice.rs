@@ -21,9 +21,32 @@ pub enum Engine {
     LiveFrames,
 }
 
-/// As it is called in options, metrics and results.
-pub(super) const fn name(live: bool) -> &'static str {
-    if live { "live-frames" } else { "afxdp" }
+impl Engine {
+    /// All, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Afxdp, Self::LiveFrames];
+
+    /// As in options, the configuration, metrics and results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Afxdp => "afxdp",
+            Self::LiveFrames => "live-frames",
+        }
+    }
+
+    /// What it is, in a line for people.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Auto => "The best that this machine has",
+            Self::Afxdp => "AF_XDP sockets",
+            Self::LiveFrames => "Probes built in the kernel: fast without zero-copy",
+        }
+    }
+
+    /// Which of the two that send.
+    pub(super) const fn of(live: bool) -> Self {
+        if live { Self::LiveFrames } else { Self::Afxdp }
+    }
 }
 
 /// Whether probes leave as live frames, and why, for people.
@@ -54,13 +77,13 @@ pub fn cpus_below(interface: &Interface) -> Option<usize> {
     matches!(interface.driver.as_deref(), Some("mlx5_core" | "i40e")).then_some(interface.rx_queues)
 }
 
-/// What `auto` would choose for an interface as it is now, without opening it: the engine's name, and why. Senders are taken to be
+/// What `auto` would choose for an interface as it is now, without opening it: the engine, and why. Senders are taken to be
 /// pinned.
 ///
 /// `rate` in probes a second; `zero_copy`, `generic`: what the driver offers.
-pub fn auto(interface: u32, rate: u64, zero_copy: bool, generic: bool) -> (&'static str, String) {
+pub fn auto(interface: u32, rate: u64, zero_copy: bool, generic: bool) -> (Engine, String) {
     let (live, why) = decide(rate, zero_copy, || obstacle(generic, interface, true));
-    (name(live), why)
+    (Engine::of(live), why)
 }
 
 fn decide(rate: u64, zero_copy: bool, obstacle: impl FnOnce() -> Option<String>) -> (bool, String) {

@@ -88,6 +88,31 @@ pub enum Mode {
     Generic,
 }
 
+impl Mode {
+    /// All, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::ZeroCopy, Self::Copy, Self::Generic];
+
+    /// As in options, the configuration, metrics and results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ZeroCopy => "zero-copy",
+            Self::Copy => "copy",
+            Self::Generic => "generic",
+        }
+    }
+
+    /// What it is, in a line for people.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Auto => "The best that the driver has",
+            Self::ZeroCopy => "The NIC and the program share memory; fails where the driver can't",
+            Self::Copy => "The kernel copies each frame",
+            Self::Generic => "Without the driver's help: slow, works everywhere",
+        }
+    }
+}
+
 /// What the card is wanted for.
 #[derive(Clone)]
 pub struct Options {
@@ -219,18 +244,18 @@ impl Nic {
             port.listen(&counts, &mut |index, queue| receivers[index % count].add(index, queue))?;
         }
         let samplers = ports.iter_mut().map(|port| port.sampler(&counts)).collect::<Result<_, _>>()?;
+        let engine = Engine::of(live);
         let info = InterfaceInfo {
             name: options.interface.clone(),
             driver: ports.first().map(|port| interface::driver(&port.interface).to_owned()).unwrap_or_default(),
-            mode: mode(&ports),
-            engine: choice::name(live),
+            mode: mode(&ports).name(),
+            engine: engine.name(),
             reason,
             queues,
             up: ports.iter().any(|port| port.interface.up),
         };
         let addressing = Addressing::new(stack, ports.iter().map(|port| &port.interface).zip(addressing));
         let incoming: Vec<Incoming> = receivers.iter().map(Receiver::incoming).collect();
-        let engine = if live { Engine::LiveFrames } else { Engine::Afxdp };
         let joining = Joining::new(joining::Parts {
             options: Options { engine, ..options.clone() },
             load,
@@ -268,7 +293,7 @@ impl Nic {
         for (port, sampler) in self.ports.iter_mut().zip(&mut sampler.0) {
             port.look(&self.counts, sampler, &mut |index, queue| receive::deal(&self.incoming, index, queue));
         }
-        (self.info.queues, self.info.mode) = (self.counts.queues(), mode(&self.ports));
+        (self.info.queues, self.info.mode) = (self.counts.queues(), mode(&self.ports).name());
     }
 
     /// From now on senders send by this port, counted from 0 in the order of opening.
@@ -279,11 +304,11 @@ impl Nic {
 }
 
 /// How frames get between all of these ports and our memory: what the slowest of them does.
-fn mode(ports: &[Port]) -> &'static str {
+fn mode(ports: &[Port]) -> Mode {
     match (ports.iter().any(Port::is_generic), ports.iter().all(|port| port.zero_copy)) {
-        (true, _) => "generic",
-        (false, true) => "zero-copy",
-        (false, false) => "copy",
+        (true, _) => Mode::Generic,
+        (false, true) => Mode::ZeroCopy,
+        (false, false) => Mode::Copy,
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn layout(rate: u64, engine: nic::Engine, stack: &Stack) -> Layout {
         nic::Engine::LiveFrames => false,
         // Without zero-copy, as it would be: only then one of the two is chosen for its speed.
         nic::Engine::Auto => {
-            let is_copied = |port: &Interface| nic::auto(port.index, rate, false, false).0 == "afxdp";
+            let is_copied = |port: &Interface| nic::auto(port.index, rate, false, false).0 == nic::Engine::Afxdp;
             rate > nic::EASY && stack.ports.iter().any(is_copied)
         }
     };

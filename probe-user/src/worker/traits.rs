@@ -1,4 +1,4 @@
-//! What a loop needs from a network: send these; give me replies; let me rest. `nic` and `sim` implement it.
+//! What a loop needs from a network: send these; give me replies; let me rest. `nic` and the testbed implement it.
 
 use crate::base::{Cause, Generation, Nanos, Sequence, TargetIndex};
 use std::net::Ipv4Addr;

@@ -335,33 +335,21 @@ const OUTPUT: &str = "Output";
 
 impl ValueEnum for Engine {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Afxdp, Self::LiveFrames]
+        &Self::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Self::Auto => PossibleValue::new("auto").help("The best that this machine has"),
-            Self::Afxdp => PossibleValue::new("afxdp").help("AF_XDP sockets"),
-            Self::LiveFrames => {
-                PossibleValue::new("live-frames").help("Probes built in the kernel: fast without zero-copy")
-            }
-        })
+        Some(PossibleValue::new(self.name()).help(self.about()))
     }
 }
 
 impl ValueEnum for Mode {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::ZeroCopy, Self::Copy, Self::Generic]
+        &Self::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Self::Auto => PossibleValue::new("auto").help("The best that the driver has"),
-            Self::ZeroCopy => PossibleValue::new("zero-copy")
-                .help("The NIC and the program share memory; fails where the driver can't"),
-            Self::Copy => PossibleValue::new("copy").help("The kernel copies each frame"),
-            Self::Generic => PossibleValue::new("generic").help("Without the driver's help: slow, works everywhere"),
-        })
+        Some(PossibleValue::new(self.name()).help(self.about()))
     }
 }
 
