@@ -201,11 +201,11 @@ fn operations(short: bool) -> Result<Vec<Operation>, String> {
 
 /// What the ledger does for an answered probe.
 fn life(ledger: &Ledger, target: TargetIndex, number: u64) -> u64 {
-    let place = ledger.place_of(target, number);
-    ledger.count_entered(target);
+    let place = ledger.account(target).place(number);
+    ledger.account(target).count_entered();
     place.enter();
     if place.settle(Standing::Answered).is_ok() {
-        ledger.count_answered(target, Nanos(number & 0xffff), Nanos(number));
+        ledger.account(target).count_answered(Nanos(number & 0xffff), Nanos(number));
     }
     place.take() as u64
 }

@@ -155,7 +155,7 @@ impl World {
         for (i, target) in
             (0..u32::try_from(self.common.ledger.len()).unwrap()).map(echolot::base::TargetIndex).enumerate()
         {
-            let row = self.common.ledger.target_row(target);
+            let row = self.common.ledger.account(target).shown();
             assert_eq!(row.probes, row.settled.iter().sum::<u64>(), "target {i}: entered and settled");
         }
     }
@@ -240,7 +240,7 @@ fn several_senders() {
         assert!(world.sum(|row| row.probes) > 150_000, "{senders} senders");
         assert_eq!(world.snapshot().unsent[echolot::base::Cause::Window as usize], 0, "{senders} senders");
         for target in plan.groups[1].targets.clone().map(TargetIndex) {
-            let row = world.common.ledger.target_row(target);
+            let row = world.common.ledger.account(target).shown();
             assert_eq!(row.settled.iter().sum::<u64>(), 40, "{senders} senders, target {target:?}");
         }
     }
@@ -470,7 +470,7 @@ fn moves_to(world: &World, hop: u32) {
     let Common { ledger, hops, .. } = &*world.common;
     hops.use_only(|_| true);
     hops[hop as usize].moved(world.clock.now());
-    (0..500).map(TargetIndex).for_each(|target| ledger.move_to(target, hop));
+    (0..500).map(TargetIndex).for_each(|target| ledger.account(target).move_to(hop));
     hops.use_only(|place| place == hop as usize);
     hops.know_until(Nanos::MAX);
 }

@@ -1,15 +1,14 @@
-//! The ledger: a cache line a target that senders and receivers share, and a little beside it that senders alone read.
+//! The ledger: everybody's account, and what is known of groups and addresses.
 
 use super::{
-    TargetRow,
+    account::{Account, Cell, GroupFacts, Side},
     addresses::Addresses,
-    window::{self, PER_WORD, Place},
+    window::{self, PER_WORD},
 };
 use crate::{
-    base::{Cause, Generation, Nanos, Outcome, ProbeNumber, Sequence, State, TargetIndex},
+    base::{Outcome, State, TargetIndex},
     health::Health,
-    route::{NO_ROUTE, NO_SOURCE},
-    targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan},
+    targets::{INLINE_PLACES, Plan},
 };
 use crossbeam::utils::CachePadded;
 use std::{
@@ -18,61 +17,9 @@ use std::{
     ops::{Range, RangeInclusive},
     sync::atomic::{
         AtomicU32, AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{Relaxed, Release},
     },
 };
-
-/// One cache line: all that a reply touches.
-#[derive(Debug)]
-#[repr(C, align(64))]
-struct Cell {
-    window: [AtomicU64; (INLINE_PLACES / PER_WORD) as usize],
-    /// Probes entered, shifted left by 16, and the slot's generation. The sender writes.
-    entered: AtomicU64,
-    /// Nanoseconds over all answered probes.
-    rtt_sum: AtomicU64,
-    /// CLOCK_MONOTONIC; 0 before the first.
-    last_reply: AtomicU64,
-    /// Indexed like `Outcome::ALL`. 32 bits: a target probed every 10 ms comes round after 497 days, and Prometheus takes that for
-    /// a restart.
-    settled: [AtomicU32; Outcome::ALL.len()],
-    /// Row of sums.
-    row: u32,
-}
-
-const _: () = assert!(size_of::<Cell>() == 64);
-
-/// What only senders need of a target (and, at a glance, whoever asks for its state).
-#[derive(Debug)]
-struct Side {
-    /// 0 until its name is resolved.
-    address: AtomicU32,
-    /// A place among the hops, or why there is none; and [`MOVED`]. Control threads write, the sender takes [`MOVED`] away.
-    hop: AtomicU32,
-    health: AtomicU32,
-}
-
-/// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
-const MOVED: u32 = 1 << 31;
-
-// What the memory of a plan is reckoned with.
-const _: () = assert!(size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET == ACCOUNT_BYTES);
-
-/// What the targets of a group have in common.
-#[derive(Debug)]
-struct GroupFacts {
-    targets: Range<u32>,
-    timeout: Nanos,
-    places: u32,
-    up_after: u32,
-    down_after: u32,
-    /// Windows of more than `INLINE_PLACES` places, target after target.
-    wide: Box<[AtomicU64]>,
-    /// Targets to a run; the last run may have fewer.
-    per_run: u32,
-    /// The round that each run has come to.
-    rounds: Box<[CachePadded<AtomicU64>]>,
-}
 
 /// A part of a group that one sender walks, round after round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,13 +112,6 @@ impl Ledger {
         self.groups.iter().enumerate().filter_map(part).collect()
     }
 
-    /// Which sender walks a target.
-    #[inline]
-    pub fn sender_of(&self, target: TargetIndex) -> usize {
-        let group = self.group_of(self.cell(target));
-        ((target.0 - group.targets.start) / group.per_run) as usize
-    }
-
     /// Fetches what a reply will change. For a burst of replies before they are settled: processors wait for many loads at a time, and
     /// for an atomic change alone.
     #[inline]
@@ -181,49 +121,12 @@ impl Ledger {
         }
     }
 
+    /// A target's account. Panics where there is no such target: ask [`Ledger::has`] about numbers from elsewhere.
     #[inline]
-    fn cell(&self, target: TargetIndex) -> &Cell {
-        &self.cells[target.0 as usize]
-    }
-
-    #[inline]
-    fn side(&self, target: TargetIndex) -> &Side {
-        &self.sides[target.0 as usize]
-    }
-
-    #[inline]
-    fn group_of(&self, cell: &Cell) -> &GroupFacts {
-        &self.groups[self.groups_of_rows[cell.row as usize] as usize]
-    }
-
-    #[inline]
-    fn place<'a>(cell: &'a Cell, group: &'a GroupFacts, target: TargetIndex, number: u64) -> Place<'a> {
-        let bit = (number & u64::from(group.places - 1)) as u32;
-        if group.places <= INLINE_PLACES {
-            return Place::new(&cell.window, bit);
-        }
-        let words = (group.places / PER_WORD) as usize;
-        let first = (target.0 - group.targets.start) as usize * words;
-        Place::new(&group.wide[first..first + words], bit)
-    }
-
-    /// The place of a target's probe by its number, or by as much of it as a reply says.
-    #[inline]
-    pub fn place_of(&self, target: TargetIndex, number: u64) -> Place<'_> {
-        let cell = self.cell(target);
-        Self::place(cell, self.group_of(cell), target, number)
-    }
-
-    /// Row of sums of a target.
-    #[inline]
-    pub fn row(&self, target: TargetIndex) -> u32 {
-        self.cell(target).row
-    }
-
-    /// How long a target's probes may be answered.
-    #[inline]
-    pub fn timeout(&self, target: TargetIndex) -> Nanos {
-        self.group_of(self.cell(target)).timeout
+    pub fn account(&self, target: TargetIndex) -> Account<'_> {
+        let index = target.0 as usize;
+        let (cell, side) = (&self.cells[index], &self.sides[index]);
+        Account { target, cell, side, groups_of_rows: &self.groups_of_rows, groups: &self.groups }
     }
 
     /// Places in the windows of a group.
@@ -231,104 +134,14 @@ impl Ledger {
         self.groups[group].places
     }
 
-    /// Who has the slot now.
-    #[inline]
-    pub fn generation(&self, target: TargetIndex) -> Generation {
-        Generation((self.cell(target).entered.load(Relaxed) & 0xffff) as u16)
-    }
-
-    /// Where its probes go; None while its name is not resolved.
-    #[inline]
-    pub fn address(&self, target: TargetIndex) -> Option<Ipv4Addr> {
-        match self.side(target).address.load(Acquire) {
-            0 => None,
-            address => Some(Ipv4Addr::from(address)),
-        }
-    }
-
-    /// The targets with this address: one in each group that names it. A search, where [`Ledger::address`] is a look.
+    /// The targets with this address: one in each group that names it. A search, where [`Account::address`] is a look.
     pub fn targets_at(&self, address: Ipv4Addr) -> impl Iterator<Item = TargetIndex> {
-        self.addresses.candidates(address).filter(move |target| self.address(*target) == Some(address))
-    }
-
-    /// By which next hop, or why by none.
-    #[inline]
-    pub fn hop(&self, target: TargetIndex) -> Result<u32, Cause> {
-        match self.place_of_hop(target) {
-            NO_ROUTE => Err(Cause::NoRoute),
-            NO_SOURCE => Err(Cause::Source),
-            hop => Ok(hop),
-        }
-    }
-
-    /// The same as a number: a place among the hops, [`NO_ROUTE`] or [`NO_SOURCE`].
-    #[inline]
-    pub fn place_of_hop(&self, target: TargetIndex) -> u32 {
-        self.side(target).hop.load(Acquire) & !MOVED
-    }
-
-    /// From its next due time on the target is probed by another hop. Of control threads, one at a time calls this.
-    pub fn move_to(&self, target: TargetIndex, hop: u32) {
-        self.side(target).hop.store(hop | MOVED, Release);
-    }
-
-    /// Whether the target has come to another hop, and what was on its way then has not landed yet.
-    #[inline]
-    pub fn has_moved(&self, target: TargetIndex) -> bool {
-        self.side(target).hop.load(Relaxed) & MOVED != 0
-    }
-
-    /// All that was on its way when the target came to its hop, `hop`, has landed. Only the sender of the target calls this.
-    #[cold]
-    pub fn has_arrived(&self, target: TargetIndex, hop: u32) {
-        // It may have moved on just now: then it has not arrived.
-        let _moved_on = self.side(target).hop.compare_exchange(hop | MOVED, hop, Relaxed, Relaxed);
+        self.addresses.candidates(address).filter(move |target| self.account(*target).address() == Some(address))
     }
 
     /// Whether an address of a target lies in this range.
     pub fn is_any_in(&self, range: RangeInclusive<Ipv4Addr>) -> bool {
-        self.addresses.is_any_in(&range, |target| self.address(target))
-    }
-
-    /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
-    pub fn resolve(&self, target: TargetIndex, address: Ipv4Addr, hop: u32) {
-        let side = self.side(target);
-        side.hop.store(hop, Relaxed);
-        side.address.store(u32::from(address), Release);
-    }
-
-    /// Counts a probe as entered, without a place in the window. Only the sender of the target calls this.
-    #[inline]
-    pub fn count_entered(&self, target: TargetIndex) {
-        let entered = &self.cell(target).entered;
-        entered.store(entered.load(Relaxed).wrapping_add(1 << 16), Release);
-    }
-
-    /// Counts a probe as settled.
-    #[inline]
-    pub fn count_settled(&self, target: TargetIndex, outcome: Outcome) {
-        self.cell(target).settled[outcome as usize].fetch_add(1, Release);
-    }
-
-    /// Counts a reply in time.
-    #[inline]
-    pub fn count_answered(&self, target: TargetIndex, rtt: Nanos, arrived: Nanos) {
-        let cell = self.cell(target);
-        cell.rtt_sum.fetch_add(rtt.0, Relaxed);
-        cell.last_reply.store(arrived.0, Relaxed);
-        cell.settled[Outcome::Answered as usize].fetch_add(1, Release);
-    }
-
-    /// The target's state and streak.
-    #[inline]
-    pub fn health(&self, target: TargetIndex) -> Health {
-        Health::from_bits(self.side(target).health.load(Relaxed))
-    }
-
-    /// Only the sender of the target calls this.
-    #[inline]
-    pub fn set_health(&self, target: TargetIndex, health: Health) {
-        self.side(target).health.store(health.to_bits(), Relaxed);
+        self.addresses.is_any_in(&range, |target| self.account(target).address())
     }
 
     /// Consecutive probes that make the target up, and down.
@@ -341,30 +154,6 @@ impl Ledger {
     #[inline]
     pub fn begin_round(&self, run: &Run, round: u64) {
         self.groups[run.group].rounds[run.part].store(round, Release);
-    }
-
-    /// The full number of a probe from what its reply says: the latest with these low bits that has been entered.
-    #[inline]
-    pub fn number_of(&self, target: TargetIndex, sequence: Sequence) -> ProbeNumber {
-        let group = self.group_of(self.cell(target));
-        let round = group.rounds[self.sender_of(target)].load(Acquire);
-        let sequence = if cfg!(broken = "sequence") { Sequence(sequence.0.wrapping_sub(1)) } else { sequence };
-        ProbeNumber(round.wrapping_sub(round.wrapping_sub(u64::from(sequence.0)) & 0xffff))
-    }
-
-    /// What a target's own series show. Settled counters are read before the entered one.
-    pub fn target_row(&self, target: TargetIndex) -> TargetRow {
-        let cell = self.cell(target);
-        let settled = std::array::from_fn(|i| u64::from(cell.settled[i].load(Acquire)));
-        let last = cell.last_reply.load(Relaxed);
-        TargetRow {
-            address: self.address(target),
-            state: self.health(target).state(),
-            rtt_sum: cell.rtt_sum.load(Relaxed),
-            last_reply: (last != 0).then_some(Nanos(last)),
-            settled,
-            probes: cell.entered.load(Acquire) >> 16,
-        }
     }
 
     /// How many targets have answered at least once.
@@ -382,7 +171,8 @@ impl Ledger {
     pub fn states(&self, targets: Range<u32>) -> Vec<[u64; State::ALL.len()]> {
         let mut rows = vec![[0; State::ALL.len()]; self.groups_of_rows.len()];
         for target in targets.map(TargetIndex) {
-            rows[self.row(target) as usize][self.health(target).state() as usize] += 1;
+            let account = self.account(target);
+            rows[account.row() as usize][account.health().state() as usize] += 1;
         }
         rows
     }

@@ -11,8 +11,10 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
+mod account;
 mod addresses;
 mod book;
+pub use account::Account;
 pub use book::{Ledger, Run};
 pub use snapshot::{Snapshot, SumRow, TargetRow};
 

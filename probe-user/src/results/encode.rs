@@ -120,7 +120,7 @@ impl Encoder {
 
     fn address(&self, index: TargetIndex) -> Option<Ipv4Addr> {
         let planned = self.plan.targets.get(index.0 as usize)?.address;
-        planned.or_else(|| self.ledger.as_ref()?.address(index))
+        planned.or_else(|| self.ledger.as_ref()?.account(index).address())
     }
 
     /// Appends what stands before the first record. Returns whether that was anything.
@@ -376,7 +376,7 @@ mod tests {
         let encoder = |format| Encoder::new(format, Arc::clone(&plan), CLOCK).resolved_in(Arc::clone(&ledger));
         let before = lines(encoder(Format::Jsonl), &[unsent(1, 0)]);
         assert!(!before.contains("address"), "{before}");
-        ledger.resolve(TargetIndex(1), Ipv4Addr::new(10, 64, 7, 7), 0);
+        ledger.account(TargetIndex(1)).resolve(Ipv4Addr::new(10, 64, 7, 7), 0);
         let after = lines(encoder(Format::Jsonl), &[answered(1, 1)]);
         assert!(after.contains(r#""target":"host.example","address":"10.64.7.7","seq":1"#), "{after}");
         assert!(lines(encoder(Format::Csv), &[answered(1, 1)]).contains(",host.example,10.64.7.7,1,"));

@@ -127,7 +127,7 @@ impl Writer {
                 && let Some(transition) = self.parts.changes.pop()
             {
                 events += 1;
-                let address = self.parts.ledger.address(transition.target);
+                let address = self.parts.ledger.account(transition.target).address();
                 self.lines.state(&transition, address, &mut self.out);
                 // That everybody comes up at the start is no news.
                 if transition.to == State::Down || transition.from == State::Down {
@@ -157,8 +157,8 @@ impl Writer {
     }
 
     fn flap(&mut self, change: &Change, at: Nanos) {
-        let address = self.parts.ledger.address(change.target);
-        let gauge = &self.parts.flapping[self.parts.ledger.row(change.target) as usize];
+        let address = self.parts.ledger.account(change.target).address();
+        let gauge = &self.parts.flapping[self.parts.ledger.account(change.target).row() as usize];
         if change.flapping {
             gauge.fetch_add(1, Relaxed);
         } else {

@@ -74,7 +74,7 @@ pub(super) fn retry(
     ways: UnboundedSender<Named>,
     exclude: Exclusions,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let is_open = |index: &u32| common.ledger.address(TargetIndex(*index)).is_none();
+    let is_open = |index: &u32| common.ledger.account(TargetIndex(*index)).address().is_none();
     let mut open: Vec<(u32, Box<str>)> =
         plan.names.iter().filter(|(index, _)| is_open(index)).map(|(index, name)| (*index, name.clone())).collect();
     async move {

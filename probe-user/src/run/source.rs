@@ -102,7 +102,7 @@ impl metrics::Source for Source {
     }
 
     fn target(&self, index: TargetIndex) -> TargetRow {
-        self.common.ledger.target_row(index)
+        self.common.ledger.account(index).shown()
     }
 
     fn drops(&self) -> Vec<LocalDrops> {

@@ -230,7 +230,7 @@ impl Ways {
         let ledger = &self.parts.common.ledger;
         let all = 0..u32::try_from(ledger.len()).unwrap_or(u32::MAX);
         all.map(TargetIndex).filter_map(|target| {
-            let address = ledger.address(target).or_else(|| self.named.get(&target).copied());
+            let address = ledger.account(target).address().or_else(|| self.named.get(&target).copied());
             Some((target, address?))
         })
     }
@@ -247,7 +247,7 @@ impl Ways {
         let found = Found::ask(handle, addresses, interface.index, *is_chosen, *source).await?;
         let unrouted = found.unrouted.clone();
         let place = |(target, _)| {
-            if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.place_of_hop(target) }
+            if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.account(target).place_of_hop() }
         };
         let difference = Difference::new(&common.hops, found, self.targets().map(place));
         self.adopt(difference, now.mac).await;
@@ -303,10 +303,10 @@ impl Ways {
         }
         moves.keys().filter_map(|(_, to)| hops.get(*to)).for_each(|hop| hop.moved(until));
         for ((target, address), place) in self.targets().zip(of) {
-            if ledger.address(target).is_none() {
-                ledger.resolve(target, address, *place);
-            } else if all || ledger.place_of_hop(target) != *place {
-                ledger.move_to(target, *place);
+            if ledger.account(target).address().is_none() {
+                ledger.account(target).resolve(address, *place);
+            } else if all || ledger.account(target).place_of_hop() != *place {
+                ledger.account(target).move_to(*place);
             }
         }
     }

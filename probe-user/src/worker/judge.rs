@@ -95,7 +95,7 @@ impl Judge {
     ) {
         let before = match verdict {
             Verdict::Silent => return,
-            Verdict::Good => self.common.ledger.health(target),
+            Verdict::Good => self.common.ledger.account(target).health(),
             Verdict::Bad => match self.speaks_against(target, silent, landed) {
                 Some(health) => health,
                 None => return,
@@ -120,16 +120,17 @@ impl Judge {
         if link.was_down(landed.begun, landed.deadline) {
             return None;
         }
-        let before = ledger.health(target);
-        let Some((place, hop)) = ledger.hop(target).ok().and_then(|place| Some((place, hops.get(place)?))) else {
+        let account = ledger.account(target);
+        let before = account.health();
+        let Some((place, hop)) = account.hop().ok().and_then(|place| Some((place, hops.get(place)?))) else {
             // The way that it left by is gone: from here on nobody can say what became of it.
-            ledger.set_health(target, before.without_bad_streak());
+            account.set_health(before.without_bad_streak());
             return None;
         };
         if silent && !hop.on_link && hop.life.dead_until() != Nanos::ZERO && landed.begun <= hop.life.dead_until() {
             return None;
         }
-        if ledger.has_moved(target) {
+        if account.has_moved() {
             return self.arrives(target, (place, hop), before, landed);
         }
         Some(before)
@@ -141,12 +142,12 @@ impl Judge {
         let (place, hop) = hop;
         let cleared = before.without_bad_streak();
         if cleared != before {
-            self.common.ledger.set_health(target, cleared);
+            self.common.ledger.account(target).set_health(cleared);
         }
         if landed.begun <= hop.moved_until() {
             return None;
         }
-        self.common.ledger.has_arrived(target, place);
+        self.common.ledger.account(target).has_arrived(place);
         Some(cleared)
     }
 
@@ -154,7 +155,9 @@ impl Judge {
     #[cold]
     fn is_proven(&self, target: TargetIndex, silent: bool, landed: Landed) -> bool {
         let hops = &self.common.hops;
-        let Some(hop) = self.common.ledger.hop(target).ok().and_then(|place| hops.get(place)) else { return true };
+        let Some(hop) = self.common.ledger.account(target).hop().ok().and_then(|place| hops.get(place)) else {
+            return true;
+        };
         let is_known = hops.known_until() >= landed.deadline;
         let half = landed.begun + Nanos((landed.deadline - landed.begun).0 / 2);
         let heard = || hops.is_one_way() && self.common.heard_at() >= half;
@@ -190,7 +193,7 @@ impl Judge {
         let mut unknown = 0;
         for _ in 0..self.owed.len().min(AT_ONCE) {
             let Some((target, deadline)) = self.owed.pop_front() else { return };
-            let health = self.common.ledger.health(target);
+            let health = self.common.ledger.account(target).health();
             let of = self.groups.iter().find(|(targets, _)| targets.contains(&target.0));
             // An answer since then has paid for it, or its streak was cleared.
             if of.is_none_or(|(_, down_after)| !health.owes_down(*down_after)) {
@@ -200,7 +203,7 @@ impl Judge {
                 Owed::Void => {}
                 // A link that fell just then took the gateway's proof with it.
                 Owed::Due if self.common.link.was_down(deadline, now) => {
-                    self.common.ledger.set_health(target, health.without_bad_streak());
+                    self.common.ledger.account(target).set_health(health.without_bad_streak());
                 }
                 Owed::Due => set(&self.common, &self.tally, target, health, health.with_down(), now),
                 Owed::Unknown => {
@@ -218,8 +221,8 @@ impl Judge {
     fn standing(&self, target: TargetIndex, deadline: Nanos) -> Owed {
         let Common { ledger, hops, .. } = &*self.common;
         // The streak of who has come to another hop since then is cleared when its next probe lands.
-        let Some(hop) = ledger.hop(target).ok().and_then(|place| hops.get(place)) else { return Owed::Void };
-        if ledger.has_moved(target) || (!hop.on_link && deadline <= hop.life.dead_until()) {
+        let Some(hop) = ledger.account(target).hop().ok().and_then(|place| hops.get(place)) else { return Owed::Void };
+        if ledger.account(target).has_moved() || (!hop.on_link && deadline <= hop.life.dead_until()) {
             return Owed::Void;
         }
         if hops.known_until() >= deadline && (hop.on_link || hop.life.proven() >= deadline) {
@@ -251,8 +254,8 @@ impl Gate {
         for _ in 0..AT_ONCE {
             let Some(next) = self.clearing else { return };
             let target = TargetIndex(next);
-            if common.ledger.hop(target) == Ok(self.hop) {
-                common.ledger.set_health(target, common.ledger.health(target).without_bad_streak());
+            if common.ledger.account(target).hop() == Ok(self.hop) {
+                common.ledger.account(target).set_health(common.ledger.account(target).health().without_bad_streak());
             }
             let after = groups.iter().map(|(targets, _)| targets).find(|targets| targets.end > next + 1);
             self.clearing = after.map(|targets| targets.start.max(next + 1));
@@ -261,10 +264,10 @@ impl Gate {
 }
 
 fn set(common: &Common, tally: &Tally, target: TargetIndex, before: Health, after: Health, at: Nanos) {
-    common.ledger.set_health(target, after);
+    common.ledger.account(target).set_health(after);
     let (from, to) = (before.state(), after.state());
     if from != to {
-        tally.state(common.ledger.row(target), from, to);
+        tally.state(common.ledger.account(target).row(), from, to);
         if let Some(changes) = &common.changes {
             changes.push(Transition { target, from, to, at });
         }
@@ -434,7 +437,7 @@ mod tests {
                 }
                 judge.look(now + Nanos::from_millis(2));
                 model.step(step, at, up_after, down_after);
-                prop_assert_eq!(common.ledger.health(WHO).state(), model.state, "step {}: {:?}", number, step);
+                prop_assert_eq!(common.ledger.account(WHO).health().state(), model.state, "step {}: {:?}", number, step);
             }
         }
     }

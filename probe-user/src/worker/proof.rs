@@ -33,7 +33,7 @@ pub trait Slots {
 impl Slots for Ledger {
     #[inline]
     fn generation(&self, target: TargetIndex) -> Option<Generation> {
-        self.has(target).then(|| Ledger::generation(self, target))
+        self.has(target).then(|| self.account(target).generation())
     }
 
     fn has_address(&self, address: Ipv4Addr) -> bool {

@@ -70,7 +70,7 @@ impl Settle {
     fn short_quote(&self, refusal: Refusal, hand_over: &mut impl FnMut(usize, Refusal)) {
         let mut told = None;
         for target in self.common.ledger.targets_at(refusal.destination) {
-            let sender = self.common.ledger.sender_of(target);
+            let sender = self.common.ledger.account(target).sender();
             if told.replace(sender) != Some(sender) {
                 hand_over(sender, refusal);
             }
@@ -79,43 +79,43 @@ impl Settle {
 
     #[inline]
     fn answer(&self, reply: &Reply, now: Nanos) {
-        let (ledger, target) = (&self.common.ledger, reply.target);
+        let account = self.common.ledger.account(reply.target);
         self.tally.receive_delay.record(now - reply.arrived);
         self.tally.heard_at.store(reply.arrived.0, Relaxed);
         // Age first: past its timeout a reply touches no bit, which may be another probe's by now.
         let rtt = reply.arrived - reply.sent;
-        if rtt > ledger.timeout(target) && !cfg!(broken = "late") {
-            return self.settler.count_late(target);
+        if rtt > account.timeout() && !cfg!(broken = "late") {
+            return self.settler.count_late(account);
         }
         let arrived = if cfg!(broken = "rtt") { reply.sent + Nanos(rtt.0 / 1_000 * 1_024) } else { reply.arrived };
-        let place = ledger.place_of(target, u64::from(reply.sequence.0));
+        let place = account.place(u64::from(reply.sequence.0));
         let ended = Ended::Answered { arrived, ttl: reply.ttl };
-        let number = || ledger.number_of(target, reply.sequence);
-        match self.settler.settle(place, (target, reply.sent), ended, now, number) {
+        let number = || account.number_of(reply.sequence);
+        match self.settler.settle(place, (account, reply.sent), ended, now, number) {
             Ok(()) => {}
             Err(Standing::Free) if cfg!(broken = "late") => {
-                self.settler.count((target, reply.sent), ended, now, number)
+                self.settler.count((account, reply.sent), ended, now, number)
             }
             Err(Standing::Answered) if cfg!(broken = "duplicate") => {
-                self.settler.count((target, reply.sent), ended, now, number);
+                self.settler.count((account, reply.sent), ended, now, number);
             }
-            Err(standing) => self.settler.count_further(target, Word::Reply, standing),
+            Err(standing) => self.settler.count_further(account, Word::Reply, standing),
         }
     }
 
     /// An error says that a probe did not arrive.
     #[cold]
     fn refused(&self, refusal: &Refusal, quoted: &Quoted, now: Nanos) {
-        let (ledger, target) = (&self.common.ledger, quoted.target);
+        let account = self.common.ledger.account(quoted.target);
         self.tally.receive_delay.record(now - refusal.arrived);
         // As for replies: past its timeout it touches no bit.
-        if refusal.arrived - quoted.sent > ledger.timeout(target) {
-            return self.settler.count_late(target);
+        if refusal.arrived - quoted.sent > account.timeout() {
+            return self.settler.count_late(account);
         }
-        let place = ledger.place_of(target, u64::from(refusal.sequence.0));
-        let number = || ledger.number_of(target, refusal.sequence);
-        if let Err(standing) = self.settler.settle(place, (target, quoted.sent), refused(refusal), now, number) {
-            self.settler.count_further(target, Word::Error, standing);
+        let place = account.place(u64::from(refusal.sequence.0));
+        let number = || account.number_of(refusal.sequence);
+        if let Err(standing) = self.settler.settle(place, (account, quoted.sent), refused(refusal), now, number) {
+            self.settler.count_further(account, Word::Error, standing);
         }
     }
 }

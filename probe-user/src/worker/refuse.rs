@@ -6,8 +6,8 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    base::{Nanos, ProbeNumber, TargetIndex},
-    ledger::window::Standing,
+    base::{Nanos, ProbeNumber},
+    ledger::{Account, window::Standing},
     wire::Refusal,
 };
 
@@ -15,31 +15,32 @@ use crate::{
 /// same in a short quote: one error settles one probe, the first that is waiting.
 pub(super) fn short_quote(common: &Common, settler: &Settler, walks: &[Walk], refusal: &Refusal, now: Nanos) {
     // Of the first target, how its probe stands instead; None: it is past its deadline.
-    let mut first: Option<(TargetIndex, Option<Standing>)> = None;
+    let mut first: Option<(Account<'_>, Option<Standing>)> = None;
     for target in common.ledger.targets_at(refusal.destination) {
         let Some(walk) = walks.iter().find(|walk| walk.has(target)) else { continue };
+        let account = common.ledger.account(target);
         let standing = match walk.in_flight(target, refusal.sequence) {
             None => None,
             // Age first, here as well. Without a stamp the deadline is that of the last probe that left together with this one.
             Some((_, deadline, sent))
                 if refusal.arrived > deadline
-                    || sent.is_some_and(|sent| refusal.arrived - sent > common.ledger.timeout(target)) =>
+                    || sent.is_some_and(|sent| refusal.arrived - sent > account.timeout()) =>
             {
                 None
             }
             Some((number, _, sent)) => {
-                let (place, sent) = (common.ledger.place_of(target, number), sent.unwrap_or(refusal.arrived));
-                match settler.settle(place, (target, sent), refused(refusal), now, || ProbeNumber(number)) {
+                let (place, sent) = (account.place(number), sent.unwrap_or(refusal.arrived));
+                match settler.settle(place, (account, sent), refused(refusal), now, || ProbeNumber(number)) {
                     Ok(()) => return,
                     Err(standing) => Some(standing),
                 }
             }
         };
-        first.get_or_insert((target, standing));
+        first.get_or_insert((account, standing));
     }
     match first {
-        Some((target, None)) => settler.count_late(target),
-        Some((target, Some(standing))) => settler.count_further(target, Word::Error, standing),
+        Some((account, None)) => settler.count_late(account),
+        Some((account, Some(standing))) => settler.count_further(account, Word::Error, standing),
         None => {}
     }
 }

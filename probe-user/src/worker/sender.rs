@@ -202,7 +202,7 @@ impl<T: Transmit> Sender<T> {
                 let (round, slot) = walk.landing;
                 let target = walk.target(slot);
                 // Looked up once: both whether it is pending and what it has come to.
-                let place = self.common.ledger.place_of(target, round);
+                let place = self.common.ledger.account(target).place(round);
                 let deadline = walk.flights.next_at();
                 if walk.drops_known.waits(&self.common.drops, deadline, past, || place.is_pending()) {
                     break;
@@ -223,7 +223,7 @@ impl<T: Transmit> Sender<T> {
                 let Late { target, number, landed } = late;
                 budget -= 1;
                 self.waiting.forget(target, self.walks[index].place(number));
-                let standing = self.common.ledger.place_of(target, number).take();
+                let standing = self.common.ledger.account(target).place(number).take();
                 self.land(index, target, number, standing, landed, past);
             }
         }
@@ -246,7 +246,8 @@ impl<T: Transmit> Sender<T> {
                 let ended = if excused { Ended::Unheard } else { Ended::Lost };
                 let slot = target.0 - walk.run.targets.start;
                 let sent = if self.common.records { walk.sent[walk.stamp_at(slot, number)] } else { Nanos::ZERO };
-                self.settler.count((target, sent), ended, past, || ProbeNumber(number));
+                let account = self.common.ledger.account(target);
+                self.settler.count((account, sent), ended, past, || ProbeNumber(number));
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
@@ -355,34 +356,35 @@ impl<T: Transmit> Sender<T> {
         if tick.slot == 0 {
             ledger.begin_round(&walk.run, tick.round);
         }
-        let row = ledger.row(target);
-        let Some(destination) = ledger.address(target) else { return };
+        let account = ledger.account(target);
+        let row = account.row();
+        let Some(destination) = account.address() else { return };
         if tick.skip {
             add(&tally.rows[row as usize].skipped, 1);
             return;
         }
-        if ledger.health(target).state() == State::Unresolved {
-            ledger.set_health(target, Health::new(true));
+        if account.health().state() == State::Unresolved {
+            account.set_health(Health::new(true));
             tally.state(row, State::Unresolved, State::Unknown);
         }
-        ledger.count_entered(target);
+        account.count_entered();
         add(&tally.rows[row as usize].entered, 1);
         let number = || ProbeNumber(tick.round);
-        let unsent = |cause: Cause| self.settler.count((target, now), Ended::Unsent(cause), now, number);
+        let unsent = |cause: Cause| self.settler.count((account, now), Ended::Unsent(cause), now, number);
         if !walk.is_free(tick.round, tick.slot) || self.waiting.is_away(target, walk.place(tick.round)) {
             return unsent(Cause::Window);
         }
-        let hop = match ledger.hop(target) {
+        let hop = match account.hop() {
             Ok(hop) => hop,
             Err(cause) => return unsent(cause),
         };
-        let place = ledger.place_of(target, tick.round);
+        let place = account.place(tick.round);
         match self.common.hops.get(hop).map(|hop| (hop.neighbour(), hop.on_link)) {
             Some((Neighbour::Resolved(_), _)) | None if !self.waiting.has(hop) => {}
             Some((Neighbour::Unresolved, true)) => {
                 place.enter();
                 // A probe that nobody has sent, nobody has heard of.
-                let _settled = self.settler.settle(place, (target, now), Ended::NoNeighbour, now, number);
+                let _settled = self.settler.settle(place, (account, now), Ended::NoNeighbour, now, number);
                 return self.want(hop);
             }
             Some((_, true)) if self.waiting.is_full() => return unsent(Cause::Neighbour),
@@ -393,7 +395,7 @@ impl<T: Transmit> Sender<T> {
             _ => return unsent(Cause::Gateway),
         }
         place.enter();
-        let generation = ledger.generation(target);
+        let generation = account.generation();
         let sequence = ProbeNumber(tick.round).sequence();
         self.due.push(Due { target, generation, sequence, destination, hop, payload: walk.payload });
         let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };

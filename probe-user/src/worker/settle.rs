@@ -3,8 +3,9 @@
 
 use super::{Common, Sink};
 use crate::{
-    base::{Ended, Nanos, ProbeNumber, Settlement, TargetIndex},
+    base::{Ended, Nanos, ProbeNumber, Settlement},
     ledger::{
+        Account,
         histogram::add,
         tally::Tally,
         window::{Place, Standing},
@@ -40,13 +41,13 @@ impl Settler {
     pub(super) fn settle(
         &self,
         place: Place<'_>,
-        (target, sent): (TargetIndex, Nanos),
+        (account, sent): (Account<'_>, Nanos),
         ended: Ended,
         now: Nanos,
         number: impl FnOnce() -> ProbeNumber,
     ) -> Result<(), Standing> {
         place.settle(standing(ended))?;
-        self.count((target, sent), ended, now, number);
+        self.count((account, sent), ended, now, number);
         Ok(())
     }
 
@@ -54,42 +55,44 @@ impl Settler {
     #[inline]
     pub(super) fn count(
         &self,
-        (target, sent): (TargetIndex, Nanos),
+        (account, sent): (Account<'_>, Nanos),
         ended: Ended,
         now: Nanos,
         number: impl FnOnce() -> ProbeNumber,
     ) {
-        let ledger = &self.common.ledger;
-        let row = ledger.row(target);
+        let row = account.row();
         let counts = &self.tally.rows[row as usize];
         match ended {
             Ended::Answered { arrived, .. } => {
                 let rtt = arrived - sent;
                 counts.rtt.record(rtt);
-                ledger.count_answered(target, rtt, arrived);
+                account.count_answered(rtt, arrived);
             }
             Ended::Unsent(cause) => {
                 add(&counts.unsent[cause as usize], 1);
-                ledger.count_settled(target, ended.outcome());
+                account.count_settled(ended.outcome());
             }
-            _ => ledger.count_settled(target, ended.outcome()),
+            _ => account.count_settled(ended.outcome()),
         }
-        if self.common.records && !self.sink.push(Settlement { target, number: number(), sent, ended }) {
-            add(&self.tally.results_dropped, 1);
+        if self.common.records {
+            let settlement = Settlement { target: account.target(), number: number(), sent, ended };
+            if !self.sink.push(settlement) {
+                add(&self.tally.results_dropped, 1);
+            }
         }
         // Last: who sees a probe settled finds its record in the queue.
         self.tally.settle(row, ended.outcome(), now);
     }
 
     /// Counts what came after the timeout of its probe.
-    pub(super) fn count_late(&self, target: TargetIndex) {
-        add(&self.tally.rows[self.common.ledger.row(target) as usize].late, 1);
+    pub(super) fn count_late(&self, account: Account<'_>) {
+        add(&self.tally.rows[account.row() as usize].late, 1);
     }
 
     /// Counts what came in time about a probe that was settled already and stands so. The first word holds: an error behind a reply, or
     /// behind another error, says nothing new; a reply behind an error does.
-    pub(super) fn count_further(&self, target: TargetIndex, word: Word, standing: Standing) {
-        let row = &self.tally.rows[self.common.ledger.row(target) as usize];
+    pub(super) fn count_further(&self, account: Account<'_>, word: Word, standing: Standing) {
+        let row = &self.tally.rows[account.row() as usize];
         let counter = match (word, standing) {
             (Word::Reply, Standing::Answered) | (Word::Error, Standing::Answered | Standing::Failed) => &row.duplicate,
             _ => &row.contradicted,

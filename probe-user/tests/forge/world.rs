@@ -68,7 +68,7 @@ impl World {
     pub(crate) fn fields(&self, rng: &mut Rng) -> ProbeFields {
         let target = TargetIndex(rng.u32(..self.targets));
         ProbeFields {
-            destination: self.ledger.address(target).unwrap(),
+            destination: self.ledger.account(target).address().unwrap(),
             target,
             generation: Slots::generation(self, target).unwrap(),
             sequence: Sequence(rng.u16(..)),

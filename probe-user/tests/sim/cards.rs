@@ -31,7 +31,7 @@ fn a_sweep_goes_at_the_pace_of_the_card() {
             assert_eq!(world.outcome(Outcome::Unsent), 0, "{card:?}");
             assert_eq!(world.sum(|row| row.skipped), 0, "{card:?}");
             for target in (0..targets).map(TargetIndex) {
-                assert_eq!(world.common.ledger.target_row(target).probes, 1, "{card:?}: {target:?}");
+                assert_eq!(world.common.ledger.account(target).shown().probes, 1, "{card:?}: {target:?}");
             }
             let took = world.clock.now() - begun;
             let carried = Nanos(card.pace.0 * u64::from(targets));
@@ -100,7 +100,7 @@ fn what_a_slow_card_does_not_carry_is_left_out_evenly() {
         let mut world = world(&plan, Rules { card: Some(card), ..Rules::default() }, seed);
         world.go(world.clock.now() + Nanos::from_secs(2));
         let counts = |world: &World| -> Vec<u64> {
-            let rows = (0..2 * each).map(|target| world.common.ledger.target_row(TargetIndex(target)));
+            let rows = (0..2 * each).map(|target| world.common.ledger.account(TargetIndex(target)).shown());
             rows.map(|row| row.probes).collect()
         };
         let before = counts(&world);

@@ -62,7 +62,7 @@ fn a_sweep_waits_for_each_neighbour_and_for_nobody_else() {
     let took = world.clock.now() - begin;
     assert!(took >= Nanos::from_secs(3) && took < Nanos::from_millis(3_300), "{took}");
     for target in (200..300).map(TargetIndex) {
-        let row = world.common.ledger.target_row(target);
+        let row = world.common.ledger.account(target).shown();
         let answered = row.last_reply.unwrap() - begin;
         assert!(answered < Nanos::from_millis(510), "{target:?}, which is behind the gateway, waited: {answered}");
     }
@@ -92,7 +92,7 @@ fn probes_that_have_waited_live_as_long_as_others() {
         assert!(unreachable >= 10 * 8_000 / interval_ms - world.window(), "{case}: {unreachable}");
         for target in (0..60).map(TargetIndex) {
             let state = if target.0 < 40 && target.0.is_multiple_of(4) { State::Down } else { State::Up };
-            assert_eq!(world.common.ledger.health(target).state(), state, "{case}, {target:?}");
+            assert_eq!(world.common.ledger.account(target).health().state(), state, "{case}, {target:?}");
         }
     }
 }

@@ -42,17 +42,23 @@ impl<T: Transmit> Sender<T> {
                 }
             };
             if note.late && cause.is_none() {
-                let landed = Landed { begun, deadline: ended + self.common.ledger.timeout(due.target) };
+                let landed = Landed { begun, deadline: ended + self.common.ledger.account(due.target).timeout() };
                 self.waiting.sent(note.walk, Late { target: due.target, number: note.number, landed });
             } else if note.late {
                 self.waiting.forget(due.target, self.walks[note.walk].place(note.number));
             }
             self.tally.send_lag.record(begun - note.due);
             if let Some(cause) = cause {
-                let place = self.common.ledger.place_of(due.target, note.number);
+                let account = self.common.ledger.account(due.target);
                 let number = || ProbeNumber(note.number);
                 // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
-                let _faster = self.settler.settle(place, (due.target, begun), Ended::Unsent(cause), ended, number);
+                let _faster = self.settler.settle(
+                    account.place(note.number),
+                    (account, begun),
+                    Ended::Unsent(cause),
+                    ended,
+                    number,
+                );
             }
         }
         self.due.truncate(kept);

@@ -186,7 +186,7 @@ impl<T: Transmit> Sender<T> {
             let Some((key, pause)) = self.waiting.due(until) else { break };
             let Some(first) = self.waiting.first(key) else { continue };
             // The way to a target may have changed meanwhile.
-            let hop = self.common.ledger.hop(first.target);
+            let hop = self.common.ledger.account(first.target).hop();
             let (index, hop) = match hop.map(|index| (index, self.common.hops.get(index))) {
                 Ok((index, Some(hop))) => (index, hop),
                 Ok((_, None)) => continue,
@@ -226,10 +226,11 @@ impl<T: Transmit> Sender<T> {
             let Some(held) = self.waiting.take(key) else { return true };
             let Held { walk, target, number, .. } = held;
             let ledger = &self.common.ledger;
-            let Some(destination) = ledger.address(target) else { continue };
+            let account = ledger.account(target);
+            let Some(destination) = account.address() else { continue };
             self.due.push(Due {
                 target,
-                generation: ledger.generation(target),
+                generation: account.generation(),
                 sequence: ProbeNumber(number).sequence(),
                 destination,
                 hop,
@@ -246,9 +247,10 @@ impl<T: Transmit> Sender<T> {
     fn settle_held(&mut self, key: u32, now: Nanos, ended: Ended) -> bool {
         while let Some(Held { walk, target, number, since }) = self.waiting.take(key) {
             self.waiting.forget(target, self.walks[walk].place(number));
-            let place = self.common.ledger.place_of(target, number);
+            let account = self.common.ledger.account(target);
+            let place = account.place(number);
             // It was never sent: nobody else settles it.
-            let _settled = self.settler.settle(place, (target, now), ended, now, || ProbeNumber(number));
+            let _settled = self.settler.settle(place, (account, now), ended, now, || ProbeNumber(number));
             // Its tick may have landed without it: then nobody else takes it out.
             let walk = &self.walks[walk];
             if walk.landing > (number, target.0 - walk.run.targets.start) {
