@@ -9,7 +9,7 @@ use echolot::{
     },
     schedule::{Flights, Pacer},
     targets::{self, Exclusions, Group, GroupInput, TargetList},
-    wire::{Key, ProbeFields, Template, read_frame},
+    wire::{Key, Origin, ProbeFields, Shape, Template, read_frame},
 };
 use std::{hint::black_box, net::Ipv4Addr, process::ExitCode, rc::Rc, sync::atomic::AtomicU64, time::Instant};
 
@@ -74,8 +74,8 @@ fn fields(number: u64) -> ProbeFields {
 }
 
 fn operations(short: bool) -> Result<Vec<Operation>, String> {
-    let template =
-        Template::new([2, 0, 0, 0, 0, 2], Ipv4Addr::new(10, 63, 0, 1), 7, 64, 18).map_err(|error| error.to_string())?;
+    let origin = Origin { mac: [2, 0, 0, 0, 0, 2], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 7 };
+    let template = Template::new(Shape::default(), origin).map_err(|error| error.to_string())?;
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);
     // A reply, as steer hands it over: a request turned round. The sums stay right where type and checksum change alike.

@@ -44,14 +44,12 @@ pub const fn kernel_bits_match(hash: u64, first: [u8; 4]) -> bool {
     (hash >> (BITS - KERNEL_BITS)) as u32 == u32::from_be_bytes(first)
 }
 
-/// 16 keyed bits for the IPv4 identification of a probe, over the 7 bytes `destination [u8; 4] | sequence u16 | ttl u8`,
-/// the sequence number big-endian. Routers may quote a probe without its payload: these bits then say whether it was ours.
+/// 16 keyed bits for the IPv4 identification of a probe, over the 6 bytes `destination [u8; 4] | sequence u16`,
+/// the sequence number big-endian. The time to live is none of them: it falls on the way, and probes may differ in it. Routers may quote a probe without its payload: these bits then say whether it was ours.
 #[inline(always)]
-pub const fn identification(key: &[u64; 2], destination: [u8; 4], sequence: u16, ttl: u8) -> u16 {
-    let tail = u32::from_le_bytes(destination) as u64
-        | (u16::from_le_bytes(sequence.to_be_bytes()) as u64) << 32
-        | (ttl as u64) << 48
-        | 7 << 56;
+pub const fn identification(key: &[u64; 2], destination: [u8; 4], sequence: u16) -> u16 {
+    let tail =
+        u32::from_le_bytes(destination) as u64 | (u16::from_le_bytes(sequence.to_be_bytes()) as u64) << 32 | 6 << 56;
     (siphash_1_3(key, [], tail) & 0xffff) as u16
 }
 

@@ -104,10 +104,8 @@ pub struct Settings {
     pub source_count: u32,
     /// ICMP identifier of this instance, host byte order.
     pub identifier: u16,
-    /// Time to live that probes are sent with. On its way it falls, so a quoted header doesn't say it.
-    pub ttl: u8,
     /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: u8,
+    pub padding: u16,
 }
 
 /// Bytes of [`Settings`].
@@ -128,7 +126,7 @@ impl Settings {
         self.sources.iter().for_each(|address| put(&address.to_ne_bytes()));
         put(&self.source_count.to_ne_bytes());
         put(&self.identifier.to_ne_bytes());
-        put(&[self.ttl, self.padding]);
+        put(&self.padding.to_ne_bytes());
         bytes
     }
 }
@@ -325,10 +323,8 @@ pub struct LiveTemplate {
     pub ip_sum: u64,
     /// Sum over the ICMP message without sequence number and payload.
     pub icmp_sum: u64,
-    /// Time to live, for the identification.
-    pub ttl: u32,
     /// ICMP identifier as it lies in the frame, its first byte lowest: in a tagged frame it is not in `headers`.
-    pub identifier: u32,
+    pub identifier: u64,
 }
 
 /// Bytes of [`LiveTemplate`].
@@ -345,8 +341,7 @@ impl LiveTemplate {
         }
         bytes[40..48].copy_from_slice(&self.ip_sum.to_ne_bytes());
         bytes[48..56].copy_from_slice(&self.icmp_sum.to_ne_bytes());
-        bytes[56..60].copy_from_slice(&self.ttl.to_ne_bytes());
-        bytes[60..].copy_from_slice(&self.identifier.to_ne_bytes());
+        bytes[56..].copy_from_slice(&self.identifier.to_ne_bytes());
         bytes
     }
 }

@@ -130,7 +130,7 @@ struct Fields {
 impl Fields {
     #[inline(always)]
     fn new(template: &LiveTemplate, due: &LiveDue) -> Option<Self> {
-        let identification = cookie::identification(&key()?, due.destination, due.sequence, template.ttl as u8);
+        let identification = cookie::identification(&key()?, due.destination, due.sequence);
         // SAFETY: takes nothing and returns a number.
         let sent = unsafe { bpf_ktime_get_ns() };
         let hash = cookie::ipv4(&key()?, sent, due.destination, due.target, due.sequence);
@@ -192,7 +192,7 @@ fn lay_tagged(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
         c | lowest(identification) << 48,
         d | lowest(ip) << 32,
         e | destination << 16,
-        lowest(icmp) | u64::from(template.identifier) << 16 | lowest(due.sequence) << 32 | stamp << 48,
+        lowest(icmp) | template.identifier << 16 | lowest(due.sequence) << 32 | stamp << 48,
         stamp >> 16 | target << 48,
         target >> 16 | proof << 16,
     ]);

@@ -111,8 +111,7 @@ fn judge(ctx: &XdpContext, message: &Message) -> Result<Queue, Verdict> {
     let sequence = probe.icmp.number(icmp::SEQUENCE);
     // 16 keyed bits that every quote has.
     if probe.identification != NOT_QUOTED
-        && probe.identification
-            != u32::from(cookie::identification(&settings.key, probe.destination, sequence, settings.ttl))
+        && probe.identification != u32::from(cookie::identification(&settings.key, probe.destination, sequence))
     {
         return Err(Verdict::Cookie);
     }

@@ -28,7 +28,7 @@ use std::{
     thread,
     time::Instant,
 };
-use world::{TTL, World};
+use world::World;
 
 /// Forgeries of one seed.
 const LOT: u64 = 100_000;
@@ -94,7 +94,7 @@ type Judge = fn(&[u8], &World) -> Result<(), RejectedReason>;
 
 /// Exactly what a receiver does.
 fn receiver(frame: &[u8], world: &World) -> Result<(), RejectedReason> {
-    prove(frame, &world.key, TTL, world).map(|_| ())
+    prove(frame, &world.key, world).map(|_| ())
 }
 
 /// One lot. Real replies are judged by the receiver whatever `judge` is.
@@ -119,13 +119,13 @@ fn lot(world: &World, judge: Judge, seed: u64) -> Sums {
         }
         if n % CONTROL == 0 {
             let (target, sequence, sent) = forger.real_reply();
-            match prove(forger.frame(), &world.key, TTL, world) {
+            match prove(forger.frame(), &world.key, world) {
                 Ok(Proven::Answer(reply)) if (reply.target, reply.sequence, reply.sent) == (target, sequence, sent) => {
                 }
                 other => panic!("a real reply, and {other:?}: {:02x?}", forger.frame()),
             }
             let (target, sequence, sent) = forger.real_error();
-            match prove(forger.frame(), &world.key, TTL, world) {
+            match prove(forger.frame(), &world.key, world) {
                 Ok(Proven::Refused(refusal, quoted))
                     if (quoted.target, refusal.sequence, quoted.sent) == (target, sequence, sent) => {}
                 other => panic!("a real error, and {other:?}: {:02x?}", forger.frame()),

@@ -38,7 +38,7 @@ mod stall;
 mod station;
 
 use echolot::{
-    base::{Cause, Generation, Nanos},
+    base::{Cause, Generation, Nanos, ShapeIndex},
     ledger::unheard::DropLog,
     nic::{Engine, Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
     route::{Hop, Neighbour},
@@ -116,7 +116,7 @@ fn payloads_and_sources_mix() {
         };
         options.hops = Arc::new(hops.map(hop).into());
         let mut opened = Nic::open(&options).unwrap();
-        let probe = |number: u32| Due { hop: number % 2, payload: [18, 56][number as usize / 2 % 2], ..due(number) };
+        let probe = |number: u32| Due { hop: number % 2, shape: ShapeIndex(number as u16 / 2 % 2), ..due(number) };
         let probes: Vec<Due> = (0..4_000).map(probe).collect();
         for chunk in probes.chunks(50) {
             assert_eq!(sent(&transmit(&mut opened, chunk)).len(), chunk.len());
@@ -157,7 +157,7 @@ fn live_frames() {
         let mut back = Vec::new();
         for round in 0..400u32 {
             let many = 1 + round * 7 % 100;
-            let probe = |n: u32| Due { payload: [18, 56][(n / 13) as usize % 2], ..due(n) };
+            let probe = |n: u32| Due { shape: ShapeIndex((n / 13 % 2) as u16), ..due(n) };
             let probes: Vec<Due> = (number..number + many).map(probe).collect();
             let fates = transmit(&mut opened, &probes);
             expected.extend((number..).zip(sent(&fates)));
@@ -194,7 +194,7 @@ fn link_down() {
             run("ip link set near0 down");
             // Nobody has told the engine yet: it finds out by itself. More than there are frames, in all batch sizes.
             for batch in (1..=64).chain([1, 64, 5]) {
-                let probe = |n: u32| Due { payload: [18, 56][(n * 7 / 5) as usize % 2], ..due(n) };
+                let probe = |n: u32| Due { shape: ShapeIndex((n * 7 / 5 % 2) as u16), ..due(n) };
                 let probes: Vec<Due> = (0..batch).map(probe).collect();
                 let fates = offer(&mut opened, &probes);
                 assert!(fates.iter().all(|fate| *fate == Fate::Full(Cause::LinkDown)), "{fates:?}");

@@ -6,11 +6,14 @@ use echolot::{
     ledger::{Snapshot, tally, unheard::DropLog},
     route::{Hop, Neighbour},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::{Key, Template},
+    wire::{Key, Origin, Shape, Template},
     worker::{self, Assembly, Clock, Common, Loop, Phase, Wanted},
 };
 use std::{net::Ipv4Addr, sync::Arc};
-use testbed::{Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue};
+use testbed::{
+    Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue,
+    kind::{BackToFront, Echo, ProbeKind},
+};
 
 #[path = "sim/cards.rs"]
 mod cards;
@@ -18,19 +21,7 @@ mod cards;
 mod waiting;
 
 fn group(name: &str, interval: Nanos, timeout: Nanos, count: Option<u64>) -> Group {
-    Group {
-        name: name.into(),
-        interval,
-        timeout,
-        payload: 18,
-        count,
-        down_after: 3,
-        up_after: 1,
-        buckets: vec![],
-        sum_by: vec![],
-        per_target: false,
-        targets: 0..0,
-    }
+    Group { interval, timeout, count, ..Group::named(name) }
 }
 
 fn plan(groups: Vec<(Group, u32)>) -> Plan {
@@ -52,11 +43,11 @@ fn plan(groups: Vec<(Group, u32)>) -> Plan {
     plan
 }
 
-struct World {
+struct World<K = Echo> {
     net: Network,
     clock: SimClock,
     common: Arc<Common>,
-    loops: Vec<Loop<SimClock, SimEngine, SimQueue>>,
+    loops: Vec<Loop<SimClock, SimEngine, SimQueue<K>>>,
 }
 
 fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
@@ -72,29 +63,41 @@ fn world_of(plan: &Plan, rules: Rules, seed: u64, senders: usize) -> World {
 
 /// Each target by its hop.
 fn world_by(plan: &Plan, rules: Rules, seed: u64, senders: usize, hops: Vec<Hop>, of: &[u32]) -> World {
+    let network = network(plan, rules, seed);
+    joined(plan, network, senders, hops, of)
+}
+
+fn network(plan: &Plan, rules: Rules, seed: u64) -> (Network, Arc<DropLog>, Key) {
     let key = Key([seed, 42]);
-    let template = Template::new([2; 6], Ipv4Addr::new(10, 63, 0, 1), 4711, 64, 18).unwrap();
+    let template =
+        Template::new(Shape::default(), Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 4711 })
+            .unwrap();
     let drops = Arc::new(DropLog::default());
     let log = Arc::clone(&drops);
     let timeout = plan.groups[0].timeout;
     let net = Network::new(seed, rules, timeout, key, template, move |from, to, n| log.note(from, to, n));
-    let network = worker::Network {
-        key,
-        ttl: 64,
-        hops: Arc::new(hops.into_iter().collect()),
-        taken: net.numbers(),
-        link: net.numbers(),
-        drops,
-    };
+    (net, drops, key)
+}
+
+/// Loops of so many senders that read what probes of this kind are answered.
+fn joined<K: ProbeKind>(
+    plan: &Plan,
+    (net, drops, key): (Network, Arc<DropLog>, Key),
+    senders: usize,
+    hops: Vec<Hop>,
+    of: &[u32],
+) -> World<K> {
+    let hops = Arc::new(hops.into_iter().collect());
+    let network = worker::Network { key, hops, taken: net.numbers(), link: net.numbers(), drops };
     let wanted = Wanted { changes: true, ..Wanted::default() };
     let mut assembly = Assembly::new(plan, of, network, (senders, senders), wanted);
     let clock = net.clock();
-    let loops = (0..senders).map(|_| assembly.both(net.engine(), net.queue(), net.clock(), clock.now())).collect();
+    let loops = (0..senders).map(|_| assembly.both(net.engine(), net.queue_of(), net.clock(), clock.now())).collect();
     let common = Arc::clone(assembly.common());
     World { net, clock, common, loops }
 }
 
-impl World {
+impl<K: ProbeKind> World<K> {
     /// Turns until `until`, auditing the equation and the unsettled bits on the way.
     fn go(&mut self, until: Nanos) {
         let mut turns = 0u64;
@@ -249,6 +252,34 @@ fn several_senders() {
     while world.turn() {}
     world.compare();
     assert_eq!(world.sum(|row| row.probes), 5_000, "a sweep by two");
+}
+
+/// A kind of probe that echolot does not know, from a file of the testbed: the same loops and ledger keep its account. Who asks for echo
+/// takes none of its answers for one.
+#[test]
+fn another_kind_goes_through_the_same_loops() {
+    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_millis(900), None), 500)]);
+    let hop = || {
+        let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
+        hop.set(Neighbour::Resolved([2; 6]));
+        vec![hop]
+    };
+    let asked = || {
+        let network = network(&plan, ROUGH, 12);
+        network.0.ask::<BackToFront>();
+        network
+    };
+    let mut world: World<BackToFront> = joined(&plan, asked(), 1, hop(), &vec![0; 500]);
+    world.go(world.clock.now() + Nanos::from_secs(100));
+    world.drain();
+    world.compare();
+    assert!(world.outcome(Outcome::Answered) > 10_000 && world.outcome(Outcome::Unreachable) > 1_000);
+
+    let mut world: World<Echo> = joined(&plan, asked(), 1, hop(), &vec![0; 500]);
+    world.go(world.clock.now() + Nanos::from_secs(10));
+    world.drain();
+    assert_eq!(world.outcome(Outcome::Answered), 0);
+    assert!(world.snapshot().rejected.iter().sum::<u64>() > 4_000, "{:?}", world.snapshot().rejected);
 }
 
 /// The far end is silent for five seconds: exactly the probes of that time are lost, and every target goes down and up again.

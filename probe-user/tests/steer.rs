@@ -6,7 +6,7 @@ mod xdp;
 
 use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
-    wire::{Key, ProbeFields, Tag, Tags, Template, read_reply},
+    wire::{Key, Origin, ProbeFields, Shape, Tag, Tags, Template, read_reply},
 };
 use probe_ebpf::{
     cookie,
@@ -23,7 +23,6 @@ const KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 const IDENTIFIER: u16 = 0xec40;
 const SEQUENCE: u16 = 0x8001;
 const TARGET: u32 = 0x0403_0201;
-const TTL: u8 = 64;
 const GENERATION: u16 = 0xbeef;
 const MAX_AGE: Nanos = Nanos::from_secs(5);
 
@@ -46,7 +45,6 @@ fn settings(addresses: &[[u8; 4]]) -> Settings {
         sources,
         source_count: u32::try_from(addresses.len()).unwrap(),
         identifier: IDENTIFIER,
-        ttl: TTL,
         padding: 0,
     }
 }
@@ -379,7 +377,8 @@ fn tagged_live_frames_are_userspaces_frames() {
 
 fn builds_userspaces_frames(rig: &mut Rig, tags: Tags) {
     for payload in [18, 19, 25, 26, 56, 1000, 1472] {
-        let template = Template::new([2, 0, 0, 0, 0, 1], OURS.into(), IDENTIFIER, 64, payload).unwrap().tagged(tags);
+        let origin = Origin { mac: [2, 0, 0, 0, 0, 1], source: OURS.into(), identifier: IDENTIFIER };
+        let template = Template::new(Shape::echo(payload), origin).unwrap().tagged(tags);
         for i in 0..50u32 {
             let probe = ProbeFields {
                 destination: Ipv4Addr::from_bits(0x0a40_0000 + i * 77_773),

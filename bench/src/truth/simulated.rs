@@ -12,7 +12,7 @@ use echolot::{
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::{Key, Template},
+    wire::{Key, Origin, Shape, Template},
     worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
 use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
@@ -48,14 +48,15 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let [life] = &scenario.lives[..] else { return Err("what is simulated has one life".into()) };
     let plan = Arc::new(plan(scenario, life.timeout.0));
     let key = Key([scenario.rules.seed, 42]);
-    let template = Template::new([2; 6], Ipv4Addr::new(10, 63, 0, 1), 4711, 64, 18).map_err(|e| e.to_string())?;
+    let template =
+        Template::new(Shape::default(), Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 4711 })
+            .map_err(|e| e.to_string())?;
     let net = Network::new(scenario.rules.seed, Rules::default(), life.timeout.0, key, template, |_, _, _| ());
     net.obey(scenario.rules.clone());
     let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
     hop.set(Neighbour::Resolved([2; 6]));
     let network = worker::Network {
         key,
-        ttl: 64,
         hops: Arc::new([hop].into()),
         taken: net.numbers(),
         link: net.numbers(),

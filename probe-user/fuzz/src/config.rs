@@ -96,7 +96,7 @@ fn check_config(config: &Config) {
     for group in &config.groups {
         assert!(!group.group.name.is_empty() && names.insert(&group.group.name), "{:?}", group.group.name);
         assert!(config::INTERVALS.contains(&group.group.interval) && config::TIMEOUTS.contains(&group.group.timeout));
-        assert!(config::SIZES.contains(&(group.group.payload as u64)));
+        assert!(config::SIZES.contains(&(u64::from(group.group.shape.payload))));
         assert!(group.group.buckets.is_sorted_by(|a, b| a < b), "{:?}", group.group.buckets);
         for target in &group.targets {
             named += match &target.value {

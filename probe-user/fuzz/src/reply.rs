@@ -6,7 +6,7 @@
 
 use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
-    wire::{Heard, Key, ProbeFields, RejectedReason, Reply, Template, read_frame},
+    wire::{Heard, Key, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -17,7 +17,6 @@ use probe_ebpf::{
 use std::net::Ipv4Addr;
 
 const KEY: Key = Key([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
-const TTL: u8 = 64;
 const SIGN: u8 = 1;
 const MEND: u8 = 2;
 
@@ -45,7 +44,7 @@ pub(crate) fn check(data: &[u8]) {
     if let Ok(Heard::Reply(reply)) = read {
         check_against_etherparse(&frame, &reply);
     }
-    let judged = prove(&frame, &KEY, TTL, &Table);
+    let judged = prove(&frame, &KEY, &Table);
     match (judged, read) {
         (Ok(Proven::Answer(proven)), Ok(Heard::Reply(reply))) => {
             assert_eq!(proven, reply);
@@ -86,7 +85,8 @@ pub(crate) fn check(data: &[u8]) {
 
 /// What is taken is what we would have sent.
 fn check_proof(destination: Ipv4Addr, target: TargetIndex, sequence: Sequence, sent: Nanos, cookie: [u8; 6]) {
-    let template = Template::new([0; 6], Ipv4Addr::LOCALHOST, 1, TTL, payload::LENGTH).expect("the shortest payload");
+    let template = Template::new(Shape::default(), Origin { mac: [0; 6], source: Ipv4Addr::LOCALHOST, identifier: 1 })
+        .expect("the shortest payload");
     let mut frame = [0; Template::HEAD];
     template.lay(&mut frame);
     let generation = Table.generation(target).expect("a slot of the table");
@@ -149,7 +149,7 @@ fn sign(frame: &mut [u8]) -> Option<()> {
         let destination = address(frame, quote + ipv4::DESTINATION.start)?;
         let probe = quote + ipv4::header_length(*frame.get(quote)?)?;
         let sequence = frame.get(probe..message.end)?.get(icmp::SEQUENCE)?.try_into().ok()?;
-        let identification = cookie::identification(&KEY.0, destination, u16::from_be_bytes(sequence), TTL);
+        let identification = cookie::identification(&KEY.0, destination, u16::from_be_bytes(sequence));
         frame.get_mut(quote..)?.get_mut(ipv4::IDENTIFICATION)?.copy_from_slice(&identification.to_be_bytes());
         (probe, destination)
     } else {
@@ -186,9 +186,9 @@ fn mend(frame: &mut [u8]) {
 
 /// The corpus: what its files are called, and what is in them. A test holds the files to this.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let probe = |payload: usize, target: u32| {
-        let template =
-            Template::new([2; 6], Ipv4Addr::new(192, 0, 2, 1), 0xec07, TTL, payload).expect("a payload in bounds");
+    let probe = |payload: u16, target: u32| {
+        let origin = Origin { mac: [2; 6], source: Ipv4Addr::new(192, 0, 2, 1), identifier: 0xec07 };
+        let template = Template::new(Shape::echo(payload), origin).expect("a payload in bounds");
         let mut frame = vec![0; template.length()];
         template.lay(&mut frame);
         let fields = ProbeFields {
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_seeds_are_what_they_are_called() {
         for (name, bytes) in seeds() {
-            let judged = prove(&bytes[1..], &KEY, TTL, &Table);
+            let judged = prove(&bytes[1..], &KEY, &Table);
             let expected = match judged {
                 Ok(Proven::Answer(_)) => "answered",
                 Ok(Proven::Refused(..)) => "refused",

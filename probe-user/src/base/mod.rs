@@ -6,7 +6,7 @@ mod settlement;
 mod time;
 
 pub use outcome::{Cause, Outcome, State};
-pub use probe::{Generation, ProbeNumber, Sequence, Stamp, TargetIndex};
+pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};
 pub use time::Nanos;
 

@@ -27,6 +27,11 @@ impl ProbeNumber {
 #[repr(transparent)]
 pub struct Generation(pub u16);
 
+/// Which of the plan's shapes a probe has (`wire::Shape`).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+#[repr(transparent)]
+pub struct ShapeIndex(pub u16);
+
 /// Where a stamp was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {

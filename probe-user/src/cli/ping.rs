@@ -12,6 +12,7 @@ use crate::{
     results::{Format, Outcomes, Summary},
     run::{self, Job, Live, Moment, Network, Results, Source, Starting, View},
     targets::{Group, Options},
+    wire::Shape,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +24,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     let group = Group {
         interval: args.interval,
         timeout: args.timeout,
-        payload: usize::from(args.size),
+        shape: Shape::echo(args.size),
         count: args.count,
         ..Group::named("ping")
     };

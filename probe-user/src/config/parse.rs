@@ -167,8 +167,8 @@ fn settings(table: &Table, group: &mut Group, p: &mut Problems) {
     if let Some(timeout) = table.get("timeout").and_then(|f| f.duration(TIMEOUTS, p)) {
         group.timeout = timeout;
     }
-    if let Some(size) = table.get("size").and_then(|f| f.number(SIZES, p)).and_then(|n| usize::try_from(n).ok()) {
-        group.payload = size;
+    if let Some(size) = table.get("size").and_then(|f| f.number(SIZES, p)).and_then(|n| u16::try_from(n).ok()) {
+        group.shape.payload = size;
     }
     for (key, to) in [("down_after", &mut group.down_after), ("up_after", &mut group.up_after)] {
         if let Some(count) = table.get(key).and_then(|f| f.number(CONSECUTIVE, p)).and_then(|n| n.try_into().ok()) {

@@ -26,7 +26,7 @@ fn the_smallest_file_gets_the_defaults() {
     assert_eq!((config.rate_limit, config.exclude), (100_000, Exclusions::default()));
     let group = &config.groups[0].group;
     assert_eq!((group.interval, group.timeout), (Nanos::from_secs(1), Nanos::from_secs(1)));
-    assert_eq!((group.payload, group.down_after, group.up_after, group.count), (18, 3, 1, None));
+    assert_eq!((group.shape.payload, group.down_after, group.up_after, group.count), (18, 3, 1, None));
     assert_eq!((group.buckets.len(), group.buckets[0], group.buckets[19]), (20, 1e-5, 5.24288));
     assert!(!group.per_target && group.sum_by.is_empty());
 }
@@ -64,7 +64,7 @@ limits: {rate: 500000}
     assert_eq!(config.exclude.ranges().len(), 2);
     let [edge, core] = &config.groups[..] else { panic!() };
     assert_eq!((edge.group.interval, edge.group.timeout), (Nanos::from_secs(10), Nanos::from_millis(500)));
-    assert_eq!((edge.group.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
+    assert_eq!((edge.group.shape.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
     assert_eq!((&edge.group.buckets[..], &edge.group.sum_by[..]), (&[0.001, 0.01][..], &["site".to_owned()][..]));
     assert!(edge.group.per_target);
     let texts: Vec<String> = edge.targets.iter().map(|t| t.value.to_string()).collect();
@@ -73,7 +73,7 @@ limits: {rate: 500000}
     assert_eq!(files, [Path::new("dir/targets/*.json"), Path::new("/etc/echolot/x.yml")]);
     assert_eq!(edge.labels["rack"], "7");
     assert_eq!((core.group.interval, core.group.timeout), (Nanos::from_secs(60), Nanos::from_secs(2)));
-    assert_eq!((core.group.payload, core.group.down_after, &core.group.buckets[..]), (1472, 1, &[1.0][..]));
+    assert_eq!((core.group.shape.payload, core.group.down_after, &core.group.buckets[..]), (1472, 1, &[1.0][..]));
 }
 
 /// Each wrong file with what must be said of it: place, field and words.

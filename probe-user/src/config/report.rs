@@ -103,7 +103,7 @@ fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
         names: plan.names.range(group.targets.clone()).count(),
         interval_seconds: group.interval.as_secs_f64(),
         timeout_seconds: group.timeout.as_secs_f64(),
-        size: group.payload,
+        size: group.shape.payload.into(),
         window: u64::from(group.places()),
         rate: group.needed_rate(),
         sums: plan.sums.iter().filter(|sum| sum.group == index).count(),

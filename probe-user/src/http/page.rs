@@ -243,19 +243,7 @@ mod tests {
         let mut page = String::new();
         let sum = |n: usize| Sum { group: 0, values: vec![n.to_string()] };
         let plan = |rows: usize| Plan {
-            groups: vec![crate::targets::Group {
-                name: "edge".into(),
-                interval: Nanos::from_secs(1),
-                timeout: Nanos::from_secs(1),
-                payload: 18,
-                count: None,
-                down_after: 3,
-                up_after: 1,
-                buckets: Vec::new(),
-                sum_by: vec!["site".into()],
-                per_target: false,
-                targets: 0..0,
-            }],
+            groups: vec![crate::targets::Group { sum_by: vec!["site".into()], ..crate::targets::Group::named("edge") }],
             sums: (0..rows).map(sum).collect(),
             ..Plan::default()
         };

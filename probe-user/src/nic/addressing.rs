@@ -5,7 +5,7 @@ use super::{
     program::{Program, Table},
     templates::{Common, Current, Templates},
 };
-use crate::{base::Nanos, route::Hops, worker::Clock as _};
+use crate::{base::Nanos, route::Hops, wire::Shape, worker::Clock as _};
 use probe_ebpf::layout::{LIVE_TEMPLATE_SIZE, MAX_SOURCES, SETTINGS_SIZE, Settings};
 use std::{
     net::Ipv4Addr,
@@ -22,7 +22,7 @@ const IN_USE: Duration = Duration::from_millis(200);
 pub(super) struct Addressing {
     common: Common,
     hops: Arc<Hops>,
-    payloads: Vec<u16>,
+    shapes: Vec<Shape>,
     sources: Vec<Ipv4Addr>,
     slots: Slots,
     settings: Settings,
@@ -38,7 +38,7 @@ pub(super) struct Addressing {
 pub(super) struct Parts<'a> {
     pub(super) common: Common,
     pub(super) hops: Arc<Hops>,
-    pub(super) payloads: &'a [u16],
+    pub(super) shapes: &'a [Shape],
     pub(super) max_age: Nanos,
 }
 
@@ -53,7 +53,6 @@ impl Parts<'_> {
             key: self.common.key.0,
             max_age_ns: self.max_age.0,
             identifier: self.common.identifier,
-            ttl: self.common.ttl,
             ..Settings::default()
         };
         Slots::default().take(&self.sources(), Nanos::ZERO, self.max_age)?.lay(&mut settings);
@@ -65,11 +64,11 @@ impl Addressing {
     /// As it is at the start: with the sources of all hops.
     pub(super) fn new(parts: &Parts<'_>, program: &mut Program) -> Result<Self, NicError> {
         let (common, hops, sources) = (parts.common, Arc::clone(&parts.hops), parts.sources());
-        let templates = Templates::new(common, Arc::clone(&hops), parts.payloads, sources.clone(), 0)?;
+        let templates = Templates::new(common, Arc::clone(&hops), parts.shapes, sources.clone(), 0)?;
         Ok(Self {
             common,
             hops,
-            payloads: parts.payloads.to_vec(),
+            shapes: parts.shapes.to_vec(),
             slots: Slots::default().take(&sources, super::MonotonicClock.now(), parts.max_age)?,
             sources,
             settings: parts.settings()?,
@@ -108,7 +107,7 @@ impl Addressing {
         // Probes that are being handed over leave from where they were going to.
         let with_old = unique(sources.iter().chain(&self.sources).copied());
         let generation = self.generation + 1;
-        let templates = Templates::new(common, Arc::clone(&self.hops), &self.payloads, with_old, generation)?;
+        let templates = Templates::new(common, Arc::clone(&self.hops), &self.shapes, with_old, generation)?;
         if let Some(live) = &mut self.live {
             if let Some(replaced) = self.replaced {
                 thread::sleep(IN_USE.saturating_sub(replaced.elapsed()));

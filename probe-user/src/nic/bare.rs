@@ -14,16 +14,13 @@ use super::{
 use crate::{
     base::Nanos,
     route::Interface,
-    wire::{Key, ProbeFields, Template},
+    wire::{Key, Origin, ProbeFields, Shape, Template},
     worker::Clock as _,
 };
 use probe_ebpf::layout::{LiveCursor, Settings};
 use std::{io, net::Ipv4Addr, os::fd::AsRawFd as _, ptr, time::Duration};
 use xsk_rs::FrameDesc;
 
-/// The probes of a sweep.
-const PAYLOAD: u16 = 18;
-const TTL: u8 = 64;
 const KEY: Key = Key([1, 2]);
 
 /// How much was sent, and how long that took.
@@ -159,7 +156,7 @@ pub fn zero_copy(name: &str, time: Duration) -> Result<Sent, NicError> {
 /// Whatever keeps the program from being attached or run: see [`NicError`].
 pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
     let interface = interface::find(name)?;
-    let settings = Settings { key: KEY.0, ttl: TTL, ..Settings::default() };
+    let settings = Settings { key: KEY.0, ..Settings::default() };
     let template = template(&interface)?;
     let mut program = Program::attach(&interface, Mode::Auto, "bare", Some(&settings), 1)?;
     program.point_live(interface.index, std::iter::once((0, template.live())))?;
@@ -194,5 +191,8 @@ fn fields(interface: &Interface) -> ProbeFields {
 }
 
 fn template(interface: &Interface) -> Result<Template, NicError> {
-    Ok(Template::new(interface.mac, Ipv4Addr::new(10, 63, 0, 1), 1, TTL, usize::from(PAYLOAD))?)
+    Ok(Template::new(
+        Shape::default(),
+        Origin { mac: interface.mac, source: Ipv4Addr::new(10, 63, 0, 1), identifier: 1 },
+    )?)
 }

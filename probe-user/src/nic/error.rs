@@ -1,6 +1,9 @@
 //! What can be in the way of a card, and what to do about it.
 
-use crate::{route::StackError, wire::PayloadLength};
+use crate::{
+    route::StackError,
+    wire::{PayloadLength, Shape},
+};
 use std::io;
 
 /// Why an interface could not be opened or used. Each says what was tried, on what, why it failed and what to do.
@@ -203,14 +206,14 @@ pub enum NicError {
         most: usize,
     },
     /// A probe longer than the interface carries.
-    #[error("{interface}: a payload of {payload} bytes does not fit the MTU of {mtu}: at most {}", mtu.saturating_sub(28))]
+    #[error("{interface}: a payload of {} bytes does not fit the MTU of {mtu}: at most {}", shape.payload, mtu.saturating_sub(shape.kind.headers().into()))]
     Mtu {
         /// The interface.
         interface: String,
         /// Its MTU, bytes.
         mtu: u32,
-        /// The payload, bytes.
-        payload: u16,
+        /// Of the probe that does not fit.
+        shape: Shape,
     },
     /// A payload that no probe can have.
     #[error(transparent)]

@@ -341,9 +341,9 @@ impl Transmit for LiveSender {
         let mut done = 0;
         while done < many {
             // Frames of one call have one length.
-            let payload = due[done].payload;
-            let end = done + due[done..many].iter().take_while(|probe| probe.payload == payload).count();
-            let length = self.templates.length_of(payload);
+            let shape = due[done].shape;
+            let end = done + due[done..many].iter().take_while(|probe| probe.shape == shape).count();
+            let length = self.templates.length_of(shape);
             self.open.clear();
             self.open.extend((done..end).map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
             done = end;

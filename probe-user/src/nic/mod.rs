@@ -59,7 +59,7 @@ pub use stacked::Addressing;
 use crate::{
     base::Nanos,
     route::{Hops, Stack},
-    wire::Key,
+    wire::{Key, Shape},
     worker::{Link, Taken},
 };
 use counts::QueueCounts;
@@ -126,10 +126,8 @@ pub struct Options {
     pub key: Key,
     /// ICMP identifier of this instance.
     pub identifier: u16,
-    /// Time to live of probes.
-    pub ttl: u8,
-    /// ICMP payload sizes that probes will have, bytes; no other can be sent. Each is one of `wire::PAYLOADS`.
-    pub payloads: Vec<u16>,
+    /// What probes will look like: `Due::shape` is an index into it.
+    pub shapes: Vec<Shape>,
     /// Replies to older probes are not taken: the longest timeout, and some slack for late ones to be counted.
     pub max_age: Nanos,
     /// Probes a second that are expected, all queues together: sizes the rings.

@@ -39,7 +39,7 @@ use super::{
 use crate::{
     base::Nanos,
     route::{Interface, LinkState, PortView, Stack, ethtool},
-    wire::Tags,
+    wire::{Shape, Tags},
     worker::{Clock as _, Link},
 };
 use probe_ebpf::{
@@ -80,8 +80,8 @@ pub(super) struct Port {
     mode: Mode,
     /// What a queue that is added later is to carry.
     load: Load,
-    /// Bytes of the longest payload that probes have.
-    longest: u16,
+    /// Of the longest probes.
+    longest: Shape,
     link: Arc<PortLink>,
     seen: Seen,
 }
@@ -127,12 +127,12 @@ impl Port {
         }
         check_length(interface, options, stack.tags)?;
         check_queues(interface, options)?;
-        let Options { identifier, ttl, key, .. } = *options;
-        let common = Common { mac: stack.source_mac(interface), tags: stack.tags, identifier, ttl, key };
+        let Options { identifier, key, .. } = *options;
+        let common = Common { mac: stack.source_mac(interface), tags: stack.tags, identifier, key };
         let parts = addressing::Parts {
             common,
             hops: Arc::clone(&options.hops),
-            payloads: &options.payloads,
+            shapes: &options.shapes,
             max_age: options.max_age,
         };
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
@@ -155,7 +155,7 @@ impl Port {
             lasting,
             mode: options.mode,
             load: Load::new(options.rate, senders, 1).receiving(),
-            longest: options.payloads.iter().copied().max().unwrap_or(0),
+            longest: options.shapes.iter().max_by_key(|shape| shape.datagram()).copied().unwrap_or_default(),
             link: Arc::new(PortLink {
                 link: Arc::clone(&options.link),
                 narrow: AtomicBool::new(false),
@@ -382,14 +382,14 @@ impl Port {
                      by those there are"
                 ),
                 Change::Mtu(was, mtu) => {
-                    let narrow = u32::from(self.longest) + 28 > mtu;
+                    let narrow = self.longest.datagram() > mtu;
                     self.link.narrow.store(narrow, Relaxed);
                     if narrow {
                         tracing::error!(
                             "{name} has an MTU of {mtu} now (it was {was}), too small for payloads of {} bytes: nothing is \
                              sent until it is at least {}",
-                            self.longest,
-                            u32::from(self.longest) + 28
+                            self.longest.payload,
+                            self.longest.datagram()
                         );
                     } else {
                         tracing::info!("{name} has an MTU of {mtu} now, it was {was}");
@@ -444,9 +444,9 @@ impl Port {
 /// Whether the longest probe fits. A card takes frames that are longer by one tag than its MTU says; those with two it need not.
 fn check_length(interface: &Interface, options: &Options, tags: Tags) -> Result<(), NicError> {
     let beyond = u32::try_from(tags.length().saturating_sub(ethernet::TAG)).unwrap_or(0);
-    match options.payloads.iter().find(|payload| u32::from(**payload) + 28 + beyond > interface.mtu) {
-        Some(payload) => {
-            Err(NicError::Mtu { interface: interface.name.clone(), mtu: interface.mtu - beyond, payload: *payload })
+    match options.shapes.iter().find(|shape| shape.datagram() + beyond > interface.mtu) {
+        Some(shape) => {
+            Err(NicError::Mtu { interface: interface.name.clone(), mtu: interface.mtu - beyond, shape: *shape })
         }
         None => Ok(()),
     }

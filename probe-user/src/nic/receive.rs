@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::Nanos,
-    worker::{Clock as _, Receive, Rest},
+    worker::{Clock as _, Receive, Rest, WireReader},
 };
 use crossbeam::queue::SegQueue;
 use std::{ptr, sync::Arc};
@@ -92,6 +92,8 @@ impl ReceiveQueue {
 }
 
 impl Receive for Receiver {
+    type Reader = WireReader;
+
     fn receive(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
         if !self.incoming.is_empty() {
             self.take_over();

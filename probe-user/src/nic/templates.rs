@@ -1,11 +1,11 @@
-//! What probes look like: a template for each source address and payload size, found by next hop. All of them are replaced at once
+//! What probes look like: a template for each source address and shape, found by next hop. All of them are replaced at once
 //! when an address changes; a sender takes the new ones over before its next batch.
 
 use super::NicError;
 use crate::{
-    base::Cause,
+    base::{Cause, ShapeIndex},
     route::{Hops, Neighbour},
-    wire::{Key, Tags, Template},
+    wire::{Key, Origin, Shape, Tags, Template},
     worker::Due,
 };
 use probe_ebpf::layout::{LIVE_TEMPLATES_AT_ONCE, LiveTemplate};
@@ -29,10 +29,10 @@ pub(super) struct Templates {
     /// Which they are, of those that follow one another.
     generation: u64,
     hops: Arc<Hops>,
-    payloads: Vec<u16>,
+    shapes: usize,
     /// Few: mostly one.
     sources: Vec<Ipv4Addr>,
-    /// Source by source, each with all payload sizes.
+    /// Source by source, each with all shapes.
     all: Vec<Template>,
 }
 
@@ -42,7 +42,6 @@ pub(super) struct Common {
     pub(super) mac: [u8; 6],
     pub(super) tags: Tags,
     pub(super) identifier: u16,
-    pub(super) ttl: u8,
     pub(super) key: Key,
 }
 
@@ -60,20 +59,18 @@ impl Templates {
     pub(super) fn new(
         common: Common,
         hops: Arc<Hops>,
-        payloads: &[u16],
+        shapes: &[Shape],
         sources: Vec<Ipv4Addr>,
         generation: u64,
     ) -> Result<Self, NicError> {
         let all = sources
             .iter()
-            .flat_map(|source| payloads.iter().map(|payload| (*source, *payload)))
-            .map(|(source, payload)| {
-                Template::new(common.mac, source, common.identifier, common.ttl, usize::from(payload))
-                    .map(|template| template.tagged(common.tags))
-            })
+            .map(|source| Origin { mac: common.mac, source: *source, identifier: common.identifier })
+            .flat_map(|origin| shapes.iter().map(move |shape| Template::new(*shape, origin)))
+            .map(|template| template.map(|template| template.tagged(common.tags)))
             .collect::<Result<_, _>>()?;
-        let (key, mac, payloads) = (common.key, common.mac, payloads.to_vec());
-        Ok(Self { key, mac, generation, hops, payloads, sources, all })
+        let Common { key, mac, .. } = common;
+        Ok(Self { key, mac, generation, hops, shapes: shapes.len(), sources, all })
     }
 
     /// How to write the probe, or why it can't leave.
@@ -82,18 +79,15 @@ impl Templates {
         let Neighbour::Resolved(mac) = hop.neighbour() else { return Err(Cause::Gateway) };
         // An address that went away while the probe was on its way here.
         let source = self.sources.iter().position(|source| *source == hop.source).ok_or(Cause::Source)?;
-        let payload = self.payloads.iter().position(|payload| *payload == due.payload);
-        debug_assert!(payload.is_some(), "a payload of {} bytes was not announced", due.payload);
-        let payload = payload.ok_or(Cause::Refused)?;
-        // 16 sources by 1,455 payload sizes at most.
-        let template = u16::try_from(source * self.payloads.len() + payload).map_err(|_| Cause::Refused)?;
+        let shape = usize::from(due.shape.0);
+        debug_assert!(shape < self.shapes, "shape {shape} was not announced");
+        let template = u16::try_from(source * self.shapes + shape).map_err(|_| Cause::Refused)?;
         Ok(Load { mac, template })
     }
 
-    /// Bytes of a frame with this payload.
-    pub(super) fn length_of(&self, payload: u16) -> usize {
-        let index = self.payloads.iter().position(|known| *known == payload);
-        index.and_then(|index| self.all.get(index)).map_or(Template::HEAD, Template::length)
+    /// Bytes of a frame of this shape.
+    pub(super) fn length_of(&self, shape: ShapeIndex) -> usize {
+        self.all.get(usize::from(shape.0)).map_or(Template::HEAD, Template::length)
     }
 
     /// Bytes of the longest frame.
@@ -112,9 +106,9 @@ impl Templates {
     /// There are more than a generation may have.
     pub(super) fn live(&self) -> Result<impl Iterator<Item = (u32, LiveTemplate)>, NicError> {
         if self.all.len() > LIVE_TEMPLATES_AT_ONCE as usize {
-            let (sources, sizes) = (self.sources.len(), self.payloads.len());
+            let (sources, shapes) = (self.sources.len(), self.shapes);
             let reason = format!(
-                "{sources} source addresses by {sizes} payload sizes: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
+                "{sources} source addresses by {shapes} payload sizes: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
             );
             return Err(NicError::Live { what: "lay the templates", reason });
         }

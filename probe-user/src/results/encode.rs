@@ -89,7 +89,7 @@ impl Encoder {
             let (mut json, mut csv) = (Vec::new(), Vec::new());
             push_json_string(&mut json, &group.name);
             push_csv(&mut csv, &group.name);
-            GroupText { end: group.targets.end, payload: group.payload, json, csv }
+            GroupText { end: group.targets.end, payload: group.shape.payload.into(), json, csv }
         });
         let groups = groups.collect();
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };

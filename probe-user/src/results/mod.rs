@@ -35,7 +35,7 @@ pub(crate) mod tests {
             name: name.into(),
             interval: Nanos::from_secs(1),
             timeout: Nanos::from_secs(1),
-            payload: 56,
+            shape: crate::wire::Shape::echo(56),
             count: None,
             down_after: 3,
             up_after: 1,

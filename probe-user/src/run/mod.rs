@@ -63,8 +63,6 @@ const READER_WAITED_FOR: Duration = Duration::from_secs(3);
 const WAIT_TOLD: Nanos = Nanos::from_secs(2);
 /// How long a neighbour is asked before it is given up.
 const NEIGHBOURS_TAKE: Nanos = Nanos::from_secs(3);
-/// Time to live that probes are sent with.
-const TTL: u8 = 64;
 /// Results that may wait for the writer, where nothing else bounds them.
 const RESULTS: usize = 1 << 16;
 
@@ -117,9 +115,6 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
     let (mut following, condition) = Following::open(&stack, &link).await?;
     let layout = threads::layout(job.rate, job.network.engine, &stack);
     let (key, identifier) = secrets()?;
-    let mut payloads: Vec<u16> = plan.groups.iter().map(|g| u16::try_from(g.payload).unwrap_or(u16::MAX)).collect();
-    payloads.sort_unstable();
-    payloads.dedup();
     let longest = plan.groups.iter().map(|group| group.timeout).max().unwrap_or(Nanos::ZERO);
     let opened = Nic::open(&nic::Options {
         interface: routes.interface.name.clone(),
@@ -127,8 +122,7 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         engine: job.network.engine,
         key,
         identifier: job.network.identifier.unwrap_or(identifier),
-        ttl: TTL,
-        payloads,
+        shapes: plan.shapes(),
         max_age: longest + LATE,
         rate: job.rate,
         senders: layout.senders.clone(),
@@ -154,14 +148,8 @@ async fn station(mut job: Job, starting: Starting, view: &mut dyn View) -> Resul
         }
         None => (Sink::discard(), None),
     };
-    let network = worker::Network {
-        key,
-        ttl: TTL,
-        hops: Arc::clone(&routes.hops),
-        taken,
-        link: nic.link(),
-        drops: Arc::clone(&drops),
-    };
+    let network =
+        worker::Network { key, hops: Arc::clone(&routes.hops), taken, link: nic.link(), drops: Arc::clone(&drops) };
     // Only who monitors wants to be told of changes, and drops results rather than slow down.
     let wanted = Wanted { no_result_dropped: sink.is_wanted() && !job.for_ever, changes: job.for_ever, sink };
     let loops = (layout.senders.len(), layout.loops(receivers.len()));
@@ -431,7 +419,7 @@ pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
         let (targets, every) = (counted(group.targets.len() as u64, "target"), group.interval);
         println!(
             "  {}: {targets}, every {every}, {rounds}, {} to answer, {} bytes",
-            group.name, group.timeout, group.payload
+            group.name, group.timeout, group.shape.payload
         );
     }
     for hop in routes.hops.iter().filter(|hop| !hop.on_link) {

@@ -3,7 +3,10 @@
 //! A [`Plan`] is immutable. The index of a target in it is the target's place in the schedule of its group: within a
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
-use crate::base::{Nanos, TargetIndex};
+use crate::{
+    base::{Nanos, ShapeIndex, TargetIndex},
+    wire::Shape,
+};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 mod build;
@@ -65,8 +68,8 @@ pub struct Group {
     pub interval: Nanos,
     /// How long a probe may be answered: 1 ms to 60 s.
     pub timeout: Nanos,
-    /// Bytes of ICMP payload: 18 to 1472.
-    pub payload: usize,
+    /// What its probes look like.
+    pub shape: Shape,
     /// Probes for each target, or for ever.
     pub count: Option<u64>,
     /// Consecutive failed probes after which a target is down.
@@ -117,7 +120,7 @@ impl Group {
             name: name.into(),
             interval: Nanos::from_secs(1),
             timeout: Nanos::from_secs(1),
-            payload: 18,
+            shape: Shape::default(),
             count: None,
             down_after: 3,
             up_after: 1,
@@ -177,6 +180,21 @@ impl Plan {
     pub fn group_of(&self, index: TargetIndex) -> Option<usize> {
         let group = self.groups.partition_point(|group| group.targets.end <= index.0);
         (group < self.groups.len()).then_some(group)
+    }
+
+    /// What probes look like: each shape that a group has, once.
+    pub fn shapes(&self) -> Vec<Shape> {
+        let mut shapes: Vec<Shape> = self.groups.iter().map(|group| group.shape).collect();
+        shapes.sort_unstable();
+        shapes.dedup();
+        shapes
+    }
+
+    /// Which of [`Plan::shapes`] a group's probes have.
+    pub fn shape_of(&self, group: usize) -> ShapeIndex {
+        let index = self.shapes().binary_search(&self.groups[group].shape).unwrap_or(0);
+        // A kind, 1,455 payloads and 255 times to live that a file names one by one: far fewer than 65,536.
+        ShapeIndex(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
     /// Probes a second that all groups need.

@@ -1,23 +1,31 @@
 //! Bytes: frame templates, checksums, reading a reply or an error. Pure: no I/O, no clock.
 //!
+//! A kind of probe is a file: how it is prepared, made and read (`echo`). What is common to kinds stands around it.
+//!
 //! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
 
 pub mod arp;
 mod checksum;
+mod echo;
 mod message;
+mod probe;
+mod read;
 mod refusal;
 #[cfg(test)]
 mod refusal_tests;
-mod reply;
+mod shape;
 mod tags;
 mod template;
 #[cfg(test)]
 mod tests;
 
+pub use echo::Reply;
+pub use probe::{Origin, ProbeFields};
+pub use read::{Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal, UNREACHABLE_REASONS};
-pub use reply::{Heard, Reply, guess_target, read_frame, read_reply};
+pub use shape::{Kind, PayloadLength, Shape};
 pub use tags::{Tag, Tags, TooManyTags};
-pub use template::{PAYLOADS, PayloadLength, ProbeFields, Template};
+pub use template::Template;
 
 /// The key of this process' cookies: random, made at start, never shown.
 #[derive(Clone, Copy, PartialEq, Eq)]

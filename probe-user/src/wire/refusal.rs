@@ -48,10 +48,9 @@ pub struct Quoted {
 }
 
 impl Refusal {
-    /// Whether we sent a probe with this sequence number to this address, under this key and with this time to live, as far
-    /// as 16 bits can say.
-    pub fn is_ours(&self, key: &Key, ttl: u8) -> bool {
-        cookie::identification(&key.0, self.destination.octets(), self.sequence.0, ttl) == self.identification
+    /// Whether we sent a probe with this sequence number to this address, under this key, as far as 16 bits can say.
+    pub fn is_ours(&self, key: &Key) -> bool {
+        cookie::identification(&key.0, self.destination.octets(), self.sequence.0) == self.identification
     }
 
     /// Whether we sent the probe whose payload is quoted, for the tenant of this generation.

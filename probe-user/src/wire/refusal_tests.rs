@@ -15,12 +15,12 @@ use std::net::Ipv4Addr;
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const IDENTIFIER: u16 = 0xec40;
-const TTL: u8 = 64;
 
 /// A probe as its router sees it, IPv4 header first: the template's own bytes, with another time to live, and with options if
 /// somebody on the way has added any.
 fn probe(fields: &ProbeFields, key: &Key, options: usize) -> Vec<u8> {
-    let template = Template::new([2; 6], OURS, IDENTIFIER, TTL, 18).unwrap();
+    let template =
+        Template::new(Shape::default(), Origin { mac: [2; 6], source: OURS, identifier: IDENTIFIER }).unwrap();
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);
     template.write(&mut frame, fields, key);
@@ -83,7 +83,7 @@ proptest! {
         prop_assert_eq!(refusal.reason, reason(kind, code));
         prop_assert_eq!((refusal.destination, refusal.sequence), (fields.destination, fields.sequence));
         prop_assert_eq!(refusal.identifier, IDENTIFIER);
-        prop_assert!(refusal.is_ours(&key, TTL));
+        prop_assert!(refusal.is_ours(&key));
         prop_assert_eq!(refusal.quoted.is_some(), missing == 0);
         if let Some(quoted) = refusal.quoted {
             prop_assert_eq!((quoted.sent, quoted.target), (fields.sent, fields.target));
@@ -127,7 +127,7 @@ proptest! {
 
         mend(&mut frame, icmp, length);
         let judged = match read_frame(&frame) {
-            Ok(Heard::Refusal(refusal)) => refusal.is_ours(&key, TTL)
+            Ok(Heard::Refusal(refusal)) => refusal.is_ours(&key)
                 && refusal.quoted.is_none_or(|quoted| refusal.is_proven(&quoted, &key, fields.generation)),
             _ => false,
         };

@@ -105,7 +105,7 @@ pub(super) fn mend(frame: &mut [u8], icmp: usize, length: usize) {
 
 proptest! {
     #[test]
-    fn the_cookie_is_siphash_1_3(key in any::<[u64; 2]>(), probe in probes(), ttl in any::<u8>()) {
+    fn the_cookie_is_siphash_1_3(key in any::<[u64; 2]>(), probe in probes()) {
         let mut message = probe.sent.0.to_be_bytes().to_vec();
         message.extend(probe.destination.octets());
         message.extend(probe.target.0.to_be_bytes());
@@ -120,8 +120,7 @@ proptest! {
 
         let mut quoted = probe.destination.octets().to_vec();
         quoted.extend(probe.sequence.0.to_be_bytes());
-        quoted.push(ttl);
-        let identification = cookie::identification(&key, probe.destination.octets(), probe.sequence.0, ttl);
+        let identification = cookie::identification(&key, probe.destination.octets(), probe.sequence.0);
         prop_assert_eq!(u64::from(identification), siphasher(key, &quoted) & 0xffff);
     }
 
@@ -140,16 +139,18 @@ proptest! {
         source_mac in any::<[u8; 6]>(),
         identifier in any::<u16>(),
         ttl in any::<u8>(),
-        payload in prop_oneof![Just(18usize), PAYLOADS],
+        payload in prop_oneof![Just(18u16), Kind::Echo.payloads()],
         ids in prop::collection::vec(0..4096u16, 0..=2),
         probes in prop::collection::vec(probes(), 1..4),
         mut buffer in prop::collection::vec(any::<u8>(), 2048),
     ) {
         let tags = ids.iter().rev().zip([0x8100, 0x88a8]);
         let tags = tags.fold(Tags::NONE, |tags, (id, protocol)| tags.inside(Tag { protocol, id: *id }).unwrap());
-        let template = Template::new(source_mac, source, identifier, ttl, payload).unwrap().tagged(tags);
+        let template = Template::new(Shape { kind: Kind::Echo, payload, ttl }, Origin { mac: source_mac, source, identifier })
+            .unwrap()
+            .tagged(tags);
         let length = template.lay(&mut buffer);
-        let expected = 42 + 4 * ids.len() + payload;
+        let expected = 42 + 4 * ids.len() + usize::from(payload);
         prop_assert_eq!((length, template.length()), (expected, expected));
         for probe in probes {
             template.write(&mut buffer, &probe, &key);
@@ -166,11 +167,11 @@ proptest! {
             prop_assert_eq!(Ipv4Addr::from(ip.source), source);
             prop_assert_eq!(Ipv4Addr::from(ip.destination), probe.destination);
             prop_assert_eq!(ip.time_to_live, ttl);
-            prop_assert_eq!(usize::from(ip.total_len), 28 + payload);
+            prop_assert_eq!(ip.total_len, 28 + payload);
             prop_assert!(ip.dont_fragment && !ip.more_fragments && ip.fragment_offset.value() == 0);
             prop_assert_eq!(
                 ip.identification,
-                cookie::identification(&key.0, probe.destination.octets(), probe.sequence.0, ttl)
+                cookie::identification(&key.0, probe.destination.octets(), probe.sequence.0)
             );
 
             let Some(TransportSlice::Icmpv4(icmp)) = &packet.transport else { panic!("no ICMP") };
@@ -179,7 +180,7 @@ proptest! {
             prop_assert_eq!(icmp.header().icmp_type.calc_checksum(icmp.payload()), icmp.checksum());
 
             let text = icmp.payload();
-            prop_assert_eq!(text.len(), payload);
+            prop_assert_eq!(text.len(), usize::from(payload));
             prop_assert_eq!(&text[..8], &probe.sent.0.to_be_bytes());
             prop_assert_eq!(&text[8..12], &probe.target.0.to_be_bytes());
             let hash =
@@ -320,9 +321,8 @@ proptest! {
         sources in any::<[u32; 16]>(),
         source_count in any::<u32>(),
         identifier in any::<u16>(),
-        ttl in any::<u8>(),
     ) {
-        let settings = Settings { key, max_age_ns, sources, source_count, identifier, ttl, padding: 0 };
+        let settings = Settings { key, max_age_ns, sources, source_count, identifier, padding: 0 };
         let bytes = settings.to_bytes();
         let mut expected = [0; SETTINGS_SIZE];
         let mut put = |at: usize, field: &[u8]| expected[at..at + field.len()].copy_from_slice(field);
@@ -334,18 +334,17 @@ proptest! {
         }
         put(std::mem::offset_of!(Settings, source_count), &source_count.to_ne_bytes());
         put(std::mem::offset_of!(Settings, identifier), &identifier.to_ne_bytes());
-        put(std::mem::offset_of!(Settings, ttl), &[ttl]);
         prop_assert_eq!(&bytes[..], &expected[..]);
     }
 }
 
 #[test]
 fn payloads_that_no_probe_can_have() {
-    for payload in [0, 17, 1473, 65_508, usize::MAX] {
-        let refused = Template::new([0; 6], Ipv4Addr::UNSPECIFIED, 1, 64, payload).map(|_| ());
-        assert_eq!(refused, Err(PayloadLength(payload)));
+    let origin = Origin { mac: [0; 6], source: Ipv4Addr::UNSPECIFIED, identifier: 1 };
+    for shape in [0, 17, 1473, 65_508, u16::MAX].map(Shape::echo) {
+        assert_eq!(Template::new(shape, origin).map(|_| ()), Err(PayloadLength(shape)));
     }
-    assert_eq!(PayloadLength(17).to_string(), "a payload of 17 bytes: a probe carries 18 to 1472");
+    assert_eq!(PayloadLength(Shape::echo(17)).to_string(), "a payload of 17 bytes: a probe carries 18 to 1472");
     assert_eq!(Template::HEAD, 60);
 }
 

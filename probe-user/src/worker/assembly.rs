@@ -17,8 +17,6 @@ use std::sync::Arc;
 pub struct Network {
     /// Proves probes.
     pub key: Key,
-    /// Time to live that they are sent with.
-    pub ttl: u8,
     /// Next hops, by `Due::hop`.
     pub hops: Arc<Hops>,
     /// How far each receive queue has come.
@@ -60,11 +58,10 @@ impl<'a> Assembly<'a> {
         (senders, loops): (usize, usize),
         wanted: Wanted,
     ) -> Self {
-        let Network { key, ttl, hops: all, taken, link, drops } = network;
+        let Network { key, hops: all, taken, link, drops } = network;
         let common = Common {
             ledger: Arc::new(Ledger::new(plan, hops, senders)),
             key,
-            ttl,
             hops: all,
             taken,
             link,

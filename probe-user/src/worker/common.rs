@@ -37,8 +37,6 @@ pub struct Common {
     pub ledger: Arc<Ledger>,
     /// Proves our probes.
     pub key: Key,
-    /// Time to live that they are sent with.
-    pub ttl: u8,
     /// Next hops, by `Due::hop`.
     pub hops: Arc<Hops>,
     /// How far each receive queue has come.

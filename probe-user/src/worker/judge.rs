@@ -331,7 +331,6 @@ mod tests {
         hop.life.watch();
         let network = Network {
             key: Key([1, 2]),
-            ttl: 64,
             hops: Arc::new(Hops::from([hop])),
             taken: Arc::new(Quiet),
             link: Arc::new(Quiet),

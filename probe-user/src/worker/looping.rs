@@ -1,6 +1,6 @@
 //! The loop itself.
 
-use super::{Clock, Common, Phase, Receive, Receiver, Rest, Sender, Transmit};
+use super::{Clock, Common, Phase, Receive, Receiver, Rest, Sender, Transmit, WireReader};
 use crate::base::Nanos;
 use std::sync::Arc;
 
@@ -99,6 +99,8 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
 pub struct NoQueues<S>(pub S);
 
 impl<S> Receive for NoQueues<S> {
+    type Reader = WireReader;
+
     fn receive(&mut self, _: &mut dyn FnMut(&[&[u8]])) -> usize {
         0
     }

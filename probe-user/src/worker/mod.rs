@@ -27,7 +27,7 @@ pub use changes::{Changes, Transition};
 use common::Asked;
 pub use common::{Common, Phase};
 pub use looping::{Loop, NoQueues, NoTransmit};
-pub use proof::{Proven, Slots, prove};
+pub use proof::{Proven, Reader, Slots, WireReader, prove};
 pub use quotes::ShortQuotes;
 pub use receiver::Receiver;
 pub use sender::Sender;

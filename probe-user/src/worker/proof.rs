@@ -41,6 +41,33 @@ impl Slots for Ledger {
     }
 }
 
+/// How a loop reads what arrives. Which one it is follows from its queues: see [`super::Receive`].
+pub trait Reader {
+    /// Judges a frame as `steer` hands it over.
+    ///
+    /// # Errors
+    /// Why it is not taken for a word about a probe of ours.
+    fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason>;
+
+    /// Whose probe a frame is probably about. Nothing is checked: a guess, to have the target's account at hand when it has been.
+    fn guess(frame: &[u8]) -> Option<TargetIndex>;
+}
+
+/// Reads every kind of probe that `wire` makes.
+pub struct WireReader;
+
+impl Reader for WireReader {
+    #[inline]
+    fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason> {
+        prove(frame, key, slots)
+    }
+
+    #[inline]
+    fn guess(frame: &[u8]) -> Option<TargetIndex> {
+        wire::guess_target(frame)
+    }
+}
+
 /// What has been proven to be about a probe of ours. How old it is has not been asked, nor whether the probe is still waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proven {
@@ -52,13 +79,13 @@ pub enum Proven {
     ShortQuote(Refusal),
 }
 
-/// Judges a frame as `steer` hands it over, see [`wire::read_frame`]. `ttl` is the time to live that probes are sent with.
+/// Judges a frame as `steer` hands it over, see [`wire::read_frame`].
 ///
 /// # Errors
 /// As there; *target*: the table has no such slot or address; *cookie*: the proof is not for this key, address, sequence, send time
 /// and tenant of the slot; *age*: it arrived before it was sent.
 #[inline]
-pub fn prove(frame: &[u8], key: &Key, ttl: u8, slots: &impl Slots) -> Result<Proven, RejectedReason> {
+pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason> {
     match wire::read_frame(frame)? {
         Heard::Reply(reply) => {
             let generation = slots.generation(reply.target).ok_or(RejectedReason::Target)?;
@@ -70,13 +97,13 @@ pub fn prove(frame: &[u8], key: &Key, ttl: u8, slots: &impl Slots) -> Result<Pro
             }
             Ok(Proven::Answer(reply))
         }
-        Heard::Refusal(refusal) => prove_refusal(refusal, key, ttl, slots),
+        Heard::Refusal(refusal) => prove_refusal(refusal, key, slots),
     }
 }
 
 #[cold]
-fn prove_refusal(refusal: Refusal, key: &Key, ttl: u8, slots: &impl Slots) -> Result<Proven, RejectedReason> {
-    if !refusal.is_ours(key, ttl) {
+fn prove_refusal(refusal: Refusal, key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason> {
+    if !refusal.is_ours(key) {
         return Err(RejectedReason::Cookie);
     }
     let Some(quoted) = refusal.quoted else {

@@ -2,13 +2,13 @@
 
 use super::{
     Clock, Common, Receive,
-    proof::{Proven, prove},
+    proof::{Proven, Reader},
     settle::{Settler, Word, refused},
 };
 use crate::{
     base::{Ended, Nanos},
     ledger::{histogram::add, tally::Tally, window::Standing},
-    wire::{Quoted, Refusal, Reply, guess_target},
+    wire::{Quoted, Refusal, Reply},
     worker::Sink,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -44,10 +44,10 @@ impl<R: Receive> Receiver<R> {
         let settle = &self.settle;
         self.queues.receive(&mut |frames| {
             let now = clock.now();
-            let guessed = frames.iter().filter_map(|frame| guess_target(frame));
+            let guessed = frames.iter().filter_map(|frame| R::Reader::guess(frame));
             guessed.for_each(|target| settle.common.ledger.fetch(target));
             for frame in frames {
-                settle.frame(frame, now, &mut hand_over);
+                settle.frame::<R::Reader>(frame, now, &mut hand_over);
             }
         })
     }
@@ -55,9 +55,9 @@ impl<R: Receive> Receiver<R> {
 
 impl Settle {
     #[inline]
-    fn frame(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, Refusal)) {
-        let Common { key, ttl, ledger, .. } = &*self.common;
-        match prove(frame, key, *ttl, &**ledger) {
+    fn frame<W: Reader>(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, Refusal)) {
+        let Common { key, ledger, .. } = &*self.common;
+        match W::prove(frame, key, &**ledger) {
             Ok(Proven::Answer(reply)) => self.answer(&reply, now),
             Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
             Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),

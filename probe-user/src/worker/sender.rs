@@ -101,7 +101,7 @@ impl<T: Transmit> Sender<T> {
                 pacer: Pacer::new(slots, group.interval, start, group.count),
                 flights: Flights::new(group.timeout),
                 places,
-                payload: u16::try_from(group.payload).unwrap_or(u16::MAX),
+                shape: plan.shape_of(run.group),
                 up_after,
                 down_after,
                 drops_known: DropsKnown::new(group, places),
@@ -397,7 +397,7 @@ impl<T: Transmit> Sender<T> {
         place.enter();
         let generation = account.generation();
         let sequence = ProbeNumber(tick.round).sequence();
-        self.due.push(Due { target, generation, sequence, destination, hop, payload: walk.payload });
+        self.due.push(Due { target, generation, sequence, destination, hop, shape: walk.shape });
         let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
         self.notes.push(note);
     }

@@ -1,6 +1,7 @@
 //! What a loop needs from a network: send these; give me replies; let me rest. `nic` and the testbed implement it.
 
-use crate::base::{Cause, Generation, Nanos, Sequence, TargetIndex};
+use super::proof::Reader;
+use crate::base::{Cause, Generation, Nanos, Sequence, ShapeIndex, TargetIndex};
 use std::net::Ipv4Addr;
 
 /// Tells the time. CLOCK_MONOTONIC on a NIC, simulated time in a simulation.
@@ -22,8 +23,8 @@ pub struct Due {
     pub destination: Ipv4Addr,
     /// Which next hop: index into `route::Hops`.
     pub hop: u32,
-    /// Bytes of ICMP payload.
-    pub payload: u16,
+    /// What it looks like.
+    pub shape: ShapeIndex,
 }
 
 /// What became of a probe that was handed over.
@@ -92,6 +93,9 @@ pub trait Transmit {
 
 /// The receive queues of one receiver thread.
 pub trait Receive {
+    /// Reads the frames.
+    type Reader: Reader;
+
     /// Takes what has arrived, burst by burst (at most 64 frames), shows each burst to `settle`, and afterwards gives the
     /// frames back and counts them as consumed. A frame is a whole Ethernet frame whose first 8 bytes are the arrival
     /// stamp (native byte order). Returns how many frames there were; bounded, so that a flood can't hold the loop.

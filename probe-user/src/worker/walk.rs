@@ -2,7 +2,7 @@
 
 use super::drops_known::DropsKnown;
 use crate::{
-    base::{Nanos, Sequence, TargetIndex},
+    base::{Nanos, Sequence, ShapeIndex, TargetIndex},
     ledger::Run,
     schedule::{Flights, Pacer},
 };
@@ -13,7 +13,7 @@ pub(super) struct Walk {
     pub(super) pacer: Pacer,
     pub(super) flights: Flights,
     pub(super) places: u32,
-    pub(super) payload: u16,
+    pub(super) shape: ShapeIndex,
     pub(super) up_after: u32,
     pub(super) down_after: u32,
     pub(super) drops_known: DropsKnown,

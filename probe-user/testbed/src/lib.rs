@@ -8,6 +8,7 @@
 
 mod dice;
 pub mod forms;
+pub mod kind;
 mod network;
 mod numbers;
 pub mod read;

@@ -1,6 +1,12 @@
 //! One far end for all targets, and the queue that its replies come back on.
 
-use crate::{numbers::Numbers, ruled::Ruled, rules::RuleFile, witness::Witnessed};
+use crate::{
+    kind::{Echo, ProbeKind},
+    numbers::Numbers,
+    ruled::Ruled,
+    rules::RuleFile,
+    witness::Witnessed,
+};
 use echolot::{
     base::{Cause, Nanos},
     wire::{Key, ProbeFields, Template},
@@ -10,6 +16,7 @@ use std::{
     cell::RefCell,
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    marker::PhantomData,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -138,6 +145,7 @@ struct State {
     timeout: Nanos,
     key: Key,
     template: Template,
+    make: fn(&Template, &mut [u8], &ProbeFields, &Key),
     serial: u64,
     flying: BinaryHeap<Reverse<Arrival>>,
     ring: VecDeque<Frame>,
@@ -173,6 +181,7 @@ impl Network {
             timeout,
             key,
             template,
+            make: Echo::make,
             serial: 0,
             flying: BinaryHeap::with_capacity(4096),
             ring: VecDeque::with_capacity(4096),
@@ -182,6 +191,11 @@ impl Network {
             dropped: Box::new(dropped),
             ruled: None,
         })))
+    }
+
+    /// From now on probes are of another kind. Their answers are to be read by a queue of the same: [`Network::queue_of`].
+    pub fn ask<K: ProbeKind>(&self) {
+        self.0.borrow_mut().make = K::make;
     }
 
     /// From now on the network does what a rule file says instead, and keeps a record like a far end's.
@@ -227,7 +241,12 @@ impl Network {
 
     /// The way out.
     pub fn queue(&self) -> SimQueue {
-        SimQueue(self.clone())
+        self.queue_of()
+    }
+
+    /// The same for answers to probes of this kind.
+    pub fn queue_of<K: ProbeKind>(&self) -> SimQueue<K> {
+        SimQueue(self.clone(), PhantomData)
     }
 }
 
@@ -329,7 +348,7 @@ impl State {
             sent,
             next_hop_mac: [2; 6],
         };
-        self.template.write(&mut frame, &fields, &self.key);
+        (self.make)(&self.template, &mut frame, &fields, &self.key);
         frame
     }
 
@@ -467,9 +486,11 @@ fn refuse(probe: &[u8], frame: &mut [u8; ERROR]) -> usize {
 }
 
 /// The network as a receive queue, and as what a loop rests on.
-pub struct SimQueue(Network);
+pub struct SimQueue<K = Echo>(Network, PhantomData<K>);
 
-impl Receive for SimQueue {
+impl<K: ProbeKind> Receive for SimQueue<K> {
+    type Reader = K::Reader;
+
     fn receive(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
         let numbers = self.0.numbers();
         if numbers.stalled.load(Relaxed) {
@@ -494,7 +515,7 @@ impl Receive for SimQueue {
     }
 }
 
-impl Rest for SimQueue {
+impl<K> Rest for SimQueue<K> {
     fn rest(&mut self, until: Nanos) {
         self.0.0.borrow_mut().go_on(until);
     }

@@ -4,7 +4,7 @@ use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
     ledger::Ledger,
     targets::{self, Exclusions, Group, GroupInput, Options, TargetList},
-    wire::{Key, ProbeFields, Template},
+    wire::{Key, Origin, ProbeFields, Shape, Template},
     worker::Slots,
 };
 use fastrand::Rng;
@@ -12,11 +12,12 @@ use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// Time to live that probes are sent with.
-pub(crate) const TTL: u8 = 64;
+const TTL: u8 = 64;
 const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const IDENTIFIER: u16 = 0xec07;
 /// Bytes of ICMP payload of probes: without padding, ping's, and some more.
-const PAYLOADS: [usize; 4] = [18, 18, 56, 191];
+const ORIGIN: Origin = Origin { mac: [2; 6], source: SOURCE, identifier: IDENTIFIER };
+const PAYLOADS: [u16; 4] = [18, 18, 56, 191];
 
 /// Every slot of the table has a tenant of its own; the look-ups are the ledger's.
 pub(crate) struct World {
@@ -60,7 +61,7 @@ impl World {
             targets: u32::try_from(count).unwrap(),
             generations: generations.collect(),
             ledger: Ledger::new(&plan, &vec![0; count], 1),
-            templates: PAYLOADS.map(|bytes| Template::new([2; 6], SOURCE, IDENTIFIER, TTL, bytes).unwrap()).into(),
+            templates: PAYLOADS.map(|bytes| Template::new(Shape::echo(bytes), ORIGIN).unwrap()).into(),
         }
     }
 

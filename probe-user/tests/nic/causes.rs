@@ -25,6 +25,7 @@ use echolot::{
     base::{Cause, Nanos, Outcome, State},
     nic::{Engine, Mode, MonotonicClock, Options, Reflector},
     route::LinkState,
+    wire::Shape,
     worker::Clock as _,
 };
 use rustix::net::{AddressFamily, SocketType, socket};
@@ -37,7 +38,7 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 0);
 const PATIENT: Nanos = Nanos::from_secs(4);
 
 fn with_payload() -> Options {
-    Options { payloads: vec![PAYLOAD as u16], ..options("near0") }
+    Options { shapes: vec![Shape::echo(PAYLOAD)], ..options("near0") }
 }
 
 /// A reflector at the far end, for as long as the result lives.

@@ -1,10 +1,10 @@
 //! Namespaces, children in other roles, captures, and what tests do again and again.
 
 use echolot::{
-    base::{Cause, Generation, Nanos, ProbeNumber, TargetIndex},
+    base::{Cause, Generation, Nanos, ProbeNumber, ShapeIndex, TargetIndex},
     nic::{Engine, Mode, MonotonicClock, Nic, Opened, Options},
     route::{Hop, LinkState, Neighbour},
-    wire::{Key, read_reply},
+    wire::{Key, Shape, read_reply},
     worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
 };
 use std::{
@@ -154,8 +154,7 @@ pub(crate) fn options_without_far(device: &str) -> Options {
         mode: Mode::Auto,
         key: KEY,
         identifier: IDENTIFIER,
-        ttl: 64,
-        payloads: vec![18, 56],
+        shapes: vec![Shape::echo(18), Shape::echo(56)],
         max_age: Nanos::from_secs(60),
         rate: 1_000,
         senders: vec![None],
@@ -177,7 +176,7 @@ pub(crate) fn due(number: u32) -> Due {
         sequence: ProbeNumber(u64::from(number)).sequence(),
         destination: Ipv4Addr::from_bits(0x0a4e_0000 | (number & 0xffff)),
         hop: 0,
-        payload: 18,
+        shape: ShapeIndex(0),
     }
 }
 

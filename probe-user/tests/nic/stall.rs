@@ -10,6 +10,7 @@ use super::{
 use echolot::{
     base::{Cause, Nanos, Outcome, State},
     nic::{MonotonicClock, Options},
+    wire::Shape,
     worker::{Clock as _, Due, Fate, Transmit as _},
 };
 use std::{
@@ -28,7 +29,7 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 0);
 const SMALL: Nanos = Nanos::from_millis(200);
 
 fn with_rate(rate: u64) -> Options {
-    Options { rate, payloads: vec![PAYLOAD as u16], ..options("near0") }
+    Options { rate, shapes: vec![Shape::echo(PAYLOAD)], ..options("near0") }
 }
 
 fn quantile(of: impl Iterator<Item = Nanos>, percent: usize) -> Nanos {
@@ -167,7 +168,7 @@ fn one_drop_hides_no_outage() {
         station.stalls[0].hold(Duration::from_secs(60));
         // One frame more than the ring holds. All from one address, so that they come to one queue; to a target that there
         // isn't, so that they settle nothing.
-        let stray = Due { payload: PAYLOAD as u16, destination: TARGETS, ..due(u32::MAX - 1) };
+        let stray = Due { destination: TARGETS, ..due(u32::MAX - 1) };
         let taken = Arc::clone(&station.common.taken);
         let taken = || taken.taken(0) + taken.taken(1);
         while taken() < 1_024 + 1 {

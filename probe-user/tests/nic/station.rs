@@ -10,8 +10,8 @@ use echolot::{
         Treatment, thread,
     },
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::{Reply, read_reply},
-    worker::{Assembly, Clock as _, Common, Loop, Network, Phase, Receive, Rest, Transition, Wanted},
+    wire::{Reply, Shape, read_reply},
+    worker::{Assembly, Clock as _, Common, Loop, Network, Phase, Receive, Rest, Transition, Wanted, WireReader},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,7 +30,7 @@ use std::{
 /// Where in a frame [`hold_replies`] leaves its word: behind the 18 bytes that probes have.
 const WORD: usize = 14 + 20 + 8 + 18;
 /// Of probes that have room for it, with which `Options::payloads` has to agree.
-pub(crate) const PAYLOAD: usize = 56;
+pub(crate) const PAYLOAD: u16 = 56;
 
 /// Groups and their targets.
 pub(crate) fn plan(groups: Vec<(Group, Vec<Ipv4Addr>)>) -> Plan {
@@ -54,7 +54,7 @@ pub(crate) fn group(
     first: Ipv4Addr,
     many: u32,
 ) -> (Group, Vec<Ipv4Addr>) {
-    let group = Group { interval, timeout, count, payload: PAYLOAD, ..Group::named(name) };
+    let group = Group { interval, timeout, count, shape: Shape::echo(PAYLOAD), ..Group::named(name) };
     (group, (0..many).map(|n| Ipv4Addr::from_bits(first.to_bits() + n)).collect())
 }
 
@@ -107,6 +107,8 @@ struct Stalled {
 }
 
 impl Receive for Stalled {
+    type Reader = WireReader;
+
     fn receive(&mut self, settle: &mut dyn FnMut(&[&[u8]])) -> usize {
         while MonotonicClock.now() < Nanos(self.stall.until.load(Acquire)) {
             self.stall.is_held.store(true, Release);
@@ -166,7 +168,6 @@ impl Station {
         let loops = if roles == Roles::Apart { 1 + receivers.len() } else { senders.len() };
         let network = Network {
             key: KEY,
-            ttl: options.ttl,
             hops: Arc::clone(&options.hops),
             taken,
             link: Arc::clone(&options.link),

@@ -7,7 +7,7 @@ use echolot::{
     results::{self, Encoder, Format, WallClock, Writer},
     route::{self, LinkState, Routes, Watch},
     targets::{self, Exclusions, Group, GroupInput, TargetList},
-    wire::Key,
+    wire::{Key, Shape},
     worker::{Assembly, Clock as _, Loop, Network, Receive, Rest, Transmit, Wanted, queue},
 };
 use std::{
@@ -174,8 +174,7 @@ async fn allocations(apart: bool) {
         engine: nic::Engine::Auto,
         key,
         identifier: 77,
-        ttl: 64,
-        payloads: vec![18],
+        shapes: vec![Shape::default()],
         max_age: Nanos::from_secs(60),
         rate: 10_240,
         senders: vec![None],
@@ -185,7 +184,7 @@ async fn allocations(apart: bool) {
     })
     .unwrap();
     let (sink, queue) = queue(1 << 16);
-    let network = Network { key, ttl: 64, hops, taken, link, drops: Arc::default() };
+    let network = Network { key, hops, taken, link, drops: Arc::default() };
     let wanted = Wanted { sink, no_result_dropped: true, changes: false };
     let mut assembly = Assembly::new(&plan, &routes.of, network, (1, 1 + usize::from(apart)), wanted);
     let common = Arc::clone(assembly.common());

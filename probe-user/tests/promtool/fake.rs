@@ -213,17 +213,12 @@ impl Source for Fake {
 
 fn group(name: &str, sum_by: &[&str], targets: std::ops::Range<u32>, per_target: bool) -> Group {
     Group {
-        name: name.into(),
-        interval: Nanos::from_secs(1),
         timeout: Nanos::from_millis(500),
-        payload: 18,
-        count: None,
-        down_after: 3,
-        up_after: 1,
         buckets: vec![0.00001, 0.0001, 0.001, 0.5],
         sum_by: sum_by.iter().map(ToString::to_string).collect(),
         per_target,
         targets,
+        ..Group::named(name)
     }
 }
 

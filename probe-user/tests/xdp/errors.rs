@@ -4,7 +4,7 @@ use super::{
     frames::{Around, OURS, THEIRS},
     now,
 };
-use crate::{GENERATION, IDENTIFIER, KEY, MAX_AGE, SEQUENCE, TARGET, TTL, is_taken, passes, payload, rig, settings};
+use crate::{GENERATION, IDENTIFIER, KEY, MAX_AGE, SEQUENCE, TARGET, is_taken, passes, payload, rig, settings};
 use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
     wire::{Heard, Key, Refusal, read_frame},
@@ -37,7 +37,7 @@ impl Quote {
     fn good() -> Self {
         Self {
             source: OURS,
-            identification: cookie::identification(&KEY, THEIRS, SEQUENCE, TTL),
+            identification: cookie::identification(&KEY, THEIRS, SEQUENCE),
             options: 0,
             fragment_offset: 0,
             more_fragments: false,
@@ -106,7 +106,7 @@ fn errors_about_our_probes_are_taken_whatever_lies_around_them() {
             let refusal = read(&is_taken(&rig, &what, &around.error(3, 1, &probe[..length])));
             assert_eq!((refusal.from.octets(), refusal.destination.octets()), (ROUTER, THEIRS), "{what}");
             assert_eq!((refusal.sequence, refusal.reason), (Sequence(SEQUENCE), "host_unreachable"), "{what}");
-            assert!(refusal.is_ours(&Key(KEY), TTL), "{what}");
+            assert!(refusal.is_ours(&Key(KEY)), "{what}");
             assert_eq!(refusal.quoted.is_some(), length == whole, "{what}");
             if let Some(quoted) = refusal.quoted {
                 assert_eq!((quoted.target, quoted.sent), (TargetIndex(TARGET), quote.sent), "{what}");
@@ -263,9 +263,6 @@ fn a_quote_must_prove_that_the_probe_was_ours() {
             is_taken(&rig, "another time to live", &travelled);
         }
     }
-    let sent_with_less =
-        Quote { identification: cookie::identification(&KEY, THEIRS, SEQUENCE, TTL - 1), ..Quote::good() };
-    passes(&rig, "another time to live", &around().error(3, 1, &sent_with_less.bytes()), Verdict::Cookie);
 }
 
 #[test]
@@ -274,8 +271,6 @@ fn settings_decide_about_errors() {
     let Some(mut rig) = rig() else { return };
     let error = |quote: &Quote| around().error(3, 1, &quote.bytes());
     let good = Quote::good();
-    rig.configure(&Settings { ttl: TTL + 1, ..settings(&[OURS]) });
-    passes(&rig, "sent with another time to live", &error(&good), Verdict::Cookie);
     rig.configure(&Settings { key: [KEY[0], !KEY[1]], ..settings(&[OURS]) });
     passes(&rig, "the key of a process before", &error(&good), Verdict::Cookie);
     rig.configure(&settings(&[OURS]));

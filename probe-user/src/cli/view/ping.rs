@@ -20,7 +20,7 @@ pub fn header(plan: &Plan, interface: &InterfaceInfo) -> String {
         1 => name_and_address(plan, 0),
         n => counted(n as u64, "target"),
     };
-    let payload = plan.groups.first().map_or(0, |group| group.payload);
+    let payload = plan.groups.first().map_or(0, |group| group.shape.payload);
     format!("PING {whom}, {payload} data bytes, by {}\n", by(interface))
 }
 

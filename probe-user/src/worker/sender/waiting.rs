@@ -234,7 +234,7 @@ impl<T: Transmit> Sender<T> {
                 sequence: ProbeNumber(number).sequence(),
                 destination,
                 hop,
-                payload: self.walks[walk].payload,
+                shape: self.walks[walk].shape,
             });
             // Since when it could have been sent. What it waited for before is no fault of ours.
             self.notes.push(Note { walk, number, due: now, late: true, offered: Nanos::MAX });

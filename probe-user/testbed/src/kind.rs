@@ -1,0 +1,73 @@
+//! Kinds of probe that the simulated network can be asked for: echolot's own, and one that is not echolot's, which shows what it takes
+//! to add one.
+
+use echolot::{
+    base::TargetIndex,
+    wire::{Key, ProbeFields, RejectedReason, Template},
+    worker::{Proven, Reader, Slots, WireReader},
+};
+use probe_ebpf::wire::{ethernet, icmp, ipv4, payload};
+
+/// How probes are made, and who reads their answers.
+pub trait ProbeKind {
+    /// Reads them.
+    type Reader: Reader;
+
+    /// Writes a probe into a frame that the template has laid.
+    fn make(template: &Template, frame: &mut [u8], fields: &ProbeFields, key: &Key);
+}
+
+/// Echo, as echolot's engines send it.
+pub struct Echo;
+
+impl ProbeKind for Echo {
+    type Reader = WireReader;
+
+    fn make(template: &Template, frame: &mut [u8], fields: &ProbeFields, key: &Key) {
+        template.write(frame, fields, key);
+    }
+}
+
+/// Echo whose payload stands back to front, word by word of 16 bits: the checksum is the same, and nothing of it is where echo has it.
+pub struct BackToFront;
+
+impl ProbeKind for BackToFront {
+    type Reader = Self;
+
+    fn make(template: &Template, frame: &mut [u8], fields: &ProbeFields, key: &Key) {
+        template.write(frame, fields, key);
+        turn(frame, PAYLOAD);
+    }
+}
+
+impl Reader for BackToFront {
+    fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason> {
+        WireReader::prove(&restored(frame), key, slots)
+    }
+
+    fn guess(frame: &[u8]) -> Option<TargetIndex> {
+        WireReader::guess(&restored(frame))
+    }
+}
+
+/// Where the payload begins in a frame of the simulation: it has no tags and no options.
+const PAYLOAD: usize = MESSAGE + icmp::HEADER;
+const MESSAGE: usize = ethernet::HEADER + ipv4::HEADER;
+/// And where an error quotes it.
+const QUOTED: usize = PAYLOAD + ipv4::HEADER + icmp::HEADER;
+
+/// Turns a payload round. One that is cut short stays as it is.
+fn turn(frame: &mut [u8], from: usize) {
+    if let Some(payload) = frame.get_mut(from..from + payload::LENGTH) {
+        let (words, _) = payload.as_chunks_mut::<2>();
+        words.reverse();
+    }
+}
+
+/// The frame as echo would have it.
+fn restored(frame: &[u8]) -> Vec<u8> {
+    let mut restored = frame.to_vec();
+    let is_error = frame.get(MESSAGE).is_some_and(|kind| icmp::is_error(*kind));
+    turn(&mut restored, if is_error { QUOTED } else { PAYLOAD });
+    restored
+}
