@@ -199,13 +199,15 @@ fn operations(short: bool) -> Result<Vec<Operation>, String> {
     ])
 }
 
-/// What the ledger does for an answered probe.
+/// What the ledger does for an answered probe: its account is looked up on the way out and on the way back.
 fn life(ledger: &Ledger, target: TargetIndex, number: u64) -> u64 {
-    let place = ledger.account(target).place(number);
-    ledger.account(target).count_entered();
-    place.enter();
+    let out = ledger.account(target);
+    out.count_entered();
+    out.place(number).enter();
+    let back = ledger.account(target);
+    let place = back.place(number);
     if place.settle(Standing::Answered).is_ok() {
-        ledger.account(target).count_answered(Nanos(number & 0xffff), Nanos(number));
+        back.count_answered(Nanos(number & 0xffff), Nanos(number));
     }
     place.take() as u64
 }
@@ -219,5 +221,5 @@ fn ledger(many: u32) -> Result<Ledger, String> {
     let options = targets::Options { seed: Some(1), shard: None };
     let plan = targets::build(vec![input], &Exclusions::default(), &options).map_err(|error| error.to_string())?;
     let hops = vec![0; plan.targets.len()];
-    Ok(Ledger::new(&plan, &hops, 1))
+    Ok(Ledger::new(&plan, &hops, 1, false))
 }

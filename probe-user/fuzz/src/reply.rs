@@ -14,7 +14,7 @@ use probe_ebpf::{
     cookie,
     wire::{ethernet, icmp, ipv4, payload},
 };
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const KEY: Key = Key([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
 const SIGN: u8 = 1;
@@ -28,8 +28,8 @@ impl Slots for Table {
         u16::try_from(target.0).ok().filter(|slot| *slot < 1_000).map(|slot| Generation(slot % 7))
     }
 
-    fn has_address(&self, address: Ipv4Addr) -> bool {
-        address.octets()[0] == 10
+    fn has_address(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V4(address) if address.octets()[0] == 10)
     }
 }
 
@@ -54,7 +54,8 @@ pub(crate) fn check(data: &[u8]) {
         (Ok(Proven::Refused(proven, quoted)), Ok(Heard::Refusal(refusal))) => {
             assert_eq!((proven, Some(quoted)), (refusal, refusal.quoted));
             assert!(quoted.sent <= refusal.arrived);
-            check_proof(refusal.destination, quoted.target, refusal.sequence, quoted.sent, quoted.cookie);
+            let IpAddr::V4(destination) = refusal.destination else { panic!("{refusal:?}") };
+            check_proof(destination, quoted.target, refusal.sequence, quoted.sent, quoted.cookie);
         }
         (Ok(Proven::ShortQuote(proven)), Ok(Heard::Refusal(refusal))) => {
             assert_eq!(proven, refusal);

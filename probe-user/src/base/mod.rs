@@ -5,8 +5,8 @@ mod probe;
 mod settlement;
 mod time;
 
-pub use outcome::{Cause, Outcome, State};
-pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
+pub use outcome::{Cause, Outcome, Reason, State};
+pub use probe::{AddressHandle, Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};
 pub use time::Nanos;
 

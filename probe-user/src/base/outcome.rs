@@ -82,6 +82,46 @@ impl Cause {
     }
 }
 
+/// Why a probe is *unreachable*: its place among [`Reason::NAMES`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Reason(pub u8);
+
+impl Reason {
+    /// All, as in results. The first is this machine's own finding, the others are those of ICMP errors: types 3 (RFC 792; RFC 1122,
+    /// section 3.2.2.1; RFC 1812, section 5.2.7.1), 11 and 12.
+    pub const NAMES: [&str; 22] = [
+        "neighbour",
+        "net_unreachable",
+        "host_unreachable",
+        "protocol_unreachable",
+        "port_unreachable",
+        "fragmentation_needed",
+        "source_route_failed",
+        "net_unknown",
+        "host_unknown",
+        "source_isolated",
+        "net_prohibited",
+        "host_prohibited",
+        "net_tos",
+        "host_tos",
+        "admin_prohibited",
+        "precedence_violation",
+        "precedence_cutoff",
+        "destination_unreachable",
+        "ttl_exceeded",
+        "reassembly_time_exceeded",
+        "time_exceeded",
+        "parameter_problem",
+    ];
+    /// The target is on the link, and its MAC address was asked for in vain.
+    pub const NEIGHBOUR: Self = Self(0);
+
+    /// As in results.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self.0 as usize]
+    }
+}
+
 /// What a target is held to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 #[repr(u8)]

@@ -1,7 +1,7 @@
 //! What a probe came to. Reply, error, deadline and refusal all become one of these.
 
-use super::{Cause, Nanos, Outcome, ProbeNumber, TargetIndex};
-use std::net::Ipv4Addr;
+use super::{Cause, Nanos, Outcome, ProbeNumber, Reason, TargetIndex};
+use std::net::IpAddr;
 
 /// One settled probe, as the loops hand it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub enum Ended {
         /// Time to live (hop limit) of the error.
         ttl: u8,
         /// Who says so.
-        from: Ipv4Addr,
-        /// Why: one of `wire::UNREACHABLE_REASONS`.
-        reason: &'static str,
+        from: IpAddr,
+        /// Why.
+        reason: Reason,
     },
     /// The target is on the link, and its MAC address was asked for in vain.
     NoNeighbour,
@@ -63,8 +63,8 @@ impl Ended {
     /// Why, for *unreachable* and *unsent*.
     pub const fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Refused { reason, .. } => Some(reason),
-            Self::NoNeighbour => Some("neighbour"),
+            Self::Refused { reason, .. } => Some(reason.name()),
+            Self::NoNeighbour => Some(Reason::NEIGHBOUR.name()),
             Self::Unsent(cause) => Some(cause.name()),
             Self::Answered { .. } | Self::Lost | Self::Unheard => None,
         }
@@ -94,7 +94,7 @@ impl Settlement {
     }
 
     /// Who said *unreachable*, where somebody did.
-    pub const fn from(&self) -> Option<Ipv4Addr> {
+    pub const fn from(&self) -> Option<IpAddr> {
         match self.ended {
             Ended::Refused { from, .. } => Some(from),
             _ => None,
@@ -132,8 +132,8 @@ pub(crate) mod samples {
         let ended = Ended::Refused {
             arrived: lost.sent + Nanos(1_230_000),
             ttl: 63,
-            from: Ipv4Addr::new(10, 64, 0, 254),
-            reason: "host_unreachable",
+            from: IpAddr::from([10, 64, 0, 254]),
+            reason: Reason(2),
         };
         Settlement { number: ProbeNumber(number), ended, ..lost }
     }

@@ -2,77 +2,22 @@
 
 use super::{
     TargetRow,
-    addresses::Addresses,
-    atomic::AtomicU64,
-    window::{PER_WORD, Place},
+    group::{Group, Groups},
+    segment::{Cell, Segment, Side},
+    window::Place,
 };
 use crate::{
-    base::{Cause, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
+    base::{AddressHandle, Cause, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
     health::Health,
     route::{NO_ROUTE, NO_SOURCE},
-    targets::{ACCOUNT_BYTES, INLINE_PLACES},
 };
-use crossbeam::utils::CachePadded;
 use std::{
-    net::Ipv4Addr,
-    ops::Range,
-    sync::atomic::{
-        AtomicU32,
-        Ordering::{Acquire, Relaxed, Release},
-    },
+    net::IpAddr,
+    sync::atomic::Ordering::{Acquire, Relaxed, Release},
 };
-
-/// One cache line: all that a reply touches.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(super) struct Cell {
-    pub(super) window: [AtomicU64; (INLINE_PLACES / PER_WORD) as usize],
-    /// Probes entered, shifted left by 16, and the slot's generation. The sender writes.
-    pub(super) entered: AtomicU64,
-    /// Nanoseconds over all answered probes.
-    pub(super) rtt_sum: AtomicU64,
-    /// CLOCK_MONOTONIC; 0 before the first.
-    pub(super) last_reply: AtomicU64,
-    /// Indexed like `Outcome::ALL`. 32 bits: a target probed every 10 ms comes round after 497 days, and Prometheus takes that for
-    /// a restart.
-    pub(super) settled: [AtomicU32; Outcome::ALL.len()],
-    /// Row of sums.
-    pub(super) row: u32,
-}
-
-const _: () = assert!(size_of::<Cell>() == 64);
-
-/// What only senders need of a target (and, at a glance, whoever asks for its state).
-#[derive(Debug)]
-pub(super) struct Side {
-    /// 0 until its name is resolved.
-    pub(super) address: AtomicU32,
-    /// A place among the hops, or why there is none; and [`MOVED`]. Control threads write, the sender takes [`MOVED`] away.
-    pub(super) hop: AtomicU32,
-    pub(super) health: AtomicU32,
-}
 
 /// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
 const MOVED: u32 = 1 << 31;
-
-// What the memory of a plan is reckoned with.
-const _: () = assert!(size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET == ACCOUNT_BYTES);
-
-/// What the targets of a group have in common.
-#[derive(Debug)]
-pub(super) struct GroupFacts {
-    pub(super) targets: Range<u32>,
-    pub(super) timeout: Nanos,
-    pub(super) places: u32,
-    pub(super) up_after: u32,
-    pub(super) down_after: u32,
-    /// Windows of more than `INLINE_PLACES` places, target after target.
-    pub(super) wide: Box<[AtomicU64]>,
-    /// Targets to a run; the last run may have fewer.
-    pub(super) per_run: u32,
-    /// The round that each run has come to.
-    pub(super) rounds: Box<[CachePadded<AtomicU64>]>,
-}
 
 /// A target's account, looked up once for all that is done with it.
 #[derive(Clone, Copy)]
@@ -80,8 +25,10 @@ pub struct Account<'a> {
     pub(super) target: TargetIndex,
     pub(super) cell: &'a Cell,
     pub(super) side: &'a Side,
-    pub(super) groups_of_rows: &'a [u32],
-    pub(super) groups: &'a [GroupFacts],
+    /// Which of its segment's targets it is.
+    pub(super) index: usize,
+    pub(super) segment: &'a Segment,
+    pub(super) groups: &'a Groups,
 }
 
 impl<'a> Account<'a> {
@@ -91,9 +38,10 @@ impl<'a> Account<'a> {
         self.target
     }
 
+    /// What it has in common with others.
     #[inline]
-    fn group(self) -> &'a GroupFacts {
-        &self.groups[self.groups_of_rows[self.cell.row as usize] as usize]
+    pub fn group(self) -> &'a Group {
+        self.groups.of_row(self.cell.row)
     }
 
     /// Which sender walks a target.
@@ -106,14 +54,21 @@ impl<'a> Account<'a> {
     /// The place of a target's probe by its number, or by as much of it as a reply says.
     #[inline]
     pub fn place(self, number: u64) -> Place<'a> {
-        let group = self.group();
-        let bit = (number & u64::from(group.places - 1)) as u32;
-        if group.places <= INLINE_PLACES {
-            return Place::new(&self.cell.window, bit);
+        self.segment.place(self.cell, self.index, self.group().places, number)
+    }
+
+    /// When a probe in flight was sent; None where send times are not kept. Of a probe that has not left yet it is an earlier one's.
+    #[inline]
+    pub fn sent(self, number: u64) -> Option<Nanos> {
+        Some(Nanos(self.segment.sent(self.index, number)?.load(Relaxed)))
+    }
+
+    /// Notes when a probe was sent, where that is kept. Only the sender of the target calls this.
+    #[inline]
+    pub fn set_sent(self, number: u64, sent: Nanos) {
+        if let Some(at) = self.segment.sent(self.index, number) {
+            at.store(sent.0, Relaxed);
         }
-        let words = (group.places / PER_WORD) as usize;
-        let first = (self.target.0 - group.targets.start) as usize * words;
-        Place::new(&group.wide[first..first + words], bit)
     }
 
     /// Row of sums of a target.
@@ -134,13 +89,18 @@ impl<'a> Account<'a> {
         Generation((self.cell.entered.load(Relaxed) & 0xffff) as u16)
     }
 
-    /// Where its probes go; None while its name is not resolved.
+    /// Where its probes go, as they are told; None while its name is not resolved.
     #[inline]
-    pub fn address(self) -> Option<Ipv4Addr> {
+    pub fn destination(self) -> Option<AddressHandle> {
         match self.side.address.load(Acquire) {
             0 => None,
-            address => Some(Ipv4Addr::from(address)),
+            address => Some(AddressHandle(address)),
         }
+    }
+
+    /// Its address; None while its name is not resolved.
+    pub fn address(self) -> Option<IpAddr> {
+        self.destination().map(|handle| handle.v4().into())
     }
 
     /// By which next hop, or why by none.
@@ -178,9 +138,9 @@ impl<'a> Account<'a> {
     }
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
-    pub fn resolve(self, address: Ipv4Addr, hop: u32) {
+    pub fn resolve(self, address: AddressHandle, hop: u32) {
         self.side.hop.store(hop, Relaxed);
-        self.side.address.store(u32::from(address), Release);
+        self.side.address.store(address.0, Release);
     }
 
     /// Counts a probe as entered, without a place in the window. Only the sender of the target calls this.

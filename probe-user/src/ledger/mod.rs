@@ -14,8 +14,11 @@ mod atomic {
 mod account;
 mod addresses;
 mod book;
+mod group;
+mod segment;
 pub use account::Account;
 pub use book::{Ledger, Run};
+pub use group::Group;
 pub use snapshot::{Snapshot, SumRow, TargetRow};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     health::Hold,
     wire::RejectedReason,
 };
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Everything that the sums show, at one moment. Settled counters were read before the entered ones.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,7 @@ impl SumRow {
 #[derive(Clone, Copy, Debug)]
 pub struct TargetRow {
     /// None while its name is not resolved.
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// What it is held to be.
     pub state: State,
     /// Probes that came due.

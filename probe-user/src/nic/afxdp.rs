@@ -185,7 +185,7 @@ impl AfxdpSender {
             }
             let probe = &due[usize::from(self.owners[place])];
             let fields = ProbeFields {
-                destination: probe.destination,
+                destination: probe.to.v4(),
                 target: probe.target,
                 generation: probe.generation,
                 sequence: probe.sequence,

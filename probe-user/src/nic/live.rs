@@ -173,7 +173,7 @@ impl LiveSender {
                     table[filled] = LiveDue {
                         next_hop_mac: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
                         sent_ns: 0,
-                        destination: probe.destination.octets(),
+                        destination: probe.to.v4().octets(),
                         target: probe.target.0,
                         sequence: probe.sequence.0,
                         generation: probe.generation.0,

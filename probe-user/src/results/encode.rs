@@ -10,7 +10,7 @@ use crate::{
     targets::Plan,
 };
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -118,9 +118,8 @@ impl Encoder {
         self
     }
 
-    fn address(&self, index: TargetIndex) -> Option<Ipv4Addr> {
-        let planned = self.plan.targets.get(index.0 as usize)?.address;
-        planned.or_else(|| self.ledger.as_ref()?.account(index).address())
+    fn address(&self, index: TargetIndex) -> Option<IpAddr> {
+        self.plan.address_of(index).or_else(|| self.ledger.as_ref()?.account(index).address())
     }
 
     /// Appends what stands before the first record. Returns whether that was anything.
@@ -194,7 +193,7 @@ fn json(
     record: &Settlement,
     [tx_stamp, rx_stamp]: [Option<&str>; 2],
     group: &GroupText,
-    (name, address): (Option<&str>, Option<Ipv4Addr>),
+    (name, address): (Option<&str>, Option<IpAddr>),
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(b"\",\"sent_ns\":");
@@ -260,7 +259,7 @@ fn csv(
     record: &Settlement,
     [tx_stamp, rx_stamp]: [Option<&str>; 2],
     group: &GroupText,
-    (name, address): (Option<&str>, Option<Ipv4Addr>),
+    (name, address): (Option<&str>, Option<IpAddr>),
     out: &mut Vec<u8>,
 ) {
     out.push(b',');
@@ -313,7 +312,7 @@ mod tests {
     use super::*;
     use crate::{
         base::{
-            Ended, ProbeNumber,
+            AddressHandle, Ended, ProbeNumber, Reason,
             samples::{answered, answered_after, lost, unreachable, unsent},
         },
         results::tests::plan,
@@ -372,11 +371,11 @@ mod tests {
         plan.sums = vec![crate::targets::Sum { group: 0, values: Vec::new() }];
         plan.label_sets = vec![crate::targets::LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }];
         let plan = Arc::new(plan);
-        let ledger = Arc::new(Ledger::new(&plan, &[0; 3], 1));
+        let ledger = Arc::new(Ledger::new(&plan, &[0; 3], 1, false));
         let encoder = |format| Encoder::new(format, Arc::clone(&plan), CLOCK).resolved_in(Arc::clone(&ledger));
         let before = lines(encoder(Format::Jsonl), &[unsent(1, 0)]);
         assert!(!before.contains("address"), "{before}");
-        ledger.account(TargetIndex(1)).resolve(Ipv4Addr::new(10, 64, 7, 7), 0);
+        ledger.account(TargetIndex(1)).resolve(AddressHandle(0x0a40_0707), 0);
         let after = lines(encoder(Format::Jsonl), &[answered(1, 1)]);
         assert!(after.contains(r#""target":"host.example","address":"10.64.7.7","seq":1"#), "{after}");
         assert!(lines(encoder(Format::Csv), &[answered(1, 1)]).contains(",host.example,10.64.7.7,1,"));
@@ -447,7 +446,7 @@ mod tests {
             let ended = match rtt.map(|rtt| sent + Nanos(rtt)) {
                 None => Ended::Lost,
                 Some(arrived) if refused => {
-                    Ended::Refused { arrived, ttl, from: Ipv4Addr::LOCALHOST, reason: "host_unreachable" }
+                    Ended::Refused { arrived, ttl, from: IpAddr::from([127, 0, 0, 1]), reason: Reason(2) }
                 }
                 Some(arrived) => Ended::Answered { arrived, ttl },
             };

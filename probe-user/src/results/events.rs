@@ -8,7 +8,7 @@ use crate::{
     worker::Transition,
 };
 use serde::Serialize;
-use std::{fmt, net::Ipv4Addr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 /// A local fault that began, or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub struct Fault {
 pub struct Via {
     /// Through whom; nobody where the targets are on the link.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// From where.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
 }
 
 /// How targets are probed has changed, because the kernel's routes or addresses have.
@@ -111,7 +111,7 @@ struct Who {
     group: String,
     target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
 }
 
 #[derive(Serialize)]
@@ -164,14 +164,14 @@ impl EventLines {
     }
 
     /// `{"time":…,"event":"state","group":…,"target":…,"address":…,"from":"up","to":"down"}`. `address` is the target's now.
-    pub fn state(&mut self, transition: &Transition, address: Option<Ipv4Addr>, out: &mut Vec<u8>) {
+    pub fn state(&mut self, transition: &Transition, address: Option<IpAddr>, out: &mut Vec<u8>) {
         let what = FromTo { from: transition.from.name(), to: transition.to.name() };
         let who = self.who(transition.target, address);
         self.line(transition.at, "state", OfTarget { who, what }, out);
     }
 
     /// `{"time":…,"event":"flapping","group":…,"target":…,"address":…,"flapping":true,"changes":7,"window_seconds":300}`.
-    pub fn flapping(&mut self, change: &Change, at: Nanos, address: Option<Ipv4Addr>, out: &mut Vec<u8>) {
+    pub fn flapping(&mut self, change: &Change, at: Nanos, address: Option<IpAddr>, out: &mut Vec<u8>) {
         let Change { target, flapping, changes, window } = *change;
         let what = Flaps { flapping, changes, window_seconds: window.0 / 1_000_000_000 };
         let who = self.who(target, address);
@@ -198,7 +198,7 @@ impl EventLines {
     }
 
     /// `edge host.example (10.64.0.1)`, for the log.
-    pub fn name(&self, target: TargetIndex, address: Option<Ipv4Addr>) -> String {
+    pub fn name(&self, target: TargetIndex, address: Option<IpAddr>) -> String {
         let Who { group, target, address } = self.who(target, address);
         match address.map(|address| address.to_string()) {
             Some(address) if address != target => format!("{group} {target} ({address})"),
@@ -206,7 +206,7 @@ impl EventLines {
         }
     }
 
-    fn who(&self, index: TargetIndex, address: Option<Ipv4Addr>) -> Who {
+    fn who(&self, index: TargetIndex, address: Option<IpAddr>) -> Who {
         let group = self.plan.groups.iter().find(|group| group.targets.contains(&index.0));
         Who {
             group: group.map_or_else(String::new, |group| group.name.clone()),
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::{base::State, results::tests::plan};
 
-    const EDGE: Option<Ipv4Addr> = Some(Ipv4Addr::new(10, 64, 0, 1));
+    const EDGE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 64, 0, 1)));
     const AT: Nanos = Nanos::from_secs(7);
 
     fn written(write: impl FnOnce(&mut EventLines, &mut Vec<u8>)) -> String {
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn names_are_quoted() {
         let change = Change { target: TargetIndex(2), flapping: true, changes: 7, window: Nanos::from_secs(300) };
-        let line = written(|lines, out| lines.flapping(&change, AT, Some(Ipv4Addr::new(10, 64, 0, 2)), out));
+        let line = written(|lines, out| lines.flapping(&change, AT, Some(IpAddr::from([10, 64, 0, 2])), out));
         let read: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
         assert_eq!(read["group"], "the \"far\", side");
         assert_eq!(
@@ -283,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_change_of_routes_says_from_where_to_where() {
-        let via = |gateway| Some(Via { gateway, source: Ipv4Addr::new(10, 63, 0, 1) });
-        let (from, to) = (via(Some(Ipv4Addr::new(10, 63, 0, 2))), via(None));
+        let via = |gateway| Some(Via { gateway, source: IpAddr::from([10, 63, 0, 1]) });
+        let (from, to) = (via(Some(IpAddr::from([10, 63, 0, 2]))), via(None));
         let interface = || "eth0".to_owned();
         let moved = NewWay::Moved { at: AT, interface: interface(), targets: 7, from, to, others: 1 };
         assert_eq!(

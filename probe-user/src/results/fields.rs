@@ -1,6 +1,9 @@
 //! Bytes of single fields: numbers, addresses, dates, quoting. Nothing here allocates beyond the buffer it appends to.
 
-use std::net::Ipv4Addr;
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// "00", "01", ... "99".
 const PAIRS: [[u8; 2]; 100] = {
@@ -46,9 +49,18 @@ pub(super) fn push_padded(out: &mut Vec<u8>, mut n: u64, width: usize) {
     out.extend_from_slice(&digits[digits.len() - width..]);
 }
 
-/// Appends an address as four dotted numbers.
+/// Appends an address as people write it.
 #[inline]
-pub(super) fn push_address(out: &mut Vec<u8>, address: Ipv4Addr) {
+pub(super) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => push_v4(out, address),
+        // Into a vector, writing can't fail.
+        IpAddr::V6(address) => _ = write!(out, "{address}"),
+    }
+}
+
+#[inline]
+fn push_v4(out: &mut Vec<u8>, address: Ipv4Addr) {
     let mut dotted = [0u8; 16];
     let mut len = 0;
     for octet in address.octets() {
@@ -196,7 +208,7 @@ mod tests {
 
         #[test]
         fn addresses_read_as_the_standard_library_writes_them(bits: u32) {
-            let address = Ipv4Addr::from_bits(bits);
+            let address = IpAddr::from(Ipv4Addr::from_bits(bits));
             prop_assert_eq!(text(|out| push_address(out, address)), address.to_string());
         }
 

@@ -5,14 +5,14 @@ use super::{
     human::push_span,
 };
 use crate::base::{Nanos, Outcome, Settlement};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Who a record is about.
 pub(super) struct Subject<'a> {
     pub(super) group: &'a str,
     /// None where the target is known by its address alone.
     pub(super) name: Option<&'a str>,
-    pub(super) address: Option<Ipv4Addr>,
+    pub(super) address: Option<IpAddr>,
     /// Bytes of ICMP payload.
     pub(super) payload: usize,
 }

@@ -230,7 +230,11 @@ impl Ways {
         let ledger = &self.parts.common.ledger;
         let all = 0..u32::try_from(ledger.len()).unwrap_or(u32::MAX);
         all.map(TargetIndex).filter_map(|target| {
-            let address = ledger.account(target).address().or_else(|| self.named.get(&target).copied());
+            let address = ledger
+                .account(target)
+                .destination()
+                .map(|handle| handle.v4())
+                .or_else(|| self.named.get(&target).copied());
             Some((target, address?))
         })
     }
@@ -303,8 +307,8 @@ impl Ways {
         }
         moves.keys().filter_map(|(_, to)| hops.get(*to)).for_each(|hop| hop.moved(until));
         for ((target, address), place) in self.targets().zip(of) {
-            if ledger.account(target).address().is_none() {
-                ledger.account(target).resolve(address, *place);
+            if ledger.account(target).destination().is_none() {
+                ledger.account(target).resolve(address.into(), *place);
             } else if all || ledger.account(target).place_of_hop() != *place {
                 ledger.account(target).move_to(*place);
             }
@@ -314,7 +318,10 @@ impl Ways {
     fn tell(&self, moves: &BTreeMap<(u32, u32), usize>, had_names: bool) {
         let hops = &self.parts.common.hops;
         let named = |place: u32| {
-            let via = |hop: &route::Hop| Via { gateway: (!hop.on_link).then_some(hop.address), source: hop.source };
+            let via = |hop: &route::Hop| Via {
+                gateway: (!hop.on_link).then_some(hop.address.into()),
+                source: hop.source.into(),
+            };
             hops.get(place).map(via)
         };
         // On-link targets are their own hops: they are told as one.

@@ -7,7 +7,11 @@ use crate::{
     base::{Nanos, ShapeIndex, TargetIndex},
     wire::Shape,
 };
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 mod build;
 mod error;
@@ -154,7 +158,7 @@ pub enum TargetName<'a> {
     /// Given by name.
     Name(&'a str),
     /// Given by address.
-    Address(Ipv4Addr),
+    Address(IpAddr),
 }
 
 impl fmt::Display for TargetName<'_> {
@@ -169,11 +173,15 @@ impl fmt::Display for TargetName<'_> {
 impl Plan {
     /// What a target is called. None for an index that is not of this plan.
     pub fn name_of(&self, index: TargetIndex) -> Option<TargetName<'_>> {
-        let target = self.targets.get(index.0 as usize)?;
         match self.names.get(&index.0) {
             Some(name) => Some(TargetName::Name(name)),
-            None => target.address.map(TargetName::Address),
+            None => self.address_of(index).map(TargetName::Address),
         }
+    }
+
+    /// A target's address. None until its name has been resolved, or for an index that is not of this plan.
+    pub fn address_of(&self, index: TargetIndex) -> Option<IpAddr> {
+        self.targets.get(index.0 as usize)?.address.map(IpAddr::V4)
     }
 
     /// Index into `groups` of a target's group. None for an index that is not of this plan.

@@ -22,7 +22,7 @@ mod tests;
 pub use echo::Reply;
 pub use probe::{Origin, ProbeFields};
 pub use read::{Heard, guess_target, read_frame, read_reply};
-pub use refusal::{Quoted, Refusal, UNREACHABLE_REASONS};
+pub use refusal::{Quoted, Refusal};
 pub use shape::{Kind, PayloadLength, Shape};
 pub use tags::{Tag, Tags, TooManyTags};
 pub use template::Template;

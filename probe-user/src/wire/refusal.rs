@@ -4,12 +4,12 @@ use super::{
     Key, RejectedReason,
     message::{Message, field, number},
 };
-use crate::base::{Generation, Nanos, Sequence, TargetIndex};
+use crate::base::{Generation, Nanos, Reason, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
     wire::{icmp, ipv4, payload},
 };
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What an error says of a probe. Nothing of it is true before [`Refusal::is_ours`] has said so, and nothing of what it
 /// [`Quoted`] before [`Refusal::is_proven`] has.
@@ -18,13 +18,13 @@ pub struct Refusal {
     /// When XDP saw it, CLOCK_MONOTONIC. This machine's own word.
     pub arrived: Nanos,
     /// Who says so.
-    pub from: Ipv4Addr,
-    /// Why: one of [`UNREACHABLE_REASONS`].
-    pub reason: &'static str,
+    pub from: IpAddr,
+    /// Why.
+    pub reason: Reason,
     /// Time to live on arrival.
     pub ttl: u8,
     /// Where the probe went.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Identifier of the probe.
     pub identifier: u16,
     /// Low bits of the probe's number.
@@ -50,13 +50,15 @@ pub struct Quoted {
 impl Refusal {
     /// Whether we sent a probe with this sequence number to this address, under this key, as far as 16 bits can say.
     pub fn is_ours(&self, key: &Key) -> bool {
-        cookie::identification(&key.0, self.destination.octets(), self.sequence.0) == self.identification
+        let IpAddr::V4(destination) = self.destination else { return false };
+        cookie::identification(&key.0, destination.octets(), self.sequence.0) == self.identification
     }
 
     /// Whether we sent the probe whose payload is quoted, for the tenant of this generation.
     pub fn is_proven(&self, quoted: &Quoted, key: &Key, generation: Generation) -> bool {
         let Quoted { sent, target, cookie } = quoted;
-        let hash = cookie::ipv4(&key.0, sent.0, self.destination.octets(), target.0, self.sequence.0);
+        let IpAddr::V4(destination) = self.destination else { return false };
+        let hash = cookie::ipv4(&key.0, sent.0, destination.octets(), target.0, self.sequence.0);
         cookie::on_wire(hash, generation.0) == *cookie
     }
 
@@ -84,10 +86,10 @@ impl Refusal {
         });
         Ok(Self {
             arrived: *arrived,
-            from: Ipv4Addr::from(field(*ip, ipv4::SOURCE)?),
+            from: Ipv4Addr::from(field(*ip, ipv4::SOURCE)?).into(),
             reason: reason(body[icmp::TYPE], body[icmp::CODE]),
             ttl: ip[ipv4::TTL],
-            destination: Ipv4Addr::from(field(probe_ip, ipv4::DESTINATION)?),
+            destination: Ipv4Addr::from(field(probe_ip, ipv4::DESTINATION)?).into(),
             identifier: number(echo, icmp::IDENTIFIER)?,
             sequence: Sequence(number(echo, icmp::SEQUENCE)?),
             identification: number(probe_ip, ipv4::IDENTIFICATION)?,
@@ -96,41 +98,14 @@ impl Refusal {
     }
 }
 
-/// Why a probe can be *unreachable*, as in results. The first is this machine's own finding, the others are those of ICMP
-/// errors: types 3 (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section 5.2.7.1), 11 and 12.
-pub const UNREACHABLE_REASONS: [&str; 22] = [
-    "neighbour",
-    "net_unreachable",
-    "host_unreachable",
-    "protocol_unreachable",
-    "port_unreachable",
-    "fragmentation_needed",
-    "source_route_failed",
-    "net_unknown",
-    "host_unknown",
-    "source_isolated",
-    "net_prohibited",
-    "host_prohibited",
-    "net_tos",
-    "host_tos",
-    "admin_prohibited",
-    "precedence_violation",
-    "precedence_cutoff",
-    "destination_unreachable",
-    "ttl_exceeded",
-    "reassembly_time_exceeded",
-    "time_exceeded",
-    "parameter_problem",
-];
-
 /// The reason that an error of this type and code gives: codes that no RFC names have the name of their type.
-pub(super) fn reason(kind: u8, code: u8) -> &'static str {
-    UNREACHABLE_REASONS[match (kind, code) {
-        (icmp::UNREACHABLE, 0..=15) => usize::from(code) + 1,
+pub(super) const fn reason(kind: u8, code: u8) -> Reason {
+    Reason(match (kind, code) {
+        (icmp::UNREACHABLE, 0..=15) => code + 1,
         (icmp::UNREACHABLE, _) => 17,
         (icmp::TIME_EXCEEDED, 0) => 18,
         (icmp::TIME_EXCEEDED, 1) => 19,
         (icmp::TIME_EXCEEDED, _) => 20,
         _ => 21,
-    }]
+    })
 }

@@ -60,7 +60,7 @@ impl<'a> Assembly<'a> {
     ) -> Self {
         let Network { key, hops: all, taken, link, drops } = network;
         let common = Common {
-            ledger: Arc::new(Ledger::new(plan, hops, senders)),
+            ledger: Arc::new(Ledger::new(plan, hops, senders, wanted.sink.is_wanted())),
             key,
             hops: all,
             taken,

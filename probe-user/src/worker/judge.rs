@@ -10,7 +10,7 @@ use super::{Common, Transition};
 use crate::{
     base::{Nanos, State, TargetIndex},
     health::{Health, Verdict},
-    ledger::{Run, tally::Tally},
+    ledger::{Group, Run, tally::Tally},
     route::Hop,
     schedule::Landed,
 };
@@ -59,7 +59,7 @@ enum Owed {
 impl Judge {
     pub(super) fn new(common: Arc<Common>, tally: Arc<Tally>, runs: &[Run]) -> Self {
         let groups: Vec<_> =
-            runs.iter().map(|run| (run.targets.clone(), common.ledger.thresholds(run.group).1)).collect();
+            runs.iter().map(|run| (run.targets.clone(), common.ledger.group(run.group).down_after)).collect();
         let targets = groups.iter().map(|(targets, _)| targets.len()).sum();
         let owed = VecDeque::with_capacity(targets);
         let mut judge = Self { common, tally, groups, owed, gates: Vec::new(), seen: (0, 0), look_at: Nanos::ZERO };
@@ -85,14 +85,7 @@ impl Judge {
 
     /// A probe has landed. `silent`: nobody said anything, which is the gateway's word only if the gateway is alive.
     #[inline]
-    pub(super) fn judge(
-        &mut self,
-        target: TargetIndex,
-        verdict: Verdict,
-        silent: bool,
-        landed: Landed,
-        (up_after, down_after): (u32, u32),
-    ) {
+    pub(super) fn judge(&mut self, target: TargetIndex, verdict: Verdict, silent: bool, landed: Landed, group: &Group) {
         let before = match verdict {
             Verdict::Silent => return,
             Verdict::Good => self.common.ledger.account(target).health(),
@@ -101,10 +94,10 @@ impl Judge {
                 None => return,
             },
         };
-        let mut after = before.after(verdict, up_after, down_after);
+        let mut after = before.after(verdict, group.up_after, group.down_after);
         if after.state() == State::Down && before.state() != State::Down && !self.is_proven(target, silent, landed) {
             after = after.put_off(before);
-            if self.owed.len() < self.owed.capacity() && !before.owes_down(down_after) {
+            if self.owed.len() < self.owed.capacity() && !before.owes_down(group.down_after) {
                 self.owed.push_back((target, landed.deadline));
             }
         }
@@ -424,7 +417,7 @@ mod tests {
                 let now = Nanos(at);
                 // Begun 5 before: in the model's units and in these.
                 let landed = Landed { begun: now - Nanos(5), deadline: now };
-                let mut landing = |verdict, silent| judge.judge(WHO, verdict, silent, landed, (up_after, down_after));
+                let mut landing = |verdict, silent| judge.judge(WHO, verdict, silent, landed, common.ledger.group(0));
                 match step {
                     Step::Good => landing(Verdict::Good, false),
                     Step::Lost => landing(Verdict::Bad, true),

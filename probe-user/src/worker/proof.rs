@@ -20,14 +20,14 @@ use crate::{
     ledger::Ledger,
     wire::{self, Heard, Key, Quoted, Refusal, RejectedReason, Reply},
 };
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// What proofs ask of the table of targets.
 pub trait Slots {
     /// Who has the slot now; None: there is no such slot.
     fn generation(&self, target: TargetIndex) -> Option<Generation>;
     /// Whether some target has this address.
-    fn has_address(&self, address: Ipv4Addr) -> bool;
+    fn has_address(&self, address: IpAddr) -> bool;
 }
 
 impl Slots for Ledger {
@@ -36,7 +36,7 @@ impl Slots for Ledger {
         self.has(target).then(|| self.account(target).generation())
     }
 
-    fn has_address(&self, address: Ipv4Addr) -> bool {
+    fn has_address(&self, address: IpAddr) -> bool {
         self.targets_at(address).next().is_some()
     }
 }

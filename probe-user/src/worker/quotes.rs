@@ -52,18 +52,18 @@ impl ShortQuotes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Nanos, Sequence};
-    use std::net::Ipv4Addr;
+    use crate::base::{Nanos, Reason, Sequence};
+    use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
     fn what_finds_no_room_excuses_a_probe_each() {
         let quotes = ShortQuotes::default();
         let refusal = |n: u16| Refusal {
             arrived: Nanos(1),
-            from: Ipv4Addr::LOCALHOST,
-            reason: "host_unreachable",
+            from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            reason: Reason(2),
             ttl: 64,
-            destination: Ipv4Addr::LOCALHOST,
+            destination: IpAddr::V4(Ipv4Addr::LOCALHOST),
             identifier: 1,
             sequence: Sequence(n),
             identification: 0,

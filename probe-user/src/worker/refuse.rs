@@ -22,14 +22,14 @@ pub(super) fn short_quote(common: &Common, settler: &Settler, walks: &[Walk], re
         let standing = match walk.in_flight(target, refusal.sequence) {
             None => None,
             // Age first, here as well. Without a stamp the deadline is that of the last probe that left together with this one.
-            Some((_, deadline, sent))
+            Some((number, deadline))
                 if refusal.arrived > deadline
-                    || sent.is_some_and(|sent| refusal.arrived - sent > account.timeout()) =>
+                    || account.sent(number).is_some_and(|sent| refusal.arrived - sent > account.timeout()) =>
             {
                 None
             }
-            Some((number, _, sent)) => {
-                let (place, sent) = (account.place(number), sent.unwrap_or(refusal.arrived));
+            Some((number, _)) => {
+                let (place, sent) = (account.place(number), account.sent(number).unwrap_or(refusal.arrived));
                 match settler.settle(place, (account, sent), refused(refusal), now, || ProbeNumber(number)) {
                     Ok(()) => return,
                     Err(standing) => Some(standing),

@@ -91,9 +91,7 @@ impl<T: Transmit> Sender<T> {
         let walk = |run: Run| {
             let group = &plan.groups[run.group];
             let slots = run.targets.end - run.targets.start;
-            let (up_after, down_after) = ledger.thresholds(run.group);
-            let places = ledger.places(run.group);
-            let stamps = if common.records { slots as usize * places as usize } else { 0 };
+            let places = ledger.group(run.group).places;
             for (row, states) in tally.rows.iter().zip(ledger.states(run.targets.clone())) {
                 row.states.iter().zip(states).for_each(|(counter, many)| add(counter, many));
             }
@@ -101,15 +99,11 @@ impl<T: Transmit> Sender<T> {
                 pacer: Pacer::new(slots, group.interval, start, group.count),
                 flights: Flights::new(group.timeout),
                 places,
-                shape: plan.shape_of(run.group),
-                up_after,
-                down_after,
                 drops_known: DropsKnown::new(group, places),
                 landing: (0, 0),
                 ticks: 0,
                 since: None,
                 held: None,
-                sent: vec![Nanos::ZERO; stamps].into(),
                 run,
             }
         };
@@ -244,14 +238,13 @@ impl<T: Transmit> Sender<T> {
                     || self.common.drops.claim(landed.begun, landed.deadline)
                     || self.common.short_quotes[self.number].claim();
                 let ended = if excused { Ended::Unheard } else { Ended::Lost };
-                let slot = target.0 - walk.run.targets.start;
-                let sent = if self.common.records { walk.sent[walk.stamp_at(slot, number)] } else { Nanos::ZERO };
                 let account = self.common.ledger.account(target);
+                let sent = account.sent(number).unwrap_or_default();
                 self.settler.count((account, sent), ended, past, || ProbeNumber(number));
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
-        self.judge.judge(target, verdict, silent, landed, (walk.up_after, walk.down_after));
+        self.judge.judge(target, verdict, silent, landed, self.common.ledger.group(walk.run.group));
     }
 
     /// Settles the probes of which errors said no more than address and sequence number. True if there was something.
@@ -358,7 +351,7 @@ impl<T: Transmit> Sender<T> {
         }
         let account = ledger.account(target);
         let row = account.row();
-        let Some(destination) = account.address() else { return };
+        let Some(to) = account.destination() else { return };
         if tick.skip {
             add(&tally.rows[row as usize].skipped, 1);
             return;
@@ -397,7 +390,7 @@ impl<T: Transmit> Sender<T> {
         place.enter();
         let generation = account.generation();
         let sequence = ProbeNumber(tick.round).sequence();
-        self.due.push(Due { target, generation, sequence, destination, hop, shape: walk.shape });
+        self.due.push(Due { target, generation, sequence, to, hop, shape: ledger.group(walk.run.group).shape });
         let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
         self.notes.push(note);
     }

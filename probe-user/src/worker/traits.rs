@@ -1,8 +1,7 @@
 //! What a loop needs from a network: send these; give me replies; let me rest. `nic` and the testbed implement it.
 
 use super::proof::Reader;
-use crate::base::{Cause, Generation, Nanos, Sequence, ShapeIndex, TargetIndex};
-use std::net::Ipv4Addr;
+use crate::base::{AddressHandle, Cause, Generation, Nanos, Sequence, ShapeIndex, TargetIndex};
 
 /// Tells the time. CLOCK_MONOTONIC on a NIC, simulated time in a simulation.
 pub trait Clock {
@@ -20,7 +19,7 @@ pub struct Due {
     /// Low bits of its number.
     pub sequence: Sequence,
     /// Where to.
-    pub destination: Ipv4Addr,
+    pub to: AddressHandle,
     /// Which next hop: index into `route::Hops`.
     pub hop: u32,
     /// What it looks like.

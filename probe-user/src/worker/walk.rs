@@ -2,7 +2,7 @@
 
 use super::drops_known::DropsKnown;
 use crate::{
-    base::{Nanos, Sequence, ShapeIndex, TargetIndex},
+    base::{Nanos, Sequence, TargetIndex},
     ledger::Run,
     schedule::{Flights, Pacer},
 };
@@ -13,9 +13,6 @@ pub(super) struct Walk {
     pub(super) pacer: Pacer,
     pub(super) flights: Flights,
     pub(super) places: u32,
-    pub(super) shape: ShapeIndex,
-    pub(super) up_after: u32,
-    pub(super) down_after: u32,
     pub(super) drops_known: DropsKnown,
     /// The next tick that lands.
     pub(super) landing: (u64, u32),
@@ -25,8 +22,6 @@ pub(super) struct Walk {
     pub(super) since: Option<Nanos>,
     /// The first whose probe has found no room yet: how many were before it, ever, and when it was first handed over.
     pub(super) held: Option<(u64, Nanos)>,
-    /// Send stamps by target and place, kept where results are wanted.
-    pub(super) sent: Box<[Nanos]>,
 }
 
 impl Walk {
@@ -92,25 +87,15 @@ impl Walk {
         self.since = rest;
     }
 
-    #[inline]
-    pub(super) fn stamp_at(&self, slot: u32, number: u64) -> usize {
-        slot as usize * self.places as usize + self.place(number) as usize
-    }
-
-    #[inline]
-    pub(super) fn stamp(&mut self, slot: u32, number: u64) -> &mut Nanos {
-        &mut self.sent[self.stamp_at(slot, number)]
-    }
-
-    /// The probe of a target that has not landed and whose number has these low bits: its number, by when it has to be
-    /// answered, and its send stamp where that is kept. The target is of this run.
+    /// The probe of a target that has not landed and whose number has these low bits: its number, and by when it has
+    /// to be answered. The target is of this run.
     ///
     /// If there is a pending probe in the place of that number, it is this one and no other: places are taken in the order of
     /// the numbers, each after the number before it in the same place has landed, and this is the first in its place of all
     /// that have not landed. All 16 bits are compared, and a window has at most half as many places, so an error about an
     /// earlier probe in the same place finds other bits; until 65,536 rounds later, when the bits are the same. At the shortest
     /// interval that is 655 s: a datagram lives for at most 255 s (RFC 791, "Time to Live"), and so does the error about it.
-    pub(super) fn in_flight(&self, target: TargetIndex, sequence: Sequence) -> Option<(u64, Nanos, Option<Nanos>)> {
+    pub(super) fn in_flight(&self, target: TargetIndex, sequence: Sequence) -> Option<(u64, Nanos)> {
         let slot = target.0 - self.run.targets.start;
         let first = self.landing.0 + u64::from(slot < self.landing.1);
         let number = first + (u64::from(sequence.0).wrapping_sub(first) & 0xffff);
@@ -120,6 +105,6 @@ impl Walk {
         let ordinal = self.ordinal(target, number);
         let unpushed = self.flights.pushed()..self.flights.pushed() + u64::from(self.ticks);
         let deadline = if unpushed.contains(&ordinal) { Nanos::MAX } else { self.flights.deadline_of(ordinal)? };
-        Some((number, deadline, self.sent.get(self.stamp_at(slot, number)).copied()))
+        Some((number, deadline))
     }
 }

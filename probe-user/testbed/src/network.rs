@@ -310,7 +310,7 @@ impl State {
         self.facts.sent += 1;
         if let Some(mut ruled) = self.ruled.take() {
             let frame = self.probe(due, sent);
-            ruled.send(&frame, due.destination, due.sequence.0, sent);
+            ruled.send(&frame, due.to.v4(), due.sequence.0, sent);
             self.ruled = Some(ruled);
             return Fate::Sent(sent);
         }
@@ -341,7 +341,7 @@ impl State {
         let mut frame = [0; FRAME];
         self.template.lay(&mut frame);
         let fields = ProbeFields {
-            destination: due.destination,
+            destination: due.to.v4(),
             target: due.target,
             generation: due.generation,
             sequence: due.sequence,

@@ -9,7 +9,10 @@ use echolot::{
 };
 use fastrand::Rng;
 use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4};
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// Time to live that probes are sent with.
 const TTL: u8 = 64;
@@ -36,7 +39,7 @@ impl Slots for World {
         Some(Generation(first.0 ^ self.generations[target.0 as usize].0))
     }
 
-    fn has_address(&self, address: Ipv4Addr) -> bool {
+    fn has_address(&self, address: IpAddr) -> bool {
         self.ledger.has_address(address)
     }
 }
@@ -60,7 +63,7 @@ impl World {
             old_key: Key([0x1716_1514_1312_1110, 0x1f1e_1d1c_1b1a_1918]),
             targets: u32::try_from(count).unwrap(),
             generations: generations.collect(),
-            ledger: Ledger::new(&plan, &vec![0; count], 1),
+            ledger: Ledger::new(&plan, &vec![0; count], 1, false),
             templates: PAYLOADS.map(|bytes| Template::new(Shape::echo(bytes), ORIGIN).unwrap()).into(),
         }
     }
@@ -69,7 +72,7 @@ impl World {
     pub(crate) fn fields(&self, rng: &mut Rng) -> ProbeFields {
         let target = TargetIndex(rng.u32(..self.targets));
         ProbeFields {
-            destination: self.ledger.account(target).address().unwrap(),
+            destination: self.ledger.account(target).destination().unwrap().v4(),
             target,
             generation: Slots::generation(self, target).unwrap(),
             sequence: Sequence(rng.u16(..)),

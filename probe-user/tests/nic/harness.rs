@@ -1,7 +1,7 @@
 //! Namespaces, children in other roles, captures, and what tests do again and again.
 
 use echolot::{
-    base::{Cause, Generation, Nanos, ProbeNumber, ShapeIndex, TargetIndex},
+    base::{AddressHandle, Cause, Generation, Nanos, ProbeNumber, ShapeIndex, TargetIndex},
     nic::{Engine, Mode, MonotonicClock, Nic, Opened, Options},
     route::{Hop, LinkState, Neighbour},
     wire::{Key, Shape, read_reply},
@@ -174,7 +174,7 @@ pub(crate) fn due(number: u32) -> Due {
         target: TargetIndex(number),
         generation: Generation(3),
         sequence: ProbeNumber(u64::from(number)).sequence(),
-        destination: Ipv4Addr::from_bits(0x0a4e_0000 | (number & 0xffff)),
+        to: AddressHandle(0x0a4e_0000 | (number & 0xffff)),
         hop: 0,
         shape: ShapeIndex(0),
     }

@@ -168,7 +168,7 @@ fn one_drop_hides_no_outage() {
         station.stalls[0].hold(Duration::from_secs(60));
         // One frame more than the ring holds. All from one address, so that they come to one queue; to a target that there
         // isn't, so that they settle nothing.
-        let stray = Due { destination: TARGETS, ..due(u32::MAX - 1) };
+        let stray = Due { to: TARGETS.into(), ..due(u32::MAX - 1) };
         let taken = Arc::clone(&station.common.taken);
         let taken = || taken.taken(0) + taken.taken(1);
         while taken() < 1_024 + 1 {

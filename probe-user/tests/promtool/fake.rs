@@ -173,7 +173,7 @@ impl Source for Fake {
         let answered = matches!(state, State::Up | State::Down);
         let n = u64::from(index.0);
         TargetRow {
-            address: self.plan().targets[index.0 as usize].address,
+            address: self.plan().address_of(index),
             state,
             probes: 10 * n + 6,
             settled: if answered { [10 * n, 1, 2, 0, 3] } else { [0; Outcome::ALL.len()] },

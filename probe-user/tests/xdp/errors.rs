@@ -104,8 +104,8 @@ fn errors_about_our_probes_are_taken_whatever_lies_around_them() {
         for length in [whole - 18, whole - 17, whole - 1, whole] {
             let what = format!("{around:?}, {} words of options quoted, {length} bytes", quote.options);
             let refusal = read(&is_taken(&rig, &what, &around.error(3, 1, &probe[..length])));
-            assert_eq!((refusal.from.octets(), refusal.destination.octets()), (ROUTER, THEIRS), "{what}");
-            assert_eq!((refusal.sequence, refusal.reason), (Sequence(SEQUENCE), "host_unreachable"), "{what}");
+            assert_eq!((refusal.from, refusal.destination), (ROUTER.into(), THEIRS.into()), "{what}");
+            assert_eq!((refusal.sequence, refusal.reason.name()), (Sequence(SEQUENCE), "host_unreachable"), "{what}");
             assert!(refusal.is_ours(&Key(KEY)), "{what}");
             assert_eq!(refusal.quoted.is_some(), length == whole, "{what}");
             if let Some(quoted) = refusal.quoted {

@@ -18,10 +18,7 @@ impl<T: Transmit> Sender<T> {
             let (due, mut note) = (self.due[i], self.notes[i]);
             let cause = match self.fates[i] {
                 Fate::Sent(at) => {
-                    if self.common.records {
-                        let walk = &mut self.walks[note.walk];
-                        *walk.stamp(due.target.0 - walk.run.targets.start, note.number) = at;
-                    }
+                    self.common.ledger.account(due.target).set_sent(note.number, at);
                     None
                 }
                 Fate::Unsent(cause) => Some(cause),

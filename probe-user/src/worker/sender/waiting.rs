@@ -227,14 +227,14 @@ impl<T: Transmit> Sender<T> {
             let Held { walk, target, number, .. } = held;
             let ledger = &self.common.ledger;
             let account = ledger.account(target);
-            let Some(destination) = account.address() else { continue };
+            let Some(to) = account.destination() else { continue };
             self.due.push(Due {
                 target,
                 generation: account.generation(),
                 sequence: ProbeNumber(number).sequence(),
-                destination,
+                to,
                 hop,
-                shape: self.walks[walk].shape,
+                shape: account.group().shape,
             });
             // Since when it could have been sent. What it waited for before is no fault of ours.
             self.notes.push(Note { walk, number, due: now, late: true, offered: Nanos::MAX });
@@ -260,7 +260,7 @@ impl<T: Transmit> Sender<T> {
                     Standing::Free | Standing::Pending => Verdict::Silent,
                 };
                 let landed = Landed { begun: since, deadline: now };
-                self.judge.judge(target, verdict, false, landed, (walk.up_after, walk.down_after));
+                self.judge.judge(target, verdict, false, landed, account.group());
             }
         }
         true

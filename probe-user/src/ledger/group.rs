@@ -1,0 +1,73 @@
+//! What the targets of a group have in common.
+
+use super::atomic::AtomicU64;
+use crate::{
+    base::{Nanos, ShapeIndex},
+    targets::Plan,
+};
+use crossbeam::utils::CachePadded;
+use std::ops::Range;
+
+/// A group, as those who send and receive know it: what the plan says of it, once for all of them.
+#[derive(Debug)]
+pub struct Group {
+    /// Its targets.
+    pub targets: Range<u32>,
+    /// How long a probe may be answered.
+    pub timeout: Nanos,
+    /// Places in a target's window: a power of two.
+    pub places: u32,
+    /// Consecutive answered probes after which a target is up.
+    pub up_after: u32,
+    /// Consecutive failed probes after which a target is down.
+    pub down_after: u32,
+    /// What its probes look like.
+    pub shape: ShapeIndex,
+    /// Targets to a run; the last run may have fewer.
+    pub(super) per_run: u32,
+    /// The round that each run has come to.
+    pub(super) rounds: Box<[CachePadded<AtomicU64>]>,
+}
+
+/// All groups, and which row of sums belongs to which.
+#[derive(Debug)]
+pub(super) struct Groups {
+    pub(super) all: Box<[Group]>,
+    of_rows: Box<[u32]>,
+}
+
+impl Groups {
+    /// Of the plan, whose targets so many threads walk.
+    pub(super) fn new(plan: &Plan, senders: usize) -> Self {
+        let group = |(index, group): (usize, &crate::targets::Group)| {
+            let targets = group.targets.clone();
+            let many = targets.end - targets.start;
+            let per_run = many.div_ceil(u32::try_from(senders).unwrap_or(1).max(1)).max(1);
+            Group {
+                timeout: group.timeout,
+                places: group.places(),
+                up_after: group.up_after,
+                down_after: group.down_after,
+                shape: plan.shape_of(index),
+                per_run,
+                rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+                targets,
+            }
+        };
+        Self {
+            all: plan.groups.iter().enumerate().map(group).collect(),
+            of_rows: plan.sums.iter().map(|sum| u32::try_from(sum.group).unwrap_or(0)).collect(),
+        }
+    }
+
+    /// How many rows of sums there are.
+    pub(super) fn rows(&self) -> usize {
+        self.of_rows.len()
+    }
+
+    /// The group that a row of sums belongs to.
+    #[inline]
+    pub(super) fn of_row(&self, row: u32) -> &Group {
+        &self.all[self.of_rows[row as usize] as usize]
+    }
+}

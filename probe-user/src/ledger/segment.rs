@@ -1,0 +1,256 @@
+//! The accounts of up to a million targets whose numbers follow one another. A ledger is made of such segments: targets that come later
+//! lie in a segment of their own, and those that are there stay where they are.
+
+use super::{
+    addresses::Addresses,
+    atomic::AtomicU64,
+    group::Group,
+    window::{PER_WORD, Place},
+};
+use crate::{
+    base::Outcome,
+    health::Health,
+    targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan, Target},
+};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+/// Bits of a target's number that say which of its segment it is. Cells of a whole segment are 64 MiB: large enough for huge pages.
+const BITS: u32 = 20;
+/// Targets of a whole segment.
+pub(super) const TARGETS: u32 = 1 << BITS;
+
+/// One cache line: all that a reply touches.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Cell {
+    /// Of a window that is no longer; else a column of the segment has it.
+    pub(super) window: [AtomicU64; (INLINE_PLACES / PER_WORD) as usize],
+    /// Probes entered, shifted left by 16, and the slot's generation. The sender writes.
+    pub(super) entered: AtomicU64,
+    /// Nanoseconds over all answered probes.
+    pub(super) rtt_sum: AtomicU64,
+    /// CLOCK_MONOTONIC; 0 before the first.
+    pub(super) last_reply: AtomicU64,
+    /// Indexed like `Outcome::ALL`. 32 bits: a target probed every 10 ms comes round after 497 days, and Prometheus takes that for
+    /// a restart.
+    pub(super) settled: [AtomicU32; Outcome::ALL.len()],
+    /// Row of sums.
+    pub(super) row: u32,
+}
+
+const _: () = assert!(size_of::<Cell>() == 64);
+
+/// What only senders need of a target (and, at a glance, whoever asks for its state).
+#[derive(Debug)]
+pub(super) struct Side {
+    /// A handle of its address ([`crate::base::AddressHandle`]); 0 until its name is resolved.
+    pub(super) address: AtomicU32,
+    /// A place among the hops, or why there is none; and whether it came there while it was being probed. Control threads write.
+    pub(super) hop: AtomicU32,
+    pub(super) health: AtomicU32,
+}
+
+// What the memory of a plan is reckoned with.
+const _: () = assert!(size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET == ACCOUNT_BYTES);
+
+/// Accounts of targets whose numbers follow one another. A copy shares them.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) cells: Arc<[Cell]>,
+    pub(super) sides: Arc<[Side]>,
+    columns: Arc<Columns>,
+}
+
+/// What a target has a value of for each place of its window, beside the cells. Groups have windows of different lengths.
+#[derive(Debug)]
+struct Columns {
+    parts: Box<[Part]>,
+    /// Words of windows that do not fit a cell.
+    windows: Box<[AtomicU64]>,
+    /// Send times, CLOCK_MONOTONIC, where results are wanted. The sender writes.
+    sent: Option<Box<[AtomicU64]>>,
+}
+
+/// The targets of a group in a segment.
+#[derive(Debug)]
+struct Part {
+    /// Their numbers within the segment.
+    targets: Range<u32>,
+    places: u32,
+    /// Where the first has its window.
+    window: usize,
+    /// Where it has its send times.
+    sent: usize,
+}
+
+/// Which segment a target is in, and which of its targets it is.
+#[inline]
+pub(super) const fn place_of(target: u32) -> (usize, usize) {
+    ((target >> BITS) as usize, (target & (TARGETS - 1)) as usize)
+}
+
+impl Segment {
+    /// The targets of `plan` in `range`, whose next hops are `hops`; `timed`: send times are kept.
+    pub(super) fn new(plan: &Plan, hops: &[u32], groups: &[Group], range: Range<u32>, timed: bool) -> Self {
+        let zero = || AtomicU64::new(0);
+        let all = range.start as usize..range.end as usize;
+        let targets = &plan.targets[all.clone()];
+        let cell = |target: &Target| Cell {
+            window: std::array::from_fn(|_| zero()),
+            entered: zero(),
+            rtt_sum: zero(),
+            last_reply: zero(),
+            settled: std::array::from_fn(|_| AtomicU32::new(0)),
+            row: plan.label_sets[target.label_set as usize].sum,
+        };
+        let side = |(target, hop): (&Target, &u32)| Side {
+            address: AtomicU32::new(target.address.map_or(0, u32::from)),
+            hop: AtomicU32::new(*hop),
+            health: AtomicU32::new(Health::new(target.address.is_some()).to_bits()),
+        };
+        Self {
+            cells: targets.iter().map(cell).collect(),
+            sides: targets.iter().zip(&hops[all]).map(side).collect(),
+            columns: Arc::new(Columns::new(groups, &range, timed)),
+        }
+    }
+
+    /// A place in the window of a target that is this one of its segment.
+    #[inline]
+    pub(super) fn place<'a>(&'a self, cell: &'a Cell, index: usize, places: u32, number: u64) -> Place<'a> {
+        let bit = (number & u64::from(places - 1)) as u32;
+        if places <= INLINE_PLACES { Place::new(&cell.window, bit) } else { self.columns.place(index, bit) }
+    }
+
+    /// The send time of a target's probe, where those are kept.
+    #[inline]
+    pub(super) fn sent(&self, index: usize, number: u64) -> Option<&AtomicU64> {
+        let times = self.columns.sent.as_deref()?;
+        let (part, before) = self.columns.part(index);
+        let place = number & u64::from(part.places - 1);
+        Some(&times[part.sent + before * part.places as usize + place as usize])
+    }
+
+    /// All words in which probes may be pending.
+    pub(super) fn windows(&self) -> impl Iterator<Item = &[AtomicU64]> {
+        self.cells.iter().map(|cell| &cell.window[..]).chain(std::iter::once(&*self.columns.windows))
+    }
+}
+
+impl Columns {
+    fn new(groups: &[Group], range: &Range<u32>, timed: bool) -> Self {
+        let (mut windows, mut sent) = (0, 0);
+        let mut parts = Vec::new();
+        for group in groups {
+            let targets = group.targets.start.max(range.start)..group.targets.end.min(range.end);
+            if targets.is_empty() {
+                continue;
+            }
+            let (many, places) = (targets.len(), group.places);
+            let targets = targets.start - range.start..targets.end - range.start;
+            parts.push(Part { targets, places, window: windows, sent });
+            windows += if places > INLINE_PLACES { many * (places / PER_WORD) as usize } else { 0 };
+            sent += many * places as usize;
+        }
+        let zeros = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect();
+        Self { parts: parts.into(), windows: zeros(windows), sent: timed.then(|| zeros(sent)) }
+    }
+
+    /// What part a target is in, and how many targets of it come before.
+    #[inline]
+    fn part(&self, index: usize) -> (&Part, usize) {
+        // Fewer than TARGETS.
+        let index = index as u32;
+        let part = &self.parts[self.parts.partition_point(|part| part.targets.end <= index)];
+        (part, (index - part.targets.start) as usize)
+    }
+
+    #[inline]
+    fn place(&self, index: usize, bit: u32) -> Place<'_> {
+        let (part, before) = self.part(index);
+        let words = (part.places / PER_WORD) as usize;
+        let first = part.window + before * words;
+        Place::new(&self.windows[first..first + words], bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{group::Groups, window::pending},
+        *,
+    };
+    use crate::{
+        base::Nanos,
+        targets::{self, LabelSet, Sum},
+    };
+    use std::{
+        collections::{BTreeMap, HashSet},
+        net::Ipv4Addr,
+        sync::atomic::Ordering::Relaxed,
+    };
+
+    /// Three groups with windows of different lengths, over two segments: nobody's place or send time is another's.
+    #[test]
+    fn every_probe_has_its_own_place_and_send_time() {
+        let group = |name: &str, timeout_ms, targets| targets::Group {
+            interval: Nanos::from_millis(10),
+            timeout: Nanos::from_millis(timeout_ms),
+            targets,
+            ..targets::Group::named(name)
+        };
+        let plan = Plan {
+            groups: vec![group("a", 1, 0..7), group("b", 500, 7..19), group("c", 3_000, 19..30)],
+            sums: (0..3).map(|group| Sum { group, values: vec![] }).collect(),
+            label_sets: (0..3).map(|sum| LabelSet { labels: BTreeMap::default(), sum }).collect(),
+            targets: (0..30)
+                .map(|n| Target {
+                    address: Some(Ipv4Addr::from(n)),
+                    label_set: [0, 1, 2][(n > 6) as usize + (n > 18) as usize],
+                })
+                .collect(),
+            ..Plan::default()
+        };
+        let groups = Groups::new(&plan, 2);
+        let places: Vec<u32> = groups.all.iter().map(|group| group.places).collect();
+        assert!(places[0] <= INLINE_PLACES && places[1] > INLINE_PLACES && places[2] > places[1], "{places:?}");
+        let mut entered = 0;
+        for range in [0..11, 11..30] {
+            let segment = Segment::new(&plan, &[0; 30], &groups.all, range.clone(), true);
+            let mut addresses = HashSet::new();
+            for target in range.clone() {
+                let index = (target - range.start) as usize;
+                let cell = &segment.cells[index];
+                let group = groups.of_row(cell.row);
+                assert!(group.targets.contains(&target));
+                for number in 0..u64::from(group.places) {
+                    segment.place(cell, index, group.places, number).enter();
+                    entered += 1;
+                    let sent = segment.sent(index, number).expect("send times are kept");
+                    assert!(addresses.insert(std::ptr::from_ref(sent)), "target {target}, number {number}");
+                    sent.store(entered, Relaxed);
+                    let round_later = segment.sent(index, number + u64::from(group.places)).map(|at| at.load(Relaxed));
+                    assert_eq!(round_later, Some(entered), "the same place");
+                }
+            }
+            let found: u32 = segment.windows().map(pending).sum();
+            let wanted: u32 = range
+                .map(|target| groups.all.iter().find(|g| g.targets.contains(&target)).map_or(0, |g| g.places))
+                .sum();
+            assert_eq!(found, wanted, "all pending, each in a place of its own");
+        }
+        let untimed = Segment::new(&plan, &[0; 30], &groups.all, 0..30, false);
+        assert!(untimed.sent(3, 1).is_none());
+    }
+
+    #[test]
+    fn a_number_leads_to_segment_and_place() {
+        assert_eq!(
+            [0, TARGETS - 1, TARGETS, 3 * TARGETS + 5].map(place_of),
+            [(0, 0), (0, (TARGETS - 1) as usize), (1, 0), (3, 5)]
+        );
+    }
+}
