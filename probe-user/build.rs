@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -36,22 +35,7 @@ fn break_it() {
 }
 
 fn main() -> ExitCode {
-    println!("cargo::rerun-if-changed=../probe-ebpf/src");
-    println!("cargo::rerun-if-changed=../probe-ebpf/Cargo.toml");
-    println!("cargo::rerun-if-changed=../Cargo.lock");
     tell_revision();
     break_it();
-    let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set: run by cargo only"));
-    let built = variable("CARGO_MANIFEST_DIR")
-        .and_then(|package| xtask::ebpf::build(&package.join("../probe-ebpf/Cargo.toml"), &variable("OUT_DIR")?));
-    match built {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(why) => {
-            // Cargo shows an error of a build script line by line, without the noise of a panic.
-            for line in why.lines() {
-                println!("cargo::error={line}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    xtask::ebpf::build_script("../probe-ebpf", "echolot-xdp")
 }

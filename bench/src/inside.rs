@@ -5,8 +5,9 @@ use crate::{
     rungs::{self, Rung},
 };
 use clap::{Subcommand, ValueEnum as _};
-use echolot::nic::{self, Mode, Passage, bare};
+use echolot::nic;
 use std::{io::Read as _, net::UdpSocket, time::Duration};
+use testbed::bare;
 use xtask::lab::{FAR_ADDRESS, FAR_INTERFACE, NEAR_ADDRESS, NEAR_INTERFACE};
 
 /// What to do in there.
@@ -53,7 +54,7 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
     let said = |error: nic::NicError| error.to_string();
     match part {
         Part::Pass => {
-            let _held = Passage::attach(NEAR_INTERFACE, Mode::Auto).map_err(said)?;
+            let _held = bare::Passage::attach(NEAR_INTERFACE).map_err(said)?;
             hold();
         }
         Part::Drop => {

@@ -7,10 +7,7 @@
 //! | `TAKEN` | array, mappable | [`MAX_QUEUES`] | [`QueueLine`]: frames that `steer` took for a queue, and how many it may |
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
-//! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` or `impair` answered |
-//! | `IMPAIRED` | longest prefix | [`MAX_RANGES`] | u32 by address: not 0 where `impair` leaves the answer to userspace |
-//! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
-//! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
+//! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` answered |
 //! | `LIVE_CURSORS` | array, mappable | [`MAX_CPUS`] | [`LiveCursor`], by CPU |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
 //! | `LIVE_TEMPLATES` | array | [`MAX_TEMPLATES`] | [`LiveTemplate`] |
@@ -18,15 +15,6 @@
 
 /// Receive queues that can have a socket.
 pub const MAX_QUEUES: u32 = 256;
-
-/// Address ranges that `impair` can tell apart.
-pub const MAX_RANGES: u32 = 1024;
-
-/// In `IMPAIRED`: userspace answers for the range.
-pub const IN_USERSPACE: u32 = 1;
-
-/// In `IMPAIRED`: `impair` answers for the range and leaves no record of it. Any other value: it answers, and records.
-pub const NOT_RECORDED: u32 = 2;
 
 /// What the two sides tell each other of a receive queue: a value of `TAKEN`, on a cache line of its own.
 ///
@@ -128,41 +116,6 @@ impl Settings {
         put(&self.identifier.to_ne_bytes());
         put(&self.padding.to_ne_bytes());
         bytes
-    }
-}
-
-/// A request that `impair` answered: what its far end knows of it. Times are CLOCK_MONOTONIC, nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct AnsweredRequest {
-    /// When the program saw the request.
-    pub arrival_ns: u64,
-    /// When it was done with the reply.
-    pub departure_ns: u64,
-    /// The probe's send stamp, as it says.
-    pub sent_ns: u64,
-    /// Whom it was sent to, host byte order.
-    pub address: u32,
-    /// Its sequence number.
-    pub sequence: u16,
-    /// Its identifier.
-    pub identifier: u16,
-}
-
-impl AnsweredRequest {
-    /// From memory as the program wrote it; None if that is not as long.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let ([arrival, departure, sent, last], []) = (words, rest) else { return None };
-        let [a, b, c, d, e, f, g, h] = *last;
-        Some(Self {
-            arrival_ns: u64::from_ne_bytes(*arrival),
-            departure_ns: u64::from_ne_bytes(*departure),
-            sent_ns: u64::from_ne_bytes(*sent),
-            address: u32::from_ne_bytes([a, b, c, d]),
-            sequence: u16::from_ne_bytes([e, f]),
-            identifier: u16::from_ne_bytes([g, h]),
-        })
     }
 }
 

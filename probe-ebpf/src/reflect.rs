@@ -1,6 +1,6 @@
 //! An answer to every echo request, made of the request's own frame.
 
-use crate::parse::{self, Message, Piece};
+use crate::parse::{self, Message};
 use aya_ebpf::programs::XdpContext;
 use probe_ebpf::wire::{ethernet, icmp, ipv4};
 
@@ -45,15 +45,6 @@ pub(crate) fn reflect(ctx: &XdpContext) -> Option<()> {
     icmp.write(icmp::TYPE..icmp::TYPE + 1, [icmp::ECHO_REPLY]);
     icmp.write(icmp::CHECKSUM, checksum.to_be_bytes());
     Some(())
-}
-
-/// Whether this is an IPv4 frame to somewhere outside a range: for far ends of measurements that keep silent in part.
-#[inline(always)]
-pub(crate) fn is_outside(ctx: &XdpContext, range: u32, mask: u32) -> bool {
-    let Some(ethernet) = Piece::<{ ethernet::HEADER }>::at(ctx, 0) else { return false };
-    let Some(ip) = Piece::<{ ipv4::HEADER }>::at(ctx, ethernet::HEADER) else { return false };
-    ethernet.number(ethernet::ETHERTYPE) == ethernet::IPV4
-        && u32::from_be_bytes(ip.bytes::<4>(ipv4::DESTINATION)) & !mask != range
 }
 
 /// From one host to one host: what came to many is never answered, and nothing is sent to many.

@@ -2,14 +2,10 @@
 
 use crate::{
     INACTIVE, SETTINGS, TAKEN, XSKS,
+    object::{add_one, now},
     parse::{self, Message, Piece},
 };
-use aya_ebpf::{
-    bindings::xdp_action,
-    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
-    programs::XdpContext,
-};
-use core::arch::asm;
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
 use probe_ebpf::{
     cookie,
     layout::{MAX_FRAME, MAX_SOURCES, QueueLine, Settings, Verdict},
@@ -169,49 +165,23 @@ fn is_source(settings: &Settings, address: u32) -> bool {
     false
 }
 
-/// CLOCK_MONOTONIC, nanoseconds.
-#[inline(always)]
-pub(crate) fn now() -> u64 {
-    // SAFETY: takes nothing and returns a number.
-    unsafe { bpf_ktime_get_ns() }
-}
-
 /// A queue, by its value of `TAKEN`.
-pub(crate) struct Queue(pub(crate) *mut QueueLine);
+struct Queue(*mut QueueLine);
 
 impl Queue {
     /// Counts a frame of ours; false if the socket has no room for it.
     #[inline(always)]
-    pub(crate) fn take(self) -> bool {
+    fn take(self) -> bool {
         // SAFETY: within the map's value, which lives as long as the program.
         let (taken, limit, refused) =
             unsafe { (&raw mut (*self.0).taken, &raw const (*self.0).limit, &raw mut (*self.0).refused) };
-        // SAFETY: as above; an aligned word, which the other side writes whole.
-        if add_one(taken) < unsafe { limit.read_volatile() } {
-            return true;
+        // SAFETY: as above; aligned words. The limit the other side writes whole, the others nobody else writes but atomically.
+        unsafe {
+            if add_one(taken) < limit.read_volatile() {
+                return true;
+            }
+            add_one(refused);
         }
-        add_one(refused);
         false
     }
-
-    /// Counts a frame whatever room there is.
-    #[inline(always)]
-    pub(crate) fn count(self) {
-        // SAFETY: as in `take`.
-        add_one(unsafe { &raw mut (*self.0).taken });
-    }
-}
-
-/// Adds one, as a full barrier, and returns what there was. The kernel orders an atomic instruction fully if it fetches (BPF_FETCH:
-/// Documentation/bpf/standardization/instruction-set.rst, "Atomic operations"; on arm64 the plain one is relaxed).
-/// Spelled out because `core` offers no read-modify-write for a target that had none in its first instruction set.
-#[inline(always)]
-fn add_one(at: *mut u64) -> u64 {
-    let before;
-    // SAFETY: 8 aligned bytes of a map's value (both callers are in `Queue`), which live as long as the program; all writers are
-    // atomic.
-    unsafe {
-        asm!("{one} = atomic_fetch_add((u64 *)({at} + 0), {one})", at = in(reg) at, one = inout(reg) 1u64 => before)
-    }
-    before
 }

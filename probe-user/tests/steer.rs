@@ -4,6 +4,7 @@
 
 mod xdp;
 
+use aya_obj::Object;
 use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
     wire::{Key, Origin, ProbeFields, Shape, Tag, Tags, Template, read_reply},
@@ -14,7 +15,7 @@ use probe_ebpf::{
 };
 use std::net::Ipv4Addr;
 use xdp::{
-    Rig, XDP_DROP, XDP_PASS, XDP_REDIRECT,
+    Rig, XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX,
     frames::{self, Around, OURS, THEIRS},
     now,
 };
@@ -402,21 +403,59 @@ fn builds_userspaces_frames(rig: &mut Rig, tags: Tags) {
     }
 }
 
+/// Of the programs that there are, the product's object has those that a command attaches, and its maps are theirs.
+#[test]
+fn the_product_has_its_own_programs_and_maps_only() {
+    let object = Object::parse(xdp::OBJECT).unwrap();
+    let mut programs: Vec<&str> = object.programs.keys().map(String::as_str).collect();
+    programs.sort_unstable();
+    assert_eq!(programs, ["confirm", "reflect", "steer"]);
+    let mut maps: Vec<&str> = object.maps.keys().map(String::as_str).collect();
+    maps.sort_unstable();
+    let expected = [
+        ".rodata",
+        "INACTIVE",
+        "LIVE_CURSORS",
+        "LIVE_DUE",
+        "LIVE_OUT",
+        "LIVE_TEMPLATES",
+        "REFLECTED",
+        "SETTINGS",
+        "TAKEN",
+        "VERDICTS",
+        "XSKS",
+    ];
+    assert_eq!(maps, expected);
+}
+
 #[test]
 #[ignore = "needs root: make test runs it"]
-fn pass_passes() {
-    let Some(rig) = rig() else { return };
+fn far_ends_of_measurements_do_what_they_say() {
+    let Some(rig) = Rig::load_far() else { return };
     for frame in [reply(&Around::default()), frames::arp(), Around::default().tcp(&[7; 9000])] {
         let ran = rig.run("pass", &frame);
-        assert_eq!((ran.action, ran.frame), (XDP_PASS, frame));
+        assert_eq!((ran.action, ran.frame), (XDP_PASS, frame.clone()));
+        assert_eq!(rig.run("drop_all", &frame).action, XDP_DROP);
+        // A test run that does not come in by the loopback device would be passed.
+        assert_eq!(rig.run("bare", &frame).action, XDP_ABORTED, "nobody has laid a template");
     }
+    let request = |destination| Around { destination, ..Around::default() }.echo_request(1, 2, &[3; 18]);
+    for (destination, action) in [
+        ([10, 64, 0, 0], XDP_TX),
+        ([10, 79, 255, 255], XDP_TX),
+        ([10, 63, 255, 255], XDP_DROP),
+        ([10, 80, 0, 0], XDP_DROP),
+    ] {
+        assert_eq!(rig.run("half", &request(destination)).action, action, "{destination:?}");
+    }
+    assert_eq!(rig.run("half", &frames::arp()).action, XDP_PASS);
 }
 
 /// Not a test: prints what one call costs. `cargo test -p echolot --test steer -- --ignored --nocapture measure`
 #[test]
 #[ignore = "a measurement"]
 fn measure_the_cost_of_a_call() {
-    let Some(mut rig) = rig() else { return };
+    let (Some(mut rig), Some(far)) = (rig(), Rig::load_far()) else { return };
     rig.configure(&Settings { max_age_ns: Nanos::from_secs(600).0, ..settings(&[OURS]) });
     let good = reply(&Around::default());
     let mut forged = good.clone();
@@ -436,6 +475,7 @@ fn measure_the_cost_of_a_call() {
         ("steer: taken", "steer", &good, XDP_REDIRECT),
         ("reflect: not for it", "reflect", &good, XDP_PASS),
     ] {
+        let rig = if program == "pass" { &far } else { &rig };
         let runs: Vec<_> = (0..20).map(|_| rig.repeat(program, frame, 50_000)).collect();
         assert!(runs.iter().all(|ran| ran.action == action), "{what}");
         println!("{what}: {} ns", runs.iter().map(|ran| ran.duration).min().unwrap().as_nanos());

@@ -3,15 +3,12 @@
 //! Two things must agree. The compiler needs the source of `core` (there is no prebuilt one for BPF), and bpf-linker
 //! reads the compiler's LLVM bitcode, which is only promised to work within one LLVM release.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, fmt};
 
 /// The oldest compiler that builds the workspace: its `rust-version`.
 pub const MIN_RUST: Version = parse_const(env!("CARGO_PKG_RUST_VERSION"));
-
-/// The object that [`build`] makes, and the name of its binary target in `probe-ebpf`.
-pub const OBJECT: &str = "echolot-xdp";
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -142,17 +139,38 @@ pub fn choose(compilers: &[Compiler], linkers: &[(PathBuf, Option<u32>)]) -> Res
     Err(Missing { reasons })
 }
 
-/// Builds the eBPF object of the package whose manifest is given (`probe-ebpf/Cargo.toml`) with a toolchain that
-/// [`find`] chose, and returns its path: [`OBJECT`] in `out_dir`. Intermediate files stay in `out_dir` too.
-pub fn build(manifest: &Path, out_dir: &Path) -> Result<PathBuf, String> {
+/// All that a build script has to do for one of the eBPF objects, which are the binary targets of `probe-ebpf`: builds it, and leaves it in
+/// OUT_DIR under its name. `package` is where `probe-ebpf` is, seen from the package that is built.
+pub fn build_script(package: &str, object: &str) -> ExitCode {
+    for source in ["src", "Cargo.toml", "../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={package}/{source}");
+    }
+    let variable = |name| env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set: run by cargo only"));
+    let built = variable("CARGO_MANIFEST_DIR")
+        .and_then(|here| build(&here.join(package).join("Cargo.toml"), object, &variable("OUT_DIR")?));
+    match built {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Cargo shows an error of a build script line by line, without the noise of a panic.
+            for line in why.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds an eBPF object of the package whose manifest is given (`probe-ebpf/Cargo.toml`) with a toolchain that
+/// [`find`] chose, and returns its path in `out_dir`. Intermediate files stay in `out_dir` too.
+fn build(manifest: &Path, object: &str, out_dir: &Path) -> Result<PathBuf, String> {
     let toolchain = find().map_err(|missing| missing.to_string())?;
     let target_dir = out_dir.join("ebpf-target");
-    let mut cargo = command(&toolchain, manifest, &target_dir);
+    let mut cargo = command(&toolchain, manifest, object, &target_dir);
     let output =
         cargo.output().map_err(|e| format!("{}: could not be started: {e}", toolchain.compiler.cargo.display()))?;
     if !output.status.success() {
         return Err(format!(
-            "building {OBJECT} with {} (LLVM {}) and {}{} failed ({}):\n{}",
+            "building {object} with {} (LLVM {}) and {}{} failed ({}):\n{}",
             toolchain.compiler.rustc.display(),
             toolchain.compiler.llvm,
             toolchain.linker.display(),
@@ -161,15 +179,15 @@ pub fn build(manifest: &Path, out_dir: &Path) -> Result<PathBuf, String> {
             String::from_utf8_lossy(&output.stderr)
         ));
     }
-    let built = target_dir.join(TARGET).join("release").join(OBJECT);
-    let object = out_dir.join(OBJECT);
-    std::fs::copy(&built, &object)
-        .map_err(|e| format!("{} could not be copied to {}: {e}", built.display(), object.display()))?;
-    Ok(object)
+    let built = target_dir.join(TARGET).join("release").join(object);
+    let to = out_dir.join(object);
+    std::fs::copy(&built, &to)
+        .map_err(|e| format!("{} could not be copied to {}: {e}", built.display(), to.display()))?;
+    Ok(to)
 }
 
 /// The call itself, in an environment of its own.
-fn command(toolchain: &Toolchain, manifest: &Path, target_dir: &Path) -> Command {
+fn command(toolchain: &Toolchain, manifest: &Path, object: &str, target_dir: &Path) -> Command {
     let mut cargo = Command::new(&toolchain.compiler.cargo);
     scrub(&mut cargo);
     let flags = ["-Cdebuginfo=2", "-Clink-arg=--btf", &format!("-Clinker={}", toolchain.linker.display())].join("\x1f");
@@ -187,7 +205,7 @@ fn command(toolchain: &Toolchain, manifest: &Path, target_dir: &Path) -> Command
         .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false")
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         .args(["build", "--release", "--features", "kernel", "-Z", "build-std=core", "--target", TARGET])
-        .args(["--bin", OBJECT, "--manifest-path"])
+        .args(["--bin", object, "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(target_dir)

@@ -6,7 +6,7 @@ use super::{
     judge::{Excuses, Life, PathBounds, Terms, Verdict, judge},
     scenario::{Command as Way, Scenario},
 };
-use echolot::{base::Nanos, config::duration, nic::Treatment};
+use echolot::{base::Nanos, config::duration};
 use std::{
     fs::{self, File},
     io::Read as _,
@@ -16,6 +16,7 @@ use std::{
     thread,
     time::Duration,
 };
+use testbed::Treatment;
 use xtask::{
     command::{send_signal, wait_until},
     lab::{Answer, End, FAR_INTERFACE, Lab, NEAR_INTERFACE},

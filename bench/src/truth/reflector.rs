@@ -7,7 +7,7 @@ use super::recorder::{self, Recorder};
 use clap::Args;
 use echolot::{
     base::Nanos,
-    nic::{self, FarEnd, FrameSender, MonotonicClock, OpenedFarEnd},
+    nic::{self, MonotonicClock},
     worker::{Clock as _, Receive as _, Rest as _, Taken},
 };
 use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, payload};
@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 use testbed::{
-    forms, read,
+    FarEnd, FrameSender, OpenedFarEnd, forms, read,
     rules::{Decided, Form, Planned, Request, RuleFile},
     witness::Witnessed,
 };

@@ -175,7 +175,7 @@ impl Command {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use echolot::nic::Treatment;
+    use testbed::Treatment;
 
     const GOOD: &str = "
 about: a test

@@ -26,7 +26,7 @@ use super::{
     flush::Flush,
     frames::{Frame, Kick},
     limit::Limit,
-    ring::{BARE, Ring},
+    ring::{BARE, Kicked, Ring, classify},
     socket::{KICK, Transmitter},
     templates::{Current, Held, Load},
 };
@@ -148,7 +148,7 @@ impl AfxdpSender {
             let length = self.templates.get(load.template).length();
             // Frames that an earlier call left in the ring are used up first: one of the same length can carry this probe.
             while place < residents {
-                let frame = self.ring.resident(base, place);
+                let frame = self.ring.behind(base, place);
                 let reusable = !self.ring.frames.in_doubt() && self.ring.length(frame) == length;
                 if reusable {
                     break;
@@ -173,7 +173,7 @@ impl AfxdpSender {
             dealt += 1;
         }
         for left in place..residents {
-            let frame = self.ring.resident(base, left);
+            let frame = self.ring.behind(base, left);
             self.ring.void(frame, self.templates.mac);
         }
 
@@ -192,7 +192,7 @@ impl AfxdpSender {
                 sent,
                 next_hop_mac: load.mac,
             };
-            let frame = fresh[place].as_ref().map_or_else(|| self.ring.resident(base, place), Frame::index);
+            let frame = fresh[place].as_ref().map_or_else(|| self.ring.behind(base, place), Frame::index);
             let template = self.templates.get(load.template);
             self.ring.write(frame, load.template, template, &fields, &self.templates.key);
         }
@@ -209,13 +209,10 @@ impl AfxdpSender {
             if self.ring.frames.resident() == 0 {
                 return Ok(());
             }
-            let before = self.ring.frames.consumed();
-            let error = self.ring.sendto();
-            self.ring.reclaim();
-            let (kick, cause) = classify(error);
-            let stored = self.ring.stored();
-            let dropped = self.ring.frames.kicked(kick, before, stored);
+            let Kicked { kick, cause, taken } = self.ring.kick();
             let consumed = self.ring.frames.consumed();
+            // The last that it took.
+            let dropped = (kick == Kick::Dropped).then(|| consumed.wrapping_sub(1));
             let is_up = self.link.is_up();
             if dropped.is_some() && is_up {
                 self.limit.full(self.out());
@@ -228,7 +225,7 @@ impl AfxdpSender {
             }
             let give_up = if kick == Kick::Nothing {
                 true
-            } else if consumed != before {
+            } else if taken > 0 {
                 since = None;
                 false
             } else {
@@ -338,19 +335,5 @@ impl Transmit for AfxdpSender {
             self.limit.handed(out, many < due.len() || many == self.batch() || self.limit.room(out) == 0);
         }
         self.flush.called(begun, self.clock.now());
-    }
-}
-
-/// What an error of the kick means for the ring, and for probes that are given up because of it. See the table above.
-pub(super) fn classify(error: libc::c_int) -> (Kick, Cause) {
-    match error {
-        0 => (Kick::Done, Cause::Refused),
-        libc::EBUSY => (Kick::Dropped, Cause::Refused),
-        libc::EAGAIN => (Kick::Again, Cause::Refused),
-        libc::ENOBUFS | libc::ENOMEM => (Kick::Again, Cause::NoRoom),
-        // xsk_sendmsg checks both before it looks at the ring.
-        libc::ENETDOWN | libc::ENXIO => (Kick::Nothing, Cause::LinkDown),
-        // Nothing else is documented. Whatever it is, it may have come after some frames.
-        _ => (Kick::Again, Cause::Refused),
     }
 }

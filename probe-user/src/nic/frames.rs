@@ -17,7 +17,7 @@
 
 /// The right to write one free frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame(u32);
+pub struct Frame(u32);
 
 impl Frame {
     /// Which one, from 0.
@@ -37,7 +37,7 @@ enum Place {
 
 /// What a `sendto` said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kick {
+pub enum Kick {
     /// The kernel found no more descriptors.
     Done,
     /// It stopped early, and may go on if called again.

@@ -6,7 +6,10 @@ use rtnetlink::Handle;
 use std::io;
 
 /// The interface of that name, as it is now.
-pub(super) fn find(name: &str) -> Result<Interface, NicError> {
+///
+/// # Errors
+/// If there is none, or the kernel does not tell.
+pub fn find(name: &str) -> Result<Interface, NicError> {
     let wanted = name.to_owned();
     ask(name, async move |handle: Handle| Interface::by_name(&handle, &wanted).await)
 }

@@ -3,19 +3,20 @@
 //! [`Nic::open`] is the door. It attaches `steer`, binds a socket to every receive queue (`port`), and hands out what the packet
 //! loops need ([`AfxdpSender`], [`Receiver`], both behind the traits of `worker`) and what control threads need
 //! ([`DropSampler`], [`Taken`]). When the process ends, however it ends, the card is as it was before.
+//!
+//! [`Program`], [`Sockets`] and [`Ring`] are what it is made of, for programs and frames of any kind: far ends and measurements, which are
+//! no part of the product, stand on them.
 #![expect(unsafe_code, reason = "rings shared with the kernel and system calls; each block carries its argument")]
 
 mod addressing;
 mod afxdp;
 mod arp;
-pub mod bare;
 mod changes;
 mod choice;
 mod clock;
 mod counts;
 mod drops;
 mod error;
-mod far;
 mod flush;
 mod frames;
 mod info;
@@ -35,6 +36,7 @@ mod sampler;
 mod seats;
 mod sender;
 mod socket;
+mod sockets;
 mod stacked;
 mod templates;
 pub mod thread;
@@ -46,14 +48,17 @@ pub use choice::{EASY, Engine, auto, cpus_below};
 pub use clock::{MonotonicClock, boot_time};
 pub use drops::DROP_CAUSES;
 pub use error::NicError;
-pub use far::{FarEnd, FrameSender, OpenedFarEnd};
+pub use frames::{Frame, Kick};
 pub use info::{InterfaceInfo, LocalDrops};
+pub use interface::find;
 pub use live::LiveSender;
 pub use pages::HugePages;
-pub use program::Treatment;
+pub use program::{Program, Source};
 pub use receive::Receiver;
+pub use ring::{Kicked, Ring};
 pub use sampler::DropSampler;
 pub use sender::Sender;
+pub use sockets::Sockets;
 pub use stacked::Addressing;
 
 use crate::{
@@ -65,7 +70,7 @@ use crate::{
 use counts::QueueCounts;
 use joining::Joining;
 use port::Port;
-use program::{Counters, Program};
+use program::Counters;
 use receive::Incoming;
 use sender::{Half, NewHalves};
 use socket::Load;
@@ -345,7 +350,7 @@ impl Reflector {
         if !interface.up {
             return Err(NicError::Down { interface: interface.name });
         }
-        let mut program = Program::attach(&interface, mode, "reflect", None, 0)?;
+        let mut program = Program::attach(&interface, mode, &Source { name: "reflect", ..Source::default() })?;
         let answered = program.take_counters("REFLECTED")?;
         Ok(Self { program, answered })
     }
@@ -361,20 +366,6 @@ impl Reflector {
     /// Whether it runs behind the driver, slowly.
     pub fn is_generic(&self) -> bool {
         self.program.generic
-    }
-}
-
-/// An XDP program that lets everything pass: what the far end of a veth needs so that frames can be redirected into it.
-/// Dropping it detaches.
-pub struct Passage(#[expect(dead_code, reason = "held for its drop")] Program);
-
-impl Passage {
-    /// Attaches `pass` to the interface.
-    ///
-    /// # Errors
-    /// Whatever is in the way, by name: see [`NicError`].
-    pub fn attach(interface: &str, mode: Mode) -> Result<Self, NicError> {
-        Ok(Self(Program::attach(&interface::find(interface)?, mode, "pass", None, 0)?))
     }
 }
 

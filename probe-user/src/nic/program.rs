@@ -10,16 +10,13 @@ use crate::{
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, DevMap, LpmTrie, MapData, PerCpuArray, RingBuf, XskMap, lpm_trie::Key},
+    maps::{Array, DevMap, MapData, PerCpuArray, XskMap},
     programs::{BtfTracePoint, ProgramError, Xdp},
 };
-use probe_ebpf::layout::{
-    IN_USERSPACE, LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, NOT_RECORDED, SETTINGS_SIZE, Settings, Verdict,
-};
+use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, SETTINGS_SIZE, Settings, Verdict};
 use std::{
     error::Error as StdError,
     io,
-    net::Ipv4Addr,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
@@ -33,7 +30,7 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_XDP: u32 = 37;
 
 /// An XDP program on an interface. Dropping it detaches, as does the end of the process, however it comes.
-pub(super) struct Program {
+pub struct Program {
     // First, so that the program is detached before its maps go. None while it is off its interface.
     link: Option<OwnedFd>,
     /// The attached program itself.
@@ -43,21 +40,29 @@ pub(super) struct Program {
     pub(super) generic: bool,
 }
 
-impl Program {
-    /// Loads the program of that name and attaches it: natively, or generically if asked or if, in `auto`, the driver has
-    /// no native mode. `settings` are in place before it sees its first frame. There are tables of live frames for so many
-    /// `senders`.
-    pub(super) fn attach(
-        interface: &Interface,
-        mode: Mode,
-        name: &'static str,
-        settings: Option<&Settings>,
-        senders: u32,
-    ) -> Result<Self, NicError> {
-        Self::attach_with(interface, mode, name, settings, &[("LIVE_DUE", (senders * LIVE_TABLE).max(1))], Tags::NONE)
-    }
+/// What to attach.
+pub struct Source<'a> {
+    /// The object that it is in, as the compiler has made it; lies at a multiple of 8 (`aya::include_bytes_aligned`).
+    pub object: &'a [u8],
+    /// Its name there.
+    pub name: &'static str,
+    /// What its map `SETTINGS` holds before it sees its first frame; None: zeros.
+    pub settings: Option<&'a Settings>,
+    /// Maps that have more entries than they say themselves.
+    pub sizes: &'a [(&'static str, u32)],
+    /// Whether its live frames carry a VLAN tag.
+    pub tagged: bool,
+}
 
-    /// `steer`, whose live frames carry these tags.
+impl Default for Source<'_> {
+    /// `steer`, from the product's object.
+    fn default() -> Self {
+        Self { object: OBJECT, name: "steer", settings: None, sizes: &[], tagged: false }
+    }
+}
+
+impl Program {
+    /// `steer`, with tables of live frames for so many `senders`. They carry these tags.
     pub(super) fn steer(
         interface: &Interface,
         mode: Mode,
@@ -66,18 +71,16 @@ impl Program {
         tags: Tags,
     ) -> Result<Self, NicError> {
         let sizes = [("LIVE_DUE", (senders * LIVE_TABLE).max(1))];
-        Self::attach_with(interface, mode, "steer", Some(settings), &sizes, tags)
+        let tagged = tags != Tags::NONE;
+        Self::attach(interface, mode, &Source { settings: Some(settings), sizes: &sizes, tagged, ..Source::default() })
     }
 
-    /// The same, some maps being larger than they say themselves, and live frames carrying these tags.
-    pub(super) fn attach_with(
-        interface: &Interface,
-        mode: Mode,
-        name: &'static str,
-        settings: Option<&Settings>,
-        sizes: &[(&'static str, u32)],
-        tags: Tags,
-    ) -> Result<Self, NicError> {
+    /// Loads a program and attaches it: natively, or generically if asked or if, in `auto`, the driver has no native mode.
+    ///
+    /// # Errors
+    /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
+    pub fn attach(interface: &Interface, mode: Mode, source: &Source<'_>) -> Result<Self, NicError> {
+        let name = source.name;
         if let Some(there) = &interface.xdp {
             return Err(attached(interface, there));
         }
@@ -85,17 +88,18 @@ impl Program {
         // tries, and goes on.
         let mut loader = EbpfLoader::new();
         // Known to the verifier, which leaves out what the other kind of frame needs.
-        let tagged = u8::from(tags != Tags::NONE);
-        loader.override_global("TAGGED", &tagged, true);
-        for (map, entries) in sizes {
+        if source.tagged {
+            loader.override_global("TAGGED", &1u8, true);
+        }
+        for (map, entries) in source.sizes {
             loader.map_max_entries(map, *entries);
         }
         let old = |error: NicError| match too_old(&choice::release()) {
             Some(old) if !matches!(error, NicError::Privileges) => old,
             _ => error,
         };
-        let mut ebpf = loader.load(OBJECT).map_err(|error| old(failed("load the XDP object", name, error)))?;
-        if let Some(settings) = settings {
+        let mut ebpf = loader.load(source.object).map_err(|error| old(failed("load the XDP object", name, error)))?;
+        if let Some(settings) = source.settings {
             configure(&mut ebpf, settings)?;
         }
         let program: &mut Xdp = ebpf
@@ -147,8 +151,9 @@ impl Program {
             .map_err(|error| failed("hand the socket to", "XSKS", error))
     }
 
-    /// What live frames are built from, and which interface they leave by.
-    pub(super) fn point_live(
+    /// Makes the attached program build live frames: from these templates, out by this interface, for each sender that says in its
+    /// CPU's cursor that it is there. Frames that the driver refuses are noted from now on.
+    pub(super) fn prepare_live(
         &mut self,
         interface: u32,
         templates: impl Iterator<Item = (u32, LiveTemplate)>,
@@ -162,17 +167,6 @@ impl Program {
         for (index, template) in templates {
             map.set(index, template.to_bytes(), 0).map_err(|error| live("lay the templates", &error))?;
         }
-        Ok(())
-    }
-
-    /// Makes the attached program build live frames: from these templates, out by this interface, for each sender that says in its
-    /// CPU's cursor that it is there. Frames that the driver refuses are noted from now on.
-    pub(super) fn prepare_live(
-        &mut self,
-        interface: u32,
-        templates: impl Iterator<Item = (u32, LiveTemplate)>,
-    ) -> Result<(), NicError> {
-        self.point_live(interface, templates)?;
         let watching = |error: &dyn std::fmt::Display| live("watch the tracepoint xdp_devmap_xmit", error);
         let watcher: &mut BtfTracePoint = self
             .ebpf
@@ -199,27 +193,9 @@ impl Program {
         }
     }
 
-    /// Says of address ranges (prefix and its length) what `impair` does with their requests.
-    pub(super) fn impair(&mut self, ranges: &[(Ipv4Addr, u8, Treatment)]) -> Result<(), NicError> {
-        let map = self.ebpf.map_mut("IMPAIRED").ok_or_else(|| missing("IMPAIRED"))?;
-        let write = |error| failed("write", "IMPAIRED", error);
-        let mut trie = LpmTrie::<_, [u8; 4], u32>::try_from(map).map_err(write)?;
-        for (address, length, treatment) in ranges {
-            let value = match treatment {
-                Treatment::Recorded => 0,
-                Treatment::Userspace => IN_USERSPACE,
-                Treatment::NotRecorded => NOT_RECORDED,
-            };
-            let key = Key::new(u32::from(*length), address.octets());
-            trie.insert(&key, value, 0).map_err(write)?;
-        }
-        Ok(())
-    }
-
-    /// A ring buffer, taken out of the program's hands.
-    pub(super) fn take_ring(&mut self, map: &'static str) -> Result<RingBuf<MapData>, NicError> {
-        let data = self.ebpf.take_map(map).ok_or_else(|| missing(map))?;
-        RingBuf::try_from(data).map_err(|error| failed("open the map", map, error))
+    /// Its object: the maps of programs that are not the product's, and what they are run by.
+    pub fn object(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
     }
 
     /// An array that is written while the program runs, taken out of its hands so that this can be done from anywhere.
@@ -243,17 +219,6 @@ impl<const SIZE: usize> Table<SIZE> {
     pub(super) fn set(&mut self, index: u32, value: [u8; SIZE]) -> Result<(), NicError> {
         self.0.set(index, value, 0).map_err(|error| failed("write", "a map", error))
     }
-}
-
-/// What becomes of the requests to a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Treatment {
-    /// The program answers them, and leaves a record of each.
-    Recorded,
-    /// The program answers them, and leaves none: more of them a second than anybody could write down.
-    NotRecorded,
-    /// They come to userspace with their arrival stamps.
-    Userspace,
 }
 
 /// A per-CPU array of counters.

@@ -1,11 +1,14 @@
 //! The rings and frames of a transmit socket: writing frames, producing them, taking them back.
 
 use super::{
-    frames::{Frame, Frames},
+    frames::{Frame, Frames, Kick},
     socket::{KICK, TransmitRings, Transmitter, publishes},
     xsk::FRAME_SIZE,
 };
-use crate::wire::{Key, ProbeFields, Template};
+use crate::{
+    base::Cause,
+    wire::{Key, ProbeFields, Template},
+};
 use std::{io, os::fd::RawFd, ptr};
 use xsk_rs::FrameDesc;
 
@@ -16,8 +19,8 @@ const VOID: [u8; 2] = [0x88, 0xb5];
 /// No template is laid in the frame.
 pub(super) const BARE: u16 = u16::MAX;
 
-/// The rings and frames of a transmit socket.
-pub(super) struct Ring {
+/// The rings and frames of a transmit socket, whatever is sent by it. `AfxdpSender` sends probes by one.
+pub struct Ring {
     rings: TransmitRings,
     fd: RawFd,
     pub(super) zero_copy: bool,
@@ -27,7 +30,23 @@ pub(super) struct Ring {
     entries: u32,
 }
 
+/// What came of a call that had the kernel transmit.
+#[derive(Clone, Copy, Debug)]
+pub struct Kicked {
+    /// What the kernel said.
+    pub kick: Kick,
+    /// Why what is left in the ring was not sent, if it is given up.
+    pub cause: Cause,
+    /// How many frames it took from the ring, in the order in which they were produced. After [`Kick::Dropped`] it dropped the last.
+    pub taken: u32,
+}
+
 impl Ring {
+    /// Most frames that one call produces, or has the kernel send.
+    pub const BATCH: usize = KICK;
+    /// Most bytes of a frame.
+    pub const LONGEST: usize = FRAME_SIZE as usize;
+
     pub(super) fn new(half: Transmitter) -> Self {
         let Transmitter { rings, entries, zero_copy } = half;
         let fd = rings.fd();
@@ -50,7 +69,7 @@ impl Ring {
     }
 
     /// The frame whose descriptor is `place` positions behind `base`.
-    pub(super) fn resident(&self, base: u32, place: usize) -> usize {
+    pub(super) fn behind(&self, base: u32, place: usize) -> usize {
         // `place` is less than KICK.
         self.frames.at(base.wrapping_add(place as u32))
     }
@@ -63,8 +82,18 @@ impl Ring {
         }
     }
 
+    /// A free frame, if there is one.
+    pub fn take(&mut self) -> Option<Frame> {
+        self.frames.take()
+    }
+
+    /// Frames that were produced and that the kernel is not known to have taken.
+    pub fn resident(&self) -> u32 {
+        self.frames.resident()
+    }
+
     /// Takes back the frames that the kernel has completed.
-    pub(super) fn reclaim(&mut self) {
+    pub fn reclaim(&mut self) {
         const MOST: usize = 64;
         loop {
             let count = match &mut self.rings {
@@ -95,7 +124,7 @@ impl Ring {
     }
 
     /// The kernel's consumer position as it shows now.
-    pub(super) fn stored(&mut self) -> u32 {
+    fn stored(&mut self) -> u32 {
         match &mut self.rings {
             TransmitRings::Library { tx, .. } => {
                 self.frames.produced().wrapping_sub(self.entries.wrapping_sub(tx.nb_free_exact()))
@@ -105,7 +134,7 @@ impl Ring {
     }
 
     /// Whether the driver waits to be called before it looks at the TX ring.
-    pub(super) fn needs_wakeup(&self) -> bool {
+    pub fn needs_wakeup(&self) -> bool {
         match &self.rings {
             TransmitRings::Library { tx, .. } => tx.needs_wakeup(),
             TransmitRings::Own { tx, .. } => tx.needs_wakeup(),
@@ -151,11 +180,15 @@ impl Ring {
         self.laid.fill(BARE);
     }
 
-    /// Writes any bytes into a free frame, which is bare then. At most [`FRAME_SIZE`] of them.
-    pub(super) fn put(&mut self, frame: usize, bytes: &[u8]) {
-        self.laid[frame] = BARE;
-        self.resize(frame, bytes.len());
-        self.bytes(frame).copy_from_slice(bytes);
+    /// Writes any bytes into a free frame of this ring, which is bare then.
+    ///
+    /// # Panics
+    /// If they are more than [`Ring::LONGEST`].
+    pub fn put(&mut self, frame: &Frame, bytes: &[u8]) {
+        assert!(bytes.len() <= Self::LONGEST, "{} bytes in a frame", bytes.len());
+        self.laid[frame.index()] = BARE;
+        self.resize(frame.index(), bytes.len());
+        self.bytes(frame.index()).copy_from_slice(bytes);
     }
 
     /// Makes a resident frame one that nobody takes.
@@ -169,7 +202,7 @@ impl Ring {
     }
 
     /// Produces the new frames in the order of their places, which is that of their positions.
-    pub(super) fn produce(&mut self, fresh: &mut [Option<Frame>; KICK]) {
+    pub fn produce(&mut self, fresh: &mut [Option<Frame>; Self::BATCH]) {
         let mut indices = [0; KICK];
         let mut count = 0;
         for frame in fresh.iter_mut().filter_map(Option::take) {
@@ -198,8 +231,19 @@ impl Ring {
         assert_eq!(produced, count, "a ring that has room for every frame has room for these");
     }
 
+    /// In copy mode: makes the kernel transmit, once, and says what came of it.
+    #[inline]
+    pub fn kick(&mut self) -> Kicked {
+        let before = self.frames.consumed();
+        let (kick, cause) = classify(self.sendto());
+        self.reclaim();
+        let stored = self.stored();
+        self.frames.kicked(kick, before, stored);
+        Kicked { kick, cause, taken: self.frames.consumed().wrapping_sub(before) }
+    }
+
     /// Makes the kernel transmit. Returns the error number, or 0.
-    pub(super) fn sendto(&self) -> libc::c_int {
+    pub fn sendto(&self) -> libc::c_int {
         // SAFETY: no buffer and no address are passed; the descriptor is open for as long as the rings live.
         let done = unsafe { libc::sendto(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
         if done >= 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }
@@ -217,5 +261,19 @@ impl Ring {
             }
             TransmitRings::Own { lengths, .. } => lengths[frame] = u32::try_from(length).unwrap_or(u32::MAX),
         }
+    }
+}
+
+/// What an error of the kick means for the ring, and for probes that are given up because of it. See the table in `afxdp`.
+pub(super) fn classify(error: libc::c_int) -> (Kick, Cause) {
+    match error {
+        0 => (Kick::Done, Cause::Refused),
+        libc::EBUSY => (Kick::Dropped, Cause::Refused),
+        libc::EAGAIN => (Kick::Again, Cause::Refused),
+        libc::ENOBUFS | libc::ENOMEM => (Kick::Again, Cause::NoRoom),
+        // xsk_sendmsg checks both before it looks at the ring.
+        libc::ENETDOWN | libc::ENXIO => (Kick::Nothing, Cause::LinkDown),
+        // Nothing else is documented. Whatever it is, it may have come after some frames.
+        _ => (Kick::Again, Cause::Refused),
     }
 }

@@ -2,10 +2,11 @@
 //! bench go by the same file and the same decisions.
 
 use crate::{
+    Treatment,
     dice::Dice,
     read::{self, Span},
 };
-use echolot::{base::Nanos, nic::Treatment};
+use echolot::base::Nanos;
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 

@@ -2,7 +2,6 @@
 //! dropped frames.
 
 use crate::harness::{Site, now};
-use echolot::nic::{FarEnd, FrameSender, Treatment};
 use std::{
     fs,
     net::Ipv4Addr,
@@ -14,6 +13,7 @@ use std::{
     thread,
     time::Duration,
 };
+use testbed::{FarEnd, FrameSender, Treatment};
 use xtask::lab::{Answer, End, FAR_INTERFACE, NEAR_INTERFACE};
 
 /// To the nearest bridge, from a switch; link layer discovery: a chassis, a port, a time to live, an end (IEEE 802.1AB).

@@ -5,10 +5,7 @@ use super::harness::{IDENTIFIER, KEY, NEAR};
 use echolot::{
     base::{Cause, Nanos, Outcome},
     ledger::{Snapshot, SumRow, tally, unheard::DropLog},
-    nic::{
-        DropSampler, FarEnd, FrameSender, MonotonicClock, Nic, Opened, Options, Receiver as Queues, Sender as Engine,
-        Treatment, thread,
-    },
+    nic::{DropSampler, MonotonicClock, Nic, Opened, Options, Receiver as Queues, Sender as Engine, thread},
     targets::{Group, LabelSet, Plan, Sum, Target},
     wire::{Reply, Shape, read_reply},
     worker::{Assembly, Clock as _, Common, Loop, Network, Phase, Receive, Rest, Transition, Wanted, WireReader},
@@ -26,6 +23,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use testbed::{FarEnd, FrameSender, Treatment};
 
 /// Where in a frame [`hold_replies`] leaves its word: behind the 18 bytes that probes have.
 const WORD: usize = 14 + 20 + 8 + 18;

@@ -6,7 +6,7 @@ use super::{
     now,
 };
 use echolot::base::Nanos;
-use probe_ebpf::layout::{AnsweredRequest, MAX_FRAME};
+use probe_ebpf::{far::AnsweredRequest, layout::MAX_FRAME};
 
 const SENT: Nanos = Nanos(0x0102_0304_0506_0708);
 const IDENTIFIER: u16 = 0xec40;
@@ -17,7 +17,7 @@ const RANGES: [([u8; 4], u32, u32); 3] =
     [([192, 0, 2, 0], 24, 1), ([192, 0, 2, 128], 25, 0), ([192, 0, 2, 200], 32, 1)];
 
 fn rig() -> Option<Rig> {
-    let mut rig = Rig::load()?;
+    let mut rig = Rig::load_far()?;
     rig.impair(&RANGES);
     rig.open_socket();
     Some(rig)
@@ -51,10 +51,10 @@ fn is_taken(rig: &mut Rig, what: &str, frame: &[u8]) {
     assert_eq!(rig.answered(), [], "{what}");
 }
 
-/// Answered as `reflect` does.
+/// Answered as the product's `reflect` does.
 #[track_caller]
-fn is_answered(rig: &mut Rig, what: &str, frame: &[u8]) -> Vec<AnsweredRequest> {
-    let reply = rig.run("reflect", frame);
+fn is_answered(rig: &mut Rig, product: &Rig, what: &str, frame: &[u8]) -> Vec<AnsweredRequest> {
+    let reply = product.run("reflect", frame);
     let (taken, reflected) = (rig.taken(), rig.reflected());
     let before = now();
     let ran = rig.run("impair", frame);
@@ -84,14 +84,14 @@ fn passes(rig: &mut Rig, what: &str, frame: &[u8]) {
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn the_longest_prefix_says_who_answers() {
-    let Some(mut rig) = rig() else { return };
+    let (Some(mut rig), Some(product)) = (rig(), Rig::load()) else { return };
     for length in [18, 19, 56, 1472] {
         for destination in [[192, 0, 2, 0], OURS, [192, 0, 2, 127], [192, 0, 2, 200]] {
             is_taken(&mut rig, &format!("{destination:?}, {length}"), &request(&to(destination), length));
         }
         for destination in [[192, 0, 1, 255], [192, 0, 2, 128], [192, 0, 2, 199], [192, 0, 2, 201], [192, 0, 3, 0]] {
             let what = format!("{destination:?}, {length}");
-            let records = is_answered(&mut rig, &what, &request(&to(destination), length));
+            let records = is_answered(&mut rig, &product, &what, &request(&to(destination), length));
             let [record] = records[..] else { panic!("{what}: {records:?}") };
             let expected = AnsweredRequest {
                 arrival_ns: record.arrival_ns,
@@ -113,10 +113,10 @@ fn the_longest_prefix_says_who_answers() {
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn what_is_too_short_for_a_probe_is_answered_without_a_record() {
-    let Some(mut rig) = rig() else { return };
+    let (Some(mut rig), Some(product)) = (rig(), Rig::load()) else { return };
     for destination in [OURS, [192, 0, 2, 128]] {
         for length in [0, 8, 17] {
-            let records = is_answered(&mut rig, "short", &request(&to(destination), length));
+            let records = is_answered(&mut rig, &product, "short", &request(&to(destination), length));
             assert_eq!(records, [], "{length}");
         }
     }
@@ -126,7 +126,7 @@ fn what_is_too_short_for_a_probe_is_answered_without_a_record() {
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn a_record_that_finds_no_room_is_counted() {
-    let Some(mut rig) = rig() else { return };
+    let (Some(mut rig), Some(product)) = (rig(), Rig::load()) else { return };
     let frame = request(&to([192, 0, 2, 128]), 18);
     for _ in 0..300 {
         assert_eq!(rig.run("impair", &frame).action, XDP_TX);
@@ -134,7 +134,7 @@ fn a_record_that_finds_no_room_is_counted() {
     let kept = rig.answered().len() as u64;
     assert!(kept > 0 && kept < 300, "{kept}");
     assert_eq!(rig.unrecorded(), 300 - kept);
-    assert_eq!(is_answered(&mut rig, "there is room again", &frame).len(), 1);
+    assert_eq!(is_answered(&mut rig, &product, "there is room again", &frame).len(), 1);
 }
 
 #[test]
@@ -168,15 +168,15 @@ fn all_else_goes_to_the_kernel() {
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn what_has_no_way_to_userspace_is_passed() {
-    let Some(mut rig) = rig() else { return };
+    let (Some(mut rig), Some(product)) = (rig(), Rig::load()) else { return };
     let around = to(OURS);
     let headers = around.icmp() + 8;
     is_taken(&mut rig, "just fits", &request(&around, MAX_FRAME - headers));
     passes(&mut rig, "one byte too long", &request(&around, MAX_FRAME + 1 - headers));
     passes(&mut rig, "jumbo, in several pieces", &request(&around, 8_000));
 
-    let Some(mut without) = Rig::load() else { return };
+    let Some(mut without) = Rig::load_far() else { return };
     without.impair(&RANGES);
     passes(&mut without, "no socket", &request(&around, 18));
-    assert_eq!(is_answered(&mut without, "another range", &request(&to([192, 0, 2, 128]), 18)).len(), 1);
+    assert_eq!(is_answered(&mut without, &product, "another range", &request(&to([192, 0, 2, 128]), 18)).len(), 1);
 }

@@ -14,7 +14,10 @@ use echolot::{
     base::Nanos,
     wire::{ProbeFields, Template},
 };
-use probe_ebpf::layout::{AnsweredRequest, LiveCursor, MAX_CPUS, QueueLine, SETTINGS_SIZE, Settings, Verdict};
+use probe_ebpf::{
+    far::AnsweredRequest,
+    layout::{LiveCursor, MAX_CPUS, QueueLine, SETTINGS_SIZE, Settings, Verdict},
+};
 use rustix::{
     net::{AddressFamily, SocketType, socket},
     process::geteuid,
@@ -26,9 +29,11 @@ use std::{
     time::Duration,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/echolot-xdp"));
+/// The product's object.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/echolot-xdp"));
 
 /// What an XDP program can answer (`enum xdp_action`).
+pub(crate) const XDP_ABORTED: u32 = 0;
 pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
@@ -62,13 +67,24 @@ impl Rig {
             println!("skipped: needs root");
             return None;
         }
+        Some(Self::of(OBJECT, tags, &["steer", "reflect"]))
+    }
+
+    /// The programs of far ends and measurements.
+    pub(crate) fn load_far() -> Option<Self> {
+        geteuid()
+            .is_root()
+            .then(|| Self::of(testbed::object::OBJECT, 0, &["impair", "pass", "drop_all", "half", "bare"]))
+    }
+
+    fn of(object: &[u8], tags: u8, programs: &[&str]) -> Self {
         let mut loader = EbpfLoader::new();
-        let mut ebpf = loader.override_global("TAGGED", &tags, true).load(OBJECT).expect("the object is whole");
-        for name in ["steer", "reflect", "impair", "pass"] {
+        let mut ebpf = loader.override_global("TAGGED", &tags, true).load(object).expect("the object is whole");
+        for name in programs {
             let program: &mut Xdp = ebpf.program_mut(name).expect(name).try_into().expect("an XDP program");
             program.load().unwrap_or_else(|e| panic!("the verifier refuses {name}: {e:#?}"));
         }
-        Some(Self { ebpf, socket: None })
+        Self { ebpf, socket: None }
     }
 
     pub(crate) fn configure(&mut self, settings: &Settings) {

@@ -1,17 +1,19 @@
 //! The kernel's part of a far end that does harm: it stamps requests and answers the ranges that nothing happens to.
 //!
 //! An independent witness of the time between request and reply: it stamps every request before anybody else sees it, and
-//! leaves a record of every request that it answers itself, but in ranges where none is wanted. It shares with `steer` the reading of frames and nothing else.
+//! leaves a record of every request that it answers itself, but in ranges where none is wanted. It shares with `steer` the reading of
+//! frames and nothing else.
 
 use crate::{
     ANSWERED, IMPAIRED, TAKEN, UNRECORDED, XSKS,
+    object::{add_one, count, now},
     parse::{self, Piece},
     reflect,
-    steer::{Queue, now},
 };
 use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
 use probe_ebpf::{
-    layout::{AnsweredRequest, IN_USERSPACE, MAX_FRAME, NOT_RECORDED},
+    far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED},
+    layout::MAX_FRAME,
     wire::{STAMP, ethernet, icmp, ipv4, payload},
 };
 
@@ -48,7 +50,8 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
         if XSKS.redirect(queue, u64::from(xdp_action::XDP_PASS)).is_err() {
             return Fate::Passed;
         }
-        Queue(line).count();
+        // SAFETY: within the map's value, which lives as long as the program; aligned, and written by nobody but programs.
+        unsafe { add_one(&raw mut (*line).taken) };
         // The sender's address is needed for the reply. The type is known by now and makes room for what of the address
         // the stamp overwrites.
         let sender = request.ethernet.bytes::<2>(ethernet::SOURCE.start..ethernet::SOURCE.start + 2);
@@ -74,7 +77,7 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
                     entry.write(record);
                     entry.submit(0);
                 }
-                None => crate::count(&UNRECORDED, 0),
+                None => count(&UNRECORDED, 0),
             }
             Fate::Answered
         }

@@ -1,0 +1,45 @@
+//! Sending live frames without table and confirmation, and a far end that answers a part: for measurements.
+
+use crate::{LIVE_CURSORS, parse::Piece, probe, reflect};
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
+use probe_ebpf::{
+    layout::LiveDue,
+    wire::{ethernet, ipv4},
+};
+
+/// Where bare frames go, and what `half` answers: the lab's 10.64.0.0/12.
+const RANGE: u32 = 0x0a40_0000;
+const MASK: u32 = 0x000f_ffff;
+
+/// Builds probes to one address after the other, and sends them out.
+#[inline(always)]
+pub(crate) fn transmit(ctx: &XdpContext) -> Option<u32> {
+    // SAFETY: the map's value lives as long as the program, and one thread at a time has it run.
+    let cursor = unsafe { &mut *LIVE_CURSORS.get_ptr_mut(0)? };
+    let number = cursor.built as u32;
+    let destination = (RANGE | (number & MASK)).to_be_bytes();
+    probe::lay(ctx, &LiveDue { destination, target: number, ..LiveDue::default() })?;
+    cursor.built += 1;
+    Some(probe::send())
+}
+
+/// Answers echo requests to the range and drops IPv4 to anywhere else.
+#[inline(always)]
+pub(crate) fn half(ctx: &XdpContext) -> u32 {
+    if is_outside(ctx) {
+        return xdp_action::XDP_DROP;
+    }
+    match reflect::reflect(ctx) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+/// Whether this is an IPv4 frame to somewhere outside the range.
+#[inline(always)]
+fn is_outside(ctx: &XdpContext) -> bool {
+    let Some(ethernet) = Piece::<{ ethernet::HEADER }>::at(ctx, 0) else { return false };
+    let Some(ip) = Piece::<{ ipv4::HEADER }>::at(ctx, ethernet::HEADER) else { return false };
+    ethernet.number(ethernet::ETHERTYPE) == ethernet::IPV4
+        && u32::from_be_bytes(ip.bytes::<4>(ipv4::DESTINATION)) & !MASK != RANGE
+}
