@@ -9,6 +9,7 @@
 // For the one atomic instruction in `object`. The target itself needs an unstable compiler anyway.
 #![feature(asm_experimental_arch)]
 
+mod answer;
 mod live;
 mod object;
 mod parse;

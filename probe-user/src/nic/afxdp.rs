@@ -24,9 +24,9 @@ use super::{
     clock::MonotonicClock,
     drops::TransmitDrops,
     flush::Flush,
-    frames::{Frame, Kick},
+    frames::{Frame, Kick, Written},
     limit::Limit,
-    ring::{BARE, Kicked, Ring, classify},
+    ring::{BARE, Kicked, Probe, Ring, classify},
     socket::{KICK, Transmitter},
     templates::{Current, Held, Load},
 };
@@ -179,6 +179,7 @@ impl AfxdpSender {
 
         // The stamp is taken here, after all looking up: what follows is writing and the kick.
         let sent = self.clock.now();
+        let mut written: [Option<Written>; KICK] = [const { None }; KICK];
         for (place, load) in loads.iter().enumerate() {
             if self.owners[place] == NOBODY {
                 continue;
@@ -192,11 +193,14 @@ impl AfxdpSender {
                 sent,
                 next_hop_mac: load.mac,
             };
-            let frame = fresh[place].as_ref().map_or_else(|| self.ring.behind(base, place), Frame::index);
             let template = self.templates.get(load.template);
-            self.ring.write(frame, load.template, template, &fields, &self.templates.key);
+            let probe = Probe { index: load.template, template, fields, key: &self.templates.key };
+            match fresh[place].take() {
+                Some(frame) => written[place] = Some(self.ring.write(frame, &probe)),
+                None => self.ring.rewrite(self.ring.behind(base, place), &probe),
+            }
         }
-        self.ring.produce(&mut fresh);
+        self.ring.produce(&mut written);
         Filled { dealt, base, sent }
     }
 

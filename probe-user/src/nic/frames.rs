@@ -2,7 +2,8 @@
 //!
 //! A frame is in one of three places: **free** (ours to write), **in the ring** (a descriptor names it and the kernel has
 //! not taken that descriptor) or **awaiting** completion (taken by the kernel). A free frame is a [`Frame`] token, which
-//! can't be copied: what holds no token writes no frame, and a frame is never produced twice.
+//! can't be copied: what holds no token writes no frame. Writing takes it and gives a [`Written`], which handing over takes: a frame
+//! is never produced twice, nor unwritten.
 //!
 //! Positions are those of the TX ring: they count descriptors from the socket's birth and wrap at 2^32. In copy mode the
 //! kernel moves its own consumer position only inside our `sendto`, but doesn't always show it:
@@ -15,11 +16,30 @@
 //! goes on to return EBUSY at once. So the dropped descriptor is the furthest of those known to be consumed, and completed
 //! frames prove consumption as well as the stored position does.
 
-/// The right to write one free frame.
+/// The right to write one free frame. It is given up for [`Written`] where the frame is written.
 #[derive(Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Frame(u32);
 
+/// The right to hand over one frame that has been written. It is given up where that is done: nothing is handed over unwritten, or
+/// twice, or written after.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Written(u32);
+
 impl Frame {
+    /// Which one, from 0.
+    pub(super) fn index(&self) -> usize {
+        self.0 as usize
+    }
+
+    /// It has been written.
+    pub(super) fn written(self) -> Written {
+        Written(self.0)
+    }
+}
+
+impl Written {
     /// Which one, from 0.
     pub(super) fn index(&self) -> usize {
         self.0 as usize
@@ -90,7 +110,7 @@ impl Frames {
     }
 
     /// The frame's descriptor is in the ring now: returns its position.
-    pub(super) fn produce(&mut self, Frame(frame): Frame) -> u32 {
+    pub(super) fn produce(&mut self, Written(frame): Written) -> u32 {
         let position = self.produced;
         let slot = self.slot(position);
         self.ring[slot] = frame;
@@ -335,7 +355,7 @@ mod tests {
                 let mut held: Vec<Frame> = std::iter::from_fn(|| frames.take()).take(want).collect();
                 audit(&frames, &kernel, &held);
                 for frame in held.drain(..) {
-                    frames.produce(frame);
+                    frames.produce(frame.written());
                 }
                 let mut script = script.into_iter();
                 for _ in 0..4 {
@@ -377,7 +397,7 @@ mod tests {
         let mut frames = Frames::new(4, u32::MAX, true);
         let frame = frames.take().unwrap();
         let index = frame.index();
-        frames.produce(frame);
+        frames.produce(frame.written());
         frames.complete(index);
         assert_eq!(frames.kicked(Kick::Dropped, u32::MAX, u32::MAX), Some(u32::MAX));
         assert_eq!((frames.consumed(), frames.resident()), (0, 0));

@@ -48,7 +48,7 @@ pub use choice::{EASY, Engine, auto, cpus_below};
 pub use clock::{MonotonicClock, boot_time};
 pub use drops::DROP_CAUSES;
 pub use error::NicError;
-pub use frames::{Frame, Kick};
+pub use frames::{Frame, Kick, Written};
 pub use info::{InterfaceInfo, LocalDrops};
 pub use interface::find;
 pub use live::LiveSender;

@@ -1,7 +1,7 @@
 //! The rings and frames of a transmit socket: writing frames, producing them, taking them back.
 
 use super::{
-    frames::{Frame, Frames, Kick},
+    frames::{Frame, Frames, Kick, Written},
     socket::{KICK, TransmitRings, Transmitter, publishes},
     xsk::FRAME_SIZE,
 };
@@ -28,6 +28,16 @@ pub struct Ring {
     /// Which template each frame holds, or [`BARE`].
     laid: Vec<u16>,
     entries: u32,
+}
+
+/// A probe, and by what it is written.
+#[derive(Clone, Copy)]
+pub(super) struct Probe<'a> {
+    /// Of the template.
+    pub(super) index: u16,
+    pub(super) template: &'a Template,
+    pub(super) fields: ProbeFields,
+    pub(super) key: &'a Key,
 }
 
 /// What came of a call that had the kernel transmit.
@@ -165,14 +175,21 @@ impl Ring {
         }
     }
 
-    /// Writes a probe into a frame, laying its template first if another is laid there.
-    pub(super) fn write(&mut self, frame: usize, index: u16, template: &Template, fields: &ProbeFields, key: &Key) {
+    /// Writes a probe into a free frame, laying its template first if another is laid there.
+    pub(super) fn write(&mut self, frame: Frame, probe: &Probe<'_>) -> Written {
+        self.rewrite(frame.index(), probe);
+        frame.written()
+    }
+
+    /// Writes a probe into a frame that is free, or resident and not in doubt.
+    pub(super) fn rewrite(&mut self, frame: usize, probe: &Probe<'_>) {
+        let Probe { index, template, fields, key } = *probe;
         if self.laid[frame] != index {
             self.resize(frame, template.length());
             template.lay(self.bytes(frame));
             self.laid[frame] = index;
         }
-        template.write(self.bytes(frame), fields, key);
+        template.write(self.bytes(frame), &fields, key);
     }
 
     /// Templates have changed: what is laid in a frame is no longer what its index says.
@@ -184,11 +201,12 @@ impl Ring {
     ///
     /// # Panics
     /// If they are more than [`Ring::LONGEST`].
-    pub fn put(&mut self, frame: &Frame, bytes: &[u8]) {
+    pub fn put(&mut self, frame: Frame, bytes: &[u8]) -> Written {
         assert!(bytes.len() <= Self::LONGEST, "{} bytes in a frame", bytes.len());
         self.laid[frame.index()] = BARE;
         self.resize(frame.index(), bytes.len());
         self.bytes(frame.index()).copy_from_slice(bytes);
+        frame.written()
     }
 
     /// Makes a resident frame one that nobody takes.
@@ -201,11 +219,11 @@ impl Ring {
         bytes[12..14].copy_from_slice(&VOID);
     }
 
-    /// Produces the new frames in the order of their places, which is that of their positions.
-    pub fn produce(&mut self, fresh: &mut [Option<Frame>; Self::BATCH]) {
+    /// Produces what has been written, in the order of the places, which is that of the positions.
+    pub fn produce(&mut self, written: &mut [Option<Written>; Self::BATCH]) {
         let mut indices = [0; KICK];
         let mut count = 0;
-        for frame in fresh.iter_mut().filter_map(Option::take) {
+        for frame in written.iter_mut().filter_map(Option::take) {
             indices[count] = frame.index();
             count += 1;
             self.frames.produce(frame);

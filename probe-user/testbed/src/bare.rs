@@ -210,14 +210,13 @@ pub fn zero_copy(name: &str, time: Duration) -> Result<Sent, NicError> {
     let (watch, mut sent) = (Watch::start(time), 0);
     loop {
         ring.reclaim();
-        let mut fresh = [const { None }; Ring::BATCH];
-        for place in &mut fresh {
+        let mut written = [const { None }; Ring::BATCH];
+        for place in &mut written {
             let Some(free) = ring.take() else { break };
-            ring.put(&free, &frame);
-            *place = Some(free);
+            *place = Some(ring.put(free, &frame));
             sent += 1;
         }
-        ring.produce(&mut fresh);
+        ring.produce(&mut written);
         if ring.needs_wakeup() {
             ring.sendto();
         }

@@ -5,7 +5,7 @@ use crate::object::{self, failed};
 use aya::maps::{LpmTrie, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
 use echolot::{
     base::Nanos,
-    nic::{self, Frame, Kick, Kicked, Mode, MonotonicClock, NicError, Program, Receiver, Ring, Sockets},
+    nic::{self, Kick, Kicked, Mode, MonotonicClock, NicError, Program, Receiver, Ring, Sockets, Written},
     worker::{Clock as _, Taken},
 };
 use probe_ebpf::far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED};
@@ -133,19 +133,18 @@ impl FrameSender {
             self.kick(&mut [false; Self::BATCH]);
             return self.clock.now();
         }
-        let mut fresh: [Option<Frame>; Self::BATCH] = [const { None }; Self::BATCH];
+        let mut written: [Option<Written>; Self::BATCH] = [const { None }; Self::BATCH];
         let mut places = [usize::MAX; Self::BATCH];
         let mut count = 0;
         for (index, bytes) in frames.enumerate() {
             let Some(frame) = self.ring.take() else { continue };
-            self.ring.put(&frame, bytes);
-            fresh[count] = Some(frame);
+            written[count] = Some(self.ring.put(frame, bytes));
             places[count] = index;
             count += 1;
         }
         let mut sent = [false; Self::BATCH];
         let departure = self.clock.now();
-        self.ring.produce(&mut fresh);
+        self.ring.produce(&mut written);
         self.kick(&mut sent);
         for (place, sent) in places[..count].iter().zip(sent) {
             left[*place] = sent;

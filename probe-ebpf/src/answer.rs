@@ -1,0 +1,118 @@
+//! Which answers are about echo probes of ours. How such a probe is made is in `probe`.
+
+use crate::parse::{Message, Piece};
+use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
+use probe_ebpf::{
+    cookie,
+    layout::{Settings, Verdict},
+    wire::{icmp, ipv4, payload},
+};
+
+/// What a message says of a probe: echoed by a reply, or quoted by an error.
+pub(crate) struct Answer {
+    icmp: Piece<{ icmp::HEADER }>,
+    destination: [u8; 4],
+    /// Where in the frame its payload begins, if there is as much of it.
+    payload: usize,
+    /// The IPv4 identification that it was sent with, which only an error quotes; else [`NOT_QUOTED`]. No Option: the value of a
+    /// None is never written, copying it reads it, and the verifier of kernels before 6.3 refuses to read what was not written.
+    identification: u32,
+}
+
+/// No identification.
+const NOT_QUOTED: u32 = u32::MAX;
+
+impl Answer {
+    /// Reads it, and says what it is if the identifier turns out to be somebody else's.
+    #[inline(always)]
+    pub(crate) fn read(ctx: &XdpContext, message: &Message) -> Result<(Self, Verdict), Verdict> {
+        match (message.icmp.byte(icmp::TYPE), message.icmp.byte(icmp::CODE)) {
+            (icmp::ECHO_REPLY, 0) => Ok((Self::echoed(message), Verdict::ForeignIdentifier)),
+            (kind, _) if icmp::is_error(kind) => {
+                Ok((Self::quoted(ctx, message).ok_or(Verdict::ForeignQuote)?, Verdict::ForeignQuote))
+            }
+            _ => Err(Verdict::NotReply),
+        }
+    }
+
+    /// Of the probe.
+    #[inline(always)]
+    pub(crate) fn identifier(&self) -> u16 {
+        self.icmp.number(icmp::IDENTIFIER)
+    }
+
+    #[inline(always)]
+    fn echoed(reply: &Message) -> Self {
+        Self {
+            icmp: reply.icmp,
+            destination: reply.ip.bytes(ipv4::SOURCE),
+            payload: reply.offset + icmp::HEADER,
+            identification: NOT_QUOTED,
+        }
+    }
+
+    /// None: what is quoted is no echo request from the address that the error was sent to, or there is too little of it.
+    #[inline(always)]
+    fn quoted(ctx: &XdpContext, error: &Message) -> Option<Self> {
+        let offset = error.offset + icmp::HEADER;
+        let ip = Piece::<{ ipv4::HEADER }>::at(ctx, offset)?;
+        let header = ipv4::header_length(ip.byte(ipv4::VERSION))?;
+        let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset + header)?;
+        let is_request = error.length >= icmp::HEADER + header + icmp::HEADER
+            && ip.byte(ipv4::PROTOCOL) == ipv4::ICMP
+            && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
+            && ip.bytes::<4>(ipv4::SOURCE) == error.ip.bytes::<4>(ipv4::DESTINATION)
+            && icmp.byte(icmp::TYPE) == icmp::ECHO_REQUEST
+            && icmp.byte(icmp::CODE) == 0;
+        is_request.then_some(Self {
+            icmp,
+            destination: ip.bytes(ipv4::DESTINATION),
+            payload: offset + header + icmp::HEADER,
+            identification: u32::from(ip.number(ipv4::IDENTIFICATION)),
+        })
+    }
+
+    /// Whether we sent the probe, to that address, not too long ago. `end`: of the message, in the frame.
+    #[inline(always)]
+    pub(crate) fn prove(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
+        let sequence = self.icmp.number(icmp::SEQUENCE);
+        // 16 keyed bits that every quote has.
+        if self.identification != NOT_QUOTED
+            && self.identification != u32::from(cookie::identification(&settings.key, self.destination, sequence))
+        {
+            return Err(Verdict::Cookie);
+        }
+        if self.payload + payload::LENGTH <= end {
+            let payload = Piece::<{ payload::LENGTH }>::at(ctx, self.payload).ok_or(Verdict::Truncated)?;
+            judge_payload(settings, payload, self.destination, sequence)?;
+        } else if self.identification == NOT_QUOTED {
+            return Err(Verdict::Truncated);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a payload proves that we sent it, to that address, not too long ago.
+#[inline(always)]
+fn judge_payload(
+    settings: &Settings,
+    payload: Piece<{ payload::LENGTH }>,
+    destination: [u8; 4],
+    sequence: u16,
+) -> Result<(), Verdict> {
+    let sent = u64::from_be_bytes(payload.bytes(payload::SENT));
+    let target = u32::from_be_bytes(payload.bytes(payload::TARGET));
+    let hash = cookie::ipv4(&settings.key, sent, destination, target, sequence);
+    if !cookie::kernel_bits_match(hash, payload.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
+        return Err(Verdict::Cookie);
+    }
+    // The cookie has proven that the time is one of our own stamps: this only keeps old ones from being replayed for ever. So the
+    // coarse clock will do (Linux 5.11), which lags by a tick or, where a virtual machine stalls, by more: a stamp may be ahead of
+    // it. Reading the exact one is a tenth of what steer costs. The arrival stamp is exact, and judged again by the receiver.
+    // SAFETY: takes nothing and returns a number.
+    let age = unsafe { bpf_ktime_get_coarse_ns() }.wrapping_sub(sent);
+    if age > settings.max_age_ns && age.wrapping_neg() > COARSE_NS { Err(Verdict::Age) } else { Ok(()) }
+}
+
+/// The coarse clock is never behind by more than this.
+const COARSE_NS: u64 = 1_000_000_000;
