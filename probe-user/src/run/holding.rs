@@ -78,6 +78,20 @@ impl FaultDetector {
     }
 }
 
+/// The log's word on a local fault. Of the link it has been told already.
+pub(super) fn tell(fault: &Fault) {
+    let what = match fault.reason {
+        Hold::LinkDown => return,
+        Hold::Gateway => format!("gateway {} does not answer", fault.detail),
+        Hold::Sending => format!("more than half of the probes can't be sent through {}", fault.detail),
+    };
+    if fault.over {
+        tracing::info!("over: {what}");
+    } else {
+        tracing::warn!("{what}: states of targets are held");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,8 +27,8 @@ const UNKNOWN_AT_ONCE: usize = 256;
 pub(super) struct Judge {
     common: Arc<Common>,
     tally: Arc<Tally>,
-    /// Targets of this sender, and the bad probes that make one of them down.
-    groups: Vec<(Range<u32>, u32)>,
+    /// Targets of this sender.
+    targets: Vec<Range<u32>>,
     /// Targets that are down if the way to them was alive at the moment beside them. Never grows beyond what it was made with.
     owed: VecDeque<(TargetIndex, Nanos)>,
     gates: Vec<Gate>,
@@ -58,11 +58,11 @@ enum Owed {
 
 impl Judge {
     pub(super) fn new(common: Arc<Common>, tally: Arc<Tally>, runs: &[Run]) -> Self {
-        let groups: Vec<_> =
-            runs.iter().map(|run| (run.targets.clone(), common.ledger.group(run.group).down_after)).collect();
-        let targets = groups.iter().map(|(targets, _)| targets.len()).sum();
+        let ours: Vec<_> = runs.iter().map(|run| run.targets.clone()).collect();
+        let targets = ours.iter().map(Range::len).sum();
         let owed = VecDeque::with_capacity(targets);
-        let mut judge = Self { common, tally, groups, owed, gates: Vec::new(), seen: (0, 0), look_at: Nanos::ZERO };
+        let mut judge =
+            Self { common, tally, targets: ours, owed, gates: Vec::new(), seen: (0, 0), look_at: Nanos::ZERO };
         judge.find_gates();
         judge
     }
@@ -175,7 +175,7 @@ impl Judge {
             self.find_gates();
         }
         for gate in &mut self.gates {
-            gate.look(&self.common, &self.groups);
+            gate.look(&self.common, &self.targets);
         }
         if !self.owed.is_empty() {
             self.settle(now);
@@ -186,17 +186,17 @@ impl Judge {
         let mut unknown = 0;
         for _ in 0..self.owed.len().min(AT_ONCE) {
             let Some((target, deadline)) = self.owed.pop_front() else { return };
-            let health = self.common.ledger.account(target).health();
-            let of = self.groups.iter().find(|(targets, _)| targets.contains(&target.0));
+            let account = self.common.ledger.account(target);
+            let health = account.health();
             // An answer since then has paid for it, or its streak was cleared.
-            if of.is_none_or(|(_, down_after)| !health.owes_down(*down_after)) {
+            if !health.owes_down(account.group().down_after) {
                 continue;
             }
             match self.standing(target, deadline) {
                 Owed::Void => {}
                 // A link that fell just then took the gateway's proof with it.
                 Owed::Due if self.common.link.was_down(deadline, now) => {
-                    self.common.ledger.account(target).set_health(health.without_bad_streak());
+                    account.set_health(health.without_bad_streak());
                 }
                 Owed::Due => set(&self.common, &self.tally, target, health, health.with_down(), now),
                 Owed::Unknown => {
@@ -233,24 +233,24 @@ impl Judge {
 }
 
 impl Gate {
-    fn look(&mut self, common: &Common, groups: &[(Range<u32>, u32)]) {
+    fn look(&mut self, common: &Common, ours: &[Range<u32>]) {
         let Some(hop) = common.hops.get(self.hop) else { return };
         let before = std::mem::replace(&mut self.dead_until, hop.life.dead_until());
         if self.dead_until != before && before != Nanos::MAX {
-            self.clearing = groups.first().map(|(targets, _)| targets.start);
+            self.clearing = ours.first().map(|targets| targets.start);
         }
-        self.clear_streaks(common, groups);
+        self.clear_streaks(common, ours);
     }
 
     /// Goes on forgetting the bad probes of everybody behind the gateway.
-    fn clear_streaks(&mut self, common: &Common, groups: &[(Range<u32>, u32)]) {
+    fn clear_streaks(&mut self, common: &Common, ours: &[Range<u32>]) {
         for _ in 0..AT_ONCE {
             let Some(next) = self.clearing else { return };
             let target = TargetIndex(next);
             if common.ledger.account(target).hop() == Ok(self.hop) {
                 common.ledger.account(target).set_health(common.ledger.account(target).health().without_bad_streak());
             }
-            let after = groups.iter().map(|(targets, _)| targets).find(|targets| targets.end > next + 1);
+            let after = ours.iter().find(|targets| targets.end > next + 1);
             self.clearing = after.map(|targets| targets.start.max(next + 1));
         }
     }

@@ -1,0 +1,230 @@
+//! From a job to a worker at work: names, routes, neighbours, the card, the ledger, and whoever shows what comes of it.
+
+use super::{
+    Failure, Job, Moment, Signals, Source, Starting, View,
+    bond::Following,
+    carrier,
+    control::Station,
+    journal::{self, Journal},
+    names, neighbours, threads,
+    ways::{self, Rerouting},
+    writing,
+};
+use crate::{
+    base::{Nanos, Stamp},
+    http,
+    ledger::unheard::DropLog,
+    metrics::Source as _,
+    nic::{self, InterfaceInfo, Nic},
+    results::{Encoder, Summary, WallClock, human::counted},
+    route::{self, LinkState, RouteError, Routes, Watch},
+    targets::{Bytes, MANY, Target},
+    wire::Key,
+    worker::{self, Assembly, Phase, Sink, Wanted, queue},
+};
+use std::{sync::Arc, time::SystemTime};
+
+/// Replies that are older than their timeout by this much are still counted as late.
+const LATE: Nanos = Nanos::from_secs(60);
+/// How long a neighbour is asked before it is given up.
+const NEIGHBOURS_TAKE: Nanos = Nanos::from_secs(3);
+
+/// Has everything at work that the job asks for: probing begins with it.
+pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn View) -> Result<Station, Failure> {
+    let mut signals = Signals::new()?;
+    // A port in use, or a summary without a place, is known before anything is touched.
+    job.summary.as_deref().map(Summary::can_be_written).transpose()?;
+    let listener = job.listen.map(http::bind).transpose()?;
+    let handle = route::connect()?;
+    if !job.plan.names.is_empty() {
+        starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
+    }
+    let mut rerouting = Rerouting::listen()?;
+    names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
+
+    let targets = job.plan.targets.len();
+    starting.step(format!("finding the way to {}", counted(targets as u64, "target")));
+    let mut routes = find_routes(&handle, &job, Some(&starting)).await?;
+    let name = &routes.interface.name;
+    starting.step(format!("waiting for the gateways on {name} to answer ARP"));
+    let link = Arc::new(LinkState::new());
+    let mut watch =
+        Watch::open(routes.interface.clone(), Arc::clone(&routes.hops), Arc::clone(&link), super::now).await?;
+    let repeated = job.plan.groups.iter().any(|group| group.count != Some(1));
+    let arp = neighbours::ask(&mut watch, &routes, (repeated, job.for_ever), &link).await?;
+    let resolution = watch.resolve_gateways().await?;
+    if let Some(error) = resolution.error() {
+        return Err(Failure::new(error));
+    }
+
+    let size = Bytes(job.plan.needed_memory());
+    starting.step(format!("attaching to {name} and opening {}: {size} in all", counted(targets as u64, "account")));
+    let plan = Arc::new(job.plan);
+    let stack = nic::stack(&routes.interface.name, job.network.mode)?;
+    let (mut following, condition) = Following::open(&stack, &link).await?;
+    let layout = threads::layout(job.rate, job.network.engine, &stack);
+    let (key, identifier) = secrets()?;
+    let longest = plan.groups.iter().map(|group| group.timeout).max().unwrap_or(Nanos::ZERO);
+    let opened = Nic::open(&nic::Options {
+        interface: routes.interface.name.clone(),
+        mode: job.network.mode,
+        engine: job.network.engine,
+        key,
+        identifier: job.network.identifier.unwrap_or(identifier),
+        shapes: plan.shapes(),
+        max_age: longest + LATE,
+        rate: job.rate,
+        senders: layout.senders.clone(),
+        receivers: layout.receivers(),
+        hops: Arc::clone(&routes.hops),
+        link: Arc::clone(&condition),
+    })?;
+    let nic::Opened { mut nic, senders, receivers, taken, mut sampler, addressing } = opened;
+    let InterfaceInfo { name, engine, mode, reason, .. } = nic.info();
+    if job.for_ever {
+        tracing::info!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));
+    } else {
+        tracing::debug!("{name}: engine {engine} ({reason}), {mode} mode, {}", counted(senders.len() as u64, "sender"));
+    }
+
+    let drops = Arc::new(DropLog::default());
+    let (sink, queue) = match &job.results {
+        Some(_) => {
+            // Probes of a sweep may wait for their neighbours: they are in flight as well.
+            let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
+            let (sink, queue) = queue(writing::room(job.rate, longest + waiting));
+            (sink, Some(queue))
+        }
+        None => (Sink::discard(), None),
+    };
+    let network =
+        worker::Network { key, hops: Arc::clone(&routes.hops), taken, link: nic.link(), drops: Arc::clone(&drops) };
+    // Only who monitors wants to be told of changes, and drops results rather than slow down.
+    let wanted = Wanted { no_result_dropped: sink.is_wanted() && !job.for_ever, changes: job.for_ever, sink };
+    let loops = (layout.senders.len(), layout.loops(receivers.len()));
+    let assembly = Assembly::new(&plan, &routes.of, network, loops, wanted)
+        .asking(arp.as_ref().map(|arp| Arc::clone(arp.queue())));
+    let common = Arc::clone(assembly.common());
+    // The ledger has them.
+    routes.of = Vec::new();
+    let clock = WallClock::new(super::now(), SystemTime::now());
+    let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
+    // From now on nobody is lost before this has looked.
+    sampler.sample(&drops)?;
+    source.sampled(&sampler);
+    let journal = common.changes.as_ref().map(|changes| {
+        let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
+        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping() };
+        Journal::open(job.events.as_deref(), parts)
+    });
+    let journal = journal.transpose()?;
+    let writing = job.results.zip(queue).map(|(wanted, queue)| {
+        let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
+            .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
+            .resolved_in(Arc::clone(&common.ledger));
+        writing::begin(wanted, encoder, queue, view.live())
+    });
+    let writing = writing.transpose()?;
+    // From here on signals are looked at below.
+    drop(starting);
+    view.begin(&Moment { source: &source, snapshot: &source.snapshot() })?;
+
+    let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = listener.map(|listener| {
+        let source = Arc::clone(&source);
+        tokio::spawn(http::serve(listener, source, async {
+            // An error says that the sender is gone: that is the signal.
+            let _ = http_stopped.await;
+        }))
+    });
+    let watching = tokio::spawn(watch.run());
+    rerouting.begin(ways::Parts {
+        common: Arc::clone(&common),
+        interface: routes.interface.clone(),
+        is_chosen: job.network.interface.is_some(),
+        source: job.network.source,
+        addressing,
+        unrouted: routes.unrouted.clone(),
+    });
+    let retries = names::retry(&plan, &common, rerouting.named(), job.exclude);
+    let retrying = tokio::spawn(retries);
+
+    following.begin(&mut nic).await?;
+    if !carrier::wait(&routes.interface.name, &*condition, &mut signals).await {
+        common.ask(Phase::Drain);
+    }
+    let running = threads::spawn(&layout, senders, receivers, assembly)?;
+    source.ready();
+    if targets >= MANY {
+        tracing::info!("probing begins");
+    }
+    Ok(Station {
+        interface: routes.interface.name,
+        hops: routes.hops,
+        rate: job.rate,
+        for_ever: job.for_ever,
+        summary: job.summary,
+        plan,
+        common,
+        longest,
+        link,
+        nic,
+        arp,
+        sampler,
+        drops,
+        source,
+        following,
+        watching,
+        rerouting,
+        retrying,
+        running,
+        journal,
+        writing,
+        serving: serving.map(|serving| (serving, stop_http)),
+        signals,
+    })
+}
+
+/// A key for the cookies and an identifier, by the kernel's generator: whoever could guess the key could answer for a target.
+fn secrets() -> Result<(Key, u16), Failure> {
+    let mut bytes = [0; 18];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(format!("the kernel gives no random numbers (getrandom): {error}")))?;
+    let (words, identifier) = bytes.split_at(16);
+    let (words, _) = words.as_chunks::<8>();
+    let identifier = identifier.iter().fold(0, |id, byte| id << 8 | u16::from(*byte));
+    Ok((Key([u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]), identifier))
+}
+
+/// Routes of all targets; what has none is told, and an error if nothing has. With somebody to tell, a carrier is waited for.
+pub(super) async fn find_routes(
+    handle: &rtnetlink::Handle,
+    job: &Job,
+    tell: Option<&Starting>,
+) -> Result<Routes, Failure> {
+    let targets = &job.plan.targets;
+    let addresses = targets.iter().filter_map(|target| target.address);
+    if addresses.clone().next().is_none() {
+        return Err(Failure::new(
+            "no target has an address: none of their names resolves, and the way to a target is found by its address. Is \
+             the resolver (/etc/resolv.conf) reachable? Give one target by address to start without it",
+        ));
+    }
+    let mut waiting = carrier::Waiting::default();
+    let mut routes = loop {
+        let interface = job.network.interface.as_deref();
+        match (Routes::discover(handle, addresses.clone(), interface, job.network.source).await, tell) {
+            (Err(RouteError::NoCarrier { interface }), Some(tell)) if waiting.goes_on(&interface, tell).await => {}
+            (found, _) => break found?,
+        }
+    };
+    if routes.of.len() < targets.len() {
+        let mut of = routes.of.into_iter();
+        let hop = |target: &Target| target.address.and_then(|_| of.next()).unwrap_or(route::NO_ROUTE);
+        routes.of = targets.iter().map(hop).collect();
+    }
+    if let Some(unrouted) = &routes.unrouted {
+        tracing::warn!("{unrouted}; their probes are unsent");
+    }
+    Ok(routes)
+}

@@ -1,0 +1,169 @@
+//! A worker at work: the thread beside it that looks at everything, until all is done; and the end.
+
+use super::{
+    Failure, Moment, Signals, Source, View,
+    asleep::Asleep,
+    bond::Following,
+    carried::Carried,
+    holding::{self, FaultDetector},
+    journal::Journal,
+    threads::Running,
+    ways::Rerouting,
+    writing,
+};
+use crate::{
+    base::Nanos,
+    http::HttpError,
+    ledger::unheard::DropLog,
+    metrics::Source as _,
+    nic::{ArpThread, DropSampler, Nic},
+    results::{Summary, Writing},
+    route::{Hops, LinkState, RouteError},
+    targets::Plan,
+    worker::{Common, Phase},
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
+
+/// Between looks at drop counters, views and loops.
+const TICK: Duration = Duration::from_millis(50);
+/// Someone who stops us and has to wait longer than this is told why.
+const WAIT_TOLD: Nanos = Nanos::from_secs(2);
+
+/// A worker at work, and all beside it that is not packets.
+pub(super) struct Station {
+    /// Name of the interface that probes leave by.
+    pub(super) interface: String,
+    pub(super) hops: Arc<Hops>,
+    /// Probes a second that are asked for.
+    pub(super) rate: u64,
+    pub(super) for_ever: bool,
+    /// Where the summary goes.
+    pub(super) summary: Option<PathBuf>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) common: Arc<Common>,
+    /// The longest timeout.
+    pub(super) longest: Nanos,
+    pub(super) link: Arc<LinkState>,
+    pub(super) nic: Nic,
+    /// Held for its drop.
+    pub(super) arp: Option<ArpThread>,
+    pub(super) sampler: DropSampler,
+    pub(super) drops: Arc<DropLog>,
+    pub(super) source: Arc<Source>,
+    pub(super) following: Following,
+    /// Neighbours and link: ends with an error only.
+    pub(super) watching: JoinHandle<RouteError>,
+    pub(super) rerouting: Rerouting,
+    /// Names that do not resolve yet.
+    pub(super) retrying: JoinHandle<()>,
+    pub(super) running: Running,
+    pub(super) journal: Option<Journal>,
+    pub(super) writing: Option<Writing>,
+    /// The HTTP server, and by which it is told to end.
+    pub(super) serving: Option<(JoinHandle<Result<(), HttpError>>, oneshot::Sender<()>)>,
+    pub(super) signals: Signals,
+}
+
+impl Station {
+    /// Until the job is done or a signal ends it. Returns what came of it.
+    pub(super) async fn control(mut self, view: &mut dyn View) -> Result<Summary, Failure> {
+        self.look_after(view).await;
+        self.end(view).await
+    }
+
+    async fn look_after(&mut self, view: &mut dyn View) {
+        let waits = self.plan.groups.iter().all(|group| group.count.is_some());
+        let (mut faults, mut asleep, mut carried) = (FaultDetector::default(), Asleep::new(), Carried::default());
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watched = true;
+        while !self.running.is_finished() {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.following.changed(&mut self.nic) => continue,
+                () = self.signals.next() => self.asked_to_end(),
+                way = self.rerouting.changed() => {
+                    if let Some(journal) = &self.journal {
+                        journal.new_way(way);
+                    }
+                }
+                error = &mut self.watching, if watched => {
+                    // The loops go on with what is known; people are told.
+                    let error = error.map_or_else(|error| error.to_string(), |error| error.to_string());
+                    tracing::error!("neighbours and link are no longer watched: {error}");
+                    watched = false;
+                }
+            }
+            // Before the drops: once those have been noted, what nobody answered is judged.
+            if let Some(slept) = asleep.look(&self.link) {
+                tracing::warn!("this machine slept for {slept}: probes of that time are unheard");
+            }
+            if let Err(error) = self.sampler.sample(&self.drops) {
+                tracing::error!("{error}");
+            }
+            self.nic.look(&mut self.sampler);
+            self.following.now_on(&self.nic);
+            self.source.sampled(&self.sampler);
+            self.source.attached(self.nic.info());
+            let due_and_refused = self.common.due_and_refused();
+            faults.look(&self.interface, &self.link, &self.hops, due_and_refused, super::now(), |fault| {
+                holding::tell(&fault);
+                if let Some(journal) = &self.journal {
+                    journal.fault(fault);
+                }
+            });
+            self.source.held(faults.held());
+            carried.look(&self.interface, &self.common, self.rate, waits, super::now());
+            if self.writing.as_ref().is_some_and(Writing::reader_gone) && !self.for_ever {
+                self.common.ask(Phase::Drain);
+            }
+            view.tick(&self.source);
+        }
+    }
+
+    /// What is in flight is waited for; asked again, it is not.
+    fn asked_to_end(&self) {
+        let first = self.common.phase() == Phase::Run;
+        if first && self.longest > WAIT_TOLD {
+            tracing::info!("waiting up to {} for what is in flight; the same again ends that", self.longest);
+        }
+        self.common.ask(if first { Phase::Drain } else { Phase::Abort });
+    }
+
+    async fn end(self, view: &mut dyn View) -> Result<Summary, Failure> {
+        let Self { plan, common, source, mut sampler, mut signals, .. } = self;
+        self.running.join()?;
+        self.retrying.abort();
+        if let Some(journal) = self.journal {
+            journal.close();
+        }
+        if let Err(error) = sampler.sample_all(&self.drops) {
+            tracing::error!("{error}");
+        }
+        source.sampled(&sampler);
+        drop((self.nic, self.arp));
+        let serving = self.serving.map(|(serving, stop)| {
+            drop(stop);
+            serving
+        });
+        // The writer may have much to write still; HTTP may have a scrape to finish. Neither waits for the other.
+        let report = match self.writing {
+            Some(writing) => Some(writing::end(writing, common.phase() != Phase::Run, &mut signals).await),
+            None => None,
+        };
+        if let Some(serving) = serving {
+            serving.await??;
+        }
+        let snapshot = source.snapshot();
+        let dropped = report.as_ref().map_or(0, |report| report.dropped);
+        let targets = plan.targets.len() as u64;
+        let (drops, interface) = (source.drops(), source.interface());
+        let summary = Summary::new(&snapshot, &drops, &interface, targets, common.ledger.answered_targets(), dropped);
+        view.end(&summary, &Moment { source: &source, snapshot: &snapshot });
+        if let Some(path) = &self.summary {
+            summary.write(path)?;
+        }
+        Ok(summary)
+    }
+}

@@ -1,0 +1,33 @@
+//! What a job would do.
+
+use super::{Failure, Job, Status, assemble::find_routes, names};
+use crate::{results::human::counted, route};
+
+/// Says what a job would do, and does nothing of it.
+pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let routes = runtime.block_on(async {
+        names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
+        find_routes(&route::connect()?, &job, None).await
+    });
+    runtime.shutdown_background();
+    let routes = routes?;
+    let plan = &job.plan;
+    println!("would probe {} through {}:", counted(plan.targets.len() as u64, "target"), routes.interface.name);
+    for group in &plan.groups {
+        let rounds = group.count.map_or_else(|| "for ever".to_owned(), |count| counted(count, "time"));
+        let (targets, every) = (counted(group.targets.len() as u64, "target"), group.interval);
+        println!(
+            "  {}: {targets}, every {every}, {rounds}, {} to answer, {} bytes",
+            group.name, group.timeout, group.shape.payload
+        );
+    }
+    for hop in routes.hops.iter().filter(|hop| !hop.on_link) {
+        println!("  by gateway {} from {}", hop.address, hop.source);
+    }
+    let on_link = routes.hops.iter().filter(|hop| hop.on_link).count() as u64;
+    if on_link > 0 {
+        println!("  {on_link} on the link itself");
+    }
+    Ok(Status::Complete)
+}
