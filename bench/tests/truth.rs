@@ -49,6 +49,21 @@ fn scenarios_in_the_simulated_network() {
     judge(Where::Simulated);
 }
 
+/// The simulated network understands the far end's rule files: what must come of a scenario in the lab comes of it there too.
+#[test]
+fn scenarios_of_the_lab_in_the_simulated_network() {
+    let mut played = Vec::new();
+    for (name, mut scenario) in scenario::all(&truth::folder(), &[]).unwrap() {
+        if scenario.network == Where::Lab && scenario.can_be_simulated() {
+            scenario.network = Where::Simulated;
+            let (verdict, _) = truth::run(&name, &scenario, &programs()).unwrap_or_else(|why| panic!("{name}: {why}"));
+            assert!(verdict.judged > 0 && verdict.mismatches == 0, "{name}\n{verdict}");
+            played.push(name);
+        }
+    }
+    assert!(played.iter().any(|name| name == "errors") && played.len() >= 10, "{played:?}");
+}
+
 /// The same far end that scenarios use, by hand: a rule file that can't be right is refused, and says why.
 #[test]
 fn a_wrong_rule_file_is_refused() {

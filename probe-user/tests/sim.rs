@@ -11,12 +11,16 @@ use echolot::{
 };
 use std::{net::Ipv4Addr, sync::Arc};
 use testbed::{
-    Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue,
+    Facts, Near, Network, Silence, SimClock, SimEngine, SimQueue,
     kind::{BackToFront, Echo, ProbeKind},
+    read::Span,
+    rules::{Duplicate, ErrorThenReply, Forged, Late, Quote, Range, Reorder, RuleFile, Stretch, Unreachable},
 };
 
 #[path = "sim/cards.rs"]
 mod cards;
+#[path = "sim/rules.rs"]
+mod rules;
 #[path = "sim/waiting.rs"]
 mod waiting;
 
@@ -50,32 +54,50 @@ struct World<K = Echo> {
     loops: Vec<Loop<SimClock, SimEngine, SimQueue<K>>>,
 }
 
-fn world(plan: &Plan, rules: Rules, seed: u64) -> World {
+/// What happens to probes at the far end, to each with a chance of its own, and what on our own side.
+#[derive(Default)]
+struct Rules {
+    far: Range,
+    near: Near,
+}
+
+impl From<Range> for Rules {
+    fn from(far: Range) -> Self {
+        Self { far, near: Near::default() }
+    }
+}
+
+fn world(plan: &Plan, rules: impl Into<Rules>, seed: u64) -> World {
     world_of(plan, rules, seed, 1)
 }
 
 /// With so many senders, each of which receives too.
-fn world_of(plan: &Plan, rules: Rules, seed: u64, senders: usize) -> World {
+fn world_of(plan: &Plan, rules: impl Into<Rules>, seed: u64, senders: usize) -> World {
+    world_by(plan, rules, seed, senders, vec![gateway()], &vec![0; plan.targets.len()])
+}
+
+fn gateway() -> Hop {
     let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
     hop.set(Neighbour::Resolved([2; 6]));
-    world_by(plan, rules, seed, senders, vec![hop], &vec![0; plan.targets.len()])
+    hop
 }
 
 /// Each target by its hop.
-fn world_by(plan: &Plan, rules: Rules, seed: u64, senders: usize, hops: Vec<Hop>, of: &[u32]) -> World {
-    let network = network(plan, rules, seed);
+fn world_by(plan: &Plan, rules: impl Into<Rules>, seed: u64, senders: usize, hops: Vec<Hop>, of: &[u32]) -> World {
+    let Rules { far, near } = rules.into();
+    let network = network(plan, RuleFile::of(seed, far), near);
     joined(plan, network, senders, hops, of)
 }
 
-fn network(plan: &Plan, rules: Rules, seed: u64) -> (Network, Arc<DropLog>, Key) {
-    let key = Key([seed, 42]);
+fn network(plan: &Plan, rules: RuleFile, near: Near) -> (Network, Arc<DropLog>, Key) {
+    let key = Key([rules.seed, 42]);
     let template =
         Template::new(Shape::default(), Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 4711 })
             .unwrap();
     let drops = Arc::new(DropLog::default());
     let log = Arc::clone(&drops);
     let timeout = plan.groups[0].timeout;
-    let net = Network::new(seed, rules, timeout, key, template, move |from, to, n| log.note(from, to, n));
+    let net = Network::new(rules, near, timeout, key, template, move |from, to, n| log.note(from, to, n));
     (net, drops, key)
 }
 
@@ -164,23 +186,36 @@ impl<K: ProbeKind> World<K> {
     }
 }
 
-const ROUGH: Rules = Rules {
-    loss: 0.05,
-    delay: Nanos::from_millis(20),
-    jitter: Nanos::from_millis(60),
-    duplicate: 0.02,
-    late: Some((0.01, Nanos::from_millis(1_300))),
-    corrupt: 0.01,
-    unreachable: 0.03,
-    error_then_reply: 0.3,
-    gap: Nanos(1),
-    short_quotes: 0.4,
-    refuse: 0.005,
-    card: None,
-    silences: Vec::new(),
-    deaf_hops: Vec::new(),
-    ring: 0,
-};
+/// Everything that there is, none of it too often.
+fn rough() -> Rules {
+    let far = Range {
+        loss: 0.05,
+        delay: Span(Nanos::from_millis(20)),
+        jitter: Span(Nanos::from_millis(60)),
+        duplicate: Some(Duplicate { share: 0.02, copies: 1, after: Span(Nanos::from_millis(10)) }),
+        reorder: Some(Reorder { share: 0.02, by: Span(Nanos::from_millis(5)) }),
+        late: Some(Late { share: 0.01, delay: Span(Nanos::from_millis(1_300)) }),
+        corrupt_payload: 0.01,
+        corrupt_cookie: 0.005,
+        forged: Some(Forged { share: 0.005, copies: 1 }),
+        stranger: 0.005,
+        unreachable: Some(Unreachable { share: 0.02, quote: Quote::Either }),
+        error_then_reply: Some(ErrorThenReply { share: 0.01, after: Span(Nanos(1)), quote: Quote::Either }),
+        ..Range::default()
+    };
+    Rules { far, near: Near { refuse: 0.005, ..Near::default() } }
+}
+
+/// Nothing comes back from one moment to another of the network's clock, which is at one second when the first probe arrives.
+fn silence(from: Nanos, to: Nanos) -> Stretch {
+    let begin = Nanos::from_secs(1);
+    Stretch { from: Span(from - begin), to: Span(to - begin) }
+}
+
+/// Probes take this time there and back, and that is all.
+fn delayed(delay: Nanos) -> Range {
+    Range { delay: Span(delay), ..Range::default() }
+}
 
 /// A week: a thousand targets at 10 s, and ten at 1 s whose sequence goes round nine times. 66 million probes.
 #[test]
@@ -191,7 +226,7 @@ fn a_week_of_a_rough_network() {
         (group("slow", Nanos::from_secs(10), timeout, None), 1_000),
         (group("wrapping", Nanos::from_secs(1), timeout, None), 10),
     ]);
-    let mut world = world(&plan, ROUGH, 1);
+    let mut world = world(&plan, rough(), 1);
     let week = Nanos::from_secs(7 * 86_400);
     let begin = world.clock.now();
     world.go(begin + week);
@@ -211,8 +246,9 @@ fn many_in_flight() {
     {
         let timeout = Nanos::from_millis(timeout_ms);
         let plan = plan(vec![(group("g", Nanos::from_millis(interval_ms), timeout, None), 7)]);
-        let late = Some((0.01, timeout + Nanos::from_millis(3)));
-        let rules = Rules { delay: Nanos(timeout.0 / 3), jitter: Nanos(timeout.0 / 2), late, ..ROUGH };
+        let mut rules = rough();
+        (rules.far.delay, rules.far.jitter) = (Span(Nanos(timeout.0 / 3)), Span(Nanos(timeout.0 / 2)));
+        rules.far.late = Some(Late { share: 0.01, delay: Span(timeout + Nanos::from_millis(3)) });
         let mut world = world(&plan, rules, interval_ms * timeout_ms);
         let begin = world.clock.now();
         world.go(begin + Nanos(timeout.0 * 5) + Nanos::from_secs(30));
@@ -235,7 +271,9 @@ fn several_senders() {
         ]);
         // An error without payload that another sender's thread received waits for its own sender's next turn; and here, where they
         // share one clock, each sleeps while all others wait.
-        let rules = Rules { gap: Nanos::from_millis(50), ..ROUGH };
+        let mut rules = rough();
+        let after = Span(Nanos::from_millis(50));
+        rules.far.error_then_reply = Some(ErrorThenReply { share: 0.01, after, quote: Quote::Either });
         let mut world = world_of(&plan, rules, senders as u64, senders);
         world.go(world.clock.now() + Nanos::from_secs(20));
         world.drain();
@@ -248,7 +286,7 @@ fn several_senders() {
         }
     }
     let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(50), Some(1)), 5_000)]);
-    let mut world = world_of(&plan, Rules { loss: 0.5, delay: Nanos::from_millis(1), ..Rules::default() }, 6, 2);
+    let mut world = world_of(&plan, Range { loss: 0.5, ..delayed(Nanos::from_millis(1)) }, 6, 2);
     while world.turn() {}
     world.compare();
     assert_eq!(world.sum(|row| row.probes), 5_000, "a sweep by two");
@@ -259,23 +297,18 @@ fn several_senders() {
 #[test]
 fn another_kind_goes_through_the_same_loops() {
     let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_millis(900), None), 500)]);
-    let hop = || {
-        let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
-        hop.set(Neighbour::Resolved([2; 6]));
-        vec![hop]
-    };
     let asked = || {
-        let network = network(&plan, ROUGH, 12);
+        let network = network(&plan, RuleFile::of(12, rough().far), Near::default());
         network.0.ask::<BackToFront>();
         network
     };
-    let mut world: World<BackToFront> = joined(&plan, asked(), 1, hop(), &vec![0; 500]);
+    let mut world: World<BackToFront> = joined(&plan, asked(), 1, vec![gateway()], &vec![0; 500]);
     world.go(world.clock.now() + Nanos::from_secs(100));
     world.drain();
     world.compare();
     assert!(world.outcome(Outcome::Answered) > 10_000 && world.outcome(Outcome::Unreachable) > 1_000);
 
-    let mut world: World<Echo> = joined(&plan, asked(), 1, hop(), &vec![0; 500]);
+    let mut world: World<Echo> = joined(&plan, asked(), 1, vec![gateway()], &vec![0; 500]);
     world.go(world.clock.now() + Nanos::from_secs(10));
     world.drain();
     assert_eq!(world.outcome(Outcome::Answered), 0);
@@ -287,7 +320,7 @@ fn another_kind_goes_through_the_same_loops() {
 fn a_silence_is_counted_to_the_probe() {
     let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 500)]);
     let (from, to) = (Nanos::from_secs(11), Nanos::from_secs(16));
-    let rules = Rules { delay: Nanos::from_millis(5), silences: vec![Silence { from, to }], ..Rules::default() };
+    let rules = Range { silences: vec![silence(from, to)], ..delayed(Nanos::from_millis(5)) };
     let mut world = world(&plan, rules, 3);
     world.go(Nanos::from_secs(16));
     let states = world.snapshot().sums[0].states;
@@ -305,7 +338,7 @@ fn a_silence_is_counted_to_the_probe() {
 #[test]
 fn a_held_up_receiver_adds_nothing_to_round_trip_times() {
     let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 1_000)]);
-    let rules = Rules { delay: Nanos::from_millis(5), ring: 64, ..Rules::default() };
+    let rules = Rules { far: delayed(Nanos::from_millis(5)), near: Near { ring: 64, ..Near::default() } };
     let mut world = world(&plan, rules, 4);
     world.go(Nanos::from_secs(5));
     world.net.stall(true);
@@ -328,8 +361,7 @@ fn a_held_up_receiver_adds_nothing_to_round_trip_times() {
 fn a_dropped_frame_does_not_hide_an_outage() {
     let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 1_000)]);
     let from = Nanos::from_secs(10);
-    let rules =
-        Rules { delay: Nanos::from_millis(5), silences: vec![Silence { from, to: Nanos::MAX }], ..Rules::default() };
+    let rules = Range { silences: vec![silence(from, Nanos::MAX)], ..delayed(Nanos::from_millis(5)) };
     let mut world = world(&plan, rules, 5);
     world.go(Nanos::from_millis(10_500));
     world.common.drops.note(Nanos::from_millis(10_400), Nanos::from_millis(10_450), 1);
@@ -351,7 +383,7 @@ fn short_quotes_settle_the_probe_that_they_quote() {
         plan.targets[300 + i].address = plan.targets[i].address;
     }
     let delay = Nanos::from_millis(300);
-    let rules = Rules { unreachable: 1.0, short_quotes: 1.0, delay, ..Rules::default() };
+    let rules = Range { unreachable: Some(Unreachable { share: 1.0, quote: Quote::Short }), ..delayed(delay) };
     let mut world = world(&plan, rules, 8);
     world.go(Nanos::from_secs(100));
     world.drain();
@@ -370,7 +402,8 @@ fn an_error_from_an_earlier_round_of_the_window_is_late() {
     for rounds in [16, 32, 256, 65_536 - 16, 65_536 + 16] {
         // The window has 16 places: the probe that has just been sent is in the same one.
         let after = Nanos(interval.0 * rounds + 1_000_000);
-        let rules = Rules { unreachable: 1.0, short_quotes: 0.5, late: Some((1.0, after)), ..Rules::default() };
+        let unreachable = Some(Unreachable { share: 1.0, quote: Quote::Either });
+        let rules = Range { unreachable, ..delayed(after) };
         let mut world = world(&plan, rules, rounds);
         let begin = world.clock.now();
         world.go(begin + after + Nanos::from_secs(20));
@@ -386,7 +419,7 @@ fn an_error_from_an_earlier_round_of_the_window_is_late() {
 #[test]
 fn a_sweep_ends_by_itself() {
     let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(50), Some(1)), 5_000)]);
-    let mut world = world(&plan, Rules { loss: 0.5, delay: Nanos::from_millis(1), ..Rules::default() }, 6);
+    let mut world = world(&plan, Range { loss: 0.5, ..delayed(Nanos::from_millis(1)) }, 6);
     let begin = world.clock.now();
     while world.turn() {}
     world.compare();
@@ -399,7 +432,7 @@ fn a_sweep_ends_by_itself() {
 #[test]
 fn a_turn_allocates_nothing() {
     let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_millis(250), None), 1_000)]);
-    let mut world = world(&plan, Rules { delay: Nanos::from_millis(3), ..Rules::default() }, 7);
+    let mut world = world(&plan, delayed(Nanos::from_millis(3)), 7);
     let mut turns = 0;
     let allocations = allocation_counter::measure(|| {
         while world.clock.now() < Nanos::from_secs(20) && world.loops[0].turn() {
@@ -414,8 +447,8 @@ fn a_turn_allocates_nothing() {
 /// Everybody is up, and from 10 s on nobody answers. The test takes the watcher's part of finding out whether the gateway lives.
 fn silence_behind_a_watched_gateway(seed: u64, to: Nanos) -> World {
     let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 500)]);
-    let silences = vec![Silence { from: Nanos::from_secs(10), to }];
-    let mut world = world(&plan, Rules { delay: Nanos::from_millis(5), silences, ..Rules::default() }, seed);
+    let silences = vec![silence(Nanos::from_secs(10), to)];
+    let mut world = world(&plan, Range { silences, ..delayed(Nanos::from_millis(5)) }, seed);
     world.common.hops[0].life.watch();
     world.go(Nanos::from_secs(9));
     assert_eq!(world.common.hops[0].life.doubted(), None);
@@ -475,7 +508,7 @@ fn a_reply_through_the_gateway_is_proof_enough() {
     let mut slow = group("g", Nanos::from_secs(1), Nanos::from_secs(1), None);
     slow.down_after = 2;
     let plan = plan(vec![(slow, 500)]);
-    let mut world = world(&plan, Rules { delay: Nanos::from_millis(5), loss: 0.2, ..Rules::default() }, 11);
+    let mut world = world(&plan, Range { loss: 0.2, ..delayed(Nanos::from_millis(5)) }, 11);
     world.common.hops[0].life.watch();
     world.go(Nanos::from_secs(30));
     assert!(went_down(&world) > 100);
@@ -486,7 +519,8 @@ fn a_reply_through_the_gateway_is_proof_enough() {
 fn a_deaf_gateway(seed: u64) -> World {
     let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_secs(1), None), 500)]);
     let deaf_hops = vec![(0, Silence { from: Nanos::from_secs(10), to: Nanos::MAX })];
-    let mut world = world(&plan, Rules { delay: Nanos::from_millis(5), deaf_hops, ..Rules::default() }, seed);
+    let near = Near { deaf_hops, ..Near::default() };
+    let mut world = world(&plan, Rules { far: delayed(Nanos::from_millis(5)), near }, seed);
     let hops = &world.common.hops;
     let other = Hop::new(Ipv4Addr::new(10, 63, 0, 3), Ipv4Addr::new(10, 63, 0, 1), false);
     other.set(Neighbour::Resolved([4; 6]));

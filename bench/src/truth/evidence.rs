@@ -100,6 +100,7 @@ pub enum Form {
     Stranger,
     Error,
     ShortError,
+    CorruptError,
 }
 
 /// A reply, as the far end has it.

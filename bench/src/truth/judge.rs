@@ -421,7 +421,7 @@ fn expected(seen: &Seen, timeout: u64) -> Expected {
         let outcome = match form {
             Form::Good => Outcome::Answered,
             Form::Error | Form::ShortError => Outcome::Unreachable,
-            Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => continue,
+            Form::CorruptPayload | Form::CorruptCookie | Form::CorruptError | Form::Forged | Form::Stranger => continue,
         };
         let took = departure.saturating_sub(seen.sent_ns);
         if took > timeout {
@@ -533,10 +533,11 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
             let own = number == owner;
             let sure = (own || departure > begin.saturating_add(LAST)) && departure.saturating_add(LAST) < *end;
             match form {
-                Form::Error | Form::ShortError => {}
                 Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => counts.rejected.add(sure),
-                Form::Good if !own => counts.rejected.add(sure),
-                Form::Good => {
+                // Where the bit is one of those by which a host tells whose error it is, it goes to the kernel.
+                Form::CorruptError => counts.rejected.add(false),
+                _ if !own => counts.rejected.add(sure),
+                Form::Good | Form::Error | Form::ShortError => {
                     let took = departure.saturating_sub(seen.sent_ns);
                     if took > timeout {
                         counts.late.add(sure);
@@ -548,8 +549,10 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
                     } else {
                         match first {
                             None => {}
-                            Some(Form::Good) => counts.duplicate.add(sure && !unsure),
-                            Some(_) => counts.contradicted.add(sure && !unsure),
+                            Some(Form::Error | Form::ShortError) if form == Form::Good => {
+                                counts.contradicted.add(sure && !unsure);
+                            }
+                            Some(_) => counts.duplicate.add(sure && !unsure),
                         }
                     }
                 }

@@ -186,6 +186,32 @@ fn forgeries_and_errors_believed() {
 }
 
 #[test]
+fn errors_come_late_and_twice_as_replies_do() {
+    let twice = |record: &mut Vec<Seen>| {
+        let again = Some(record[13].sent_ns + 12 * MS);
+        record[13].replies.push(Reply { form: Form::Error, departure_ns: again });
+        record[4].replies[0].form = Form::ShortError;
+    };
+    assert_eq!(
+        verdict(|life, record| {
+            twice(record);
+            life.summary.duplicate = 2;
+        })
+        .mismatches,
+        0
+    );
+    caught("duplicate 1 in the summary, 2 to 2", |_, record| twice(record));
+    // Where a bit of the quote is wrong echolot may never see it.
+    for rejected in [3, 4] {
+        let found = verdict(|life, record| {
+            record[5].replies[0].form = Form::CorruptError;
+            life.summary.rejected = [("checksum".to_owned(), rejected)].into();
+        });
+        assert_eq!(found.mismatches, 0, "{found}");
+    }
+}
+
+#[test]
 fn unheard_needs_a_dropped_frame() {
     caught("1 unheard, and 0 received frames", |life, _| instead(life, 2, Outcome::Unheard, None));
     let found = verdict(|life, _| {

@@ -113,7 +113,7 @@ struct Pending {
     serial: u64,
     /// Which request.
     slot: usize,
-    form: u8,
+    form: Form,
     frame: Vec<u8>,
 }
 
@@ -134,10 +134,6 @@ struct Far {
     open: Vec<Option<Open>>,
     free: Vec<usize>,
 }
-
-/// Forms by the number that pending replies carry.
-const FORMS: [Form; 7] =
-    [Form::Good, Form::Payload, Form::Cookie, Form::Forged, Form::Stranger, Form::Error, Form::ShortError];
 
 impl Far {
     fn new(rules: RuleFile, far: OpenedFarEnd, recorder_handle: Recorder) -> Self {
@@ -215,12 +211,11 @@ impl Far {
             let mut reply = Vec::with_capacity(frame.len() + 64);
             forms::reply(&frame, *form, *twist, self.rules.router, &mut reply);
             self.serial += 1;
-            let number = FORMS.iter().position(|known| known == form).and_then(|n| u8::try_from(n).ok());
             self.pending.push(Reverse(Pending {
                 at: arrival + *after,
                 serial: self.serial,
                 slot,
-                form: number.unwrap_or(0),
+                form: *form,
                 frame: reply,
             }));
         }
@@ -250,7 +245,7 @@ impl Far {
 
     fn departed(&mut self, reply: &Pending, departure: Option<Nanos>) {
         let Some(open) = &mut self.open[reply.slot] else { return };
-        open.witnessed.departed(FORMS[usize::from(reply.form)], departure);
+        open.witnessed.departed(reply.form, departure);
         open.left -= 1;
         if open.left == 0 {
             self.recorder_handle.write(open.witnessed);

@@ -131,10 +131,17 @@ impl Scenario {
         match probe.command {
             Command::Run if probe.interval.0 == Nanos::ZERO => Err("probe: run needs an interval".into()),
             Command::Sweep if probe.rate == 0 => Err("probe: sweep needs a rate".into()),
-            Command::Sweep if scenario.network == Where::Simulated => Err("probe: what is simulated is a run".into()),
+            _ if scenario.network == Where::Simulated && !scenario.can_be_simulated() => {
+                Err("network: what is simulated is a run, and has one life".into())
+            }
             _ if scenario.lives.is_empty() => Err("lives: there is none".into()),
             _ => Ok(scenario),
         }
+    }
+
+    /// Whether the simulated network can play it: everything that a rule file says, but no more than one life of a run.
+    pub fn can_be_simulated(&self) -> bool {
+        self.probe.command == Command::Run && self.lives.len() == 1
     }
 
     /// Probes a second.

@@ -16,7 +16,7 @@ use echolot::{
     worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
 use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
-use testbed::{Network, Rules, witness};
+use testbed::{Near, Network, witness};
 
 /// Seconds by which the time of day is stepped for the second run.
 const STEP: i64 = 86_400;
@@ -51,8 +51,8 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let template =
         Template::new(Shape::default(), Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 4711 })
             .map_err(|e| e.to_string())?;
-    let net = Network::new(scenario.rules.seed, Rules::default(), life.timeout.0, key, template, |_, _, _| ());
-    net.obey(scenario.rules.clone());
+    let net = Network::new(scenario.rules.clone(), Near::default(), life.timeout.0, key, template, |_, _, _| ());
+    net.keep_record();
     let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
     hop.set(Neighbour::Resolved([2; 6]));
     let network = worker::Network {

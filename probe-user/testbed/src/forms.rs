@@ -18,17 +18,20 @@ const HOST_UNREACHABLE: (u8, u8) = (3, 1);
 pub fn reply(request: &[u8], form: Form, twist: u64, router: Ipv4Addr, reply: &mut Vec<u8>) -> bool {
     reply.clear();
     let Some(message) = message_at(request) else { return false };
-    if matches!(form, Form::Error | Form::ShortError) {
+    // Both are far below what a usize holds.
+    #[expect(clippy::cast_possible_truncation, reason = "64-bit machines only: eBPF's own word")]
+    let twist = twist as usize;
+    if matches!(form, Form::Error | Form::ShortError | Form::CorruptError) {
         error(request, message, form, router, reply);
+        if form == Form::CorruptError {
+            flip(&mut reply[ERROR..], twist);
+        }
         return true;
     }
     reply.extend_from_slice(request);
     swap(reply);
     let probe = message + icmp::HEADER;
     let length = request.len() - probe;
-    // Both are far below what a usize holds.
-    #[expect(clippy::cast_possible_truncation, reason = "64-bit machines only: eBPF's own word")]
-    let twist = twist as usize;
     reply[message + icmp::TYPE] = icmp::ECHO_REPLY;
     if form == Form::Stranger {
         // 192.0.2.0/24 is nobody's (RFC 5737).
@@ -99,11 +102,11 @@ fn flip(bytes: &mut [u8], bit: usize) {
 /// Writes the Internet checksum of `bytes` into them (RFC 1071).
 fn sum_into(bytes: &mut [u8], at: usize) {
     bytes[at..at + 2].fill(0);
-    let mut sum = 0u32;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let sum = !u16::try_from(sum).unwrap_or(u16::MAX);
+    let (pairs, odd) = bytes.as_chunks();
+    let words = pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair)));
+    // A frame has fewer words than would make this too large.
+    let sum = words.sum::<u32>() + odd.first().map_or(0, |last| u32::from(*last) << 8);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(u16::MAX);
     bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }

@@ -4,23 +4,25 @@
 //! - [`FarEnd`]: a far end on an interface, for requests that are answered by rule;
 //! - [`bare`]: the loops under the transmit engines, and far ends that drop or keep silent.
 //!
-//! In the simulated network everything that a NIC and its far end would do happens on one clock that only moves when the loop rests (and a little for each
-//! probe sent). Frames are real: the loop's own wire code makes and reads them.
+//! The far end and the simulated network go by the same rule files ([`rules`]), make the same frames of their decisions ([`forms`]) and
+//! keep the same record ([`witness`]). What a rule file has no say in, because it happens on the prober's own side, is [`Near`].
 //!
-//! [`rules`] are the same for this network and for the far end of the bench.
+//! In the simulated network everything happens on one clock that only moves when the loop rests (and a little for each probe sent).
+//! Frames are real: the loop's own wire code makes and reads them.
 
 pub mod bare;
 mod dice;
 mod far;
 pub mod forms;
 pub mod kind;
+mod near;
 mod network;
 mod numbers;
 pub mod object;
 pub mod read;
-mod ruled;
 pub mod rules;
 pub mod witness;
 
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
-pub use network::{Card, Facts, Network, Rules, Silence, SimClock, SimEngine, SimQueue};
+pub use near::{Card, Near, Silence};
+pub use network::{Facts, Network, SimClock, SimEngine, SimQueue};

@@ -16,13 +16,6 @@ pub struct Numbers {
     pub(crate) stalled: AtomicBool,
 }
 
-impl Numbers {
-    /// A frame has been taken.
-    pub(crate) fn take(&self) {
-        self.taken.fetch_add(1, Relaxed);
-    }
-}
-
 impl Taken for Numbers {
     fn queues(&self) -> usize {
         1

@@ -66,7 +66,8 @@ pub struct Range {
     pub duplicate: Option<Duplicate>,
     /// The reply is held back, so that later ones overtake it.
     pub reorder: Option<Reorder>,
-    /// A bit of the reply's payload is flipped, as a broken memory would: the checksum stays.
+    /// A bit of the reply's payload is flipped, as a broken memory would, or of what an error that comes instead quotes: the checksum
+    /// stays.
     pub corrupt_payload: f64,
     /// A bit of the reply's cookie is flipped and the checksum made right.
     pub corrupt_cookie: f64,
@@ -153,6 +154,8 @@ pub enum Quote {
     Full,
     /// The IPv4 header and 8 bytes (RFC 792).
     Short,
+    /// The one or the other, by chance.
+    Either,
 }
 
 /// From one moment to another.
@@ -251,7 +254,7 @@ impl Decided {
 }
 
 /// What a reply looks like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// As it should be.
     #[default]
@@ -268,6 +271,8 @@ pub enum Form {
     Error,
     /// One that quotes 28 bytes of it.
     ShortError,
+    /// One that quotes the whole request, with a bit of that flipped; the checksum is that of before.
+    CorruptError,
 }
 
 impl Form {
@@ -281,13 +286,15 @@ impl Form {
             Self::Stranger => "stranger",
             Self::Error => "error",
             Self::ShortError => "short_error",
+            Self::CorruptError => "corrupt_error",
         }
     }
 
-    const fn error(quote: Quote) -> Self {
+    fn error(quote: Quote, dice: &mut Dice) -> Self {
         match quote {
-            Quote::Full => Self::Error,
             Quote::Short => Self::ShortError,
+            Quote::Either if dice.falls(0.5) => Self::ShortError,
+            Quote::Full | Quote::Either => Self::Error,
         }
     }
 }
@@ -318,6 +325,14 @@ impl Decision {
         &self.replies[..self.count]
     }
 
+    /// The same, the first to leave first.
+    pub(crate) fn in_order(&mut self) -> &[Planned] {
+        let replies = &mut self.replies[..self.count];
+        // Stable, and without memory of its own for so few.
+        replies.sort_by_key(|reply| reply.after);
+        replies
+    }
+
     fn reply(&mut self, after: Nanos, form: Form, dice: &mut Dice) {
         if let Some(place) = self.replies.get_mut(self.count) {
             *place = Planned { after, form, twist: dice.next() };
@@ -340,6 +355,13 @@ pub struct Request {
 }
 
 impl RuleFile {
+    /// The same for all addresses, and another thing each time. For tests that write no file.
+    pub fn of(seed: u64, range: Range) -> Self {
+        let all = Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 };
+        let ranges = vec![Range { addresses: vec![all], ..range }];
+        Self { seed, by: By::Sent, timeouts: Vec::new(), router: router(), ranges }
+    }
+
     /// Reads a rule file in YAML and checks it.
     ///
     /// # Errors
@@ -526,12 +548,13 @@ impl Range {
             && dice.falls(error.share)
         {
             decision.decided.add(Decided::UNREACHABLE);
-            form = Form::error(error.quote);
+            form = if form == Form::Payload { Form::CorruptError } else { Form::error(error.quote, dice) };
         } else if let Some(error) = self.error_then_reply
             && dice.falls(error.share)
         {
             decision.decided.add(Decided::ERROR_THEN_REPLY);
-            decision.reply(after, Form::error(error.quote), dice);
+            let form = Form::error(error.quote, dice);
+            decision.reply(after, form, dice);
             after += error.after.0;
         }
         decision.reply(after, form, dice);

@@ -8,6 +8,11 @@ fn slow_cards() -> [Card; 2] {
     [true, false].map(|tells| Card { pace: Nanos::from_micros(40), queue: 100, tells })
 }
 
+/// Nothing happens to probes but that the card takes its time.
+fn behind(card: Card) -> Rules {
+    Rules { near: Near { card: Some(card), ..Near::default() }, ..Rules::default() }
+}
+
 /// A sweep into a slow card: everybody is probed once, at the card's pace, and at every moment the account is right.
 #[test]
 fn a_sweep_goes_at_the_pace_of_the_card() {
@@ -15,7 +20,8 @@ fn a_sweep_goes_at_the_pace_of_the_card() {
         for interval in [Nanos::ZERO, Nanos::from_millis(200)] {
             let targets = 20_000;
             let plan = plan(vec![(group("g", interval, Nanos::from_millis(300), Some(1)), targets)]);
-            let rules = Rules { card: Some(card), delay: Nanos::from_micros(200), loss: 0.1, ..Rules::default() };
+            let far = Range { loss: 0.1, ..delayed(Nanos::from_micros(200)) };
+            let rules = Rules { far, ..behind(card) };
             let mut world = world(&plan, rules, seed);
             let begun = world.clock.now();
             for turn in 0.. {
@@ -45,7 +51,7 @@ fn a_sweep_goes_at_the_pace_of_the_card() {
 fn a_sweep_that_waits_for_its_card_ends_when_it_is_told_to() {
     for (seed, card) in (0..).zip(slow_cards()) {
         let plan = plan(vec![(group("g", Nanos::ZERO, Nanos::from_millis(100), Some(1)), 20_000)]);
-        let mut world = world(&plan, Rules { card: Some(card), ..Rules::default() }, seed);
+        let mut world = world(&plan, behind(card), seed);
         world.go(world.clock.now() + Nanos::from_millis(50));
         let (asked, entered) = (world.clock.now(), world.sum(|row| row.probes));
         world.drain();
@@ -58,7 +64,7 @@ fn a_sweep_that_waits_for_its_card_ends_when_it_is_told_to() {
     for tells in [true, false] {
         let card = Card { pace: Nanos::from_secs(3_600), queue: 10, tells };
         let plan = plan(vec![(group("g", Nanos::ZERO, Nanos::from_millis(100), Some(1)), 1_000)]);
-        let mut world = world(&plan, Rules { card: Some(card), ..Rules::default() }, 7);
+        let mut world = world(&plan, behind(card), 7);
         world.go(world.clock.now() + Nanos::from_secs(2));
         let asked = world.clock.now();
         world.drain();
@@ -75,7 +81,7 @@ fn what_can_not_be_sent_at_all_is_unsent() {
     for tells in [true, false] {
         let card = Card { pace: Nanos::from_secs(3_600), queue: 10, tells };
         let plan = plan(vec![(group("g", Nanos::ZERO, Nanos::from_millis(100), Some(1)), 1_000)]);
-        let mut world = world(&plan, Rules { card: Some(card), ..Rules::default() }, 7);
+        let mut world = world(&plan, behind(card), 7);
         let begun = world.clock.now();
         while world.turn() {}
         world.audit();
@@ -97,7 +103,7 @@ fn what_a_slow_card_does_not_carry_is_left_out_evenly() {
             (group("g", Nanos::from_millis(200), timeout, None), each),
             (group("h", Nanos::from_millis(200), timeout, None), each),
         ]);
-        let mut world = world(&plan, Rules { card: Some(card), ..Rules::default() }, seed);
+        let mut world = world(&plan, behind(card), seed);
         world.go(world.clock.now() + Nanos::from_secs(2));
         let counts = |world: &World| -> Vec<u64> {
             let rows = (0..2 * each).map(|target| world.common.ledger.account(TargetIndex(target)).shown());
@@ -127,7 +133,8 @@ fn who_found_no_room_at_first_is_lost_in_time() {
     let timeout = Nanos::from_millis(300);
     let plan = plan(vec![(group("g", Nanos::from_secs(1), timeout, Some(1)), 10_000)]);
     for seed in 0..20 {
-        let rules = Rules { card: Some(card), delay: Nanos::from_micros(200), loss: 0.3, ..Rules::default() };
+        let far = Range { loss: 0.3, ..delayed(Nanos::from_micros(200)) };
+        let rules = Rules { far, ..behind(card) };
         let mut world = world(&plan, rules, seed);
         let begun = world.clock.now();
         while world.turn() {}

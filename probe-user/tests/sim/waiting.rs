@@ -6,7 +6,7 @@ use echolot::{base::Cause, route::Hops};
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 1);
 
 /// As many hops as targets, each its own, not known; and one more, a gateway, for the last `behind` of them.
-fn on_link(plan: &Plan, behind: usize, rules: Rules, seed: u64) -> World {
+fn on_link(plan: &Plan, behind: usize, rules: impl Into<Rules>, seed: u64) -> World {
     let own = plan.targets.len() - behind;
     let mut hops: Vec<Hop> =
         plan.targets[..own].iter().map(|target| Hop::new(target.address.unwrap(), SOURCE, true)).collect();
@@ -47,7 +47,7 @@ fn ask(hops: &Hops, now: Nanos, begin: Nanos, answers: impl Fn(usize) -> Option<
 fn a_sweep_waits_for_each_neighbour_and_for_nobody_else() {
     let timeout = Nanos::from_millis(200);
     let plan = plan(vec![(group("g", Nanos::from_millis(500), timeout, Some(1)), 300)]);
-    let mut world = on_link(&plan, 100, Rules { delay: Nanos::from_millis(1), ..Rules::default() }, 3);
+    let mut world = on_link(&plan, 100, delayed(Nanos::from_millis(1)), 3);
     let begin = world.clock.now();
     // A third of the neighbours are nobody; the others take up to 700 ms.
     let answers = |index: usize| (!index.is_multiple_of(3)).then(|| Nanos::from_millis(index as u64 * 7 / 2));
@@ -74,7 +74,7 @@ fn probes_that_have_waited_live_as_long_as_others() {
     for (interval_ms, timeout_ms) in [(1_000, 1_000), (1_000, 200), (100, 250), (10, 25), (50, 2_000)] {
         let timeout = Nanos::from_millis(timeout_ms);
         let plan = plan(vec![(group("g", Nanos::from_millis(interval_ms), timeout, None), 60)]);
-        let rules = Rules { delay: Nanos(timeout.0 / 2), jitter: Nanos(timeout.0 / 3), ..Rules::default() };
+        let rules = Range { jitter: Span(Nanos(timeout.0 / 3)), ..delayed(Nanos(timeout.0 / 2)) };
         let mut world = on_link(&plan, 20, rules, interval_ms + timeout_ms);
         let begin = world.clock.now();
         let answers = |index: usize| (!index.is_multiple_of(4)).then(|| Nanos::from_millis(index as u64 * 50));
@@ -100,7 +100,7 @@ fn probes_that_have_waited_live_as_long_as_others() {
 #[test]
 fn nobody_waits_when_the_end_has_been_asked_for() {
     let plan = plan(vec![(group("g", Nanos::from_millis(100), Nanos::from_secs(1), Some(1)), 200)]);
-    let mut world = on_link(&plan, 100, Rules { delay: Nanos::from_millis(1), ..Rules::default() }, 4);
+    let mut world = on_link(&plan, 100, delayed(Nanos::from_millis(1)), 4);
     let begin = world.clock.now();
     world.go_watched(begin + Nanos::from_millis(150), |_, _| {});
     assert_eq!(world.sum(|row| row.in_flight()), 100, "all but those behind the gateway wait");
