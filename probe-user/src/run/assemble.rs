@@ -4,7 +4,7 @@ use super::{
     Failure, Job, Moment, Signals, Source, Starting, View,
     bond::Following,
     carrier,
-    control::Station,
+    control::{Serving, Station},
     journal::{self, Journal},
     names, neighbours, threads,
     ways::{self, Rerouting},
@@ -180,7 +180,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         running,
         journal,
         writing,
-        serving: serving.map(|serving| (serving, stop_http)),
+        serving: serving.map(|server| Serving { server, stop: stop_http }),
         signals,
     })
 }

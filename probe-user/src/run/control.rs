@@ -60,9 +60,15 @@ pub(super) struct Station {
     pub(super) running: Running,
     pub(super) journal: Option<Journal>,
     pub(super) writing: Option<Writing>,
-    /// The HTTP server, and by which it is told to end.
-    pub(super) serving: Option<(JoinHandle<Result<(), HttpError>>, oneshot::Sender<()>)>,
+    pub(super) serving: Option<Serving>,
     pub(super) signals: Signals,
+}
+
+/// The HTTP server.
+pub(super) struct Serving {
+    pub(super) server: JoinHandle<Result<(), HttpError>>,
+    /// Dropped, it tells the server to end.
+    pub(super) stop: oneshot::Sender<()>,
 }
 
 impl Station {
@@ -143,9 +149,9 @@ impl Station {
         }
         source.sampled(&sampler);
         drop((self.nic, self.arp));
-        let serving = self.serving.map(|(serving, stop)| {
+        let serving = self.serving.map(|Serving { server, stop }| {
             drop(stop);
-            serving
+            server
         });
         // The writer may have much to write still; HTTP may have a scrape to finish. Neither waits for the other.
         let report = match self.writing {

@@ -283,7 +283,7 @@ impl State {
         let probe = self.probe(due, sent);
         let replies = decision.in_order();
         let mut follows = None;
-        for Planned { after, form, twist } in &*replies {
+        for Planned { after, form, twist } in replies {
             self.serial += 1;
             let (at, serial) = (arrival + *after, self.serial);
             self.flying.push(Reverse(Arrival { at, serial, probe, form: *form, twist: *twist, follows, sent }));
@@ -293,7 +293,7 @@ impl State {
             let at = ethernet::HEADER + ipv4::HEADER + icmp::IDENTIFIER.start;
             let identifier = u16::from_be_bytes([probe[at], probe[at + 1]]);
             let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
-            for reply in &*replies {
+            for reply in replies {
                 witnessed.departed(reply.form, Some(arrival + reply.after));
             }
             witnessed.decided = decision.decided;
