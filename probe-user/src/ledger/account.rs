@@ -2,6 +2,7 @@
 
 use super::{
     TargetRow,
+    atomic::AtomicU64,
     group::{Group, Groups},
     segment::{Cell, Segment, Side},
     window::Place,
@@ -10,6 +11,7 @@ use crate::{
     base::{AddressHandle, Cause, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
     health::Health,
     route::{NO_ROUTE, NO_SOURCE},
+    targets::INLINE_PLACES,
 };
 use std::{
     net::IpAddr,
@@ -24,10 +26,9 @@ const MOVED: u32 = 1 << 31;
 pub struct Account<'a> {
     pub(super) target: TargetIndex,
     pub(super) cell: &'a Cell,
-    pub(super) side: &'a Side,
-    /// Which of its segment's targets it is.
-    pub(super) index: usize,
-    pub(super) segment: &'a Segment,
+    /// In which segment it is, and which of its targets.
+    pub(super) place: (usize, usize),
+    pub(super) segments: &'a [Segment],
     pub(super) groups: &'a Groups,
 }
 
@@ -36,6 +37,13 @@ impl<'a> Account<'a> {
     #[inline]
     pub const fn target(self) -> TargetIndex {
         self.target
+    }
+
+    /// What senders alone want.
+    #[inline]
+    fn side(self) -> &'a Side {
+        let (segment, index) = self.place;
+        &self.segments[segment].sides[index]
     }
 
     /// What it has in common with others.
@@ -54,21 +62,33 @@ impl<'a> Account<'a> {
     /// The place of a target's probe by its number, or by as much of it as a reply says.
     #[inline]
     pub fn place(self, number: u64) -> Place<'a> {
-        self.segment.place(self.cell, self.index, self.group().places, number)
+        let places = self.group().places;
+        let bit = (number & u64::from(places - 1)) as u32;
+        if places <= INLINE_PLACES {
+            return Place::new(&self.cell.window, bit);
+        }
+        let (segment, index) = self.place;
+        self.segments[segment].place(index, bit)
     }
 
     /// When a probe in flight was sent; None where send times are not kept. Of a probe that has not left yet it is an earlier one's.
     #[inline]
     pub fn sent(self, number: u64) -> Option<Nanos> {
-        Some(Nanos(self.segment.sent(self.index, number)?.load(Relaxed)))
+        Some(Nanos(self.sent_at(number)?.load(Relaxed)))
     }
 
     /// Notes when a probe was sent, where that is kept. Only the sender of the target calls this.
     #[inline]
     pub fn set_sent(self, number: u64, sent: Nanos) {
-        if let Some(at) = self.segment.sent(self.index, number) {
+        if let Some(at) = self.sent_at(number) {
             at.store(sent.0, Relaxed);
         }
+    }
+
+    #[inline]
+    fn sent_at(self, number: u64) -> Option<&'a AtomicU64> {
+        let (segment, index) = self.place;
+        self.segments[segment].sent(index, number)
     }
 
     /// Row of sums of a target.
@@ -92,7 +112,7 @@ impl<'a> Account<'a> {
     /// Where its probes go, as they are told; None while its name is not resolved.
     #[inline]
     pub fn destination(self) -> Option<AddressHandle> {
-        match self.side.address.load(Acquire) {
+        match self.side().address.load(Acquire) {
             0 => None,
             address => Some(AddressHandle(address)),
         }
@@ -116,31 +136,31 @@ impl<'a> Account<'a> {
     /// The same as a number: a place among the hops, [`NO_ROUTE`] or [`NO_SOURCE`].
     #[inline]
     pub fn place_of_hop(self) -> u32 {
-        self.side.hop.load(Acquire) & !MOVED
+        self.side().hop.load(Acquire) & !MOVED
     }
 
     /// From its next due time on the target is probed by another hop. Of control threads, one at a time calls this.
     pub fn move_to(self, hop: u32) {
-        self.side.hop.store(hop | MOVED, Release);
+        self.side().hop.store(hop | MOVED, Release);
     }
 
     /// Whether the target has come to another hop, and what was on its way then has not landed yet.
     #[inline]
     pub fn has_moved(self) -> bool {
-        self.side.hop.load(Relaxed) & MOVED != 0
+        self.side().hop.load(Relaxed) & MOVED != 0
     }
 
     /// All that was on its way when the target came to its hop, `hop`, has landed. Only the sender of the target calls this.
     #[cold]
     pub fn has_arrived(self, hop: u32) {
         // It may have moved on just now: then it has not arrived.
-        let _moved_on = self.side.hop.compare_exchange(hop | MOVED, hop, Relaxed, Relaxed);
+        let _moved_on = self.side().hop.compare_exchange(hop | MOVED, hop, Relaxed, Relaxed);
     }
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
     pub fn resolve(self, address: AddressHandle, hop: u32) {
-        self.side.hop.store(hop, Relaxed);
-        self.side.address.store(address.0, Release);
+        self.side().hop.store(hop, Relaxed);
+        self.side().address.store(address.0, Release);
     }
 
     /// Counts a probe as entered, without a place in the window. Only the sender of the target calls this.
@@ -167,13 +187,13 @@ impl<'a> Account<'a> {
     /// The target's state and streak.
     #[inline]
     pub fn health(self) -> Health {
-        Health::from_bits(self.side.health.load(Relaxed))
+        Health::from_bits(self.side().health.load(Relaxed))
     }
 
     /// Only the sender of the target calls this.
     #[inline]
     pub fn set_health(self, health: Health) {
-        self.side.health.store(health.to_bits(), Relaxed);
+        self.side().health.store(health.to_bits(), Relaxed);
     }
 
     /// The full number of a probe from what its reply says: the latest with these low bits that has been entered.

@@ -15,7 +15,10 @@ use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
     ops::{Range, RangeInclusive},
-    sync::atomic::Ordering::{Relaxed, Release},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, Release},
+    },
 };
 
 /// A part of a group that one sender walks, round after round.
@@ -34,6 +37,8 @@ pub struct Run {
 pub struct Ledger {
     /// All of them whole but the last.
     segments: Box<[Segment]>,
+    /// The cells of the first, without a look into the list: with it a probe took the ledger a tenth longer (`bench micro`).
+    first: Arc<[Cell]>,
     groups: Groups,
     addresses: Addresses,
 }
@@ -46,8 +51,9 @@ impl Ledger {
         let end = u32::try_from(plan.targets.len()).unwrap_or(u32::MAX);
         let starts = (0..end).step_by(segment::TARGETS as usize);
         let ranges = starts.map(|start| start..start.saturating_add(segment::TARGETS).min(end));
-        let segments = ranges.map(|range| Segment::new(plan, hops, &groups.all, range, timed));
-        Self { segments: segments.collect(), groups, addresses: Addresses::new(plan) }
+        let segments: Box<[_]> = ranges.map(|range| Segment::new(plan, hops, &groups.all, range, timed)).collect();
+        let first = segments.first().map_or_else(|| Arc::from([]), |first: &Segment| Arc::clone(&first.cells));
+        Self { segments, first, groups, addresses: Addresses::new(plan) }
     }
 
     /// How many targets.
@@ -88,16 +94,15 @@ impl Ledger {
     #[inline]
     fn cell(&self, target: TargetIndex) -> Option<&Cell> {
         let (segment, index) = segment::place_of(target.0);
-        self.segments.get(segment)?.cells.get(index)
+        if segment == 0 { self.first.get(index) } else { self.segments.get(segment)?.cells.get(index) }
     }
 
     /// A target's account. Panics where there is no such target: ask [`Ledger::has`] about numbers from elsewhere.
     #[inline]
     pub fn account(&self, target: TargetIndex) -> Account<'_> {
         let (segment, index) = segment::place_of(target.0);
-        let segment = &self.segments[segment];
-        let (cell, side) = (&segment.cells[index], &segment.sides[index]);
-        Account { target, cell, side, index, segment, groups: &self.groups }
+        let cells = if segment == 0 { &self.first } else { &self.segments[segment].cells };
+        Account { target, cell: &cells[index], place: (segment, index), segments: &self.segments, groups: &self.groups }
     }
 
     /// What the targets of a group have in common.

@@ -118,11 +118,9 @@ impl Segment {
         }
     }
 
-    /// A place in the window of a target that is this one of its segment.
-    #[inline]
-    pub(super) fn place<'a>(&'a self, cell: &'a Cell, index: usize, places: u32, number: u64) -> Place<'a> {
-        let bit = (number & u64::from(places - 1)) as u32;
-        if places <= INLINE_PLACES { Place::new(&cell.window, bit) } else { self.columns.place(index, bit) }
+    /// A place in the window of a target that is this one of its segment, if its window does not fit its cell.
+    pub(super) fn place(&self, index: usize, bit: u32) -> Place<'_> {
+        self.columns.place(index, bit)
     }
 
     /// The send time of a target's probe, where those are kept.
@@ -227,7 +225,10 @@ mod tests {
                 let group = groups.of_row(cell.row);
                 assert!(group.targets.contains(&target));
                 for number in 0..u64::from(group.places) {
-                    segment.place(cell, index, group.places, number).enter();
+                    let bit = (number & u64::from(group.places - 1)) as u32;
+                    let is_wide = group.places > INLINE_PLACES;
+                    let place = if is_wide { segment.place(index, bit) } else { Place::new(&cell.window, bit) };
+                    place.enter();
                     entered += 1;
                     let sent = segment.sent(index, number).expect("send times are kept");
                     assert!(addresses.insert(std::ptr::from_ref(sent)), "target {target}, number {number}");

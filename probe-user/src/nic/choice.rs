@@ -42,29 +42,24 @@ impl Engine {
             Self::LiveFrames => "Probes built in the kernel: fast without zero-copy",
         }
     }
-
-    /// Which of the two that send.
-    pub(super) const fn of(live: bool) -> Self {
-        if live { Self::LiveFrames } else { Self::Afxdp }
-    }
 }
 
-/// Whether probes leave as live frames, and why, for people.
+/// By which engine probes leave, and why, for people.
 pub(super) fn choose(
     options: &Options,
     generic: bool,
     interface: u32,
     zero_copy: bool,
     tags: Tags,
-) -> Result<(bool, String), NicError> {
+) -> Result<(Engine, String), NicError> {
     let obstacle = || {
         let two = (tags.as_slice().len() > 1).then(|| "they carry one VLAN tag at most".to_owned());
         two.or_else(|| obstacle(generic, interface, options.senders.iter().all(Option::is_some)))
     };
     match options.engine {
-        Engine::Afxdp => Ok((false, "asked for".into())),
+        Engine::Afxdp => Ok((Engine::Afxdp, "asked for".into())),
         Engine::LiveFrames => match obstacle() {
-            None => Ok((true, "asked for".into())),
+            None => Ok((Engine::LiveFrames, "asked for".into())),
             Some(reason) => Err(NicError::Live { what: "asked for", reason }),
         },
         Engine::Auto => Ok(decide(options.rate, zero_copy, obstacle)),
@@ -82,20 +77,19 @@ pub fn cpus_below(interface: &Interface) -> Option<usize> {
 ///
 /// `rate` in probes a second; `zero_copy`, `generic`: what the driver offers.
 pub fn auto(interface: u32, rate: u64, zero_copy: bool, generic: bool) -> (Engine, String) {
-    let (live, why) = decide(rate, zero_copy, || obstacle(generic, interface, true));
-    (Engine::of(live), why)
+    decide(rate, zero_copy, || obstacle(generic, interface, true))
 }
 
-fn decide(rate: u64, zero_copy: bool, obstacle: impl FnOnce() -> Option<String>) -> (bool, String) {
+fn decide(rate: u64, zero_copy: bool, obstacle: impl FnOnce() -> Option<String>) -> (Engine, String) {
     if zero_copy {
-        return (false, "the driver has zero-copy".into());
+        return (Engine::Afxdp, "the driver has zero-copy".into());
     }
     if rate <= EASY {
-        return (false, format!("up to {EASY} probes a second are easy for it"));
+        return (Engine::Afxdp, format!("up to {EASY} probes a second are easy for it"));
     }
     match obstacle() {
-        None => (true, format!("more than {EASY} probes a second, and the driver has no zero-copy")),
-        Some(reason) => (false, format!("live frames would be faster, but {reason}")),
+        None => (Engine::LiveFrames, format!("more than {EASY} probes a second, and the driver has no zero-copy")),
+        Some(reason) => (Engine::Afxdp, format!("live frames would be faster, but {reason}")),
     }
 }
 
@@ -147,11 +141,11 @@ mod tests {
     #[test]
     fn auto_says_what_and_why() {
         let none = || None;
-        assert!(!decide(9_000_000, true, none).0, "zero-copy carries every rate");
-        assert!(!decide(EASY, false, none).0);
-        assert!(decide(EASY + 1, false, none).0);
-        let (live, why) = decide(EASY + 1, false, || Some("the moon is full".into()));
-        assert!(!live && why.ends_with("but the moon is full"), "{why}");
+        assert_eq!(decide(9_000_000, true, none).0, Engine::Afxdp, "zero-copy carries every rate");
+        assert_eq!(decide(EASY, false, none).0, Engine::Afxdp);
+        assert_eq!(decide(EASY + 1, false, none).0, Engine::LiveFrames);
+        let (engine, why) = decide(EASY + 1, false, || Some("the moon is full".into()));
+        assert!(engine == Engine::Afxdp && why.ends_with("but the moon is full"), "{why}");
     }
 
     #[test]

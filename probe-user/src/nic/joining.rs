@@ -144,8 +144,8 @@ fn join(parts: &Parts, index: u32, name: &str) -> Result<Joined, NicError> {
     let (mut port, mut addressing) = Port::attach(options, &stack, member)?;
     stacked::wait(member)?;
     port.bind(options, parts.load)?;
-    let (live, _) = port.engine(options)?;
-    let halves = port.halves(options, &mut addressing, live)?;
+    let (engine, _) = port.engine(options)?;
+    let halves = port.halves(options, &mut addressing, engine)?;
     parts.addressing.join(&stack, &port.interface, addressing)?;
     // Last: from here on receivers know of its sockets.
     port.listen(&parts.counts, &mut |index, queue| receive::deal(&parts.incoming, index, queue))?;

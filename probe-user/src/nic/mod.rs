@@ -234,12 +234,16 @@ impl Nic {
         ports.iter_mut().try_for_each(|port| port.bind(options, load))?;
         let engines = ports.iter().map(|port| port.engine(options)).collect::<Result<Vec<_>, _>>()?;
         // One for all: results tell where stamps are taken. AF_XDP works everywhere, so it is what a mixture comes to.
-        let live = engines.iter().all(|(live, _)| *live);
-        let reason = engines.into_iter().find(|(of_port, _)| *of_port == live).map(|(_, why)| why).unwrap_or_default();
+        let (engine, reason) = engines
+            .iter()
+            .find(|(engine, _)| *engine == Engine::Afxdp)
+            .or(engines.first())
+            .cloned()
+            .unwrap_or((Engine::Afxdp, String::new()));
         let active = Arc::new(AtomicUsize::new(0));
         let mut halves: Vec<Vec<Half>> = options.senders.iter().map(|_| Vec::new()).collect();
         for (port, addressing) in ports.iter_mut().zip(&mut addressing) {
-            let of_port = port.halves(options, addressing, live)?;
+            let of_port = port.halves(options, addressing, engine)?;
             halves.iter_mut().zip(of_port).for_each(|(halves, half)| halves.push(half));
         }
         let senders: Vec<Sender> = halves.into_iter().map(|halves| Sender::new(halves, active.clone())).collect();
@@ -247,7 +251,6 @@ impl Nic {
             port.listen(&counts, &mut |index, queue| receivers[index % count].add(index, queue))?;
         }
         let samplers = ports.iter_mut().map(|port| port.sampler(&counts)).collect::<Result<_, _>>()?;
-        let engine = Engine::of(live);
         let info = InterfaceInfo {
             name: options.interface.clone(),
             driver: ports.first().map(|port| interface::driver(&port.interface).to_owned()).unwrap_or_default(),

@@ -21,7 +21,7 @@
 //! 4. [`Port::listen`]: receivers get the queues, and steer takes replies from now on. Until here nobody has noticed anything.
 
 use super::{
-    AfxdpSender, LiveSender, Mode, MonotonicClock, NicError, Options,
+    AfxdpSender, Engine, LiveSender, Mode, MonotonicClock, NicError, Options,
     addressing::{self, Addressing},
     changes::{Change, Seen},
     choice,
@@ -37,7 +37,7 @@ use super::{
     templates::Common,
 };
 use crate::{
-    base::Nanos,
+    base::{Nanos, Stamp},
     route::{Interface, LinkState, PortView, Stack, ethtool},
     wire::{Shape, Tags},
     worker::{Clock as _, Link},
@@ -278,7 +278,7 @@ impl Port {
     ///
     /// # Errors
     /// If they are asked for and can't be had.
-    pub(super) fn engine(&self, options: &Options) -> Result<(bool, String), NicError> {
+    pub(super) fn engine(&self, options: &Options) -> Result<(Engine, String), NicError> {
         choice::choose(options, self.program.generic, self.interface.index, self.zero_copy, self.tags)
     }
 
@@ -290,13 +290,13 @@ impl Port {
         &mut self,
         options: &Options,
         addressing: &mut Addressing,
-        live: bool,
+        engine: Engine,
     ) -> Result<Vec<Half>, NicError> {
         let transmitters = std::mem::take(&mut self.transmitters).into_iter();
-        if !live {
+        if engine != Engine::LiveFrames {
             let half = |transmitter| {
                 let (link, drops) = (self.link.clone(), self.transmit_drops.clone());
-                Half::Afxdp(Box::new(AfxdpSender::new(transmitter, addressing.current(), link, drops)))
+                Half::new(AfxdpSender::new(transmitter, addressing.current(), link, drops), Stamp::User)
             };
             return Ok(transmitters.map(half).collect());
         }
@@ -316,7 +316,7 @@ impl Port {
                 link: self.link.clone(),
                 drops: self.transmit_drops.clone(),
             });
-            Ok(Half::Live(Box::new(sender.map_err(|error| self.query(error))?)))
+            Ok(Half::new(sender.map_err(|error| self.query(error))?, Stamp::Xdp))
         });
         halves.collect()
     }

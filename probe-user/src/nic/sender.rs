@@ -1,6 +1,5 @@
 //! A sender's engine: a transmit half on each port, of which one sends.
 
-use super::{AfxdpSender, LiveSender};
 use crate::{
     base::{Cause, Nanos, Stamp},
     worker::{Due, Fate, Leaving, Room, Transmit},
@@ -32,11 +31,16 @@ pub struct Sender {
 pub(super) type NewHalves = Arc<SegQueue<Half>>;
 
 /// A sender's part of one port.
-pub(super) enum Half {
-    /// AF_XDP.
-    Afxdp(Box<AfxdpSender>),
-    /// Live frames.
-    Live(Box<LiveSender>),
+pub(super) struct Half {
+    engine: Box<dyn Transmit + Send>,
+    stamp: Stamp,
+}
+
+impl Half {
+    /// Sends by `engine`, which takes its stamps there.
+    pub(super) fn new(engine: impl Transmit + Send + 'static, stamp: Stamp) -> Self {
+        Self { engine: Box::new(engine), stamp }
+    }
 }
 
 impl Sender {
@@ -73,19 +77,13 @@ impl Sender {
             self.take_over();
         }
         let active = self.half();
-        match &mut self.halves[active] {
-            Half::Afxdp(sender) => sender.as_mut(),
-            Half::Live(sender) => sender.as_mut(),
-        }
+        &mut *self.halves[active].engine
     }
 
     /// Where its probes' send stamps are taken.
     pub fn stamp(&self) -> Stamp {
         // All halves are of one engine.
-        match self.halves[0] {
-            Half::Afxdp(_) => Stamp::User,
-            Half::Live(_) => Stamp::Xdp,
-        }
+        self.halves[0].stamp
     }
 }
 
@@ -103,17 +101,11 @@ impl Transmit for Sender {
     }
 
     fn batch(&self) -> usize {
-        match &self.halves[self.half()] {
-            Half::Afxdp(sender) => sender.batch(),
-            Half::Live(sender) => sender.batch(),
-        }
+        self.halves[self.half()].engine.batch()
     }
 
     fn leaving(&self) -> Leaving {
-        match &self.halves[self.half()] {
-            Half::Afxdp(sender) => sender.leaving(),
-            Half::Live(sender) => sender.leaving(),
-        }
+        self.halves[self.half()].engine.leaving()
     }
 
     fn dwelt(&mut self) -> Option<Nanos> {
