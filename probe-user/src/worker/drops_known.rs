@@ -37,18 +37,7 @@ impl DropsKnown {
         past: Nanos,
         is_pending: impl FnOnce() -> bool,
     ) -> bool {
-        self.is_waiting = self.is_needed(drops, deadline, past, is_pending);
-        self.is_waiting
-    }
-
-    #[inline]
-    fn is_needed(
-        &mut self,
-        drops: &DropLog,
-        deadline: Option<Nanos>,
-        past: Nanos,
-        is_pending: impl FnOnce() -> bool,
-    ) -> bool {
+        self.is_waiting = false;
         let Some(deadline) = deadline.filter(|deadline| *deadline < past) else { return false };
         if drops.is_noted(deadline) {
             self.since = Nanos::MAX;
@@ -60,7 +49,8 @@ impl DropsKnown {
         drops.ask();
         // From when it was seen, not from the deadline: a machine that stood still reads its counters after that.
         self.since = self.since.min(past);
-        past - self.since < self.most
+        self.is_waiting = past - self.since < self.most;
+        self.is_waiting
     }
 
     /// When to look again, if something waits.
