@@ -39,7 +39,8 @@ pub(super) struct Groups {
 impl Groups {
     /// Of the plan, whose targets so many threads walk.
     pub(super) fn new(plan: &Plan, senders: usize) -> Self {
-        let group = |(index, group): (usize, &crate::targets::Group)| {
+        let shapes = plan.shapes();
+        let group = |group: &crate::targets::Group| {
             let targets = group.targets.clone();
             let many = targets.end - targets.start;
             let per_run = many.div_ceil(u32::try_from(senders).unwrap_or(1).max(1)).max(1);
@@ -48,14 +49,15 @@ impl Groups {
                 places: group.places(),
                 up_after: group.up_after,
                 down_after: group.down_after,
-                shape: plan.shape_of(index),
+                // Each group's is among them; far fewer than 65,536 differ in what a file names one by one.
+                shape: ShapeIndex(u16::try_from(shapes.binary_search(&group.shape).unwrap_or(0)).unwrap_or(u16::MAX)),
                 per_run,
                 rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
                 targets,
             }
         };
         Self {
-            all: plan.groups.iter().enumerate().map(group).collect(),
+            all: plan.groups.iter().map(group).collect(),
             of_rows: plan.sums.iter().map(|sum| u32::try_from(sum.group).unwrap_or(0)).collect(),
         }
     }
@@ -69,5 +71,25 @@ impl Groups {
     #[inline]
     pub(super) fn of_row(&self, row: u32) -> &Group {
         &self.all[self.of_rows[row as usize] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{targets, wire::Shape};
+
+    #[test]
+    fn each_group_names_its_own_shape_among_the_plans() {
+        let of = |payload| targets::Group { shape: Shape::echo(payload), ..targets::Group::named("g") };
+        let plan = Plan { groups: [56, 18, 1_472, 56].map(of).into(), ..Plan::default() };
+        let shapes = plan.shapes();
+        assert_eq!(shapes.len(), 3, "each once");
+        let named = Groups::new(&plan, 1)
+            .all
+            .iter()
+            .map(|group| shapes[usize::from(group.shape.0)].payload)
+            .collect::<Vec<_>>();
+        assert_eq!(named, [56, 18, 1_472, 56]);
     }
 }

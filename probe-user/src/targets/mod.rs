@@ -4,7 +4,7 @@
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
 use crate::{
-    base::{Nanos, ShapeIndex, TargetIndex},
+    base::{Nanos, TargetIndex},
     wire::Shape,
 };
 use std::{
@@ -190,19 +190,12 @@ impl Plan {
         (group < self.groups.len()).then_some(group)
     }
 
-    /// What probes look like: each shape that a group has, once.
+    /// What probes look like: each shape that a group has, once, in their order.
     pub fn shapes(&self) -> Vec<Shape> {
         let mut shapes: Vec<Shape> = self.groups.iter().map(|group| group.shape).collect();
         shapes.sort_unstable();
         shapes.dedup();
         shapes
-    }
-
-    /// Which of [`Plan::shapes`] a group's probes have.
-    pub fn shape_of(&self, group: usize) -> ShapeIndex {
-        let index = self.shapes().binary_search(&self.groups[group].shape).unwrap_or(0);
-        // A kind, 1,455 payloads and 255 times to live that a file names one by one: far fewer than 65,536.
-        ShapeIndex(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
     /// Probes a second that all groups need.

@@ -18,7 +18,9 @@ impl<T: Transmit> Sender<T> {
             let (due, mut note) = (self.due[i], self.notes[i]);
             let cause = match self.fates[i] {
                 Fate::Sent(at) => {
-                    self.common.ledger.account(due.target).set_sent(note.number, at);
+                    if self.common.records {
+                        self.common.ledger.account(due.target).set_sent(note.number, at);
+                    }
                     None
                 }
                 Fate::Unsent(cause) => Some(cause),
