@@ -1,12 +1,14 @@
 //! The words that all folders share: moments, whose probe, how it ended and why, where a stamp was taken. Uses nothing of the rest.
 
+mod address;
 mod outcome;
 mod probe;
 mod settlement;
 mod time;
 
+pub use address::{AddressHandle, AddressTable, Destination, Family};
 pub use outcome::{Cause, Outcome, Reason, State};
-pub use probe::{AddressHandle, Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
+pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};
 pub use time::Nanos;
 

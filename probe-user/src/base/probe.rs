@@ -1,7 +1,5 @@
 //! Whose probe, which of them, and where its stamps were taken.
 
-use std::net::Ipv4Addr;
-
 /// A target's place in the ledger; travels in the probe's payload.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
@@ -28,26 +26,6 @@ impl ProbeNumber {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 #[repr(transparent)]
 pub struct Generation(pub u16);
-
-/// A target's address in 32 bits, as it is handed from the ledger to the engines: an IPv4 address is its own handle.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(transparent)]
-pub struct AddressHandle(pub u32);
-
-impl AddressHandle {
-    /// The IPv4 address.
-    #[inline]
-    pub const fn v4(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.0)
-    }
-}
-
-impl From<Ipv4Addr> for AddressHandle {
-    #[inline]
-    fn from(address: Ipv4Addr) -> Self {
-        Self(address.to_bits())
-    }
-}
 
 /// Which of the plan's shapes a probe has (`wire::Shape`).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
