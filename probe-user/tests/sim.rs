@@ -36,12 +36,9 @@ fn plan(groups: Vec<(Group, u32)>) -> Plan {
         plan.groups.push(group);
         plan.sums.push(Sum { group: i, values: vec![] });
         plan.label_sets
-            .push(LabelSet { labels: std::collections::BTreeMap::default(), sum: u32::try_from(i).unwrap() });
+            .push(LabelSet { labels: std::collections::BTreeMap::default(), sums: [u32::try_from(i).unwrap(); 3] });
         plan.targets.extend(
-            (first..first + many).map(|n| Target {
-                address: Some(Ipv4Addr::from(0x0a40_0000 + n)),
-                label_set: u32::try_from(i).unwrap(),
-            }),
+            (first..first + many).map(|n| Target::v4(Ipv4Addr::from(0x0a40_0000 + n), u32::try_from(i).unwrap())),
         );
     }
     plan
@@ -380,7 +377,7 @@ fn short_quotes_settle_the_probe_that_they_quote() {
     ]);
     // Both groups have the same addresses, and as long as their numbers agree their quotes look the same.
     for i in 0..300 {
-        plan.targets[300 + i].address = plan.targets[i].address;
+        plan.targets[300 + i].destination = plan.targets[i].destination;
     }
     let delay = Nanos::from_millis(300);
     let rules = Range { unreachable: Some(Unreachable { share: 1.0, quote: Quote::Short }), ..delayed(delay) };

@@ -112,11 +112,11 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
 fn plan(scenario: &Scenario, timeout: Nanos) -> Plan {
     let probe = &scenario.probe;
     let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.targets, ..Group::named("g") };
-    let target = |n| Target { address: Some(Ipv4Addr::from(probe.first.to_bits() + n)), label_set: 0 };
+    let target = |n| Target::v4(Ipv4Addr::from(probe.first.to_bits() + n), 0);
     Plan {
         groups: vec![group],
         sums: vec![Sum { group: 0, values: vec![] }],
-        label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }],
+        label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sums: [0; 3] }],
         targets: (0..probe.targets).map(target).collect(),
         ..Plan::default()
     }

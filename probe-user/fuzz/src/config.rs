@@ -2,6 +2,7 @@
 
 use crate::assert_showable;
 use echolot::{
+    base::TargetIndex,
     config::{self, Config},
     targets::TargetSpec,
 };
@@ -92,30 +93,32 @@ pub(crate) fn check(data: &[u8]) {
 
 fn check_config(config: &Config) {
     let mut names = HashSet::new();
-    let mut named = 0;
+    let mut named: u128 = 0;
     for group in &config.groups {
         assert!(!group.group.name.is_empty() && names.insert(&group.group.name), "{:?}", group.group.name);
         assert!(config::INTERVALS.contains(&group.group.interval) && config::TIMEOUTS.contains(&group.group.timeout));
         assert!(config::SIZES.contains(&(u64::from(group.group.shape.payload))));
         assert!(group.group.buckets.is_sorted_by(|a, b| a < b), "{:?}", group.group.buckets);
         for target in &group.targets {
-            named += match &target.value {
+            // A name is two targets in a group of both families.
+            let many = match &target.value {
                 TargetSpec::Addresses(range) => range.count(),
-                TargetSpec::Name(_) => 1,
+                TargetSpec::Name(_) => 2,
             };
+            named = named.saturating_add(many);
         }
     }
     assert!(!config.groups.is_empty());
     // Target files would be the file system's of whoever fuzzes.
-    if named > MOST_TARGETS || config.groups.iter().any(|group| !group.target_files.is_empty()) {
+    if named > u128::from(MOST_TARGETS) || config.groups.iter().any(|group| !group.target_files.is_empty()) {
         return;
     }
     match config.plan() {
         Ok(plan) => {
-            assert!(!plan.targets.is_empty() && plan.targets.len() as u64 <= named);
+            assert!(!plan.targets.is_empty() && plan.targets.len() as u128 <= named);
             assert_eq!(plan.groups.len(), config.groups.len());
-            for target in &plan.targets {
-                assert!(target.address.is_none_or(|address| !config.exclude.contains(address)), "{target:?}");
+            for index in (0..).take(plan.targets.len()).map(TargetIndex) {
+                assert!(plan.address_of(index).is_none_or(|address| !config.exclude.contains(address)), "{index:?}");
             }
         }
         Err(error) => {

@@ -1,10 +1,15 @@
 //! Target files in Prometheus' form, and files of one target a line.
 
 use crate::assert_showable;
-use echolot::targets::{
-    self, AddressRange, Error, Exclusions, Group, GroupInput, Options, TargetList, TargetSpec, file_sd,
+use echolot::{
+    base::TargetIndex,
+    targets::{self, AddressRange, Error, Exclusions, Group, GroupInput, Options, TargetList, TargetSpec, file_sd},
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 /// What target files are made of.
 pub(crate) const WORDS: &[&str] = &[
@@ -101,8 +106,8 @@ pub(crate) fn check_list(data: &[u8]) {
     match Exclusions::read(data, "fuzz") {
         Ok(exclusions) => {
             assert!(list.names().is_empty(), "names were excluded");
-            let apart = |pair: &[AddressRange]| u32::from(pair[0].last()).checked_add(1) < Some(pair[1].first().into());
-            assert!(exclusions.ranges().windows(2).all(apart), "{exclusions:?}");
+            let apart = |pair: &[AddressRange]| after(pair[0].last()).is_none_or(|next| next < pair[1].first());
+            assert!(exclusions.ranges().collect::<Vec<_>>().windows(2).all(apart), "{exclusions:?}");
             for range in list.ranges() {
                 assert!(exclusions.contains(range.first()) && exclusions.contains(range.last()), "{range}");
             }
@@ -115,10 +120,18 @@ pub(crate) fn check_list(data: &[u8]) {
     check_plan(list);
 }
 
+/// The address after this one, if it is of the same family.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|next| Ipv4Addr::from_bits(next).into()),
+        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|next| Ipv6Addr::from_bits(next).into()),
+    }
+}
+
 /// What was read reads back as it is shown.
 fn check_targets(list: &TargetList) {
     for range in list.ranges() {
-        assert_eq!(range.to_string().parse(), Ok(TargetSpec::Addresses(*range)));
+        assert_eq!(range.to_string().parse(), Ok(TargetSpec::Addresses(range)));
     }
     for name in list.names() {
         assert_eq!(name.parse(), Ok(TargetSpec::Name(name.clone())));
@@ -127,19 +140,19 @@ fn check_targets(list: &TargetList) {
 
 /// The plan has what was named, less every second of the ranges.
 fn check_plan(list: TargetList) {
-    let named = list.ranges().iter().map(AddressRange::count).sum::<u64>() + list.names().len() as u64;
-    if named > MOST_TARGETS {
+    let named = list.ranges().fold(list.names().len() as u128, |sum, range| sum.saturating_add(range.count()));
+    if named > u128::from(MOST_TARGETS) {
         return;
     }
-    let excluded: Exclusions = list.ranges().iter().copied().skip(1).step_by(2).collect();
-    let ranges = list.ranges().to_vec();
+    let excluded: Exclusions = list.ranges().skip(1).step_by(2).collect();
+    let ranges = list.ranges().collect::<Vec<_>>();
     let names = list.names().to_vec();
     let input = GroupInput { group: Group::named("fuzz"), labels: BTreeMap::new(), lists: vec![list] };
     match targets::build(vec![input], &excluded, &Options::default()) {
         Ok(plan) => {
-            assert!(plan.targets.len() as u64 <= named);
-            for target in &plan.targets {
-                let Some(address) = target.address else { continue };
+            assert!(plan.targets.len() as u128 <= named);
+            for index in (0..).take(plan.targets.len()).map(TargetIndex) {
+                let Some(address) = plan.address_of(index) else { continue };
                 assert!(!excluded.contains(address), "{address} is excluded");
                 assert!(ranges.iter().any(|range| range.contains(address)), "{address} was not named");
             }

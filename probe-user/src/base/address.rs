@@ -34,7 +34,7 @@ impl Family {
 }
 
 /// A target's address in 32 bits, as it is handed from the ledger to the engines: an IPv4 address is its own handle, an IPv6 address
-/// stands in the [`AddressTable`]. Whoever has a handle knows the family from elsewhere.
+/// stands in the [`AddressTable`]. Whoever has a handle knows the family from elsewhere. 0 is nobody's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(transparent)]
 pub struct AddressHandle(pub u32);
@@ -84,7 +84,8 @@ impl AddressTable {
             IpAddr::V4(address) => address.into(),
             // There are no more targets than 32 bits can count.
             IpAddr::V6(address) => {
-                let handle = AddressHandle(u32::try_from(self.0.push(address)).unwrap_or(u32::MAX));
+                let place = u32::try_from(self.0.push(address)).unwrap_or(u32::MAX);
+                let handle = AddressHandle(place.saturating_add(1));
                 Destination { family: Family::V6, handle }
             }
         }
@@ -102,7 +103,7 @@ impl AddressTable {
     /// The IPv6 address of a handle; that of nobody (`::`) where there is none.
     #[inline]
     pub fn v6(&self, handle: AddressHandle) -> Ipv6Addr {
-        self.0.get(handle.0 as usize).copied().unwrap_or(Ipv6Addr::UNSPECIFIED)
+        self.0.get((handle.0 as usize).wrapping_sub(1)).copied().unwrap_or(Ipv6Addr::UNSPECIFIED)
     }
 }
 
@@ -125,7 +126,9 @@ mod tests {
 
     #[test]
     fn a_handle_that_nobody_entered_is_nobodys() {
-        assert_eq!(AddressTable::default().v6(AddressHandle(7)), Ipv6Addr::UNSPECIFIED);
+        let table = AddressTable::default();
+        assert_eq!(table.enter(Ipv6Addr::LOCALHOST.into()).handle, AddressHandle(1));
+        assert_eq!([0, 2, 7].map(|handle| table.v6(AddressHandle(handle))), [Ipv6Addr::UNSPECIFIED; 3]);
         assert_eq!(size_of::<Destination>(), 8);
         assert_eq!(size_of::<Option<Destination>>(), 8);
     }

@@ -21,8 +21,8 @@ pub(super) const TOP: [&str; 12] = [
     "exclude",
     "limits",
 ];
-pub(super) const SETTINGS: [&str; 6] = ["interval", "timeout", "size", "down_after", "up_after", "buckets"];
-pub(super) const GROUP: [&str; 12] = [
+pub(super) const SETTINGS: [&str; 7] = ["interval", "timeout", "family", "size", "down_after", "up_after", "buckets"];
+pub(super) const GROUP: [&str; 13] = [
     "name",
     "targets",
     "target_files",
@@ -31,6 +31,7 @@ pub(super) const GROUP: [&str; 12] = [
     "per_target",
     "interval",
     "timeout",
+    "family",
     "size",
     "down_after",
     "up_after",

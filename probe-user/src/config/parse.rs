@@ -8,7 +8,9 @@ use super::{
 use crate::{
     base::Nanos,
     nic::{Engine, Mode},
-    targets::{AddressRange, Exclusions, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml},
+    targets::{
+        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml,
+    },
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -131,7 +133,7 @@ fn group(field: &Field, global: &Group, folder: &Path, p: &mut Problems) -> Opti
             let Some(name) = item.text("the name of a label", p) else { continue };
             if group.sum_by.contains(&name) {
                 item.wrong(p, format!("`{}` stands twice; remove one", shorten(&name)));
-            } else if target_files.is_none() && !labels.contains_key(&name) {
+            } else if target_files.is_none() && name != FAMILY && !labels.contains_key(&name) {
                 item.wrong(p, unknown_label(&name, labels.keys()));
             } else {
                 group.sum_by.push(name);
@@ -169,6 +171,11 @@ fn settings(table: &Table, group: &mut Group, p: &mut Problems) {
     }
     if let Some(size) = table.get("size").and_then(|f| f.number(SIZES, p)).and_then(|n| u16::try_from(n).ok()) {
         group.shape.payload = size;
+    }
+    if let Some(family) =
+        table.get("family").and_then(|f| f.word(&Families::ALL.map(|family| (family.name(), family)), p))
+    {
+        group.family = family;
     }
     for (key, to) in [("down_after", &mut group.down_after), ("up_after", &mut group.up_after)] {
         if let Some(count) = table.get(key).and_then(|f| f.number(CONSECUTIVE, p)).and_then(|n| n.try_into().ok()) {

@@ -61,7 +61,7 @@ limits: {rate: 500000}
     assert_eq!(config.listen, Some("127.0.0.1:10816".parse().unwrap()));
     assert_eq!((config.engine, config.mode), (Engine::Afxdp, Mode::ZeroCopy));
     assert_eq!((config.identifier, config.seed, config.rate_limit), (Some(0xbeef), Some(u64::MAX), 500_000));
-    assert_eq!(config.exclude.ranges().len(), 2);
+    assert_eq!(config.exclude.ranges().count(), 2);
     let [edge, core] = &config.groups[..] else { panic!() };
     assert_eq!((edge.group.interval, edge.group.timeout), (Nanos::from_secs(10), Nanos::from_millis(500)));
     assert_eq!((edge.group.shape.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
@@ -188,7 +188,7 @@ fn errors_name_place_field_and_remedy() {
 
 #[test]
 fn several_problems_are_listed_in_the_order_of_the_file() {
-    let text = "groups:\n  - name: a\n    intervall: 1s\n    targets: [10.0.0.1, '::1']\nlisten: x\nmode: fast\n";
+    let text = "groups:\n  - name: a\n    intervall: 1s\n    targets: [10.0.0.1, '::g']\nlisten: x\nmode: fast\n";
     let lines: Vec<String> = error(text).lines().map(String::from).collect();
     let places: Vec<&str> = lines.iter().filter_map(|line| line.split(": ").next()).collect();
     assert_eq!(places, ["dir/echolot.yml:3:5", "dir/echolot.yml:4:25", "dir/echolot.yml:5:9", "dir/echolot.yml:6:7"]);

@@ -1,7 +1,7 @@
 //! From a configuration to a plan: target files are read, targets expanded, the rate held against its limit.
 
 use super::{Config, ConfigError, GroupConfig, parse::unknown_label};
-use crate::targets::{self, Group, GroupInput, Options, Place, Plan, TargetList, file_sd};
+use crate::targets::{self, FAMILY, Group, GroupInput, Options, Place, Plan, TargetList, file_sd};
 use std::{
     collections::BTreeSet,
     fs,
@@ -54,7 +54,7 @@ impl Config {
         }
         let known: BTreeSet<&String> =
             lists.iter().flat_map(|list| list.labels.keys()).chain(group.labels.keys()).collect();
-        match group.group.sum_by.iter().find(|name| !known.contains(name)) {
+        match group.group.sum_by.iter().find(|name| *name != FAMILY && !known.contains(name)) {
             None => Ok(()),
             Some(name) => {
                 let reason = unknown_label(name, known.into_iter());
@@ -66,7 +66,11 @@ impl Config {
 
     /// Finds the line that is to blame.
     fn refused(&self, error: &targets::Error) -> ConfigError {
-        let (targets::Error::Memory { group, part, .. } | targets::Error::TooMany { group, part, .. }) = error else {
+        let (targets::Error::Memory { group, part, .. }
+        | targets::Error::TooMany { group, part, .. }
+        | targets::Error::Family { group, part, .. }
+        | targets::Error::Payload { group, part, .. }) = error
+        else {
             return ConfigError::of_targets(&self.file, Some(self.places.groups), "groups", error);
         };
         let position = self.groups.iter().position(|candidate| candidate.group.name == *group);

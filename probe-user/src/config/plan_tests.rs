@@ -121,7 +121,7 @@ fn no_targets_at_all_is_an_error_and_an_empty_group_a_warning() {
 fn a_seed_in_the_file_sets_the_order() {
     let order = |seed| {
         let dir = folder(&format!("seed: {seed}\ngroups: [{{name: a, targets: [10.0.0.0/24]}}]\n"), &[]);
-        plan(&dir).unwrap().targets.iter().map(|t| t.address).collect::<Vec<_>>()
+        plan(&dir).unwrap().targets.iter().map(|t| t.destination).collect::<Vec<_>>()
     };
     assert_eq!(order(1), order(1));
     assert_ne!(order(1), order(2));

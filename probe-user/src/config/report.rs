@@ -27,7 +27,7 @@ pub struct Report {
     /// Bytes that can be had now; null where the system does not say.
     pub memory_available_bytes: Option<u64>,
     /// Addresses that are never probed.
-    pub excluded_addresses: u64,
+    pub excluded_addresses: u128,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -90,7 +90,7 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         rate_limit: config.rate_limit,
         memory_bytes,
         memory_available_bytes,
-        excluded_addresses: config.exclude.ranges().iter().map(|range| range.count()).sum(),
+        excluded_addresses: config.exclude.ranges().fold(0, |sum: u128, range| sum.saturating_add(range.count())),
         warnings,
         groups,
     }

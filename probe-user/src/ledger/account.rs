@@ -4,11 +4,14 @@ use super::{
     TargetRow,
     atomic::AtomicU64,
     group::{Group, Groups},
-    segment::{Cell, Segment, Side},
+    segment::{Cell, HopWord, Segment, Side},
     window::Place,
 };
 use crate::{
-    base::{AddressHandle, Cause, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
+    base::{
+        AddressHandle, AddressTable, Cause, Destination, Family, Generation, Nanos, Outcome, ProbeNumber, Sequence,
+        TargetIndex,
+    },
     health::Health,
     route::{NO_ROUTE, NO_SOURCE},
     targets::INLINE_PLACES,
@@ -17,9 +20,6 @@ use std::{
     net::IpAddr,
     sync::atomic::Ordering::{Acquire, Relaxed, Release},
 };
-
-/// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
-const MOVED: u32 = 1 << 31;
 
 /// A target's account, looked up once for all that is done with it.
 #[derive(Clone, Copy)]
@@ -30,6 +30,7 @@ pub struct Account<'a> {
     pub(super) place: (usize, usize),
     pub(super) segments: &'a [Segment],
     pub(super) groups: &'a Groups,
+    pub(super) addresses: &'a AddressTable,
 }
 
 impl<'a> Account<'a> {
@@ -49,7 +50,7 @@ impl<'a> Account<'a> {
     /// What it has in common with others.
     #[inline]
     pub fn group(self) -> &'a Group {
-        self.groups.of_row(self.cell.row)
+        self.groups.of_row(self.row())
     }
 
     /// Which sender walks a target.
@@ -94,7 +95,15 @@ impl<'a> Account<'a> {
     /// Row of sums of a target.
     #[inline]
     pub fn row(self) -> u32 {
-        self.cell.row
+        self.cell.row.load(Relaxed)
+    }
+
+    /// The name has turned out to be of this family: from now on the target is in the row of such targets, which is returned. Only the
+    /// sender of the target calls this.
+    pub fn settle_row(self, family: Family) -> u32 {
+        let row = self.groups.row_of_family(self.row(), family);
+        self.cell.row.store(row, Relaxed);
+        row
     }
 
     /// How long a target's probes may be answered.
@@ -111,16 +120,21 @@ impl<'a> Account<'a> {
 
     /// Where its probes go, as they are told; None while its name is not resolved.
     #[inline]
-    pub fn destination(self) -> Option<AddressHandle> {
+    pub fn destination(self) -> Option<Destination> {
         match self.side().address.load(Acquire) {
             0 => None,
-            address => Some(AddressHandle(address)),
+            address => Some(Destination { family: self.hop_word().family(), handle: AddressHandle(address) }),
         }
+    }
+
+    #[inline]
+    fn hop_word(self) -> HopWord {
+        HopWord(self.side().hop.load(Acquire))
     }
 
     /// Its address; None while its name is not resolved.
     pub fn address(self) -> Option<IpAddr> {
-        self.destination().map(|handle| handle.v4().into())
+        self.destination().map(|to| self.addresses.address(to))
     }
 
     /// By which next hop, or why by none.
@@ -136,31 +150,33 @@ impl<'a> Account<'a> {
     /// The same as a number: a place among the hops, [`NO_ROUTE`] or [`NO_SOURCE`].
     #[inline]
     pub fn place_of_hop(self) -> u32 {
-        self.side().hop.load(Acquire) & !MOVED
+        self.hop_word().hop()
     }
 
     /// From its next due time on the target is probed by another hop. Of control threads, one at a time calls this.
     pub fn move_to(self, hop: u32) {
-        self.side().hop.store(hop | MOVED, Release);
+        self.side().hop.store(HopWord::new(hop, self.hop_word().family()).moved().0, Release);
     }
 
     /// Whether the target has come to another hop, and what was on its way then has not landed yet.
     #[inline]
     pub fn has_moved(self) -> bool {
-        self.side().hop.load(Relaxed) & MOVED != 0
+        HopWord(self.side().hop.load(Relaxed)).has_moved()
     }
 
     /// All that was on its way when the target came to its hop, `hop`, has landed. Only the sender of the target calls this.
     #[cold]
     pub fn has_arrived(self, hop: u32) {
         // It may have moved on just now: then it has not arrived.
-        let _moved_on = self.side().hop.compare_exchange(hop | MOVED, hop, Relaxed, Relaxed);
+        let arrived = HopWord::new(hop, self.hop_word().family());
+        let _moved_on = self.side().hop.compare_exchange(arrived.moved().0, arrived.0, Relaxed, Relaxed);
     }
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
-    pub fn resolve(self, address: AddressHandle, hop: u32) {
-        self.side().hop.store(hop, Relaxed);
-        self.side().address.store(address.0, Release);
+    pub fn resolve(self, address: IpAddr, hop: u32) {
+        let to = self.addresses.enter(address);
+        self.side().hop.store(HopWord::new(hop, to.family).0, Relaxed);
+        self.side().address.store(to.handle.0, Release);
     }
 
     /// Counts a probe as entered, without a place in the window. Only the sender of the target calls this.

@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{
     hint::black_box,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     ops::{Range, RangeInclusive},
     sync::{
         Arc,
@@ -87,7 +87,7 @@ impl Ledger {
     #[inline]
     pub fn fetch(&self, target: TargetIndex) {
         if let Some(cell) = self.cell(target) {
-            black_box(cell.row);
+            black_box(cell.row.load(Relaxed));
         }
     }
 
@@ -102,7 +102,15 @@ impl Ledger {
     pub fn account(&self, target: TargetIndex) -> Account<'_> {
         let (segment, index) = segment::place_of(target.0);
         let cells = if segment == 0 { &self.first } else { &self.segments[segment].cells };
-        Account { target, cell: &cells[index], place: (segment, index), segments: &self.segments, groups: &self.groups }
+        let Self { segments, groups, .. } = self;
+        Account {
+            target,
+            cell: &cells[index],
+            place: (segment, index),
+            segments,
+            groups,
+            addresses: &self.addresses.table,
+        }
     }
 
     /// What the targets of a group have in common.
@@ -113,17 +121,12 @@ impl Ledger {
 
     /// The targets with this address: one in each group that names it. A search, where [`Account::address`] is a look.
     pub fn targets_at(&self, address: IpAddr) -> impl Iterator<Item = TargetIndex> {
-        let v4 = match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
-        let candidates = v4.into_iter().flat_map(|address| self.addresses.candidates(address));
-        candidates.filter(move |target| self.account(*target).address() == Some(address))
+        self.addresses.candidates(address).filter(move |target| self.account(*target).address() == Some(address))
     }
 
     /// Whether an address of a target lies in this range.
-    pub fn is_any_in(&self, range: RangeInclusive<Ipv4Addr>) -> bool {
-        self.addresses.is_any_in(&range, |target| Some(self.account(target).destination()?.v4()))
+    pub fn is_any_in(&self, range: &RangeInclusive<IpAddr>) -> bool {
+        self.addresses.is_any_in(range, |target| self.account(target).address())
     }
 
     /// The sender says which round a run is in, before it sends a probe of it.

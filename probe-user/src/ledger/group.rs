@@ -2,7 +2,7 @@
 
 use super::atomic::AtomicU64;
 use crate::{
-    base::{Nanos, ShapeIndex},
+    base::{Family, Nanos, ShapeIndex},
     targets::Plan,
 };
 use crossbeam::utils::CachePadded;
@@ -21,8 +21,8 @@ pub struct Group {
     pub up_after: u32,
     /// Consecutive failed probes after which a target is down.
     pub down_after: u32,
-    /// What its probes look like.
-    pub shape: ShapeIndex,
+    /// What its probes look like, by [`Family`](crate::base::Family).
+    pub shapes: [ShapeIndex; 2],
     /// Targets to a run; the last run may have fewer.
     pub(super) per_run: u32,
     /// The round that each run has come to.
@@ -34,12 +34,16 @@ pub struct Group {
 pub(super) struct Groups {
     pub(super) all: Box<[Group]>,
     of_rows: Box<[u32]>,
+    /// For each row, those of the targets that have the same labels, by [`Family`].
+    of_families: Box<[[u32; 2]]>,
 }
 
 impl Groups {
     /// Of the plan, whose targets so many threads walk.
     pub(super) fn new(plan: &Plan, senders: usize) -> Self {
         let shapes = plan.shapes();
+        // Each group's are among them; far fewer than 65,536 differ in what a file names one by one.
+        let place = |shape| ShapeIndex(u16::try_from(shapes.binary_search(&shape).unwrap_or(0)).unwrap_or(u16::MAX));
         let group = |group: &crate::targets::Group| {
             let targets = group.targets.clone();
             let many = targets.end - targets.start;
@@ -49,14 +53,18 @@ impl Groups {
                 places: group.places(),
                 up_after: group.up_after,
                 down_after: group.down_after,
-                // Each group's is among them; far fewer than 65,536 differ in what a file names one by one.
-                shape: ShapeIndex(u16::try_from(shapes.binary_search(&group.shape).unwrap_or(0)).unwrap_or(u16::MAX)),
+                shapes: Family::ALL.map(|family| place(group.shape.over(family))),
                 per_run,
                 rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
                 targets,
             }
         };
+        let mut of_families: Box<[[u32; 2]]> = (0..).take(plan.sums.len()).map(|row| [row; 2]).collect();
+        for [v4, v6, unknown] in plan.label_sets.iter().map(|set| set.sums) {
+            [v4, v6, unknown].into_iter().for_each(|row| of_families[row as usize] = [v4, v6]);
+        }
         Self {
+            of_families,
             all: plan.groups.iter().map(group).collect(),
             of_rows: plan.sums.iter().map(|sum| u32::try_from(sum.group).unwrap_or(0)).collect(),
         }
@@ -65,6 +73,11 @@ impl Groups {
     /// How many rows of sums there are.
     pub(super) fn rows(&self) -> usize {
         self.of_rows.len()
+    }
+
+    /// The row of targets that differ from those of a row by their family alone.
+    pub(super) fn row_of_family(&self, row: u32, family: Family) -> u32 {
+        self.of_families[row as usize][family as usize]
     }
 
     /// The group that a row of sums belongs to.
@@ -84,12 +97,11 @@ mod tests {
         let of = |payload| targets::Group { shape: Shape::echo(payload), ..targets::Group::named("g") };
         let plan = Plan { groups: [56, 18, 1_472, 56].map(of).into(), ..Plan::default() };
         let shapes = plan.shapes();
-        assert_eq!(shapes.len(), 3, "each once");
-        let named = Groups::new(&plan, 1)
-            .all
-            .iter()
-            .map(|group| shapes[usize::from(group.shape.0)].payload)
-            .collect::<Vec<_>>();
-        assert_eq!(named, [56, 18, 1_472, 56]);
+        assert_eq!(shapes.len(), 6, "each once, over both");
+        for family in Family::ALL {
+            let groups = Groups::new(&plan, 1);
+            let named = groups.all.iter().map(|group| shapes[usize::from(group.shapes[family as usize].0)]);
+            assert_eq!(named.collect::<Vec<_>>(), [56, 18, 1_472, 56].map(|payload| Shape::echo(payload).over(family)));
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     window::{PER_WORD, Place},
 };
 use crate::{
-    base::Outcome,
+    base::{Family, Outcome, TargetIndex},
     health::Health,
     targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan, Target},
 };
@@ -37,8 +37,8 @@ pub(super) struct Cell {
     /// Indexed like `Outcome::ALL`. 32 bits: a target probed every 10 ms comes round after 497 days, and Prometheus takes that for
     /// a restart.
     pub(super) settled: [AtomicU32; Outcome::ALL.len()],
-    /// Row of sums.
-    pub(super) row: u32,
+    /// Row of sums. Written once more when a name turns out to be of a family that has another.
+    pub(super) row: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Cell>() == 64);
@@ -46,11 +46,43 @@ const _: () = assert!(size_of::<Cell>() == 64);
 /// What only senders need of a target (and, at a glance, whoever asks for its state).
 #[derive(Debug)]
 pub(super) struct Side {
-    /// A handle of its address ([`crate::base::AddressHandle`]); 0 until its name is resolved.
+    /// A handle of its address ([`crate::base::AddressHandle`]), whose family stands beside the hop; 0 until its name is resolved.
     pub(super) address: AtomicU32,
-    /// A place among the hops, or why there is none; and whether it came there while it was being probed. Control threads write.
+    /// See [`HopWord`]. Control threads write.
     pub(super) hop: AtomicU32,
     pub(super) health: AtomicU32,
+}
+
+/// By which next hop a target is probed: a place among the hops or why there is none (`route::NO_ROUTE`, `route::NO_SOURCE`); whether it
+/// came there while it was being probed; and the family of its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct HopWord(pub(super) u32);
+
+impl HopWord {
+    /// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
+    const MOVED: u32 = 1 << 31;
+    /// Its address is IPv6.
+    const V6: u32 = 1 << 30;
+
+    pub(super) fn new(hop: u32, family: Family) -> Self {
+        Self(hop | if family == Family::V6 { Self::V6 } else { 0 })
+    }
+
+    pub(super) const fn moved(self) -> Self {
+        Self(self.0 | Self::MOVED)
+    }
+
+    pub(super) const fn has_moved(self) -> bool {
+        self.0 & Self::MOVED != 0
+    }
+
+    pub(super) const fn family(self) -> Family {
+        if self.0 & Self::V6 == 0 { Family::V4 } else { Family::V6 }
+    }
+
+    pub(super) const fn hop(self) -> u32 {
+        self.0 & !(Self::MOVED | Self::V6)
+    }
 }
 
 // What the memory of a plan is reckoned with.
@@ -98,21 +130,21 @@ impl Segment {
         let zero = || AtomicU64::new(0);
         let all = range.start as usize..range.end as usize;
         let targets = &plan.targets[all.clone()];
-        let cell = |target: &Target| Cell {
+        let cell = |(number, target): (u32, &Target)| Cell {
             window: std::array::from_fn(|_| zero()),
             entered: zero(),
             rtt_sum: zero(),
             last_reply: zero(),
             settled: std::array::from_fn(|_| AtomicU32::new(0)),
-            row: plan.label_sets[target.label_set as usize].sum,
+            row: AtomicU32::new(plan.label_sets[target.label_set as usize].sum(plan.family_of(TargetIndex(number)))),
         };
         let side = |(target, hop): (&Target, &u32)| Side {
-            address: AtomicU32::new(target.address.map_or(0, u32::from)),
-            hop: AtomicU32::new(*hop),
-            health: AtomicU32::new(Health::new(target.address.is_some()).to_bits()),
+            address: AtomicU32::new(target.destination.map_or(0, |to| to.handle.0)),
+            hop: AtomicU32::new(HopWord::new(*hop, target.destination.map_or(Family::V4, |to| to.family)).0),
+            health: AtomicU32::new(Health::new(target.destination.is_some()).to_bits()),
         };
         Self {
-            cells: targets.iter().map(cell).collect(),
+            cells: range.clone().zip(targets).map(cell).collect(),
             sides: targets.iter().zip(&hops[all]).map(side).collect(),
             columns: Arc::new(Columns::new(groups, &range, timed)),
         }
@@ -203,12 +235,9 @@ mod tests {
         let plan = Plan {
             groups: vec![group("a", 1, 0..7), group("b", 500, 7..19), group("c", 3_000, 19..30)],
             sums: (0..3).map(|group| Sum { group, values: vec![] }).collect(),
-            label_sets: (0..3).map(|sum| LabelSet { labels: BTreeMap::default(), sum }).collect(),
+            label_sets: (0..3).map(|sum| LabelSet { labels: BTreeMap::default(), sums: [sum; 3] }).collect(),
             targets: (0..30)
-                .map(|n| Target {
-                    address: Some(Ipv4Addr::from(n)),
-                    label_set: [0, 1, 2][(n > 6) as usize + (n > 18) as usize],
-                })
+                .map(|n| Target::v4(Ipv4Addr::from(n), [0, 1, 2][(n > 6) as usize + (n > 18) as usize]))
                 .collect(),
             ..Plan::default()
         };
@@ -222,7 +251,7 @@ mod tests {
             for target in range.clone() {
                 let index = (target - range.start) as usize;
                 let cell = &segment.cells[index];
-                let group = groups.of_row(cell.row);
+                let group = groups.of_row(cell.row.load(Relaxed));
                 assert!(group.targets.contains(&target));
                 for number in 0..u64::from(group.places) {
                     let bit = (number & u64::from(group.places - 1)) as u32;

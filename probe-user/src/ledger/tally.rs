@@ -102,9 +102,15 @@ impl Tally {
     /// Counts a target's change of state.
     #[inline]
     pub fn state(&self, row: u32, from: State, to: State) {
-        let states = &self.rows[row as usize].states;
-        add(&states[from as usize], 1u64.wrapping_neg());
-        add(&states[to as usize], 1);
+        self.state_and_row((row, from), (row, to));
+    }
+
+    /// The same of a target that is in another row from now on.
+    #[inline]
+    pub fn state_and_row(&self, from: (u32, State), to: (u32, State)) {
+        let counter = |(row, state): (u32, State)| &self.rows[row as usize].states[state as usize];
+        add(counter(from), 1u64.wrapping_neg());
+        add(counter(to), 1);
     }
 }
 

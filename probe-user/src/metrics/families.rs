@@ -68,6 +68,9 @@ pub(super) const TARGETS: Family = gauge("echolot_targets", "Targets by state.")
 pub(super) const FLAPPING: Family =
     gauge("echolot_targets_flapping", "Targets that changed between up and down more than six times lately.");
 
+pub(super) const GROUP_INFO: Family =
+    gauge("echolot_group_info", "What a group asks of its targets, and over which families of addresses.");
+
 // Of this machine.
 pub(super) const REJECTED: Family =
     counter("echolot_replies_rejected_total", "Frames that claimed to be replies and failed a check, by reason.");
@@ -122,7 +125,20 @@ pub(super) const TARGET_INFO: Family = gauge("echolot_target_info", "The target'
 
 /// All, in the order of the exposition.
 pub fn all() -> impl Iterator<Item = Family> {
-    let sums = [PROBES, SETTLED, UNSENT, IN_FLIGHT, SKIPPED, LATE, DUPLICATE, CONTRADICTED, RTT, TARGETS, FLAPPING];
+    let sums = [
+        PROBES,
+        SETTLED,
+        UNSENT,
+        IN_FLIGHT,
+        SKIPPED,
+        LATE,
+        DUPLICATE,
+        CONTRADICTED,
+        RTT,
+        TARGETS,
+        FLAPPING,
+        GROUP_INFO,
+    ];
     let local = [
         REJECTED,
         LOCAL_DROPS,

@@ -5,7 +5,7 @@ use super::{ExpositionError, Source, families as f, families::Family};
 use crate::{
     base::{Outcome, State, TargetIndex},
     ledger::TargetRow,
-    targets::{self, Plan},
+    targets::{self, FAMILY, Families, Plan},
 };
 use std::{fmt::Write, sync::Arc};
 
@@ -55,7 +55,7 @@ impl TargetSeries {
     pub fn new(source: Arc<dyn Source>) -> Result<Self, ExpositionError> {
         let plan = source.plan();
         for set in &plan.label_sets {
-            let group = &plan.groups[plan.sums[set.sum as usize].group];
+            let group = &plan.groups[plan.sums[set.sums[0] as usize].group];
             for name in set.labels.keys().filter(|_| group.per_target) {
                 targets::check_label_name(name)
                     .map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
@@ -100,6 +100,12 @@ impl Iterator for TargetSeries {
                     let name = self.plan.name_of(TargetIndex(index)).map(|name| name.to_string());
                     escape(&mut self.labels, &name.unwrap_or_default());
                     self.labels.push('"');
+                    // A name is two targets there.
+                    if self.plan.groups[group].family == Families::Both
+                        && let Some(family) = self.plan.family_of(TargetIndex(index))
+                    {
+                        push(&mut self.labels, format_args!(",{FAMILY}=\"{}\"", family.name()));
+                    }
                     let (source, plan, labels) = (&*self.source, &*self.plan, &*self.labels);
                     lines(&mut Line { out: &mut chunk, name: family.name, labels, source, plan, index }, &row);
                 }

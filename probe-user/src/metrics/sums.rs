@@ -11,12 +11,12 @@ use crate::{
     base::{Cause, Outcome, State},
     health::Hold,
     ledger::{Snapshot, SumRow},
-    targets::{self, Plan},
+    targets::{self, Group, Plan},
     wire::RejectedReason,
 };
 use prometheus::{
     TextEncoder,
-    proto::{LabelPair, MetricFamily},
+    proto::{LabelPair, Metric, MetricFamily},
 };
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub(crate) fn consistent(source: &dyn Source) -> Result<(Arc<Plan>, Snapshot), E
 
 fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, ExpositionError> {
     for group in &plan.groups {
-        for name in &group.sum_by {
+        for name in group.sum_by.iter().filter(|name| *name != targets::FAMILY) {
             targets::check_label_name(name).map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
         }
     }
@@ -89,7 +89,17 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
         family(f::RTT, distributions),
         split(f::TARGETS, "state", &State::ALL.map(State::name), |row| &row.states),
         plain(f::FLAPPING, |row| row.flapping),
+        family(f::GROUP_INFO, plan.groups.iter().map(group_info)),
     ])
+}
+
+fn group_info(group: &Group) -> Metric {
+    let labels = vec![
+        label("group", &group.name),
+        label("probe", group.shape.kind.name()),
+        label(targets::FAMILY, group.family.name()),
+    ];
+    number(f::GROUP_INFO, labels, 1)
 }
 
 fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {

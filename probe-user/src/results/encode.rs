@@ -145,7 +145,11 @@ impl Encoder {
         // Groups follow each other in the plan.
         let position = self.groups.partition_point(|group| group.end <= record.target.0);
         let Some(group) = self.groups.get(position) else { return false };
-        let name = if self.plan.names.is_empty() { None } else { self.plan.names.get(&record.target.0).map(|n| &**n) };
+        let name = if self.plan.names.is_empty() {
+            None
+        } else {
+            self.plan.names.get(&record.target.0).map(|name| &*name.text)
+        };
         let unix_ns = self.clock.unix_ns(record.sent);
         let calendar = &mut self.calendar;
         match self.format {
@@ -312,7 +316,7 @@ mod tests {
     use super::*;
     use crate::{
         base::{
-            AddressHandle, Ended, ProbeNumber, Reason,
+            Ended, ProbeNumber, Reason,
             samples::{answered, answered_after, lost, unreachable, unsent},
         },
         results::tests::plan,
@@ -367,15 +371,16 @@ mod tests {
     #[test]
     fn a_name_that_was_resolved_later_has_its_address() {
         let mut plan = plan();
-        plan.targets[1].address = None;
+        plan.targets[1].destination = None;
         plan.sums = vec![crate::targets::Sum { group: 0, values: Vec::new() }];
-        plan.label_sets = vec![crate::targets::LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }];
+        plan.label_sets =
+            vec![crate::targets::LabelSet { labels: std::collections::BTreeMap::default(), sums: [0; 3] }];
         let plan = Arc::new(plan);
         let ledger = Arc::new(Ledger::new(&plan, &[0; 3], 1, false));
         let encoder = |format| Encoder::new(format, Arc::clone(&plan), CLOCK).resolved_in(Arc::clone(&ledger));
         let before = lines(encoder(Format::Jsonl), &[unsent(1, 0)]);
         assert!(!before.contains("address"), "{before}");
-        ledger.account(TargetIndex(1)).resolve(AddressHandle(0x0a40_0707), 0);
+        ledger.account(TargetIndex(1)).resolve(std::net::Ipv4Addr::from_bits(0x0a40_0707).into(), 0);
         let after = lines(encoder(Format::Jsonl), &[answered(1, 1)]);
         assert!(after.contains(r#""target":"host.example","address":"10.64.7.7","seq":1"#), "{after}");
         assert!(lines(encoder(Format::Csv), &[answered(1, 1)]).contains(",host.example,10.64.7.7,1,"));

@@ -36,6 +36,7 @@ pub(crate) mod tests {
             interval: Nanos::from_secs(1),
             timeout: Nanos::from_secs(1),
             shape: crate::wire::Shape::echo(56),
+            family: crate::targets::Families::Any,
             count: None,
             down_after: 3,
             up_after: 1,
@@ -48,7 +49,7 @@ pub(crate) mod tests {
 
     /// 10.64.0.0 and host.example (10.64.0.1) in "edge", 10.64.0.2 in a group whose name needs every kind of quoting.
     pub(crate) fn plan() -> Plan {
-        let target = |last| Target { address: Some(Ipv4Addr::new(10, 64, 0, last)), label_set: 0 };
+        let target = |last| Target::v4(Ipv4Addr::new(10, 64, 0, last), 0);
         Plan {
             groups: vec![group("edge", 0..2), group("the \"far\", side", 2..3)],
             targets: (0..3).map(target).collect(),

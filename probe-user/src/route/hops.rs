@@ -48,9 +48,9 @@ pub struct Hop {
     mac: AtomicU64,
 }
 
-/// A hop's place among [`Hops`] where there is none: no route through the interface. It and [`NO_SOURCE`] leave the highest bit to
-/// the ledger.
-pub const NO_ROUTE: u32 = u32::MAX >> 1;
+/// A hop's place among [`Hops`] where there is none: no route through the interface. It and [`NO_SOURCE`] leave the two
+/// highest bits to the ledger.
+pub const NO_ROUTE: u32 = u32::MAX >> 2;
 /// The same: there is no address (any more) to send from.
 pub const NO_SOURCE: u32 = NO_ROUTE - 1;
 

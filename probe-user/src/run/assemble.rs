@@ -40,6 +40,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
     }
     let mut rerouting = Rerouting::listen()?;
+    job.network.interface = names::zone_of(&job.plan, job.network.interface.as_deref())?;
     names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
 
     let targets = job.plan.targets.len();
@@ -203,7 +204,8 @@ pub(super) async fn find_routes(
     tell: Option<&Starting>,
 ) -> Result<Routes, Failure> {
     let targets = &job.plan.targets;
-    let addresses = targets.iter().filter_map(|target| target.address);
+    let addresses = targets.iter().filter_map(|target| target.destination).map(|to| job.plan.addresses.address(to));
+    let addresses = addresses.map(v4);
     if addresses.clone().next().is_none() {
         return Err(Failure::new(
             "no target has an address: none of their names resolves, and the way to a target is found by its address. Is \
@@ -220,11 +222,19 @@ pub(super) async fn find_routes(
     };
     if routes.of.len() < targets.len() {
         let mut of = routes.of.into_iter();
-        let hop = |target: &Target| target.address.and_then(|_| of.next()).unwrap_or(route::NO_ROUTE);
+        let hop = |target: &Target| target.destination.and_then(|_| of.next()).unwrap_or(route::NO_ROUTE);
         routes.of = targets.iter().map(hop).collect();
     }
     if let Some(unrouted) = &routes.unrouted {
         tracing::warn!("{unrouted}; their probes are unsent");
     }
     Ok(routes)
+}
+
+/// Until routes know both families.
+pub(super) fn v4(address: std::net::IpAddr) -> std::net::Ipv4Addr {
+    match address {
+        std::net::IpAddr::V4(address) => address,
+        std::net::IpAddr::V6(_) => std::net::Ipv4Addr::UNSPECIFIED,
+    }
 }

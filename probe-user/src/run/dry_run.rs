@@ -7,6 +7,7 @@ use crate::{results::human::counted, route};
 pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let routes = runtime.block_on(async {
+        job.network.interface = names::zone_of(&job.plan, job.network.interface.as_deref())?;
         names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
         find_routes(&route::connect()?, &job, None).await
     });

@@ -24,7 +24,7 @@ use crate::{
 use futures_util::FutureExt as _;
 use std::{
     collections::{BTreeMap, HashMap},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -48,7 +48,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const OFTEN: Duration = Duration::from_secs(5);
 
 /// Names that have an address now: to be probed as soon as it is known which way.
-pub(super) type Named = Vec<(TargetIndex, Ipv4Addr)>;
+pub(super) type Named = Vec<(TargetIndex, IpAddr)>;
 
 /// What following begins with.
 pub(super) struct Parts {
@@ -125,7 +125,7 @@ impl Rerouting {
 
 struct Ways {
     parts: Parts,
-    named: HashMap<TargetIndex, Ipv4Addr>,
+    named: HashMap<TargetIndex, IpAddr>,
     tell: UnboundedSender<NewWay>,
 }
 
@@ -219,22 +219,18 @@ impl Ways {
         changed.iter().any(|changed| match changed {
             Changed::Anywhere => true,
             Changed::To(range) => {
-                self.parts.common.ledger.is_any_in(range.clone())
-                    || self.named.values().any(|address| range.contains(address))
+                let range = IpAddr::V4(*range.start())..=IpAddr::V4(*range.end());
+                self.parts.common.ledger.is_any_in(&range) || self.named.values().any(|address| range.contains(address))
             }
         })
     }
 
     /// Targets that have an address, in order.
-    fn targets(&self) -> impl Iterator<Item = (TargetIndex, Ipv4Addr)> + Clone {
+    fn targets(&self) -> impl Iterator<Item = (TargetIndex, IpAddr)> + Clone {
         let ledger = &self.parts.common.ledger;
         let all = 0..u32::try_from(ledger.len()).unwrap_or(u32::MAX);
         all.map(TargetIndex).filter_map(|target| {
-            let address = ledger
-                .account(target)
-                .destination()
-                .map(|handle| handle.v4())
-                .or_else(|| self.named.get(&target).copied());
+            let address = ledger.account(target).address().or_else(|| self.named.get(&target).copied());
             Some((target, address?))
         })
     }
@@ -247,7 +243,7 @@ impl Ways {
         if !now.up || !now.carrier {
             return Ok(());
         }
-        let addresses = self.targets().map(|(_, address)| address);
+        let addresses = self.targets().map(|(_, address)| super::assemble::v4(address));
         let found = Found::ask(handle, addresses, interface.index, *is_chosen, *source).await?;
         let unrouted = found.unrouted.clone();
         let place = |(target, _)| {
@@ -308,7 +304,7 @@ impl Ways {
         moves.keys().filter_map(|(_, to)| hops.get(*to)).for_each(|hop| hop.moved(until));
         for ((target, address), place) in self.targets().zip(of) {
             if ledger.account(target).destination().is_none() {
-                ledger.account(target).resolve(address.into(), *place);
+                ledger.account(target).resolve(address, *place);
             } else if all || ledger.account(target).place_of_hop() != *place {
                 ledger.account(target).move_to(*place);
             }

@@ -1,13 +1,13 @@
 //! From what people wrote to a plan: expanded, without exclusions and repetitions, in the order of the schedule.
 
 use super::{
-    AddressRange, Error, Exclusions, Group, LabelSet, MANY, MAX_TARGETS, Plan, Shard, Sum, Target, TargetList,
-    hash_name, memory, mix, order::Order,
+    AddressRange, Error, Exclusions, FAMILY, Families, Group, LabelSet, MANY, MAX_TARGETS, Name, Plan, Shard, Sum,
+    Target, TargetList, hash_name, memory, mix,
+    order::{Order, Ordered},
+    span::{self, Span},
 };
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    net::Ipv4Addr,
-};
+use crate::base::{AddressTable, Family};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A group as it is handed over to be built.
 #[derive(Clone, Debug)]
@@ -75,22 +75,35 @@ fn count(
     let mut largest: Option<(u64, &GroupInput, AddressRange)> = None;
     let mut counts = Vec::with_capacity(groups.len());
     for input in groups {
-        let mut of_group = 0u64;
+        let group = &input.group;
+        let (mut of_group, mut of_v6) = (0u64, 0u64);
         for list in &input.lists {
-            of_group = of_group.saturating_add(list.names().len() as u64);
+            of_group = of_group.saturating_add((list.names().len() * group.family.of_name().len()) as u64);
             for range in list.ranges() {
-                let mut of_range = 0;
-                exclude.subtract(*range, |part| of_range += part.count());
+                let family = range.family();
+                if !group.family.has(family) {
+                    return Err(Error::Family { group: group.name.clone(), part: range.to_string(), family });
+                }
+                let payloads = group.shape.over(family).payloads();
+                if !payloads.contains(&group.shape.payload) {
+                    let (payload, most) = (group.shape.payload, *payloads.end());
+                    return Err(Error::Payload { group: group.name.clone(), part: range.to_string(), payload, most });
+                }
+                let of_range = u64::try_from(exclude.left_of(range)).unwrap_or(u64::MAX);
                 of_group = of_group.saturating_add(of_range);
+                of_v6 = of_v6.saturating_add(if family == Family::V6 { of_range } else { 0 });
                 if largest.is_none_or(|(most, ..)| of_range > most) {
-                    largest = Some((of_range, input, *range));
+                    largest = Some((of_range, input, range));
                 }
             }
         }
         // A shard has its share, give or take what chance adds.
-        let of_group = shard.map_or(of_group, |shard| shard.share_of(of_group));
+        let share = |targets| shard.map_or(targets, |shard| shard.share_of(targets));
+        let (of_group, of_v6) = (share(of_group), share(of_v6));
         targets = targets.saturating_add(of_group);
-        needed = needed.saturating_add(of_group.saturating_mul(input.group.bytes_per_target()));
+        needed = needed
+            .saturating_add(of_group.saturating_mul(group.bytes_per_target()))
+            .saturating_add(of_v6.saturating_mul(AddressTable::BYTES_PER_ADDRESS as u64));
         counts.push(usize::try_from(of_group).unwrap_or(usize::MAX));
     }
     let (part_targets, group, part) = match largest {
@@ -107,9 +120,9 @@ fn count(
 }
 
 /// An address on its way into the order.
-struct Laid {
+struct Laid<A> {
     key: u32,
-    address: u32,
+    address: A,
     label_set: u32,
 }
 
@@ -127,68 +140,97 @@ impl Builder<'_> {
         let label_sets = self.label_sets(&group, &labels, &lists);
         let first = self.plan.targets.len();
 
-        // Rank in the upper half, the list's number in the lower: sorted, repetitions stand together, first list first.
-        let mut ranked: Vec<u64> = Vec::with_capacity(count);
-        for (number, list) in lists.iter().enumerate() {
-            for range in list.ranges() {
-                self.exclude.subtract(*range, |part| {
-                    let (from, to) = part.bits();
-                    let taken = (from..=to).filter(|a| self.takes_address((*a).into()));
-                    ranked.extend(taken.map(|a| u64::from(self.order.rank(a)) << 32 | number as u64));
-                });
-            }
-        }
-        ranked.sort_unstable();
-        ranked.dedup_by_key(|entry| *entry >> 32);
-
-        let mut laid: Vec<Laid> = Vec::with_capacity(ranked.len());
-        let mut entries = ranked.iter();
-        self.order.keys(ranked.iter().map(|entry| upper(*entry)), |key| {
-            if let Some(entry) = entries.next() {
-                let label_set = label_sets[(*entry & 0xffff_ffff) as usize];
-                laid.push(Laid { key, address: self.order.address(upper(*entry)), label_set });
-            }
-        });
-        // One table of each kind at a time: beside the targets themselves there are twelve bytes a target, no more.
-        drop(ranked);
-        laid.sort_unstable_by_key(|target| (target.key, target.address));
-        let names = self.names(lists, &label_sets);
-        self.merge(&laid, names);
+        // One family at a time.
+        let v4 = self.lay(lists.iter().map(|list| &list.v4[..]), &self.exclude.v4, &label_sets, count);
+        let v6 = self.lay(lists.iter().map(|list| &list.v6[..]), &self.exclude.v6, &label_sets, 0);
+        let names = self.names(&group, lists, &label_sets);
+        self.merge(&v4, &v6, names);
         let range = index(first)..index(self.plan.targets.len());
         self.plan.groups.push(Group { targets: range, ..group });
     }
 
-    /// The names, each once, by their keys: a hash has no neighbours to keep apart.
-    fn names(&self, lists: Vec<TargetList>, label_sets: &[u32]) -> Vec<(u32, Box<str>, u32)> {
+    /// The addresses of some lists, each once, by their keys. `count`: of how many there may be room at once.
+    fn lay<'l, A: Ordered + 'l>(
+        &self,
+        lists: impl Iterator<Item = &'l [Span<A>]>,
+        exclude: &[Span<A>],
+        label_sets: &[u32],
+        count: usize,
+    ) -> Vec<Laid<A>> {
+        // Sorted, repetitions stand together, first list first.
+        let mut ranked: Vec<A::Ranked> = Vec::with_capacity(count);
+        for (list, spans) in (0..).zip(lists) {
+            for span in spans {
+                span::subtract(*span, exclude, |part| {
+                    let taken =
+                        part.iter().filter(|a| self.options.shard.is_none_or(|shard| shard.has_address(a.address())));
+                    ranked.extend(taken.map(|a| A::ranked(a.rank(self.order), list)));
+                });
+            }
+        }
+        ranked.sort_unstable();
+        ranked.dedup_by_key(|entry| A::of_ranked(*entry).0);
+
+        let mut laid: Vec<Laid<A>> = Vec::with_capacity(ranked.len());
+        let mut entries = ranked.iter().map(|entry| A::of_ranked(*entry));
+        self.order.keys(entries.clone().map(|(rank, _)| rank), |key| {
+            if let Some((rank, list)) = entries.next() {
+                let label_set = label_sets[list as usize];
+                laid.push(Laid { key, address: A::of_rank(rank, self.order), label_set });
+            }
+        });
+        // One table of each kind at a time: beside the targets themselves there are twelve bytes a target of IPv4, no more.
+        drop(ranked);
+        laid.sort_unstable_by_key(|target| (target.key, target.address));
+        laid
+    }
+
+    /// The names, each once, by their keys: a hash has no neighbours to keep apart. Where a name stands for two targets, the second
+    /// comes half an interval after the first.
+    fn names(&self, group: &Group, lists: Vec<TargetList>, label_sets: &[u32]) -> Vec<(u32, Name, u32)> {
         let mut seen = HashSet::new();
         let mut names = Vec::new();
         for (list, label_set) in lists.into_iter().zip(label_sets) {
-            for name in list.into_names() {
-                if self.takes_name(&name) && seen.insert(name.clone()) {
-                    names.push((upper(mix(hash_name(&name) ^ self.options.seed.unwrap_or(0))), name, *label_set));
+            for text in list.into_names() {
+                if !self.takes_name(&text) || !seen.insert(text.clone()) {
+                    continue;
+                }
+                let key = upper(mix(hash_name(&text) ^ self.options.seed.unwrap_or(0)));
+                for (key, family) in [key, key ^ 1 << 31].into_iter().zip(group.family.of_name()) {
+                    names.push((key, Name { text: text.clone(), family: *family }, *label_set));
                 }
             }
         }
-        names.sort_unstable();
+        names.sort_unstable_by(|a, b| (a.0, &a.1.text).cmp(&(b.0, &b.1.text)));
         names
     }
 
-    /// Appends addresses and names, both sorted by key.
-    fn merge(&mut self, laid: &[Laid], names: Vec<(u32, Box<str>, u32)>) {
+    /// Appends addresses and names, all sorted by key.
+    fn merge(&mut self, v4: &[Laid<u32>], v6: &[Laid<u128>], names: Vec<(u32, Name, u32)>) {
         let plan = &mut self.plan;
-        plan.targets.reserve_exact(laid.len() + names.len());
-        let mut laid = laid.iter().peekable();
-        let address = |l: &Laid| Target { address: Some(l.address.into()), label_set: l.label_set };
+        plan.targets.reserve_exact(v4.len() + v6.len() + names.len());
+        let addresses = std::sync::Arc::clone(&plan.addresses);
+        let of_v4 = |laid: &Laid<u32>| Target::v4(laid.address.into(), laid.label_set);
+        let of_v6 = |laid: &Laid<u128>| Target {
+            destination: Some(addresses.enter(span::Number::address(laid.address))),
+            label_set: laid.label_set,
+        };
+        let (mut v4, mut v6) = (v4.iter().peekable(), v6.iter().peekable());
+        // Those of one key: IPv4, IPv6, names.
         for (key, name, label_set) in names {
-            plan.targets.extend(std::iter::from_fn(|| laid.next_if(|l| l.key <= key)).map(address));
+            while let Some(laid) = v6.next_if(|laid| laid.key <= key) {
+                plan.targets.extend(std::iter::from_fn(|| v4.next_if(|v4| v4.key <= laid.key)).map(of_v4));
+                plan.targets.push(of_v6(laid));
+            }
+            plan.targets.extend(std::iter::from_fn(|| v4.next_if(|laid| laid.key <= key)).map(of_v4));
             plan.names.insert(index(plan.targets.len()), name);
-            plan.targets.push(Target { address: None, label_set });
+            plan.targets.push(Target::unresolved(label_set));
         }
-        plan.targets.extend(laid.map(address));
-    }
-
-    fn takes_address(&self, address: Ipv4Addr) -> bool {
-        self.options.shard.is_none_or(|shard| shard.has_address(address))
+        for laid in v6 {
+            plan.targets.extend(std::iter::from_fn(|| v4.next_if(|v4| v4.key <= laid.key)).map(of_v4));
+            plan.targets.push(of_v6(laid));
+        }
+        plan.targets.extend(v4.map(of_v4));
     }
 
     fn takes_name(&self, name: &str) -> bool {
@@ -211,16 +253,27 @@ impl Builder<'_> {
             all.extend(list.labels.clone());
             all
         });
+        // What a target's own label says, or for the family its address.
+        let value = |labels: &BTreeMap<String, String>, name: &String, family: Option<Family>| match name.as_str() {
+            FAMILY => family.map_or("", Family::name).to_owned(),
+            _ => labels.get(name).cloned().unwrap_or_default(),
+        };
         overlaid
             .map(|labels| {
                 *sets.entry(labels).or_insert_with_key(|labels| {
-                    let values: Vec<String> =
-                        group.sum_by.iter().map(|name| labels.get(name).cloned().unwrap_or_default()).collect();
-                    let sum = *sums.entry(values).or_insert_with_key(|values| {
-                        plan.sums.push(Sum { group: number, values: values.clone() });
-                        index(plan.sums.len() - 1)
-                    });
-                    plan.label_sets.push(LabelSet { labels: labels.clone(), sum });
+                    let row = |family| {
+                        let values = group.sum_by.iter().map(|name| value(labels, name, family)).collect();
+                        *sums.entry(values).or_insert_with_key(|values| {
+                            plan.sums.push(Sum { group: number, values: values.clone() });
+                            index(plan.sums.len() - 1)
+                        })
+                    };
+                    // A row for each family that targets of the group may have, and for those that may have either.
+                    let [v4, v6] = Family::ALL.map(|family| group.family.has(family).then_some(Some(family)));
+                    let unknown = (group.family == Families::Any).then_some(None);
+                    let any = v4.or(v6).unwrap_or_default();
+                    let sums = [v4, v6, unknown].map(|family| family.unwrap_or(any)).map(row);
+                    plan.label_sets.push(LabelSet { labels: labels.clone(), sums });
                     index(plan.label_sets.len() - 1)
                 })
             })

@@ -30,6 +30,33 @@ pub enum Error {
         /// What the system says.
         error: io::Error,
     },
+    /// An address of a family that the group does not have.
+    #[error(
+        "group `{group}`: {part} is IPv{}, and the group probes the other family alone: leave it out, or allow both (`family: any`; no -4 \
+         or -6)", family.name()
+    )]
+    Family {
+        /// The group.
+        group: String,
+        /// The address, CIDR or range.
+        part: String,
+        /// Its family.
+        family: crate::base::Family,
+    },
+    /// A payload that leaves no room for the headers of the family.
+    #[error(
+        "group `{group}`: {part} is IPv6, whose probes carry {most} bytes of payload at most, and {payload} are asked for: lower the size"
+    )]
+    Payload {
+        /// The group.
+        group: String,
+        /// The address, CIDR or range.
+        part: String,
+        /// Bytes that were asked for.
+        payload: u16,
+        /// The most that fits.
+        most: u16,
+    },
     /// More targets than this machine has memory for.
     #[error(
         "group `{group}`: {targets} targets in all need about {}, and {} is available; the largest part is {part} ({part_targets} \

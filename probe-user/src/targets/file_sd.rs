@@ -259,7 +259,7 @@ mod tests {
 
     fn show(lists: &[TargetList]) -> Vec<String> {
         let show = |list: &TargetList| {
-            let ranges: Vec<_> = list.ranges().iter().map(ToString::to_string).collect();
+            let ranges: Vec<_> = list.ranges().map(|range| range.to_string()).collect();
             format!("{} {} {:?}", ranges.join(","), list.names().join(","), list.labels)
         };
         lists.iter().map(show).collect()
@@ -315,7 +315,11 @@ mod tests {
     #[test]
     fn yaml_errors_name_the_place() {
         let table = [
-            ("- targets: [10.0.0.1]\n- targets: [a, '[::1]:80']\n", (2, 16), "IPv6 is not supported yet"),
+            (
+                "- targets: [10.0.0.1]\n- targets: [a, '[::1]:80']\n",
+                (2, 16),
+                "it has a port, and echo probes have none; write ::1",
+            ),
             ("- target: [a]\n", (1, 3), "unknown key `target`"),
             ("- labels: {a: b}\n", (1, 3), "has no `targets`"),
             ("targets: [a]\n", (1, 1), "found a table of keys and values, expected a list of entries"),

@@ -1,7 +1,7 @@
 //! Names that labels may have.
 
 /// Names that echolot's own series use.
-pub const RESERVED: [&str; 6] = ["group", "target", "le", "outcome", "state", "address"];
+pub const RESERVED: [&str; 7] = ["group", "target", "le", "outcome", "state", "address", super::FAMILY];
 
 /// Why a text cannot be the name of a label: Prometheus' rule (`[a-zA-Z_][a-zA-Z0-9_]*`, `__` in front is its own) and
 /// the names that echolot sets itself.

@@ -1,6 +1,6 @@
 //! Lists of targets: from the command line, and from files of one target a line.
 
-use super::{AddressRange, Error, TargetSpec};
+use super::{AddressRange, Error, TargetSpec, span::Span};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -9,12 +9,13 @@ use std::{
     path::Path,
 };
 
-/// Targets that have their labels in common, as written: eight bytes an address or range.
+/// Targets that have their labels in common, as written: eight bytes an address or range of IPv4, 32 of IPv6.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct TargetList {
     /// Labels of these targets; they overlay those of the group.
     pub labels: BTreeMap<String, String>,
-    ranges: Vec<AddressRange>,
+    pub(super) v4: Vec<Span<u32>>,
+    pub(super) v6: Vec<Span<u128>>,
     names: Vec<Box<str>>,
 }
 
@@ -54,20 +55,23 @@ impl TargetList {
     /// Adds one target.
     pub fn push(&mut self, spec: TargetSpec) {
         match spec {
-            TargetSpec::Addresses(range) => self.ranges.push(range),
+            TargetSpec::Addresses(AddressRange::V4(span)) => self.v4.push(span),
+            TargetSpec::Addresses(AddressRange::V6(span)) => self.v6.push(span),
             TargetSpec::Name(name) => self.names.push(name),
         }
     }
 
     /// Adds the targets of another list; its labels are dropped.
     pub(super) fn append(&mut self, mut other: Self) {
-        self.ranges.append(&mut other.ranges);
+        self.v4.append(&mut other.v4);
+        self.v6.append(&mut other.v6);
         self.names.append(&mut other.names);
     }
 
-    /// Addresses, CIDRs and ranges, in the order in which they were added.
-    pub fn ranges(&self) -> &[AddressRange] {
-        &self.ranges
+    /// Addresses, CIDRs and ranges, in the order in which they were added, IPv4's first.
+    pub fn ranges(&self) -> impl Iterator<Item = AddressRange> {
+        let v4 = self.v4.iter().copied().map(AddressRange::V4);
+        v4.chain(self.v6.iter().copied().map(AddressRange::V6))
     }
 
     /// Names, in the order in which they were added.
@@ -82,7 +86,7 @@ impl TargetList {
 
     /// Whether nothing was named.
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && self.names.is_empty()
+        self.v4.is_empty() && self.v6.is_empty() && self.names.is_empty()
     }
 }
 

@@ -4,13 +4,14 @@
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
 use crate::{
-    base::{Nanos, TargetIndex},
+    base::{AddressTable, Destination, Family, Nanos, TargetIndex},
     wire::Shape,
 };
 use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 mod build;
@@ -22,6 +23,7 @@ mod list;
 mod memory;
 mod order;
 mod shard;
+mod span;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +37,7 @@ pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
 pub use list::TargetList;
 pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, available as available_memory};
 pub use shard::Shard;
+pub use span::{Number, Span};
 pub use spec::{AddressRange, SpecError, TargetSpec};
 pub use window::INLINE_PLACES;
 pub use yaml::Place;
@@ -60,7 +63,9 @@ pub struct Plan {
     /// Every target, group after group (a group's are `group.targets`), in the order of the schedule.
     pub targets: Vec<Target>,
     /// Targets that were given by name, by index into `targets`; the rest are named by their address.
-    pub names: BTreeMap<u32, Box<str>>,
+    pub names: BTreeMap<u32, Name>,
+    /// IPv6 addresses, of those that the plan was made with and of those that names turn out to have.
+    pub addresses: Arc<AddressTable>,
 }
 
 /// Targets that share an interval, a timeout and the rest.
@@ -72,8 +77,10 @@ pub struct Group {
     pub interval: Nanos,
     /// How long a probe may be answered: 1 ms to 60 s.
     pub timeout: Nanos,
-    /// What its probes look like.
+    /// What its probes look like, whatever the family.
     pub shape: Shape,
+    /// Which addresses its names stand for.
+    pub family: Families,
     /// Probes for each target, or for ever.
     pub count: Option<u64>,
     /// Consecutive failed probes after which a target is down.
@@ -90,6 +97,63 @@ pub struct Group {
     pub targets: std::ops::Range<u32>,
 }
 
+/// Which addresses of its names a group probes. Targets that are given by address must be of a family that it has.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Families {
+    /// The one that the host's resolver names first, whatever it is.
+    #[default]
+    Any,
+    /// One of a family.
+    Only(Family),
+    /// One of each family: two targets.
+    Both,
+}
+
+impl Families {
+    /// All, in the order in which they are listed to people.
+    pub const ALL: [Self; 4] = [Self::Any, Self::Only(Family::V4), Self::Only(Family::V6), Self::Both];
+
+    /// As in configurations and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Only(family) => family.name(),
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether targets may be of this family.
+    pub fn has(self, family: Family) -> bool {
+        !matches!(self, Self::Only(other) if other != family)
+    }
+
+    /// The targets that a name stands for: each with the family that it has to have, None where any will do.
+    pub(crate) fn of_name(self) -> &'static [Option<Family>] {
+        match self {
+            Self::Any => &[None],
+            Self::Only(Family::V4) => &[Some(Family::V4)],
+            Self::Only(Family::V6) => &[Some(Family::V6)],
+            Self::Both => &[Some(Family::V4), Some(Family::V6)],
+        }
+    }
+}
+
+/// A name that a target was given by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Name {
+    /// As it was given, in lower case; or a link-local address with its zone.
+    pub text: Box<str>,
+    /// What its address has to be; None where any will do.
+    pub family: Option<Family>,
+}
+
+/// Any address will do.
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), family: None }
+    }
+}
+
 /// A row of sums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sum {
@@ -104,17 +168,43 @@ pub struct Sum {
 pub struct LabelSet {
     /// The group's labels overlaid with those of the target's file entry.
     pub labels: BTreeMap<String, String>,
-    /// Index into `Plan::sums`.
-    pub sum: u32,
+    /// Indices into `Plan::sums`: of targets with an IPv4 address, with an IPv6 address, and with none (yet). They differ where the group
+    /// sums by [`FAMILY`].
+    pub sums: [u32; 3],
+}
+
+/// The label by whose name groups may sum by family, though no target has it written.
+pub const FAMILY: &str = "family";
+
+impl LabelSet {
+    /// The row of sums of a target whose address is of this family; None: it has none.
+    pub const fn sum(&self, family: Option<Family>) -> u32 {
+        match family {
+            Some(family) => self.sums[family as usize],
+            None => self.sums[2],
+        }
+    }
 }
 
 /// One target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// None until its name has been resolved.
-    pub address: Option<Ipv4Addr>,
+    /// By [`Plan::addresses`]; None until its name has been resolved.
+    pub destination: Option<Destination>,
     /// Index into `Plan::label_sets`.
     pub label_set: u32,
+}
+
+impl Target {
+    /// With an IPv4 address.
+    pub fn v4(address: Ipv4Addr, label_set: u32) -> Self {
+        Self { destination: Some(address.into()), label_set }
+    }
+
+    /// With a name that has not been resolved.
+    pub const fn unresolved(label_set: u32) -> Self {
+        Self { destination: None, label_set }
+    }
 }
 
 impl Group {
@@ -125,6 +215,7 @@ impl Group {
             interval: Nanos::from_secs(1),
             timeout: Nanos::from_secs(1),
             shape: Shape::default(),
+            family: Families::Any,
             count: None,
             down_after: 3,
             up_after: 1,
@@ -174,14 +265,22 @@ impl Plan {
     /// What a target is called. None for an index that is not of this plan.
     pub fn name_of(&self, index: TargetIndex) -> Option<TargetName<'_>> {
         match self.names.get(&index.0) {
-            Some(name) => Some(TargetName::Name(name)),
+            Some(name) => Some(TargetName::Name(&name.text)),
             None => self.address_of(index).map(TargetName::Address),
         }
     }
 
     /// A target's address. None until its name has been resolved, or for an index that is not of this plan.
     pub fn address_of(&self, index: TargetIndex) -> Option<IpAddr> {
-        self.targets.get(index.0 as usize)?.address.map(IpAddr::V4)
+        Some(self.addresses.address(self.targets.get(index.0 as usize)?.destination?))
+    }
+
+    /// The family of a target's address, as far as it is known before its name has been resolved.
+    pub fn family_of(&self, index: TargetIndex) -> Option<Family> {
+        match self.targets.get(index.0 as usize)?.destination {
+            Some(to) => Some(to.family),
+            None => self.names.get(&index.0)?.family,
+        }
     }
 
     /// Index into `groups` of a target's group. None for an index that is not of this plan.
@@ -190,9 +289,14 @@ impl Plan {
         (group < self.groups.len()).then_some(group)
     }
 
-    /// What probes look like: each shape that a group has, once, in their order.
+    /// What probes look like: each shape that a group has, over each family that its targets may have, once, in their order.
     pub fn shapes(&self) -> Vec<Shape> {
-        let mut shapes: Vec<Shape> = self.groups.iter().map(|group| group.shape).collect();
+        let of = |group: &Group| {
+            let family = group.family;
+            let shape = group.shape;
+            Family::ALL.into_iter().filter(move |of| family.has(*of)).map(move |of| shape.over(of))
+        };
+        let mut shapes: Vec<Shape> = self.groups.iter().flat_map(of).collect();
         shapes.sort_unstable();
         shapes.dedup();
         shapes

@@ -3,17 +3,37 @@
 //! A group's targets are spread evenly over its interval by their place in this order, so neighbours must stand far
 //! apart in it: a burst into one subnet is what rate limiters punish and what fills a small site's uplink.
 //!
-//! Every /24 is spread over the whole order by itself: its k members stand k-ths of the order apart, and it begins at
-//! a phase of its own. Phases are the bit-reversed network number, so that neighbouring networks take turns too and
-//! every aligned block of addresses is spread evenly; for a block that is full this is the bit-reversed address. What
-//! plain bit reversal lacks is evenness where a network has gaps: there it leaves the members as they happen to fall.
+//! Every network (a /24 of IPv4, a /64 of IPv6) is spread over the whole order by itself: its k members stand k-ths of the
+//! order apart, and it begins at a phase of its own. Phases are the bit-reversed network number, so that neighbouring networks
+//! take turns too and every aligned block of addresses is spread evenly; for a block that is full this is the bit-reversed
+//! address. What plain bit reversal lacks is evenness where a network has gaps: there it leaves the members as they happen to
+//! fall.
 
-use super::mix;
+use super::{mix, span::Number};
 
 /// The order that a seed gives.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     seed: u64,
+}
+
+/// An address, as the order sees it.
+pub(super) trait Ordered: Number {
+    /// Which network it is in.
+    fn network(self) -> u64;
+    /// Sorts a network's members together, and among them neighbours far apart. Reversed by [`Ordered::of_rank`].
+    fn rank(self, order: Order) -> Self;
+    /// The address that has this rank.
+    fn of_rank(rank: Self, order: Order) -> Self;
+    /// Where in the order a network begins, as a fraction of 2^32.
+    fn phase(network: u64, order: Order) -> u32;
+
+    /// A rank and the number of a list in one: sorted, they stand by their ranks, and those of one rank by their lists.
+    type Ranked: Copy + Ord;
+    /// Makes one.
+    fn ranked(rank: Self, list: u32) -> Self::Ranked;
+    /// Takes it apart.
+    fn of_ranked(ranked: Self::Ranked) -> (Self, u32);
 }
 
 impl Order {
@@ -22,31 +42,21 @@ impl Order {
         Self { seed: mix(seed) }
     }
 
-    /// Sorts a network's members together, and among them neighbours far apart. Reversed by [`Order::address`].
-    pub(super) fn rank(self, address: u32) -> u32 {
-        let [a, b, c, host] = address.to_be_bytes();
-        u32::from_be_bytes([a, b, c, host.reverse_bits() ^ self.byte()])
-    }
-
-    /// The address that has this rank.
-    pub(super) fn address(self, rank: u32) -> u32 {
-        let [a, b, c, host] = rank.to_be_bytes();
-        u32::from_be_bytes([a, b, c, (host ^ self.byte()).reverse_bits()])
-    }
-
     /// Lays out sorted, distinct ranks: calls `place` with each one's key, in the order given. Sorted by their keys,
     /// they stand in the order of the schedule.
-    pub(super) fn keys<I>(self, ranks: I, mut place: impl FnMut(u32))
+    pub(super) fn keys<A, I>(self, ranks: I, mut place: impl FnMut(u32))
     where
-        I: Iterator<Item = u32> + Clone,
+        A: Ordered,
+        I: Iterator<Item = A> + Clone,
     {
         let mut rest = ranks;
         while let Some(first) = rest.clone().next() {
-            let network = first >> 8;
-            let members = rest.clone().take_while(|rank| rank >> 8 == network).count() as u64;
-            let phase = self.phase(network);
+            let network = first.network();
+            let members = rest.clone().take_while(|rank| rank.network() == network).count() as u64;
+            let phase = A::phase(network, self);
             for member in 0..members {
                 rest.next();
+                // Fewer than 2^32 members: there are no more targets.
                 let key = ((member << 32) + u64::from(phase)) / members;
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -57,22 +67,84 @@ impl Order {
         }
     }
 
-    /// Where in the order a /24 begins, as a fraction of 2^32. Each byte of the network number is reversed and turned
-    /// by a hash of those before it: a full /16 still fills every slot once, and networks that are alike in their lower
-    /// bytes (all of 10.*.0.0/24) do not begin together.
-    fn phase(self, network: u32) -> u32 {
-        let [_, a, b, c] = network.to_be_bytes();
-        let turn = |prefix: u32, length: u64| mix(self.seed ^ (u64::from(prefix) << 8 | length)).to_be_bytes()[0];
-        u32::from_be_bytes([
-            c.reverse_bits() ^ turn(network >> 8, 2),
-            b.reverse_bits() ^ turn(network >> 16, 1),
-            a.reverse_bits() ^ turn(0, 0),
-            0,
-        ])
+    /// A phase of four bytes of a network number, the fastest first; each is reversed and turned by a hash of those before it: a
+    /// full /16 of IPv4 still fills every slot once, and networks that are alike in their lower bytes (all of 10.*.0.0/24) do not
+    /// begin together.
+    fn phase<const BYTES: usize>(self, network: u64) -> u32 {
+        let mut phase = [0; 4];
+        for (level, byte) in phase.iter_mut().enumerate().take(BYTES) {
+            let shift = 8 * level;
+            let [.., own] = (network >> shift).to_be_bytes();
+            let before = (network >> shift) >> 8;
+            let depth = (BYTES - 1 - level) as u64;
+            let turn = mix(self.seed ^ (before << 8 | depth)).to_be_bytes()[0];
+            *byte = own.reverse_bits() ^ turn;
+        }
+        u32::from_be_bytes(phase)
     }
 
     fn byte(self) -> u8 {
         self.seed.to_be_bytes()[0]
+    }
+}
+
+impl Ordered for u32 {
+    fn network(self) -> u64 {
+        (self >> 8).into()
+    }
+
+    fn rank(self, order: Order) -> Self {
+        let [a, b, c, host] = self.to_be_bytes();
+        Self::from_be_bytes([a, b, c, host.reverse_bits() ^ order.byte()])
+    }
+
+    fn of_rank(rank: Self, order: Order) -> Self {
+        let [a, b, c, host] = rank.to_be_bytes();
+        Self::from_be_bytes([a, b, c, (host ^ order.byte()).reverse_bits()])
+    }
+
+    fn phase(network: u64, order: Order) -> u32 {
+        order.phase::<3>(network)
+    }
+
+    type Ranked = u64;
+
+    fn ranked(rank: Self, list: u32) -> u64 {
+        u64::from(rank) << 32 | u64::from(list)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    fn of_ranked(ranked: u64) -> (Self, u32) {
+        ((ranked >> 32) as Self, ranked as u32)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "halves of an address")]
+impl Ordered for u128 {
+    fn network(self) -> u64 {
+        (self >> 64) as u64
+    }
+
+    fn rank(self, order: Order) -> Self {
+        Self::from(self.network()) << 64 | Self::from((self as u64).reverse_bits() ^ order.seed)
+    }
+
+    fn of_rank(rank: Self, order: Order) -> Self {
+        Self::from(rank.network()) << 64 | Self::from((rank as u64 ^ order.seed).reverse_bits())
+    }
+
+    fn phase(network: u64, order: Order) -> u32 {
+        order.phase::<4>(network)
+    }
+
+    type Ranked = (Self, u32);
+
+    fn ranked(rank: Self, list: u32) -> (Self, u32) {
+        (rank, list)
+    }
+
+    fn of_ranked(ranked: (Self, u32)) -> (Self, u32) {
+        ranked
     }
 }
 
@@ -83,12 +155,12 @@ mod tests {
     use std::collections::{BTreeSet, HashMap};
 
     /// The addresses in the order of the schedule.
-    fn ordered(addresses: impl IntoIterator<Item = u32>, seed: u64) -> Vec<u32> {
+    fn ordered<A: Ordered>(addresses: impl IntoIterator<Item = A>, seed: u64) -> Vec<A> {
         let order = Order::new(seed);
-        let ranks: BTreeSet<u32> = addresses.into_iter().map(|a| order.rank(a)).collect();
+        let ranks: BTreeSet<A> = addresses.into_iter().map(|a| a.rank(order)).collect();
         let mut keys = Vec::new();
         order.keys(ranks.iter().copied(), |key| keys.push(key));
-        let mut all: Vec<(u32, u32)> = keys.into_iter().zip(ranks.iter().map(|r| order.address(*r))).collect();
+        let mut all: Vec<(u32, A)> = keys.into_iter().zip(ranks.iter().map(|r| A::of_rank(*r, order))).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, address)| address).collect()
     }
@@ -165,9 +237,25 @@ mod tests {
         }
 
         #[test]
-        fn ranks_lead_back_to_addresses(address: u32, seed: u64) {
+        fn ranks_lead_back_to_addresses(v4: u32, v6: u128, seed: u64, list: u32) {
             let order = Order::new(seed);
-            prop_assert_eq!(order.address(order.rank(address)), address);
+            prop_assert_eq!(u32::of_rank(v4.rank(order), order), v4);
+            prop_assert_eq!(u128::of_rank(v6.rank(order), order), v6);
+            prop_assert_eq!(u32::of_ranked(u32::ranked(v4, list)), (v4, list));
+            prop_assert_eq!(u128::of_ranked(u128::ranked(v6, list)), (v6, list));
+        }
+
+        /// A full /112 lies in one network; hosts alone in their /64s lie in many: both as IPv4 does, by their last 16 bits.
+        #[test]
+        fn ipv6_is_even_in_a_network_and_over_networks(network: u64, seed: u64, window in 1usize..5000) {
+            let base = u128::from(network) << 64;
+            let hosts = ordered((0..65_536).map(|n| base | 0x7_0000 | n), seed);
+            prop_assert_eq!(hosts.iter().copied().collect::<BTreeSet<_>>().len(), 65_536);
+            let low = |a: &u128| *a as u16;
+            assert_even(&hosts.iter().map(|a| u32::from(low(a))).collect::<Vec<_>>(), window, 8, 1);
+            let base = base & !(0xffff << 64);
+            let networks = ordered((0..65_536).map(|n| base | n << 64 | 1), seed);
+            assert_even(&networks.iter().map(|a| u32::from(low(&(a >> 64)))).collect::<Vec<_>>(), window, 8, 1);
         }
     }
 
@@ -182,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_seed_changes_the_order_and_nothing_else() {
-        let [a, b, again] = [1, 2, 1].map(|seed| ordered(0x0a00_0000..0x0a00_1000, seed));
+        let [a, b, again] = [1, 2, 1].map(|seed| ordered(0x0a00_0000_u32..0x0a00_1000, seed));
         assert_eq!(a, again);
         assert_ne!(a, b);
         assert_eq!(a.iter().collect::<BTreeSet<_>>(), b.iter().collect::<BTreeSet<_>>());

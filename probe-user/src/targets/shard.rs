@@ -1,7 +1,7 @@
 //! A part of the targets for each of several hosts.
 
 use super::{hash_name, mix};
-use std::{net::Ipv4Addr, str::FromStr};
+use std::{net::IpAddr, str::FromStr};
 
 /// One of `count` parts.
 ///
@@ -21,8 +21,15 @@ impl Shard {
     }
 
     /// Whether the address is in this part.
-    pub fn has_address(&self, address: Ipv4Addr) -> bool {
-        self.has(mix(u64::from(u32::from(address)) ^ 0x5348_4152_4400_0000))
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        let number = match address {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => {
+                let [network, host] = [address.to_bits() >> 64, address.to_bits()].map(|half| half as u64);
+                mix(network) ^ host
+            }
+        };
+        self.has(mix(number ^ 0x5348_4152_4400_0000))
     }
 
     /// Whether the name is in this part.
@@ -60,6 +67,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
     use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
     fn reads_i_of_n() {
@@ -75,18 +83,24 @@ mod tests {
         for count in [2u32, 3, 7] {
             for number in 1..=count {
                 let shard = Shard::new(number, count).unwrap();
-                let has = (0..100_000u32).filter(|a| shard.has_address((0x0a40_0000 + a).into())).count();
+                let has = (0..100_000u32).filter(|a| shard.has_address(Ipv4Addr::from(0x0a40_0000 + a).into())).count();
                 let share = 100_000 / count as usize;
                 assert!(has.abs_diff(share) < 1000, "{number}/{count}: {has}");
+                let hosts = (0..100_000u128).map(|n| Ipv6Addr::from((0x2001_0db8 << 96) + n));
+                let has = hosts.filter(|a| shard.has_address((*a).into())).count();
+                assert!(has.abs_diff(share) < 1000, "IPv6, hosts of one network, {number}/{count}: {has}");
+                let networks = (0..100_000u128).map(|n| Ipv6Addr::from((0x2001_0db8 << 96) + (n << 64) + 1));
+                let has = networks.filter(|a| shard.has_address((*a).into())).count();
+                assert!(has.abs_diff(share) < 1000, "IPv6, networks, {number}/{count}: {has}");
             }
         }
     }
 
     proptest! {
         #[test]
-        fn each_target_is_in_exactly_one_part(address in any::<u32>(), name in "[a-z.]{1,20}", count in 1u32..50) {
+        fn each_target_is_in_exactly_one_part(address in any::<IpAddr>(), name in "[a-z.]{1,20}", count in 1u32..50) {
             let shards: Vec<Shard> = (1..=count).map(|n| Shard::new(n, count).unwrap()).collect();
-            prop_assert_eq!(shards.iter().filter(|s| s.has_address(address.into())).count(), 1);
+            prop_assert_eq!(shards.iter().filter(|s| s.has_address(address)).count(), 1);
             prop_assert_eq!(shards.iter().filter(|s| s.has_name(&name)).count(), 1);
         }
     }

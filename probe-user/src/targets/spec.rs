@@ -1,71 +1,101 @@
 //! One target as people write it: an address, a CIDR, a range or a name.
 
+use super::span::{Number, Span};
+use crate::base::Family;
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
-/// Consecutive IPv4 addresses, both ends included. Never empty.
+/// Consecutive addresses of one family, both ends included. Never empty.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AddressRange {
-    pub(super) first: u32,
-    pub(super) last: u32,
+pub enum AddressRange {
+    /// Of IPv4.
+    V4(Span<u32>),
+    /// Of IPv6.
+    V6(Span<u128>),
 }
 
 impl AddressRange {
-    /// From the first to the last address; None when they are the wrong way round.
-    pub fn new(first: Ipv4Addr, last: Ipv4Addr) -> Option<Self> {
-        Self::from_bits(first.into(), last.into())
+    /// From the first to the last address; None when they are the wrong way round, or of two families.
+    pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => Span::new(first.to_bits(), last.to_bits()).map(Self::V4),
+            (IpAddr::V6(first), IpAddr::V6(last)) => Span::new(first.to_bits(), last.to_bits()).map(Self::V6),
+            _ => None,
+        }
     }
 
-    /// The same from addresses as numbers.
-    pub(crate) fn from_bits(first: u32, last: u32) -> Option<Self> {
-        (first <= last).then_some(Self { first, last })
+    /// IPv4 or IPv6.
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::V4(_) => Family::V4,
+            Self::V6(_) => Family::V6,
+        }
     }
 
     /// First address.
-    pub fn first(&self) -> Ipv4Addr {
-        self.first.into()
+    pub fn first(&self) -> IpAddr {
+        match self {
+            Self::V4(span) => span.first().address(),
+            Self::V6(span) => span.first().address(),
+        }
     }
 
     /// Last address, included.
-    pub fn last(&self) -> Ipv4Addr {
-        self.last.into()
+    pub fn last(&self) -> IpAddr {
+        match self {
+            Self::V4(span) => span.last().address(),
+            Self::V6(span) => span.last().address(),
+        }
     }
 
-    /// First and last address as numbers.
-    pub(crate) fn bits(&self) -> (u32, u32) {
-        (self.first, self.last)
-    }
-
-    /// How many addresses, 1 to 2^32.
-    pub fn count(&self) -> u64 {
-        u64::from(self.last - self.first) + 1
+    /// How many addresses, at least 1; those of all of IPv6 are one more than is said.
+    pub fn count(&self) -> u128 {
+        match self {
+            Self::V4(span) => span.count(),
+            Self::V6(span) => span.count(),
+        }
     }
 
     /// Whether the address is one of them.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (self.first..=self.last).contains(&address.into())
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4(span), IpAddr::V4(address)) => span.contains(address.to_bits()),
+            (Self::V6(span), IpAddr::V6(address)) => span.contains(address.to_bits()),
+            _ => false,
+        }
+    }
+
+    /// The length of the prefix that it is, if it is one.
+    fn prefix(&self) -> Option<u32> {
+        let (differ, first, bits) = match self {
+            Self::V4(span) => (u128::from(span.first() ^ span.last()), u128::from(span.first()), 32),
+            Self::V6(span) => (span.first() ^ span.last(), span.first(), 128),
+        };
+        let host = u128::BITS - differ.leading_zeros();
+        let is_prefix = differ == u128::MAX.checked_shr(u128::BITS - host).unwrap_or(0) && first & differ == 0;
+        is_prefix.then_some(bits - host)
     }
 }
 
-impl From<Ipv4Addr> for AddressRange {
-    fn from(address: Ipv4Addr) -> Self {
-        Self { first: address.into(), last: address.into() }
+impl From<IpAddr> for AddressRange {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address.to_bits().into()),
+            IpAddr::V6(address) => Self::V6(address.to_bits().into()),
+        }
     }
 }
 
 /// The shortest of the three forms: an address, a CIDR where the range is one, else `first-last`.
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.count();
-        if count == 1 {
-            write!(f, "{}", self.first())
-        } else if count.is_power_of_two() && u64::from(self.first).is_multiple_of(count) {
-            write!(f, "{}/{}", self.first(), 32 - count.trailing_zeros())
-        } else {
-            write!(f, "{}-{}", self.first(), self.last())
+        match self.prefix() {
+            _ if self.first() == self.last() => write!(f, "{}", self.first()),
+            Some(length) => write!(f, "{}/{length}", self.first()),
+            None => write!(f, "{}-{}", self.first(), self.last()),
         }
     }
 }
@@ -75,7 +105,8 @@ impl fmt::Display for AddressRange {
 pub enum TargetSpec {
     /// An address, every address of a CIDR (network and broadcast included), or a range.
     Addresses(AddressRange),
-    /// A host name in lower case, to be resolved.
+    /// A host name in lower case, to be resolved; or a link-local address with its zone (`fe80::1%eth0`), which says as much only on
+    /// this host.
     Name(Box<str>),
 }
 
@@ -113,7 +144,7 @@ impl FromStr for TargetSpec {
     fn from_str(text: &str) -> Result<Self, SpecError> {
         // The common case first: files hold millions of plain addresses.
         if let Ok(address) = text.parse::<Ipv4Addr>() {
-            return Ok(Self::Addresses(address.into()));
+            return Ok(Self::Addresses(IpAddr::V4(address).into()));
         }
         parse(text).map_err(|reason| SpecError { text: text.to_owned(), reason })
     }
@@ -134,7 +165,7 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
         ));
     }
     if text.contains(':') {
-        return Err(colon(text));
+        return v6(text);
     }
     if let Some((network, length)) = text.split_once('/') {
         return cidr(network, length).map(TargetSpec::Addresses);
@@ -152,18 +183,78 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
     if text.is_empty() { otherwise } else { text }
 }
 
-/// IPv6, or a host with a port, as Prometheus' files often have it.
-fn colon(text: &str) -> String {
-    let literal = text.split(['/', '%', ']']).next().unwrap_or(text).trim_start_matches('[');
-    if literal.parse::<Ipv6Addr>().is_ok() {
-        return "IPv6 is not supported yet; write an IPv4 address, or a name that has one".into();
+/// IPv6 in one of its forms; or a host with a port, as Prometheus' files often have it.
+fn v6(text: &str) -> Result<TargetSpec, String> {
+    if let Some((inside, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        return match rest {
+            "" => v6(inside),
+            _ if rest.starts_with(':') => {
+                Err(format!("it has a port, and echo probes have none; write {}", shorten(inside)))
+            }
+            _ => Err(format!("`{}` stands behind the address; remove it", shorten(rest))),
+        };
     }
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() && !host.contains(':') => {
-            format!("it has a port, and echo probes have none; write {}", shorten(host))
+    if let Some((address, zone)) = text.split_once('%') {
+        return zoned(address, zone).map(TargetSpec::Name);
+    }
+    let range = if let Some((network, length)) = text.split_once('/') {
+        cidr_v6(network, length)?
+    } else if let Some((first, last)) = text.split_once('-').filter(|(first, _)| first.contains(':')) {
+        let (first, last) = (address_v6(first)?, address_v6(last)?);
+        Span::new(first.to_bits(), last.to_bits())
+            .ok_or_else(|| format!("the range ends at {last}, before it begins"))?
+    } else {
+        match text.rsplit_once(':') {
+            Some((host, port))
+                if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() && !host.contains(':') =>
+            {
+                return Err(format!("it has a port, and echo probes have none; write {}", shorten(host)));
+            }
+            _ if text.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => {
+                address_v6(text)?.to_bits().into()
+            }
+            _ => return Err("`:` stands neither in an IPv4 address nor in a host name".into()),
         }
-        _ => "`:` stands neither in an IPv4 address nor in a host name".into(),
+    };
+    Ok(TargetSpec::Addresses(AddressRange::V6(range)))
+}
+
+fn address_v6(text: &str) -> Result<Ipv6Addr, String> {
+    let address: Ipv6Addr = text.parse().map_err(|_| {
+        format!(
+            "`{}` is not an IPv6 address; one is eight groups of up to four hex digits, such as 2001:db8::7",
+            shorten(text)
+        )
+    })?;
+    match address.to_ipv4_mapped() {
+        // The kernel would send IPv4 there.
+        Some(v4) => Err(format!("`{}` stands for an IPv4 address; write {v4}", shorten(text))),
+        None => Ok(address),
     }
+}
+
+fn cidr_v6(network: &str, length: &str) -> Result<Span<u128>, String> {
+    let network = address_v6(network)?.to_bits();
+    let host_bits = u128::MAX.checked_shr(prefix_length(length, 128)?).unwrap_or(0);
+    Span::new(network & !host_bits, network | host_bits).ok_or_else(|| "no prefix: a bug".into())
+}
+
+/// `fe80::1%eth0` (RFC 4007, section 11): the address is only told from others of its kind by the link that it is on.
+fn zoned(text: &str, zone: &str) -> Result<Box<str>, String> {
+    let address = address_v6(text)?;
+    if !address.is_unicast_link_local() {
+        return Err(format!(
+            "`%{}`: only link-local addresses (fe80::/10) have a zone; write {address}",
+            shorten(zone)
+        ));
+    }
+    if zone.is_empty() || zone.len() > 15 || zone.contains(|c: char| matches!(c, '/' | ':' | '%') || c.is_control()) {
+        return Err(format!(
+            "`{}` cannot be an interface's name; write one behind `%`, such as fe80::1%eth0",
+            shorten(zone)
+        ));
+    }
+    Ok(format!("{address}%{zone}").into())
 }
 
 fn address(text: &str) -> Result<Ipv4Addr, String> {
@@ -184,14 +275,16 @@ fn address(text: &str) -> Result<Ipv4Addr, String> {
 }
 
 fn cidr(network: &str, length: &str) -> Result<AddressRange, String> {
-    let network = u32::from(address(network)?);
-    let length: u32 = length
-        .parse()
-        .ok()
-        .filter(|l| *l <= 32 && !length.starts_with('+'))
-        .ok_or_else(|| format!("`/{}` is not a prefix length; write /0 to /32", shorten(length)))?;
-    let host_bits = u32::MAX.checked_shr(length).unwrap_or(0);
-    Ok(AddressRange { first: network & !host_bits, last: network | host_bits })
+    let network = address(network)?.to_bits();
+    let host_bits = u32::MAX.checked_shr(prefix_length(length, 32)?).unwrap_or(0);
+    let span = Span::new(network & !host_bits, network | host_bits);
+    span.map(AddressRange::V4).ok_or_else(|| "no prefix: a bug".into())
+}
+
+/// The length of a prefix, of so many bits at most.
+fn prefix_length(text: &str, bits: u32) -> Result<u32, String> {
+    let length = text.parse().ok().filter(|length| *length <= bits && !text.starts_with('+'));
+    length.ok_or_else(|| format!("`/{}` is not a prefix length; write /0 to /{bits}", shorten(text)))
 }
 
 fn range(first: &str, last: &str) -> Result<AddressRange, String> {
@@ -203,7 +296,7 @@ fn range(first: &str, last: &str) -> Result<AddressRange, String> {
     } else {
         address(last)?
     };
-    AddressRange::new(first, last).ok_or_else(|| format!("the range ends at {last}, before it begins"))
+    AddressRange::new(first.into(), last.into()).ok_or_else(|| format!("the range ends at {last}, before it begins"))
 }
 
 /// RFC 1123, section 2.1: labels of letters, digits and hyphens, 1 to 63 of them, 253 characters in all. A name whose
@@ -239,7 +332,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn range_of(text: &str) -> (String, String, u64) {
+    fn range_of(text: &str) -> (String, String, u128) {
         match text.parse().unwrap() {
             TargetSpec::Addresses(r) => (r.first().to_string(), r.last().to_string(), r.count()),
             TargetSpec::Name(name) => panic!("{name} is a name"),
@@ -257,6 +350,16 @@ mod tests {
             ("10.0.0.1-99", "10.0.0.1", "10.0.0.99", 99),
             ("10.0.0.1-10.0.1.0", "10.0.0.1", "10.0.1.0", 256),
             ("10.0.0.1-1", "10.0.0.1", "10.0.0.1", 1),
+            ("2001:db8::7", "2001:db8::7", "2001:db8::7", 1),
+            ("[2001:db8::7]", "2001:db8::7", "2001:db8::7", 1),
+            ("2001:DB8:0::7", "2001:db8::7", "2001:db8::7", 1),
+            ("fe80::1", "fe80::1", "fe80::1", 1),
+            ("::", "::", "::", 1),
+            ("64:ff9b::192.0.2.7", "64:ff9b::c000:207", "64:ff9b::c000:207", 1),
+            ("2001:db8::7/112", "2001:db8::", "2001:db8::ffff", 65_536),
+            ("2001:db8::7/128", "2001:db8::7", "2001:db8::7", 1),
+            ("::/0", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", u128::MAX),
+            ("2001:db8::1-2001:db8::ff", "2001:db8::1", "2001:db8::ff", 255),
         ];
         for (text, first, last, count) in table {
             assert_eq!(range_of(text), (first.into(), last.into(), count), "{text}");
@@ -271,6 +374,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(TargetSpec::Name(text.into())));
         }
         assert_eq!("Host.Example".parse(), Ok(TargetSpec::Name("host.example".into())));
+        assert_eq!("FE80::1%Eth0".parse(), Ok(TargetSpec::Name("fe80::1%Eth0".into())));
     }
 
     #[test]
@@ -292,11 +396,18 @@ mod tests {
             ("10.0.0.9-10.0.0.8", "before it begins"),
             ("10.0.0.9-300", "300, which is more than 255"),
             ("10.0.0.9-", "not an IPv4 address"),
-            ("2001:db8::1", "IPv6 is not supported yet"),
-            ("[2001:db8::1]:9100", "IPv6 is not supported yet"),
-            ("fe80::1%eth0", "IPv6 is not supported yet"),
-            ("2001:db8::/32", "IPv6 is not supported yet"),
-            ("::", "IPv6 is not supported yet"),
+            ("[2001:db8::1]:9100", "it has a port, and echo probes have none; write 2001:db8::1"),
+            ("[2001:db8::1]x", "`x` stands behind"),
+            ("2001:db8::1::2", "not an IPv6 address"),
+            ("2001:db8", "not an IPv6 address"),
+            ("2001:db8:", "not an IPv6 address"),
+            ("2001:db8::/129", "/0 to /128"),
+            ("2001:db8::9-2001:db8::1", "ends at 2001:db8::1, before it begins"),
+            ("2001:db8::9-10.0.0.1", "`10.0.0.1` is not an IPv6 address"),
+            ("::ffff:192.0.2.7", "write 192.0.2.7"),
+            ("2001:db8::1%eth0", "only link-local"),
+            ("fe80::1%", "cannot be an interface"),
+            ("fe80::1%a/b", "cannot be an interface"),
             ("10.0.0.1:9100", "it has a port, and echo probes have none; write 10.0.0.1"),
             ("host.example:http", "neither in an IPv4 address"),
             ("https://host.example/x", "it is a URL, and echo probes go to hosts; write host.example"),
@@ -335,18 +446,28 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_reads_back(a in any::<u32>(), b in any::<u32>()) {
-            let range = AddressRange::from_bits(a.min(b), a.max(b)).unwrap();
-            prop_assert_eq!(range.to_string().parse(), Ok(TargetSpec::Addresses(range)));
+        fn what_is_shown_reads_back(a in any::<u32>(), b in any::<u32>(), c in any::<u128>(), d in any::<u128>()) {
+            let v4 = AddressRange::V4(Span::new(a.min(b), a.max(b)).unwrap());
+            prop_assert_eq!(v4.to_string().parse(), Ok(TargetSpec::Addresses(v4)));
+            let v6 = AddressRange::V6(Span::new(c.min(d), c.max(d)).unwrap());
+            prop_assert_eq!(v6.to_string().parse(), Ok(TargetSpec::Addresses(v6)));
         }
 
         #[test]
-        fn cidrs_read_back(a in any::<u32>(), length in 0u32..=32) {
-            let text = format!("{}/{length}", Ipv4Addr::from(a));
-            let TargetSpec::Addresses(range) = text.parse().unwrap() else { panic!() };
-            prop_assert!(range.contains(a.into()));
-            prop_assert_eq!(range.count(), 1u64 << (32 - length));
-            prop_assert_eq!(range.to_string().parse(), Ok(TargetSpec::Addresses(range)));
+        fn cidrs_read_back(a in any::<u32>(), length in 0u32..=32, b in any::<u128>(), length_v6 in 0u32..=128) {
+            let texts = [format!("{}/{length}", Ipv4Addr::from(a)), format!("{}/{length_v6}", Ipv6Addr::from(b))];
+            let addresses = [IpAddr::V4(a.into()), IpAddr::V6(b.into())];
+            let counts = [1u128 << (32 - length), 1u128.checked_shl(128 - length_v6).unwrap_or(u128::MAX)];
+            for ((text, address), count) in texts.iter().zip(addresses).zip(counts) {
+                let Ok(TargetSpec::Addresses(range)) = text.parse() else {
+                    // Stands for IPv4.
+                    prop_assert!(Ipv6Addr::from(b).to_ipv4_mapped().is_some());
+                    continue;
+                };
+                prop_assert!(range.contains(address));
+                prop_assert_eq!(range.count(), count);
+                prop_assert_eq!(range.to_string().parse(), Ok(TargetSpec::Addresses(range)));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What probes of a group look like, resolved once when a plan is made. Where packets are handled a shape is an index.
 
 use super::echo;
+use crate::base::Family;
 use std::ops::RangeInclusive;
 
 /// What is asked of a target. Each kind has a file of its own here: how a probe is prepared, how it is made, how its answer is read.
@@ -12,6 +13,13 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// As on the command line and in labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "icmp",
+        }
+    }
+
     /// Bytes of an IP datagram in front of the payload.
     pub const fn headers(self) -> u16 {
         match self {
@@ -30,6 +38,8 @@ impl Kind {
 /// What all probes of a group have in common on the wire, but for who sends them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Shape {
+    /// Over IPv4 or IPv6.
+    pub family: Family,
     /// What is asked.
     pub kind: Kind,
     /// Bytes of payload: of [`Kind::payloads`].
@@ -41,7 +51,7 @@ pub struct Shape {
 /// The shortest echo, with a time to live of 64.
 impl Default for Shape {
     fn default() -> Self {
-        Self { kind: Kind::Echo, payload: *Kind::Echo.payloads().start(), ttl: 64 }
+        Self { family: Family::V4, kind: Kind::Echo, payload: *Kind::Echo.payloads().start(), ttl: 64 }
     }
 }
 
@@ -49,6 +59,16 @@ impl Shape {
     /// An echo with so many bytes of payload.
     pub fn echo(payload: u16) -> Self {
         Self { payload, ..Self::default() }
+    }
+
+    /// Payloads that such a probe can have, bytes.
+    pub const fn payloads(self) -> RangeInclusive<u16> {
+        self.kind.payloads()
+    }
+
+    /// The same over IPv4 or IPv6.
+    pub const fn over(self, family: Family) -> Self {
+        Self { family, ..self }
     }
 
     /// Bytes of the IP datagram: what has to fit the MTU.

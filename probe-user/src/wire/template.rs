@@ -42,7 +42,7 @@ impl Template {
     /// # Errors
     /// The kind has no payload of that length.
     pub fn new(shape: Shape, origin: Origin) -> Result<Self, PayloadLength> {
-        let Shape { kind, payload, ttl } = shape;
+        let Shape { kind, payload, ttl, .. } = shape;
         if !kind.payloads().contains(&payload) {
             return Err(PayloadLength(shape));
         }

@@ -146,7 +146,7 @@ proptest! {
     ) {
         let tags = ids.iter().rev().zip([0x8100, 0x88a8]);
         let tags = tags.fold(Tags::NONE, |tags, (id, protocol)| tags.inside(Tag { protocol, id: *id }).unwrap());
-        let template = Template::new(Shape { kind: Kind::Echo, payload, ttl }, Origin { mac: source_mac, source, identifier })
+        let template = Template::new(Shape { ttl, ..Shape::echo(payload) }, Origin { mac: source_mac, source, identifier })
             .unwrap()
             .tagged(tags);
         let length = template.lay(&mut buffer);

@@ -316,8 +316,8 @@ mod tests {
         let plan = Plan {
             groups: vec![group],
             sums: vec![Sum { group: 0, values: vec![] }],
-            label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sum: 0 }],
-            targets: vec![Target { address: Some(Ipv4Addr::LOCALHOST), label_set: 0 }],
+            label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sums: [0; 3] }],
+            targets: vec![Target::v4(Ipv4Addr::LOCALHOST, 0)],
             ..Plan::default()
         };
         let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);

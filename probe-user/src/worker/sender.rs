@@ -350,7 +350,7 @@ impl<T: Transmit> Sender<T> {
             ledger.begin_round(&walk.run, tick.round);
         }
         let account = ledger.account(target);
-        let row = account.row();
+        let mut row = account.row();
         let Some(to) = account.destination() else { return };
         if tick.skip {
             add(&tally.rows[row as usize].skipped, 1);
@@ -358,7 +358,8 @@ impl<T: Transmit> Sender<T> {
         }
         if account.health().state() == State::Unresolved {
             account.set_health(Health::new(true));
-            tally.state(row, State::Unresolved, State::Unknown);
+            let unresolved = std::mem::replace(&mut row, account.settle_row(to.family));
+            tally.state_and_row((unresolved, State::Unresolved), (row, State::Unknown));
         }
         account.count_entered();
         add(&tally.rows[row as usize].entered, 1);
@@ -390,7 +391,8 @@ impl<T: Transmit> Sender<T> {
         place.enter();
         let generation = account.generation();
         let sequence = ProbeNumber(tick.round).sequence();
-        self.due.push(Due { target, generation, sequence, to, hop, shape: ledger.group(walk.run.group).shape });
+        let shape = ledger.group(walk.run.group).shapes[to.family as usize];
+        self.due.push(Due { target, generation, sequence, to: to.handle, hop, shape });
         let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
         self.notes.push(note);
     }

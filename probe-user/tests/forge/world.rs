@@ -72,7 +72,7 @@ impl World {
     pub(crate) fn fields(&self, rng: &mut Rng) -> ProbeFields {
         let target = TargetIndex(rng.u32(..self.targets));
         ProbeFields {
-            destination: self.ledger.account(target).destination().unwrap().v4(),
+            destination: self.ledger.account(target).destination().unwrap().handle.v4(),
             target,
             generation: Slots::generation(self, target).unwrap(),
             sequence: Sequence(rng.u16(..)),

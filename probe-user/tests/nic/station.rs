@@ -37,8 +37,8 @@ pub(crate) fn plan(groups: Vec<(Group, Vec<Ipv4Addr>)>) -> Plan {
         let (first, row) = (plan.targets.len() as u32, plan.groups.len() as u32);
         group.targets = first..first + addresses.len() as u32;
         plan.sums.push(Sum { group: row as usize, values: vec![] });
-        plan.label_sets.push(LabelSet { labels: BTreeMap::default(), sum: row });
-        plan.targets.extend(addresses.into_iter().map(|address| Target { address: Some(address), label_set: row }));
+        plan.label_sets.push(LabelSet { labels: BTreeMap::default(), sums: [row; 3] });
+        plan.targets.extend(addresses.into_iter().map(|address| Target::v4(address, row)));
         plan.groups.push(group);
     }
     plan

@@ -49,8 +49,8 @@ impl Fake {
             groups: vec![group("edge", &["site"], 0..1, true)],
             sums: vec![Sum { group: 0, values: vec!["fra".into()] }],
             label_sets: vec![set(0, &[("site", "fra")])],
-            targets: vec![Target { address: Some(Ipv4Addr::new(192, 0, 2, 7)), label_set: 0 }],
-            names: BTreeMap::new(),
+            targets: vec![Target::v4(Ipv4Addr::new(192, 0, 2, 7), 0)],
+            ..Plan::default()
         };
         let row = SumRow {
             probes: 10,
@@ -69,7 +69,7 @@ impl Fake {
 
     /// Several groups with different `sum_by`, names, labels that need escapes, and numbers everywhere.
     pub(crate) fn large() -> Self {
-        let target = |last: u8, label_set| Target { address: Some(Ipv4Addr::new(10, 64, 0, last)), label_set };
+        let target = |last: u8, label_set| Target::v4(Ipv4Addr::new(10, 64, 0, last), label_set);
         let plan = Plan {
             groups: vec![
                 group("edge", &["site", "rack"], 0..3, true),
@@ -92,13 +92,14 @@ impl Fake {
             targets: vec![
                 target(1, 0),
                 target(2, 1),
-                Target { address: None, label_set: 0 },
+                Target::unresolved(0),
                 target(4, 2),
                 target(5, 2),
                 target(6, 3),
                 target(7, 3),
             ],
             names: BTreeMap::from([(1, NASTY.into()), (2, "nowhere.example".into())]),
+            ..Plan::default()
         };
         let row = |n: u64| SumRow {
             probes: 1000 * n + 50,
@@ -149,10 +150,8 @@ impl Fake {
             groups: vec![group("all", &[], 0..targets, true)],
             sums: vec![Sum { group: 0, values: Vec::new() }],
             label_sets: vec![set(0, &[("site", "fra")])],
-            targets: (0..targets)
-                .map(|i| Target { address: Some(Ipv4Addr::from_bits(0x0a40_0000 + i)), label_set: 0 })
-                .collect(),
-            names: BTreeMap::new(),
+            targets: (0..targets).map(|i| Target::v4(Ipv4Addr::from_bits(0x0a40_0000 + i), 0)).collect(),
+            ..Plan::default()
         };
         Self::with_plan(plan)
     }
@@ -223,7 +222,7 @@ fn group(name: &str, sum_by: &[&str], targets: std::ops::Range<u32>, per_target:
 }
 
 fn set(sum: u32, labels: &[(&str, &str)]) -> LabelSet {
-    LabelSet { labels: labels.iter().map(|&(k, v)| (k.into(), v.into())).collect(), sum }
+    LabelSet { labels: labels.iter().map(|&(k, v)| (k.into(), v.into())).collect(), sums: [sum; 3] }
 }
 
 /// Unsent probes by cause.

@@ -8,8 +8,10 @@ const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 1);
 /// As many hops as targets, each its own, not known; and one more, a gateway, for the last `behind` of them.
 fn on_link(plan: &Plan, behind: usize, rules: impl Into<Rules>, seed: u64) -> World {
     let own = plan.targets.len() - behind;
-    let mut hops: Vec<Hop> =
-        plan.targets[..own].iter().map(|target| Hop::new(target.address.unwrap(), SOURCE, true)).collect();
+    let mut hops: Vec<Hop> = plan.targets[..own]
+        .iter()
+        .map(|target| Hop::new(target.destination.unwrap().handle.v4(), SOURCE, true))
+        .collect();
     hops.iter().for_each(|hop| hop.set(Neighbour::Unknown));
     let gateway = Hop::new(Ipv4Addr::new(10, 63, 0, 2), SOURCE, false);
     gateway.set(Neighbour::Resolved([2; 6]));

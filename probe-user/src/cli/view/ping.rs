@@ -7,7 +7,7 @@ use crate::{
     results::human::{NOTHING, count, counted, share, span, span_or_nothing},
     targets::Plan,
 };
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 /// Up to so many targets each has its line at the end.
 const ALL_SHOWN: usize = 20;
@@ -146,7 +146,7 @@ impl Tally {
             title = format!("the worst {WORST_SHOWN}");
         } else {
             // Targets stand in the scattered order in which they are probed.
-            order.sort_by_key(|&i| plan.targets.get(i).and_then(|target| target.address));
+            order.sort_by_key(|&i| address(plan, i));
         }
         if self.targets.len() > 1 {
             text.push('\n');
@@ -213,12 +213,16 @@ fn table(title: &str, rows: impl Iterator<Item = (String, PerTarget)>) -> String
     cells.iter().map(line).collect()
 }
 
+fn address(plan: &Plan, index: usize) -> Option<IpAddr> {
+    plan.address_of(TargetIndex(u32::try_from(index).ok()?))
+}
+
 /// The name, or the address where there is none.
 fn name(plan: &Plan, index: usize) -> String {
-    let address = plan.targets.get(index).and_then(|target| target.address);
+    let address = address(plan, index);
     let given = u32::try_from(index).ok().and_then(|index| plan.names.get(&index));
     match (given, address) {
-        (Some(name), _) => name.to_string(),
+        (Some(name), _) => name.text.to_string(),
         (None, Some(address)) => address.to_string(),
         (None, None) => NOTHING.to_owned(),
     }
@@ -227,7 +231,7 @@ fn name(plan: &Plan, index: usize) -> String {
 /// `host.example (10.64.0.1)`, or the address alone.
 fn name_and_address(plan: &Plan, index: usize) -> String {
     let name = name(plan, index);
-    match plan.targets.get(index).and_then(|target| target.address).map(|address| address.to_string()) {
+    match address(plan, index).map(|address| address.to_string()) {
         Some(address) if address != name => format!("{name} ({address})"),
         _ => name,
     }
@@ -259,7 +263,7 @@ mod tests {
         plan.names.clear();
         plan.groups.truncate(1);
         plan.groups[0].targets = 0..256;
-        plan.targets = (0..=255).map(|n| Target { address: Some(Ipv4Addr::new(10, 64, 0, n)), label_set: 0 }).collect();
+        plan.targets = (0..=255).map(|n| Target::v4(Ipv4Addr::new(10, 64, 0, n), 0)).collect();
         plan
     }
 

@@ -232,9 +232,9 @@ impl<T: Transmit> Sender<T> {
                 target,
                 generation: account.generation(),
                 sequence: ProbeNumber(number).sequence(),
-                to,
+                to: to.handle,
                 hop,
-                shape: account.group().shape,
+                shape: account.group().shapes[to.family as usize],
             });
             // Since when it could have been sent. What it waited for before is no fault of ours.
             self.notes.push(Note { walk, number, due: now, late: true, offered: Nanos::MAX });
