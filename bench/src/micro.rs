@@ -64,7 +64,7 @@ fn low(number: u64) -> u32 {
 
 fn fields(number: u64) -> ProbeFields {
     ProbeFields {
-        destination: Ipv4Addr::from_bits(FIRST + low(number & 0xf_ffff)),
+        destination: Ipv4Addr::from_bits(FIRST + low(number & 0xf_ffff)).into(),
         target: TargetIndex(low(number & 0xf_ffff)),
         generation: Generation(0),
         sequence: Sequence((number & 0xffff) as u16),
@@ -74,7 +74,8 @@ fn fields(number: u64) -> ProbeFields {
 }
 
 fn operations(short: bool) -> Result<Vec<Operation>, String> {
-    let origin = Origin { mac: [2, 0, 0, 0, 0, 2], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 7 };
+    let origin =
+        Origin { mac: [2, 0, 0, 0, 0, 2], source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 7, flow_key: 0 };
     let template = Template::new(Shape::default(), origin).map_err(|error| error.to_string())?;
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);

@@ -25,6 +25,41 @@ pub const fn ipv4(key: &[u64; 2], sent_ns: u64, destination: [u8; 4], target: u3
     siphash_1_3(key, words, u16::from_le_bytes(sequence.to_be_bytes()) as u64 | 18 << 56)
 }
 
+/// The same of an IPv6 probe. The message is 30 bytes: `sent_ns u64 | destination [u8; 16] | target u32 | sequence u16`.
+#[inline(always)]
+pub const fn ipv6(key: &[u64; 2], sent_ns: u64, destination: [u8; 16], target: u32, sequence: u16) -> u64 {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = destination;
+    let destination = [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])];
+    ipv6_words(key, sent_ns, destination, target, sequence)
+}
+
+/// The same of an address in little-endian words.
+#[inline(always)]
+pub const fn ipv6_words(key: &[u64; 2], sent_ns: u64, destination: [u64; 2], target: u32, sequence: u16) -> u64 {
+    let words = [u64::from_le_bytes(sent_ns.to_be_bytes()), destination[0], destination[1]];
+    let tail = u32::from_le_bytes(target.to_be_bytes()) as u64
+        | (u16::from_le_bytes(sequence.to_be_bytes()) as u64) << 32
+        | 30 << 56;
+    siphash_1_3(key, words, tail)
+}
+
+/// The key of [`flow_label`]: of the 4 bytes `flow`, which are no probe's message. Everybody on the way sees flow labels, and they are
+/// so simple that their key follows from a few of them: it must say nothing of the key of the cookies.
+#[inline(always)]
+pub const fn flow_key(key: &[u64; 2]) -> u64 {
+    siphash_1_3(key, [], u32::from_le_bytes(*b"flow") as u64 | 4 << 56)
+}
+
+/// The 20 bits of an IPv6 probe's flow label: the same in all probes to a target, so that they take one path (RFC 6437), and other ones
+/// for its neighbours. Never 0, which means that there is none.
+#[inline(always)]
+pub const fn flow_label(flow_key: u64, target: u32) -> u32 {
+    // The golden ratio's bits: a multiplication spreads numbers that follow one another over the product's high bits (Knuth, "The Art of
+    // Computer Programming", volume 3, section 6.4).
+    let label = ((flow_key ^ target as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44) as u32;
+    label | (label == 0) as u32
+}
+
 /// The 6 bytes that travel: the low 48 bits of the hash, big-endian, the generation mixed into the lowest 16.
 #[inline(always)]
 pub const fn on_wire(hash: u64, generation: u16) -> [u8; 6] {

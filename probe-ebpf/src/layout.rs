@@ -10,7 +10,9 @@
 //! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` answered |
 //! | `LIVE_CURSORS` | array, mappable | [`MAX_CPUS`] | [`LiveCursor`], by CPU |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
+//! | `LIVE_DESTINATIONS` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDestination`]: of the IPv6 probe in the same place of `LIVE_DUE` |
 //! | `LIVE_TEMPLATES` | array | [`MAX_TEMPLATES`] | [`LiveTemplate`] |
+//! | `LIVE_TEMPLATES_V6` | array | [`MAX_TEMPLATES`] | [`LiveTemplateV6`] |
 //! | `LIVE_OUT` | devices | 1 | the interface that live frames leave by |
 
 /// Receive queues that can have a socket.
@@ -65,7 +67,7 @@ pub const fn limit(consumed: u64, lost: u64, refused: u64, ring: u64) -> u64 {
 
 const _: () = assert!(size_of::<QueueLine>() == 8 * QUEUE_WORDS as usize);
 
-/// Addresses that replies may be sent to.
+/// Addresses of either family that replies may be sent to.
 pub const MAX_SOURCES: usize = 16;
 
 /// Bytes of an AF_XDP frame's chunk in the UMEM.
@@ -86,7 +88,7 @@ pub struct Settings {
     pub key: [u64; 2],
     /// Nanoseconds: a reply to an older probe isn't taken. The longest timeout, and slack in which a reply counts as late.
     pub max_age_ns: u64,
-    /// Our addresses, each in network byte order as it lies in memory: `u32::from_ne_bytes(address.octets())`.
+    /// Our IPv4 addresses, each in network byte order as it lies in memory: `u32::from_ne_bytes(address.octets())`.
     pub sources: [u32; MAX_SOURCES],
     /// How many of them there are.
     pub source_count: u32,
@@ -94,6 +96,14 @@ pub struct Settings {
     pub identifier: u16,
     /// Zero. Spelled out so that the structure has no hidden bytes.
     pub padding: u16,
+    /// Of the flow labels of IPv6: `cookie::flow_key`.
+    pub flow_key: u64,
+    /// Our IPv6 addresses, each as it lies in memory, in words.
+    pub sources_v6: [[u64; 2]; MAX_SOURCES],
+    /// How many of them there are.
+    pub source_count_v6: u32,
+    /// Zero, as above.
+    pub padding_v6: u32,
 }
 
 /// Bytes of [`Settings`].
@@ -115,6 +125,10 @@ impl Settings {
         put(&self.source_count.to_ne_bytes());
         put(&self.identifier.to_ne_bytes());
         put(&self.padding.to_ne_bytes());
+        put(&self.flow_key.to_ne_bytes());
+        self.sources_v6.as_flattened().iter().for_each(|word| put(&word.to_ne_bytes()));
+        put(&self.source_count_v6.to_ne_bytes());
+        put(&self.padding_v6.to_ne_bytes());
         bytes
     }
 }
@@ -126,13 +140,14 @@ impl Settings {
 pub enum Verdict {
     /// A reply to us or an error that quotes a probe of ours: stamped and redirected to the queue's socket.
     Taken,
-    /// Not IPv4, behind at most two VLAN tags, but IPv6 or ARP.
+    /// Neither IPv4 nor IPv6, behind at most two VLAN tags, but ARP.
     NotIp,
-    /// Neither of the three: the host's kernel may have no handler for it, and then counts it among the interface's dropped frames.
+    /// None of the three: the host's kernel may have no handler for it, and then counts it among the interface's dropped frames.
     UnknownProtocol,
-    /// Too short for its headers up to the ICMP identifier, or an IPv4 header that contradicts itself.
+    /// Too short for its headers up to the ICMP identifier, or an IP header that contradicts itself.
     Malformed,
-    /// IPv4, and neither an ICMP echo reply nor an ICMP error.
+    /// IPv4 or IPv6, and neither an ICMP echo reply nor an ICMP error. Neighbour discovery is among these, and what has more extension
+    /// headers in front than are looked behind, or such as can't be.
     NotReply,
     /// A fragment of an ICMP message.
     Fragment,
@@ -144,7 +159,7 @@ pub enum Verdict {
     ForeignAddress,
     /// Longer than [`MAX_FRAME`], or in several pieces.
     Large,
-    /// Our identifier, shorter than its IPv4 header says, or a reply shorter than a probe.
+    /// Our identifier, shorter than its IP header says, or a reply or an IPv6 error's quote shorter than a probe.
     Truncated,
     /// Our identifier, and no proof that we sent it.
     Cookie,
@@ -214,8 +229,8 @@ pub const MAX_CPUS: u32 = 1024;
 /// for one call still lies in the cache at the next.
 pub const LIVE_TABLE: u32 = 2048;
 
-/// Templates that probes can be built from at a time: a source address and a payload size each.
-pub const LIVE_TEMPLATES_AT_ONCE: u32 = 64;
+/// Templates that probes can be built from at a time: a source address and a shape each, of both families together.
+pub const LIVE_TEMPLATES_AT_ONCE: u32 = 128;
 
 /// Those of now and those of before: which half is which changes with every change of addresses.
 pub const MAX_TEMPLATES: u32 = 2 * LIVE_TEMPLATES_AT_ONCE;
@@ -239,8 +254,10 @@ pub struct LiveCursor {
     pub task: u64,
     /// The error with which the driver refused a whole bulk in this call, as a positive number; 0: none. The watcher writes.
     pub error: u32,
+    /// Not 0: this call's probes are over IPv6. They all have one shape. The sender says it before the call.
+    pub v6: u32,
     /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: [u32; 3],
+    pub padding: [u32; 2],
 }
 
 /// A probe to be built. The sender writes it, but for `sent_ns` and `refused`.
@@ -251,7 +268,7 @@ pub struct LiveDue {
     pub next_hop_mac: u64,
     /// The stamp in it, CLOCK_MONOTONIC. The program writes.
     pub sent_ns: u64,
-    /// Where to.
+    /// Where to; of IPv6 it is nothing, see [`LiveDestination`].
     pub destination: [u8; 4],
     /// Whose.
     pub target: u32,
@@ -265,7 +282,19 @@ pub struct LiveDue {
     pub refused: u16,
 }
 
-/// What probes from one source with one payload size have in common: `wire::Template`, for the program. With one VLAN tag at most.
+/// Where an IPv6 probe goes: the address as it lies in memory, in little-endian words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct LiveDestination(pub [u64; 2]);
+
+impl From<[u8; 16]> for LiveDestination {
+    #[inline(always)]
+    fn from([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> Self {
+        Self([u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])])
+    }
+}
+
+/// What IPv4 probes from one source with one payload size have in common: `wire::Template`, for the program. With one VLAN tag at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveTemplate {
@@ -283,7 +312,34 @@ pub struct LiveTemplate {
 /// Bytes of [`LiveTemplate`].
 pub const LIVE_TEMPLATE_SIZE: usize = size_of::<LiveTemplate>();
 
+/// The same of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct LiveTemplateV6 {
+    /// Ethernet header with its tag, IPv6 and ICMPv6 header as they lie in the frame, in little-endian words; zero what differs from
+    /// probe to probe. Without a tag they end behind the sequence number and two bytes of payload, with one before the sequence number.
+    pub headers: [u64; 8],
+    /// Sum over pseudo-header and ICMPv6 message without destination, sequence number and payload.
+    pub icmp_sum: u64,
+}
+
+/// Bytes of [`LiveTemplateV6`].
+pub const LIVE_TEMPLATE_V6_SIZE: usize = size_of::<LiveTemplateV6>();
+
 const _: () = assert!(size_of::<LiveDue>() == 32 && size_of::<LiveCursor>() == 64 && LIVE_TEMPLATE_SIZE == 64);
+const _: () = assert!(size_of::<LiveDestination>() == 16 && LIVE_TEMPLATE_V6_SIZE == 72);
+
+impl LiveTemplateV6 {
+    /// As it lies in memory, for a map whose value is bytes.
+    pub fn to_bytes(&self) -> [u8; LIVE_TEMPLATE_V6_SIZE] {
+        let mut bytes = [0; LIVE_TEMPLATE_V6_SIZE];
+        let words = self.headers.iter().chain([&self.icmp_sum]);
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
 
 impl LiveTemplate {
     /// As it lies in memory, for a map whose value is bytes.

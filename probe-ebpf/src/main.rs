@@ -25,7 +25,8 @@ use aya_ebpf::{
 };
 use object::count;
 use probe_ebpf::layout::{
-    LiveCursor, LiveDue, LiveTemplate, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES, QueueLine, Settings, Verdict,
+    LiveCursor, LiveDestination, LiveDue, LiveTemplate, LiveTemplateV6, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES, QueueLine,
+    Settings, Verdict,
 };
 
 /// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
@@ -48,8 +49,13 @@ static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(MAX_CPUS, MAPPA
 /// Made larger when it is wanted: a table for each sender.
 #[map]
 static LIVE_DUE: Array<LiveDue> = Array::with_max_entries(1, MAPPABLE);
+/// Made larger when there are IPv6 probes: for each place of `LIVE_DUE` one.
+#[map]
+static LIVE_DESTINATIONS: Array<LiveDestination> = Array::with_max_entries(1, MAPPABLE);
 #[map]
 static LIVE_TEMPLATES: Array<LiveTemplate> = Array::with_max_entries(MAX_TEMPLATES, 0);
+#[map]
+static LIVE_TEMPLATES_V6: Array<LiveTemplateV6> = Array::with_max_entries(MAX_TEMPLATES, 0);
 #[map]
 static LIVE_OUT: DevMap = DevMap::with_max_entries(1, 0);
 

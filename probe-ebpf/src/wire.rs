@@ -77,6 +77,95 @@ pub mod ipv4 {
     }
 }
 
+/// IPv6 (RFC 8200).
+pub mod ipv6 {
+    use core::ops::Range;
+
+    /// Version in the high 4 bits, traffic class, flow label in the low 20: a word.
+    pub const FLOW: Range<usize> = 0..4;
+    /// Bytes behind the header, extension headers included.
+    pub const PAYLOAD_LENGTH: Range<usize> = 4..6;
+    /// What follows: a protocol or an extension header.
+    pub const NEXT_HEADER: usize = 6;
+    /// Hop limit.
+    pub const HOP_LIMIT: usize = 7;
+    /// Source address.
+    pub const SOURCE: Range<usize> = 8..24;
+    /// Destination address.
+    pub const DESTINATION: Range<usize> = 24..40;
+    /// Bytes without extension headers.
+    pub const HEADER: usize = 40;
+    /// The word [`FLOW`] with traffic class and flow label 0.
+    pub const VERSION: u32 = 6 << 28;
+    /// ICMPv6 as a next header.
+    pub const ICMP: u8 = 58;
+    /// Hop-by-hop options as a next header.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// A routing header.
+    pub const ROUTING: u8 = 43;
+    /// A fragment's header.
+    pub const FRAGMENT: u8 = 44;
+    /// An authentication header (RFC 4302).
+    pub const AUTHENTICATION: u8 = 51;
+    /// Destination options.
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    /// First byte of multicast addresses.
+    pub const MULTICAST: u8 = 0xff;
+
+    /// Extension headers that are looked behind: what has more is somebody else's.
+    pub const MAX_EXTENSIONS: usize = 4;
+    /// Bytes of the shortest extension header, a fragment's among them.
+    pub const EXTENSION: usize = 8;
+    /// In an extension header, what follows it.
+    pub const EXTENSION_NEXT: usize = 0;
+    /// How long it is: see [`extension_length`].
+    pub const EXTENSION_LENGTH: usize = 1;
+    /// In a routing header, how many addresses are still to be visited: 0 where it has arrived.
+    pub const SEGMENTS_LEFT: usize = 3;
+
+    /// Whether the first byte is that of an IPv6 header.
+    #[inline(always)]
+    pub const fn is_version(first: u8) -> bool {
+        first >> 4 == 6
+    }
+
+    /// Whether this next header is one that is looked behind. What is behind a fragment's is whole only by chance, and behind
+    /// encryption's it can't be read.
+    #[inline(always)]
+    pub const fn is_extension(next: u8) -> bool {
+        matches!(next, HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION_OPTIONS)
+    }
+
+    /// Bytes of such a header, whose second byte this is.
+    #[inline(always)]
+    pub const fn extension_length(next: u8, length: u8) -> usize {
+        if next == AUTHENTICATION { (length as usize + 2) * 4 } else { (length as usize + 1) * 8 }
+    }
+}
+
+/// ICMPv6 echo, and errors that quote one (RFC 4443): laid out as [`icmp`] is.
+pub mod icmpv6 {
+    /// Type of an echo request.
+    pub const ECHO_REQUEST: u8 = 128;
+    /// Type of an echo reply.
+    pub const ECHO_REPLY: u8 = 129;
+    /// Type of "destination unreachable".
+    pub const UNREACHABLE: u8 = 1;
+    /// Type of "packet too big".
+    pub const PACKET_TOO_BIG: u8 = 2;
+    /// Type of "time exceeded".
+    pub const TIME_EXCEEDED: u8 = 3;
+    /// Type of "parameter problem".
+    pub const PARAMETER_PROBLEM: u8 = 4;
+
+    /// Whether a message of this type says that the datagram it quotes did not arrive. Types below 128 are errors, and RFC 4443 has these
+    /// four; all others, neighbour discovery (133 to 137) and multicast listeners (130 to 132, 143) among them, are the kernel's.
+    #[inline(always)]
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, UNREACHABLE..=PARAMETER_PROBLEM)
+    }
+}
+
 /// ICMP echo, and errors that quote one (RFC 792).
 pub mod icmp {
     use core::ops::Range;

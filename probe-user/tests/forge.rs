@@ -21,6 +21,7 @@ use echolot::{
 use forger::{Forger, Mutation};
 use probe_ebpf::cookie;
 use std::{
+    net::IpAddr,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -187,7 +188,8 @@ fn no_forgery_is_taken() {
 fn forgetful(frame: &[u8], world: &World) -> Result<(), RejectedReason> {
     let reply = read_reply(frame)?;
     Slots::generation(world, reply.target).ok_or(RejectedReason::Target)?;
-    let hash = cookie::ipv4(&world.key.0, reply.sent.0, reply.source.octets(), reply.target.0, reply.sequence.0);
+    let IpAddr::V4(source) = reply.source else { panic!("{reply:?}") };
+    let hash = cookie::ipv4(&world.key.0, reply.sent.0, source.octets(), reply.target.0, reply.sequence.0);
     let first = *reply.cookie.first_chunk().unwrap();
     if cookie::kernel_bits_match(hash, first) { Ok(()) } else { Err(RejectedReason::Cookie) }
 }

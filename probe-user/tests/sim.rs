@@ -88,9 +88,11 @@ fn world_by(plan: &Plan, rules: impl Into<Rules>, seed: u64, senders: usize, hop
 
 fn network(plan: &Plan, rules: RuleFile, near: Near) -> (Network, Arc<DropLog>, Key) {
     let key = Key([rules.seed, 42]);
-    let template =
-        Template::new(Shape::default(), Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 4711 })
-            .unwrap();
+    let template = Template::new(
+        Shape::default(),
+        Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 4711, flow_key: 0 },
+    )
+    .unwrap();
     let drops = Arc::new(DropLog::default());
     let log = Arc::clone(&drops);
     let timeout = plan.groups[0].timeout;

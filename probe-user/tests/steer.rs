@@ -46,7 +46,8 @@ fn settings(addresses: &[[u8; 4]]) -> Settings {
         sources,
         source_count: u32::try_from(addresses.len()).unwrap(),
         identifier: IDENTIFIER,
-        padding: 0,
+        flow_key: cookie::flow_key(&KEY),
+        ..Settings::default()
     }
 }
 
@@ -378,11 +379,16 @@ fn tagged_live_frames_are_userspaces_frames() {
 
 fn builds_userspaces_frames(rig: &mut Rig, tags: Tags) {
     for payload in [18, 19, 25, 26, 56, 1000, 1472] {
-        let origin = Origin { mac: [2, 0, 0, 0, 0, 1], source: OURS.into(), identifier: IDENTIFIER };
+        let origin = Origin {
+            mac: [2, 0, 0, 0, 0, 1],
+            source: OURS.into(),
+            identifier: IDENTIFIER,
+            flow_key: Key(KEY).flow_key(),
+        };
         let template = Template::new(Shape::echo(payload), origin).unwrap().tagged(tags);
         for i in 0..50u32 {
             let probe = ProbeFields {
-                destination: Ipv4Addr::from_bits(0x0a40_0000 + i * 77_773),
+                destination: Ipv4Addr::from_bits(0x0a40_0000 + i * 77_773).into(),
                 target: TargetIndex(i.wrapping_mul(0x9e37_79b9)),
                 generation: Generation((i * 977) as u16),
                 sequence: Sequence((i * 1_311) as u16),
@@ -416,9 +422,11 @@ fn the_product_has_its_own_programs_and_maps_only() {
         ".rodata",
         "INACTIVE",
         "LIVE_CURSORS",
+        "LIVE_DESTINATIONS",
         "LIVE_DUE",
         "LIVE_OUT",
         "LIVE_TEMPLATES",
+        "LIVE_TEMPLATES_V6",
         "REFLECTED",
         "SETTINGS",
         "TAKEN",
@@ -479,5 +487,17 @@ fn measure_the_cost_of_a_call() {
         let runs: Vec<_> = (0..20).map(|_| rig.repeat(program, frame, 50_000)).collect();
         assert!(runs.iter().all(|ran| ran.action == action), "{what}");
         println!("{what}: {} ns", runs.iter().map(|ran| ran.duration).min().unwrap().as_nanos());
+    }
+}
+
+/// Not a test: prints how many instructions the programs have and how many steps the verifier takes through them.
+#[test]
+#[ignore = "a measurement"]
+fn measure_what_the_verifier_reads() {
+    for tags in [0, 1] {
+        let Some(rig) = Rig::load_tagged(tags) else { return };
+        for program in ["steer", "reflect"] {
+            println!("{program}, {tags} tags: {} bytes, {} verified", rig.instructions(program), rig.verified(program));
+        }
     }
 }

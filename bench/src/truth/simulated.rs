@@ -48,9 +48,11 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let [life] = &scenario.lives[..] else { return Err("what is simulated has one life".into()) };
     let plan = Arc::new(plan(scenario, life.timeout.0));
     let key = Key([scenario.rules.seed, 42]);
-    let template =
-        Template::new(Shape::default(), Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1), identifier: 4711 })
-            .map_err(|e| e.to_string())?;
+    let template = Template::new(
+        Shape::default(),
+        Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 4711, flow_key: 0 },
+    )
+    .map_err(|e| e.to_string())?;
     let net = Network::new(scenario.rules.clone(), Near::default(), life.timeout.0, key, template, |_, _, _| ());
     net.keep_record();
     let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);

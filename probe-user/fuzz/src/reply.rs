@@ -5,16 +5,19 @@
 //! never be tried.
 
 use echolot::{
-    base::{Generation, Nanos, Sequence, TargetIndex},
+    base::{Family, Generation, Nanos, Sequence, TargetIndex},
     wire::{Heard, Key, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
-use etherparse::{Icmpv4Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use probe_ebpf::{
     cookie,
-    wire::{ethernet, icmp, ipv4, payload},
+    wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload},
 };
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
 
 const KEY: Key = Key([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
 const SIGN: u8 = 1;
@@ -54,8 +57,7 @@ pub(crate) fn check(data: &[u8]) {
         (Ok(Proven::Refused(proven, quoted)), Ok(Heard::Refusal(refusal))) => {
             assert_eq!((proven, Some(quoted)), (refusal, refusal.quoted));
             assert!(quoted.sent <= refusal.arrived);
-            let IpAddr::V4(destination) = refusal.destination else { panic!("{refusal:?}") };
-            check_proof(destination, quoted.target, refusal.sequence, quoted.sent, quoted.cookie);
+            check_proof(refusal.destination, quoted.target, refusal.sequence, quoted.sent, quoted.cookie);
         }
         (Ok(Proven::ShortQuote(proven)), Ok(Heard::Refusal(refusal))) => {
             assert_eq!(proven, refusal);
@@ -85,10 +87,15 @@ pub(crate) fn check(data: &[u8]) {
 }
 
 /// What is taken is what we would have sent.
-fn check_proof(destination: Ipv4Addr, target: TargetIndex, sequence: Sequence, sent: Nanos, cookie: [u8; 6]) {
-    let template = Template::new(Shape::default(), Origin { mac: [0; 6], source: Ipv4Addr::LOCALHOST, identifier: 1 })
-        .expect("the shortest payload");
-    let mut frame = [0; Template::HEAD];
+fn check_proof(destination: IpAddr, target: TargetIndex, sequence: Sequence, sent: Nanos, cookie: [u8; 6]) {
+    let family = Family::of(destination);
+    let source = match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    let origin = Origin { mac: [0; 6], source, identifier: 1, flow_key: 0 };
+    let template = Template::new(Shape::default().over(family), origin).expect("the shortest payload");
+    let mut frame = vec![0; template.length()];
     template.lay(&mut frame);
     let generation = Table.generation(target).expect("a slot of the table");
     template.write(
@@ -96,7 +103,7 @@ fn check_proof(destination: Ipv4Addr, target: TargetIndex, sequence: Sequence, s
         &ProbeFields { destination, target, generation, sequence, sent, next_hop_mac: [0; 6] },
         &KEY,
     );
-    let probe = &frame[ethernet::HEADER + ipv4::HEADER..];
+    let probe = &frame[frame.len() - icmp::HEADER - payload::LENGTH..];
     let (message, proof) = probe.split_at(icmp::HEADER);
     assert_eq!(message[icmp::SEQUENCE], sequence.0.to_be_bytes());
     assert_eq!(proof[payload::SENT], sent.0.to_be_bytes());
@@ -107,147 +114,294 @@ fn check_proof(destination: Ipv4Addr, target: TargetIndex, sequence: Sequence, s
 /// An independent reader reads the same.
 fn check_against_etherparse(frame: &[u8], reply: &Reply) {
     let packet = LaxSlicedPacket::from_ethernet(frame).expect("an Ethernet header");
-    let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else { panic!("etherparse sees no IPv4 in {reply:?}") };
-    let header = ip.header();
-    assert_eq!((header.source_addr(), header.ttl()), (reply.source, reply.ttl));
+    let (source, ttl) = match &packet.net {
+        Some(LaxNetSlice::Ipv4(ip)) => (IpAddr::from(ip.header().source_addr()), ip.header().ttl()),
+        Some(LaxNetSlice::Ipv6(ip)) => (IpAddr::from(ip.header().source_addr()), ip.header().hop_limit()),
+        _ => panic!("etherparse sees no IP in {reply:?}"),
+    };
+    assert_eq!((source, ttl), (reply.source, reply.ttl));
     // Fragments are steer's affair.
-    if header.is_fragmenting_payload() {
+    if matches!(&packet.net, Some(LaxNetSlice::Ipv4(ip)) if ip.header().is_fragmenting_payload()) {
         return;
     }
-    let Some(TransportSlice::Icmpv4(message)) = &packet.transport else {
-        panic!("etherparse sees no ICMP in {reply:?}")
+    // Of extension headers etherparse wants an order, which is no affair of ours.
+    if source.is_ipv6() && packet.stop_err.is_some() {
+        return;
+    }
+    let (echo, payload, checksum, sum) = match (&packet.transport, &packet.net) {
+        (Some(TransportSlice::Icmpv4(message)), _) => {
+            let Icmpv4Type::EchoReply(echo) = message.icmp_type() else { panic!("another type than {reply:?}") };
+            let sum = message.icmp_type().calc_checksum(message.payload());
+            (echo, message.payload(), message.checksum(), sum)
+        }
+        (Some(TransportSlice::Icmpv6(message)), Some(LaxNetSlice::Ipv6(ip))) => {
+            let Icmpv6Type::EchoReply(echo) = message.icmp_type() else { panic!("another type than {reply:?}") };
+            let (source, destination) = (ip.header().source(), ip.header().destination());
+            let sum = message.icmp_type().calc_checksum(source, destination, message.payload()).expect("it is short");
+            (echo, message.payload(), message.checksum(), sum)
+        }
+        _ => panic!("etherparse sees no ICMP in {reply:?}"),
     };
-    let Icmpv4Type::EchoReply(echo) = message.icmp_type() else { panic!("{:?} of {reply:?}", message.icmp_type()) };
     assert_eq!((echo.id, echo.seq), (reply.identifier, reply.sequence.0));
     let mut proof = reply.sent.0.to_be_bytes().to_vec();
     proof.extend(reply.target.0.to_be_bytes());
     proof.extend(reply.cookie);
-    assert!(message.payload().starts_with(&proof), "{reply:?}");
-    let sum = message.icmp_type().calc_checksum(message.payload());
+    assert!(payload.starts_with(&proof), "{reply:?}");
     // Zero and its complement are the same number (RFC 1071, section 1).
-    assert_eq!(message.checksum() % u16::MAX, sum % u16::MAX, "{reply:?}");
+    assert_eq!(checksum % u16::MAX, sum % u16::MAX, "{reply:?}");
 }
 
-/// Where the ICMP message is. None: there is none, or less of it than the header says.
-fn message(frame: &[u8]) -> Option<(usize, std::ops::Range<usize>)> {
-    let mut ip = ethernet::HEADER;
-    for _ in 0..ethernet::MAX_TAGS {
-        let ethertype = u16::from_be_bytes(frame.get(ip - 2..ip)?.try_into().ok()?);
-        ip += if ethernet::is_tag(ethertype) { ethernet::TAG } else { 0 };
+/// An IP header in a frame, and the ICMP message behind it.
+struct Found {
+    family: Family,
+    ip: usize,
+    message: Range<usize>,
+}
+
+impl Found {
+    /// The first in the frame. None: there is none, or less of it than the header says.
+    fn outer(frame: &[u8]) -> Option<Self> {
+        let mut ip = ethernet::HEADER;
+        for _ in 0..ethernet::MAX_TAGS {
+            ip += if ethernet::is_tag(number(frame, ip - 2)?) { ethernet::TAG } else { 0 };
+        }
+        let family = if number(frame, ip - 2)? == ethernet::IPV6 { Family::V6 } else { Family::V4 };
+        let end = match family {
+            Family::V4 => ip + usize::from(number(frame, ip + ipv4::TOTAL_LENGTH.start)?),
+            Family::V6 => ip + ipv6::HEADER + usize::from(number(frame, ip + ipv6::PAYLOAD_LENGTH.start)?),
+        };
+        Self::at(frame.get(..end)?, family, ip)
     }
-    let header = ipv4::header_length(*frame.get(ip)?)?;
-    let total = u16::from_be_bytes(frame.get(ip..)?.get(ipv4::TOTAL_LENGTH)?.try_into().ok()?);
-    let message = ip + header..ip + usize::from(total);
-    frame.get(message.clone()).filter(|message| message.len() >= icmp::HEADER).map(|_| (ip, message))
+
+    /// What an error quotes.
+    fn quoted(&self, frame: &[u8]) -> Option<Self> {
+        Self::at(frame.get(..self.message.end)?, self.family, self.message.start + icmp::HEADER)
+    }
+
+    /// The header at `ip`, and what is behind it up to the end of `bytes`.
+    fn at(bytes: &[u8], family: Family, ip: usize) -> Option<Self> {
+        let mut at = ip;
+        match family {
+            Family::V4 => at += ipv4::header_length(*bytes.get(ip)?)?,
+            Family::V6 => {
+                at += ipv6::HEADER;
+                let mut next = *bytes.get(ip + ipv6::NEXT_HEADER)?;
+                while ipv6::is_extension(next) {
+                    let length = ipv6::extension_length(next, *bytes.get(at + ipv6::EXTENSION_LENGTH)?);
+                    next = *bytes.get(at)?;
+                    at += length;
+                }
+            }
+        }
+        let message = at..bytes.len();
+        (message.len() >= icmp::HEADER).then_some(Self { family, ip, message })
+    }
+
+    fn is_error(&self, frame: &[u8]) -> bool {
+        match self.family {
+            Family::V4 => icmp::is_error(frame[self.message.start]),
+            Family::V6 => icmpv6::is_error(frame[self.message.start]),
+        }
+    }
+
+    fn source(&self) -> Range<usize> {
+        within(
+            self.ip,
+            match self.family {
+                Family::V4 => ipv4::SOURCE,
+                Family::V6 => ipv6::SOURCE,
+            },
+        )
+    }
+
+    fn destination(&self) -> Range<usize> {
+        within(
+            self.ip,
+            match self.family {
+                Family::V4 => ipv4::DESTINATION,
+                Family::V6 => ipv6::DESTINATION,
+            },
+        )
+    }
 }
 
-/// Writes the cookie, and in an error the quoted identification, that are right for what the frame says.
+fn within(start: usize, field: Range<usize>) -> Range<usize> {
+    start + field.start..start + field.end
+}
+
+fn number(frame: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?))
+}
+
+/// Writes the cookie, and in an error over IPv4 the quoted identification, that are right for what the frame says.
 fn sign(frame: &mut [u8]) -> Option<()> {
-    let (ip, message) = message(frame)?;
-    let address = |frame: &[u8], at: usize| frame.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    let (probe, destination) = if icmp::is_error(frame[message.start]) {
-        let quote = message.start + icmp::HEADER;
-        let destination = address(frame, quote + ipv4::DESTINATION.start)?;
-        let probe = quote + ipv4::header_length(*frame.get(quote)?)?;
-        let sequence = frame.get(probe..message.end)?.get(icmp::SEQUENCE)?.try_into().ok()?;
-        let identification = cookie::identification(&KEY.0, destination, u16::from_be_bytes(sequence));
-        frame.get_mut(quote..)?.get_mut(ipv4::IDENTIFICATION)?.copy_from_slice(&identification.to_be_bytes());
-        (probe, destination)
-    } else {
-        (message.start, address(frame, ip + ipv4::SOURCE.start)?)
-    };
-    let Some(said) = frame.get_mut(probe..message.end).filter(|said| said.len() >= icmp::HEADER + payload::LENGTH)
+    let outer = Found::outer(frame)?;
+    let is_error = outer.is_error(frame);
+    let probe = if is_error { outer.quoted(frame)? } else { outer };
+    let address = frame.get(if is_error { probe.destination() } else { probe.source() })?.to_vec();
+    let at = probe.message.start;
+    let sequence = number(frame, at + icmp::SEQUENCE.start)?;
+    if is_error && let Ok(destination) = <[u8; 4]>::try_from(&address[..]) {
+        let identification = cookie::identification(&KEY.0, destination, sequence);
+        frame[within(probe.ip, ipv4::IDENTIFICATION)].copy_from_slice(&identification.to_be_bytes());
+    }
+    let Some(proof) =
+        frame.get_mut(at + icmp::HEADER..probe.message.end).filter(|proof| proof.len() >= payload::LENGTH)
     else {
         // A short quote is signed by its identification.
-        return (probe != message.start).then_some(());
+        return (is_error && probe.family == Family::V4).then_some(());
     };
-    let (head, proof) = said.split_at_mut(icmp::HEADER);
-    let sequence = u16::from_be_bytes(head[icmp::SEQUENCE].try_into().ok()?);
     let sent = u64::from_be_bytes(proof[payload::SENT].try_into().ok()?);
     let target = u32::from_be_bytes(proof[payload::TARGET].try_into().ok()?);
     let generation = Table.generation(TargetIndex(target)).unwrap_or_default();
-    let hash = cookie::ipv4(&KEY.0, sent, destination, target, sequence);
+    let hash = match (<[u8; 4]>::try_from(&address[..]), <[u8; 16]>::try_from(&address[..])) {
+        (Ok(address), _) => cookie::ipv4(&KEY.0, sent, address, target, sequence),
+        (_, address) => cookie::ipv6(&KEY.0, sent, address.ok()?, target, sequence),
+    };
     proof[payload::COOKIE].copy_from_slice(&cookie::on_wire(hash, generation.0));
     Some(())
 }
 
 /// Makes the ICMP checksum right.
 fn mend(frame: &mut [u8]) {
-    let Some((_, message)) = message(frame) else { return };
-    let bytes = &mut frame[message];
-    bytes[icmp::CHECKSUM].fill(0);
-    let sum: u64 = bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0))).sum();
-    let mut folded = sum;
+    let Some(outer) = Found::outer(frame) else { return };
+    let length = outer.message.len();
+    frame[within(outer.message.start, icmp::CHECKSUM)].fill(0);
+    let words = |bytes: &[u8]| -> u64 {
+        bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0))).sum()
+    };
+    let mut folded = words(&frame[outer.message.clone()]);
+    if outer.family == Family::V6 {
+        folded += words(&frame[outer.source()]) + words(&frame[outer.destination()]);
+        folded += length as u64 + u64::from(ipv6::ICMP);
+    }
     while folded > 0xffff {
         folded = (folded & 0xffff) + (folded >> 16);
     }
     let checksum = !u16::try_from(folded).expect("it is folded");
-    bytes[icmp::CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
+    frame[within(outer.message.start, icmp::CHECKSUM)].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The corpus: what its files are called, and what is in them. A test holds the files to this.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let probe = |payload: u16, target: u32| {
-        let origin = Origin { mac: [2; 6], source: Ipv4Addr::new(192, 0, 2, 1), identifier: 0xec07 };
-        let template = Template::new(Shape::echo(payload), origin).expect("a payload in bounds");
-        let mut frame = vec![0; template.length()];
-        template.lay(&mut frame);
-        let fields = ProbeFields {
-            destination: Ipv4Addr::new(10, 64, 0, 1),
-            target: TargetIndex(target),
-            generation: Table.generation(TargetIndex(target)).unwrap_or_default(),
-            sequence: Sequence(513),
-            sent: Nanos(1_000_000_000),
-            next_hop_mac: [4; 6],
-        };
-        template.write(&mut frame, &fields, &KEY);
-        frame
-    };
-    const IP: usize = ethernet::HEADER;
-    const MESSAGE: usize = IP + ipv4::HEADER;
-    let arrive = |mut frame: Vec<u8>, arrived: u64, flags: u8| {
-        mend(&mut frame);
-        frame[..8].copy_from_slice(&arrived.to_ne_bytes());
-        frame.insert(0, flags);
-        frame
-    };
-    let echo = |mut frame: Vec<u8>| {
-        frame.copy_within(IP + ipv4::DESTINATION.start..IP + ipv4::DESTINATION.end, IP + ipv4::SOURCE.start);
-        frame[MESSAGE + icmp::TYPE] = icmp::ECHO_REPLY;
-        frame
-    };
-    let error = |frame: &[u8], kind: u8, quoted: usize| {
-        let mut error = frame[..MESSAGE].to_vec();
-        error.extend([kind, 1, 0, 0, 0, 0, 0, 0]);
-        error.extend(&frame[IP..IP + quoted]);
-        let total = u16::try_from(error.len() - IP).unwrap_or(u16::MAX);
-        error[IP..][ipv4::TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
-        error
-    };
-    let tagged = |mut frame: Vec<u8>, tags: usize| {
-        (0..tags).for_each(|_| drop(frame.splice(12..12, [0x81, 0, 0, 7])));
-        frame
-    };
-    let optioned = |mut frame: Vec<u8>| {
-        frame.splice(MESSAGE..MESSAGE, [1; 8]);
-        frame[IP] += 2;
-        frame[IP + ipv4::TOTAL_LENGTH.end - 1] += 8;
-        frame
-    };
     let (now, old) = (1_000_041_234, 999_999_999);
+    let quoted = (icmp::HEADER + payload::LENGTH, icmp::HEADER);
     vec![
-        ("answered", arrive(echo(probe(18, 8)), now, 0)),
-        ("answered-padded", arrive(echo(probe(56, 9)), now, 0)),
-        ("answered-tagged", arrive(tagged(echo(probe(18, 10)), 2), now, 0)),
-        ("answered-options", arrive(optioned(echo(probe(18, 11))), now, 0)),
-        ("answered-signed", arrive(echo(probe(18, 12)), now, SIGN | MEND)),
-        ("refused", arrive(error(&probe(18, 13), icmp::UNREACHABLE, 46), now, 0)),
-        ("refused-short", arrive(error(&probe(18, 14), icmp::TIME_EXCEEDED, 28), now, 0)),
-        ("refused-signed", arrive(error(&probe(18, 15), icmp::PARAMETER_PROBLEM, 46), now, SIGN | MEND)),
-        ("rejected-age", arrive(echo(probe(18, 16)), old, 0)),
-        ("rejected-target", arrive(echo(probe(18, 1_000)), now, 0)),
-        ("rejected-request", arrive(probe(18, 17), now, 0)),
+        ("answered", arrive(echo(probe(Family::V4, 18, 8)), now, 0)),
+        ("answered-padded", arrive(echo(probe(Family::V4, 56, 9)), now, 0)),
+        ("answered-tagged", arrive(tagged(echo(probe(Family::V4, 18, 10)), 2), now, 0)),
+        ("answered-options", arrive(optioned(echo(probe(Family::V4, 18, 11))), now, 0)),
+        ("answered-signed", arrive(echo(probe(Family::V4, 18, 12)), now, SIGN | MEND)),
+        ("refused", arrive(error(&probe(Family::V4, 18, 13), icmp::UNREACHABLE, quoted.0), now, 0)),
+        ("refused-short", arrive(error(&probe(Family::V4, 18, 14), icmp::TIME_EXCEEDED, quoted.1), now, 0)),
+        (
+            "refused-signed",
+            arrive(error(&probe(Family::V4, 18, 15), icmp::PARAMETER_PROBLEM, quoted.0), now, SIGN | MEND),
+        ),
+        ("rejected-age", arrive(echo(probe(Family::V4, 18, 16)), old, 0)),
+        ("rejected-target", arrive(echo(probe(Family::V4, 18, 1_000)), now, 0)),
+        ("rejected-request", arrive(probe(Family::V4, 18, 17), now, 0)),
+        ("answered-v6", arrive(echo(probe(Family::V6, 18, 18)), now, 0)),
+        ("answered-v6-tagged", arrive(tagged(echo(probe(Family::V6, 56, 19)), 1), now, 0)),
+        ("answered-v6-extended", arrive(extended(echo(probe(Family::V6, 18, 20))), now, 0)),
+        ("answered-v6-signed", arrive(echo(probe(Family::V6, 18, 21)), now, SIGN | MEND)),
+        ("refused-v6", arrive(error(&probe(Family::V6, 18, 22), icmpv6::UNREACHABLE, quoted.0), now, 0)),
+        (
+            "refused-v6-extended",
+            arrive(extended(error(&extended(probe(Family::V6, 18, 23)), icmpv6::TIME_EXCEEDED, quoted.0 + 32)), now, 0),
+        ),
+        (
+            "refused-v6-signed",
+            arrive(error(&probe(Family::V6, 18, 24), icmpv6::PACKET_TOO_BIG, quoted.0), now, SIGN | MEND),
+        ),
+        ("rejected-v6-short", arrive(error(&probe(Family::V6, 18, 25), icmpv6::UNREACHABLE, quoted.1), now, 0)),
     ]
+}
+
+const IP: usize = ethernet::HEADER;
+
+/// Bytes of an IP header without options and extension headers.
+fn header(frame: &[u8]) -> usize {
+    if frame[IP] >> 4 == 4 { ipv4::HEADER } else { ipv6::HEADER }
+}
+
+fn probe(family: Family, payload: u16, target: u32) -> Vec<u8> {
+    let (source, destination): (IpAddr, IpAddr) = match family {
+        Family::V4 => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::new(10, 64, 0, 1).into()),
+        Family::V6 => (Ipv6Addr::from_bits(0x2001_0db8 << 96 | 1).into(), Ipv6Addr::from_bits(0xfd << 120 | 2).into()),
+    };
+    let origin = Origin { mac: [2; 6], source, identifier: 0xec07, flow_key: KEY.flow_key() };
+    let template = Template::new(Shape::echo(payload).over(family), origin).expect("a payload in bounds");
+    let mut frame = vec![0; template.length()];
+    template.lay(&mut frame);
+    let fields = ProbeFields {
+        destination,
+        target: TargetIndex(target),
+        generation: Table.generation(TargetIndex(target)).unwrap_or_default(),
+        sequence: Sequence(513),
+        sent: Nanos(1_000_000_000),
+        next_hop_mac: [4; 6],
+    };
+    template.write(&mut frame, &fields, &KEY);
+    frame
+}
+
+fn arrive(mut frame: Vec<u8>, arrived: u64, flags: u8) -> Vec<u8> {
+    mend(&mut frame);
+    frame[..8].copy_from_slice(&arrived.to_ne_bytes());
+    frame.insert(0, flags);
+    frame
+}
+
+fn echo(mut frame: Vec<u8>) -> Vec<u8> {
+    let found = Found::outer(&frame).expect("a probe");
+    frame.copy_within(found.destination(), found.source().start);
+    frame[found.message.start] = match found.family {
+        Family::V4 => icmp::ECHO_REPLY,
+        Family::V6 => icmpv6::ECHO_REPLY,
+    };
+    frame
+}
+
+/// `quoted`: bytes behind the probe's IP header.
+fn error(frame: &[u8], kind: u8, quoted: usize) -> Vec<u8> {
+    let message = IP + header(frame);
+    let mut error = frame[..message].to_vec();
+    error.extend([kind, 1, 0, 0, 0, 0, 0, 0]);
+    error.extend(&frame[IP..message + quoted]);
+    if message == IP + ipv4::HEADER {
+        let total = u16::try_from(error.len() - IP).unwrap_or(u16::MAX);
+        error[within(IP, ipv4::TOTAL_LENGTH)].copy_from_slice(&total.to_be_bytes());
+    } else {
+        let length = u16::try_from(error.len() - message).unwrap_or(u16::MAX);
+        error[within(IP, ipv6::PAYLOAD_LENGTH)].copy_from_slice(&length.to_be_bytes());
+        error[IP + ipv6::NEXT_HEADER] = ipv6::ICMP;
+    }
+    error
+}
+
+fn tagged(mut frame: Vec<u8>, tags: usize) -> Vec<u8> {
+    (0..tags).for_each(|_| drop(frame.splice(12..12, [0x81, 0, 0, 7])));
+    frame
+}
+
+fn optioned(mut frame: Vec<u8>) -> Vec<u8> {
+    let message = IP + ipv4::HEADER;
+    frame.splice(message..message, [1; 8]);
+    frame[IP] += 2;
+    frame[IP + ipv4::TOTAL_LENGTH.end - 1] += 8;
+    frame
+}
+
+/// With hop-by-hop options and a routing header that has arrived in front of the message.
+fn extended(mut frame: Vec<u8>) -> Vec<u8> {
+    let message = IP + ipv6::HEADER;
+    let options = [ipv6::ROUTING, 0, 1, 4, 0, 0, 0, 0];
+    let routing = [ipv6::ICMP, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    frame.splice(message..message, [&options[..], &routing].concat());
+    frame[IP + ipv6::NEXT_HEADER] = ipv6::HOP_BY_HOP;
+    frame[IP + ipv6::PAYLOAD_LENGTH.end - 1] += 32;
+    frame
 }
 
 #[cfg(test)]
@@ -265,6 +419,7 @@ mod tests {
                 Err(RejectedReason::Corrupt) => "rejected-request",
                 Err(RejectedReason::Target) => "rejected-target",
                 Err(RejectedReason::Age) => "rejected-age",
+                Err(RejectedReason::Truncated) => "rejected-v6-short",
                 Err(reason) => panic!("{name}: {reason:?}"),
             };
             assert!(name.starts_with(expected), "{name}: {judged:?}");

@@ -88,8 +88,8 @@ pub struct Reason(pub u8);
 
 impl Reason {
     /// All, as in results. The first is this machine's own finding, the others are those of ICMP errors: types 3 (RFC 792; RFC 1122,
-    /// section 3.2.2.1; RFC 1812, section 5.2.7.1), 11 and 12.
-    pub const NAMES: [&str; 22] = [
+    /// section 3.2.2.1; RFC 1812, section 5.2.7.1), 11 and 12; and last, those that ICMPv6 alone has (RFC 4443, section 3).
+    pub const NAMES: [&str; 28] = [
         "neighbour",
         "net_unreachable",
         "host_unreachable",
@@ -112,6 +112,12 @@ impl Reason {
         "reassembly_time_exceeded",
         "time_exceeded",
         "parameter_problem",
+        "no_route",
+        "beyond_scope",
+        "address_unreachable",
+        "source_policy",
+        "reject_route",
+        "packet_too_big",
     ];
     /// The target is on the link, and its MAC address was asked for in vain.
     pub const NEIGHBOUR: Self = Self(0);

@@ -31,7 +31,7 @@ use super::{
     templates::{Current, Held, Load},
 };
 use crate::{
-    base::{Cause, Nanos},
+    base::{Cause, Family, Nanos},
     wire::ProbeFields,
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
@@ -145,7 +145,7 @@ impl AfxdpSender {
                     continue;
                 }
             };
-            let length = self.templates.get(load.template).length();
+            let length = self.templates.get(load).length();
             // Frames that an earlier call left in the ring are used up first: one of the same length can carry this probe.
             while place < residents {
                 let frame = self.ring.behind(base, place);
@@ -185,15 +185,18 @@ impl AfxdpSender {
                 continue;
             }
             let probe = &due[usize::from(self.owners[place])];
+            let template = self.templates.get(*load);
             let fields = ProbeFields {
-                destination: probe.to.v4(),
+                destination: match template.family() {
+                    Family::V4 => probe.to.v4().into(),
+                    Family::V6 => self.templates.addresses.v6(probe.to).into(),
+                },
                 target: probe.target,
                 generation: probe.generation,
                 sequence: probe.sequence,
                 sent,
                 next_hop_mac: load.mac,
             };
-            let template = self.templates.get(load.template);
             let probe = Probe { index: load.template, template, fields, key: &self.templates.key };
             match fresh[place].take() {
                 Some(frame) => written[place] = Some(self.ring.write(frame, &probe)),

@@ -2,7 +2,7 @@
 
 use crate::{
     route::StackError,
-    wire::{PayloadLength, Shape},
+    wire::{Shape, ShapeError},
 };
 use std::io;
 
@@ -206,7 +206,7 @@ pub enum NicError {
         most: usize,
     },
     /// A probe longer than the interface carries.
-    #[error("{interface}: a payload of {} bytes does not fit the MTU of {mtu}: at most {}", shape.payload, mtu.saturating_sub(shape.kind.headers().into()))]
+    #[error("{interface}: a payload of {} bytes does not fit the MTU of {mtu}: at most {}", shape.payload, mtu.saturating_sub(shape.headers().into()))]
     Mtu {
         /// The interface.
         interface: String,
@@ -215,9 +215,9 @@ pub enum NicError {
         /// Of the probe that does not fit.
         shape: Shape,
     },
-    /// A payload that no probe can have.
+    /// There can be no such probe.
     #[error(transparent)]
-    Payload(#[from] PayloadLength),
+    Shape(#[from] ShapeError),
     /// The kernel could not be asked about the interface.
     #[error("{interface}: can't ask the kernel about it: {error}")]
     Query {

@@ -20,10 +20,10 @@ use super::{
     templates::{Current, Held},
 };
 use crate::{
-    base::{Cause, Nanos},
+    base::{Cause, Family, Nanos},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue, MAX_CPUS};
+use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, MAX_CPUS};
 use std::{
     io,
     os::{
@@ -66,6 +66,8 @@ pub struct LiveSender {
     told_moved: Option<Nanos>,
     program: OwnedFd,
     table: Mapped<LiveDue>,
+    /// Where its IPv6 probes go, if there are any.
+    destinations: Option<Mapped<LiveDestination>>,
     cursors: Mapped<LiveCursor>,
     templates: Held,
     link: Arc<dyn Link>,
@@ -93,6 +95,7 @@ pub(super) struct Parts {
     pub(super) interface: String,
     pub(super) program: OwnedFd,
     pub(super) table: Mapped<LiveDue>,
+    pub(super) destinations: Option<Mapped<LiveDestination>>,
     pub(super) cursors: Mapped<LiveCursor>,
     pub(super) templates: Arc<Current>,
     pub(super) link: Arc<dyn Link>,
@@ -103,7 +106,8 @@ impl LiveSender {
     /// # Errors
     /// If /proc does not tell about this process, or no cursor is for that CPU.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { number, cpu, seats, interface, program, table, mut cursors, templates, link, drops } = parts;
+        let Parts { number, cpu, seats, interface, program, table, destinations, mut cursors, templates, link, drops } =
+            parts;
         if cpu >= MAX_CPUS as usize {
             return Err(io::Error::other(format!(
                 "live frames are sent by the first {MAX_CPUS} CPUs, not by CPU {cpu}"
@@ -123,6 +127,7 @@ impl LiveSender {
             told_moved: None,
             program,
             table,
+            destinations,
             cursors,
             blank: vec![0; templates.longest()],
             templates,
@@ -137,9 +142,9 @@ impl LiveSender {
         })
     }
 
-    /// One call, for the open probes, whose frames have this length. What the driver does not take stays open. Returns what is to
-    /// become of those.
-    fn call(&mut self, due: &[Due], fates: &mut [Fate], length: usize) -> Fate {
+    /// One call, for the open probes, whose frames have this family and length. What the driver does not take stays open. Returns what
+    /// is to become of those.
+    fn call(&mut self, due: &[Due], fates: &mut [Fate], (family, length): (Family, usize)) -> Fate {
         self.stay();
         let many = self.open.len();
         // Another sender may have come to this CPU, if there is none left for each.
@@ -150,12 +155,18 @@ impl LiveSender {
             sender: sender(self.number),
             namespace: self.namespace,
             thread: *self.thread.get_or_insert_with(own_thread),
+            v6: u32::from(family == Family::V6),
             ..LiveCursor::default()
         };
         self.cursors.set(self.cpu, cursor);
         let first = self.number * LIVE_TABLE as usize;
         // SAFETY: the program changes the table in this thread's calls alone, and this is between two of them.
         let table = unsafe { self.table.slice(first..first + many) };
+        let destinations = match &mut self.destinations {
+            // SAFETY: as above.
+            Some(destinations) if family == Family::V6 => unsafe { destinations.slice(first..first + many) },
+            _ => &mut [],
+        };
         let mut filled = 0;
         // Neighbours on the list mostly share their next hop.
         let mut known = None;
@@ -180,6 +191,9 @@ impl LiveSender {
                         template: self.templates.first_live() + load.template,
                         refused: 0,
                     };
+                    if let Some(destination) = destinations.get_mut(filled) {
+                        *destination = LiveDestination::from(self.templates.addresses.v6(probe.to).octets());
+                    }
                     self.open[filled] = owner;
                     filled += 1;
                 }
@@ -340,14 +354,14 @@ impl Transmit for LiveSender {
         fates[many..].fill(Fate::Full(Cause::Refused));
         let mut done = 0;
         while done < many {
-            // Frames of one call have one length.
+            // Frames of one call have one family and one length.
             let shape = due[done].shape;
             let end = done + due[done..many].iter().take_while(|probe| probe.shape == shape).count();
-            let length = self.templates.length_of(shape);
+            let form = self.templates.form_of(shape);
             self.open.clear();
             self.open.extend((done..end).map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
             done = end;
-            let fate = self.call(due, fates, length);
+            let fate = self.call(due, fates, form);
             let refused = self.open.len();
             for owner in self.open.drain(..) {
                 fates[owner as usize] = fate;

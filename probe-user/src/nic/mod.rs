@@ -62,7 +62,7 @@ pub use sockets::Sockets;
 pub use stacked::Addressing;
 
 use crate::{
-    base::Nanos,
+    base::{AddressTable, Family, Nanos},
     route::{Hops, Stack},
     wire::{Key, Shape},
     worker::{Link, Taken},
@@ -142,10 +142,19 @@ pub struct Options {
     pub senders: Vec<Option<usize>>,
     /// How many [`Receiver`]s to share the receive queues among.
     pub receivers: usize,
+    /// What the handles of IPv6 addresses in `Due::to` stand for.
+    pub addresses: Arc<AddressTable>,
     /// The next hops of the probes to come; `Due::hop` is an index into it. Replies are taken for their sources.
     pub hops: Arc<Hops>,
     /// Down, and probes are *unsent* without being tried.
     pub link: Arc<dyn Link>,
+}
+
+impl Options {
+    /// Whether there will be probes over IPv6.
+    fn sends_v6(&self) -> bool {
+        self.shapes.iter().any(|shape| shape.family == Family::V6)
+    }
 }
 
 /// What is beneath the interface of that name: where programs and sockets go.

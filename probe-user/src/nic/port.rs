@@ -30,7 +30,7 @@ use super::{
     interface, live,
     mapped::Mapped,
     number,
-    program::{Program, Table},
+    program::{Program, Table, Tables},
     seats::Seats,
     sender::Half,
     socket::{self, Load, Queue, Transmitter},
@@ -132,13 +132,15 @@ impl Port {
         let parts = addressing::Parts {
             common,
             hops: Arc::clone(&options.hops),
+            addresses: Arc::clone(&options.addresses),
             shapes: &options.shapes,
             max_age: options.max_age,
         };
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
         let senders = number(options.senders.len());
-        let mut program = Program::steer(interface, options.mode, &parts.settings()?, senders, stack.tags)?;
+        let tables = Tables { senders, v6: options.sends_v6() };
+        let mut program = Program::steer(interface, options.mode, &parts.settings()?, tables, stack.tags)?;
         let addressing = Addressing::new(&parts, &mut program)?;
         let bond = stack.bond.as_ref().and_then(|bond| bond.bond);
         let mut inactive = program.take_table("INACTIVE")?;
@@ -303,14 +305,17 @@ impl Port {
         self.program.prepare_live(self.interface.index, addressing.current().live()?.into_iter())?;
         addressing.live(&mut self.program)?;
         let seats = Arc::new(Seats::new(options.senders.iter().flatten().copied()));
+        let entries = options.senders.len() * LIVE_TABLE as usize;
         let halves = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
+            let destinations = options.sends_v6().then(|| mapped(&self.program, "LIVE_DESTINATIONS", entries));
             let sender = LiveSender::new(live::Parts {
                 number,
                 cpu: *cpu,
                 seats: Arc::clone(&seats),
                 interface: self.interface.name.clone(),
                 program: self.program.share()?,
-                table: mapped(&self.program, "LIVE_DUE", options.senders.len() * LIVE_TABLE as usize)?,
+                table: mapped(&self.program, "LIVE_DUE", entries)?,
+                destinations: destinations.transpose()?,
                 cursors: mapped(&self.program, "LIVE_CURSORS", MAX_CPUS as usize)?,
                 templates: addressing.current(),
                 link: self.link.clone(),

@@ -6,14 +6,14 @@
 use super::{Mode, NicError, choice, interface};
 use crate::{
     route::{AttachedProgram, Interface},
-    wire::Tags,
+    wire::{Live, Tags},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, DevMap, MapData, PerCpuArray, XskMap},
     programs::{BtfTracePoint, ProgramError, Xdp},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveTemplate, SETTINGS_SIZE, Settings, Verdict};
+use probe_ebpf::layout::{LIVE_TABLE, SETTINGS_SIZE, Settings, Verdict};
 use std::{
     error::Error as StdError,
     io,
@@ -54,6 +54,15 @@ pub struct Source<'a> {
     pub tagged: bool,
 }
 
+/// What is built in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tables {
+    /// How many senders have a table each.
+    pub(super) senders: u32,
+    /// Whether there are IPv6 probes among it.
+    pub(super) v6: bool,
+}
+
 impl Default for Source<'_> {
     /// `steer`, from the product's object.
     fn default() -> Self {
@@ -62,15 +71,16 @@ impl Default for Source<'_> {
 }
 
 impl Program {
-    /// `steer`, with tables of live frames for so many `senders`. They carry these tags.
+    /// `steer`, with these tables of live frames. They carry these tags.
     pub(super) fn steer(
         interface: &Interface,
         mode: Mode,
         settings: &Settings,
-        senders: u32,
+        tables: Tables,
         tags: Tags,
     ) -> Result<Self, NicError> {
-        let sizes = [("LIVE_DUE", (senders * LIVE_TABLE).max(1))];
+        let entries = (tables.senders * LIVE_TABLE).max(1);
+        let sizes = [("LIVE_DUE", entries), ("LIVE_DESTINATIONS", if tables.v6 { entries } else { 1 })];
         let tagged = tags != Tags::NONE;
         Self::attach(interface, mode, &Source { settings: Some(settings), sizes: &sizes, tagged, ..Source::default() })
     }
@@ -156,16 +166,16 @@ impl Program {
     pub(super) fn prepare_live(
         &mut self,
         interface: u32,
-        templates: impl Iterator<Item = (u32, LiveTemplate)>,
+        templates: impl Iterator<Item = (u32, Live)>,
     ) -> Result<(), NicError> {
         let map = self.ebpf.map_mut("LIVE_OUT").ok_or_else(|| missing("LIVE_OUT"))?;
         let mut map = DevMap::try_from(map).map_err(|error| live("open the map of interfaces", &error))?;
         map.set(0, interface, None, 0).map_err(|error| live("name the interface to the program", &error))?;
-        let map = self.ebpf.map_mut("LIVE_TEMPLATES").ok_or_else(|| missing("LIVE_TEMPLATES"))?;
-        let mut map = Array::<_, [u8; LIVE_TEMPLATE_SIZE]>::try_from(map)
-            .map_err(|error| live("open the map of templates", &error))?;
         for (index, template) in templates {
-            map.set(index, template.to_bytes(), 0).map_err(|error| live("lay the templates", &error))?;
+            match template {
+                Live::V4(template) => self.lay("LIVE_TEMPLATES", index, template.to_bytes())?,
+                Live::V6(template) => self.lay("LIVE_TEMPLATES_V6", index, template.to_bytes())?,
+            }
         }
         let watching = |error: &dyn std::fmt::Display| live("watch the tracepoint xdp_devmap_xmit", error);
         let watcher: &mut BtfTracePoint = self
@@ -178,6 +188,14 @@ impl Program {
         watcher.load("xdp_devmap_xmit", &types).map_err(|error| watching(&error))?;
         watcher.attach().map_err(|error| watching(&error))?;
         Ok(())
+    }
+
+    /// Lays a template where live frames find it.
+    fn lay<const SIZE: usize>(&mut self, name: &'static str, index: u32, value: [u8; SIZE]) -> Result<(), NicError> {
+        let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
+        Array::<_, [u8; SIZE]>::try_from(map)
+            .and_then(|mut map| map.set(index, value, 0))
+            .map_err(|error| live("lay the templates", &error))
     }
 
     /// A descriptor of the attached program's.

@@ -3,7 +3,7 @@
 use super::{Nic, NicError, Options, addressing, interface, port::Port};
 use crate::route::{Interface, Stack, View};
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -74,7 +74,7 @@ pub struct Addressing(Arc<Mutex<Addressed>>);
 struct Addressed {
     ports: Vec<OfPort>,
     /// What was set last. None: as at the start.
-    last: Option<(Mac, Vec<Ipv4Addr>)>,
+    last: Option<(Mac, Vec<IpAddr>)>,
 }
 
 type Mac = [u8; 6];
@@ -91,7 +91,7 @@ impl OfPort {
         Self { addressing, mac: stack.follows_members_address().then_some(source) }
     }
 
-    fn set(&mut self, mac: Mac, sources: &[Ipv4Addr]) -> Result<bool, NicError> {
+    fn set(&mut self, mac: Mac, sources: &[IpAddr]) -> Result<bool, NicError> {
         self.addressing.set(self.mac.unwrap_or(mac), sources.iter().copied())
     }
 }
@@ -129,8 +129,8 @@ impl Addressing {
     ///
     /// # Errors
     /// There are too many, or a program's maps can't be written. Then that port is as before.
-    pub fn set(&self, mac: Mac, sources: impl IntoIterator<Item = Ipv4Addr>) -> Result<bool, NicError> {
-        let sources: Vec<Ipv4Addr> = sources.into_iter().collect();
+    pub fn set(&self, mac: Mac, sources: impl IntoIterator<Item = impl Into<IpAddr>>) -> Result<bool, NicError> {
+        let sources: Vec<IpAddr> = sources.into_iter().map(Into::into).collect();
         let mut addressed = self.lock();
         let mut changed = false;
         for port in &mut addressed.ports {

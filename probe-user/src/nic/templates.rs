@@ -3,14 +3,14 @@
 
 use super::NicError;
 use crate::{
-    base::{Cause, ShapeIndex},
+    base::{AddressTable, Cause, Family, ShapeIndex},
     route::{Hops, Neighbour},
-    wire::{Key, Origin, Shape, Tags, Template},
+    wire::{Key, Live, Origin, Shape, Tags, Template},
     worker::Due,
 };
-use probe_ebpf::layout::{LIVE_TEMPLATES_AT_ONCE, LiveTemplate};
+use probe_ebpf::layout::LIVE_TEMPLATES_AT_ONCE;
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,11 +29,14 @@ pub(super) struct Templates {
     /// Which they are, of those that follow one another.
     generation: u64,
     hops: Arc<Hops>,
-    shapes: usize,
+    /// What the IPv6 addresses of probes are looked up in.
+    pub(super) addresses: Arc<AddressTable>,
+    /// Family and length of the frames of each shape.
+    shapes: Vec<(Family, usize)>,
     /// Few: mostly one.
-    sources: Vec<Ipv4Addr>,
-    /// Source by source, each with all shapes.
-    all: Vec<Template>,
+    sources: Vec<IpAddr>,
+    /// Source by source, each with all shapes; None: source and shape are of two families.
+    all: Vec<Option<Template>>,
 }
 
 /// What a sender's probes have in common, whatever their next hop.
@@ -59,18 +62,24 @@ impl Templates {
     pub(super) fn new(
         common: Common,
         hops: Arc<Hops>,
+        addresses: Arc<AddressTable>,
         shapes: &[Shape],
-        sources: Vec<Ipv4Addr>,
+        sources: Vec<IpAddr>,
         generation: u64,
     ) -> Result<Self, NicError> {
+        let Common { mac, tags, identifier, key } = common;
+        let flow_key = key.flow_key();
         let all = sources
             .iter()
-            .map(|source| Origin { mac: common.mac, source: *source, identifier: common.identifier })
-            .flat_map(|origin| shapes.iter().map(move |shape| Template::new(*shape, origin)))
-            .map(|template| template.map(|template| template.tagged(common.tags)))
+            .map(|source| Origin { mac, source: *source, identifier, flow_key })
+            .flat_map(|origin| shapes.iter().map(move |shape| (*shape, origin)))
+            .map(|(shape, origin)| {
+                let fits = shape.family == Family::of(origin.source);
+                fits.then(|| Template::new(shape, origin).map(|template| template.tagged(tags))).transpose()
+            })
             .collect::<Result<_, _>>()?;
-        let Common { key, mac, .. } = common;
-        Ok(Self { key, mac, generation, hops, shapes: shapes.len(), sources, all })
+        let shapes = shapes.iter().map(|shape| (shape.family, Template::length_of(*shape, tags))).collect();
+        Ok(Self { key, mac, generation, hops, addresses, shapes, sources, all })
     }
 
     /// How to write the probe, or why it can't leave.
@@ -78,21 +87,23 @@ impl Templates {
         let hop = self.hops.get(due.hop).ok_or(Cause::NoRoute)?;
         let Neighbour::Resolved(mac) = hop.neighbour() else { return Err(Cause::Gateway) };
         // An address that went away while the probe was on its way here.
-        let source = self.sources.iter().position(|source| *source == hop.source).ok_or(Cause::Source)?;
+        let address = IpAddr::from(hop.source);
+        let source = self.sources.iter().position(|source| *source == address).ok_or(Cause::Source)?;
         let shape = usize::from(due.shape.0);
-        debug_assert!(shape < self.shapes, "shape {shape} was not announced");
-        let template = u16::try_from(source * self.shapes + shape).map_err(|_| Cause::Refused)?;
-        Ok(Load { mac, template })
+        debug_assert!(shape < self.shapes.len(), "shape {shape} was not announced");
+        let template = u16::try_from(source * self.shapes.len() + shape).map_err(|_| Cause::Refused)?;
+        // A next hop of the other family leads nowhere.
+        self.find(template).map(|_| Load { mac, template }).ok_or(Cause::NoRoute)
     }
 
-    /// Bytes of a frame of this shape.
-    pub(super) fn length_of(&self, shape: ShapeIndex) -> usize {
-        self.all.get(usize::from(shape.0)).map_or(Template::HEAD, Template::length)
+    /// The family of a shape, and the bytes of a frame of it.
+    pub(super) fn form_of(&self, shape: ShapeIndex) -> (Family, usize) {
+        self.shapes.get(usize::from(shape.0)).copied().unwrap_or((Family::V4, Template::HEAD))
     }
 
     /// Bytes of the longest frame.
     pub(super) fn longest(&self) -> usize {
-        self.all.iter().map(Template::length).max().unwrap_or(0)
+        self.shapes.iter().map(|(_, length)| *length).max().unwrap_or(0)
     }
 
     /// Where the XDP program finds the first of them. Two generations take turns, so that the one in use is never written over.
@@ -104,19 +115,27 @@ impl Templates {
     ///
     /// # Errors
     /// There are more than a generation may have.
-    pub(super) fn live(&self) -> Result<impl Iterator<Item = (u32, LiveTemplate)>, NicError> {
+    pub(super) fn live(&self) -> Result<impl Iterator<Item = (u32, Live)>, NicError> {
         if self.all.len() > LIVE_TEMPLATES_AT_ONCE as usize {
-            let (sources, shapes) = (self.sources.len(), self.shapes);
+            let (sources, shapes) = (self.sources.len(), self.shapes.len());
             let reason = format!(
-                "{sources} source addresses by {shapes} payload sizes: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
+                "{sources} source addresses by {shapes} kinds and sizes of probes: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
             );
             return Err(NicError::Live { what: "lay the templates", reason });
         }
-        Ok((u32::from(self.first_live())..).zip(self.all.iter().map(Template::live)))
+        let places = u32::from(self.first_live())..;
+        Ok(places.zip(&self.all).filter_map(|(place, template)| Some((place, template.as_ref()?.live()))))
     }
 
-    pub(super) fn get(&self, index: u16) -> &Template {
-        &self.all[usize::from(index)]
+    #[inline]
+    fn find(&self, index: u16) -> Option<&Template> {
+        self.all.get(usize::from(index))?.as_ref()
+    }
+
+    /// The template of a [`Load`].
+    #[inline]
+    pub(super) fn get(&self, load: Load) -> &Template {
+        self.find(load.template).expect("what was loaded is there until the next batch")
     }
 }
 
@@ -135,7 +154,7 @@ impl Current {
     }
 
     /// As they are laid into the XDP program.
-    pub(super) fn live(&self) -> Result<Vec<(u32, LiveTemplate)>, NicError> {
+    pub(super) fn live(&self) -> Result<Vec<(u32, Live)>, NicError> {
         let latest = self.latest();
         Ok(latest.live()?.collect())
     }

@@ -73,6 +73,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         key,
         identifier: job.network.identifier.unwrap_or(identifier),
         shapes: plan.shapes(),
+        addresses: Arc::clone(&plan.addresses),
         max_age: longest + LATE,
         rate: job.rate,
         senders: layout.senders.clone(),

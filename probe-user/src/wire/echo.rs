@@ -1,26 +1,39 @@
-//! ICMP echo over IPv4: how a probe is prepared and made, and how its reply is read. What an error quotes of one is in `refusal`.
+//! ICMP echo over either family: how a probe is prepared and made, and how its reply is read. What an error quotes of one is in
+//! `refusal`. The messages of both families are the same but for their types, and what the checksum covers beside them.
 
 use super::{
     Key, ProbeFields, RejectedReason,
     checksum::Sum,
-    message::{Message, field, number},
+    fields::{field, number},
+    ip::Header,
+    message::Message,
 };
-use crate::base::{Generation, Nanos, Sequence, TargetIndex};
+use crate::base::{Family, Generation, Nanos, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
-    wire::{icmp, ipv4, payload},
+    wire::{icmp, icmpv6, ipv4, ipv6, payload},
 };
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     ops::{Range, RangeInclusive},
 };
 
-/// Bytes of IPv4 and ICMP header.
-pub(super) const HEADERS: u16 = (ipv4::HEADER + icmp::HEADER) as u16;
-/// ICMP payloads that a probe can have, bytes: its own fields, up to what an Ethernet frame without tags holds.
-pub(super) const PAYLOADS: RangeInclusive<u16> = payload::LENGTH as u16..=1500 - HEADERS;
 /// Bytes of the message that [`make`] writes, or reads as they were laid: header, and the payload's fields.
 pub(super) const HEAD: usize = icmp::HEADER + payload::LENGTH;
+
+/// Bytes of IP and ICMP header.
+pub(super) const fn headers(family: Family) -> u16 {
+    let ip = match family {
+        Family::V4 => ipv4::HEADER,
+        Family::V6 => ipv6::HEADER,
+    };
+    (ip + icmp::HEADER) as u16
+}
+
+/// ICMP payloads that a probe can have, bytes: its own fields, up to what an Ethernet frame without tags holds.
+pub(super) const fn payloads(family: Family) -> RangeInclusive<u16> {
+    payload::LENGTH as u16..=1500 - headers(family)
+}
 
 /// What a reply says. Nothing of it is true before [`Reply::is_proven`] has said so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +41,7 @@ pub struct Reply {
     /// When XDP saw it, CLOCK_MONOTONIC. This machine's own word.
     pub arrived: Nanos,
     /// Who answered.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Whose echo it is.
     pub identifier: u16,
     /// Low bits of the probe's number.
@@ -39,7 +52,7 @@ pub struct Reply {
     pub target: TargetIndex,
     /// The proof, as it came.
     pub cookie: [u8; 6],
-    /// Time to live on arrival.
+    /// Time to live (of IPv6: hop limit) on arrival.
     pub ttl: u8,
 }
 
@@ -47,23 +60,38 @@ impl Reply {
     /// Whether we sent this probe, under this key, to the host that answers, for the tenant of this generation.
     #[inline]
     pub fn is_proven(&self, key: &Key, generation: Generation) -> bool {
-        let hash = cookie::ipv4(&key.0, self.sent.0, self.source.octets(), self.target.0, self.sequence.0);
-        cookie::on_wire(hash, generation.0) == self.cookie
+        cookie::on_wire(hash(key, self.sent, self.source, self.target, self.sequence), generation.0) == self.cookie
+    }
+}
+
+/// The proof that a probe carries, whole and without a generation.
+#[inline]
+pub(super) fn hash(key: &Key, sent: Nanos, destination: IpAddr, target: TargetIndex, sequence: Sequence) -> u64 {
+    match destination {
+        IpAddr::V4(address) => cookie::ipv4(&key.0, sent.0, address.octets(), target.0, sequence.0),
+        IpAddr::V6(address) => cookie::ipv6(&key.0, sent.0, address.octets(), target.0, sequence.0),
     }
 }
 
 /// Lays what all probes have in common: the header without sequence number and checksum. Returns the sum over it; padding is zero.
-pub(super) fn prepare(header: &mut [u8; icmp::HEADER], identifier: u16) -> Sum {
-    header[icmp::TYPE] = icmp::ECHO_REQUEST;
+pub(super) fn prepare(header: &mut [u8; icmp::HEADER], family: Family, identifier: u16) -> Sum {
+    header[icmp::TYPE] = request(family);
     header[icmp::IDENTIFIER].copy_from_slice(&identifier.to_be_bytes());
     Sum::of(header)
 }
 
-/// Writes a probe into a message that has been prepared; `sum` is what [`prepare`] returned.
+/// The type of a probe.
+pub(super) const fn request(family: Family) -> u8 {
+    match family {
+        Family::V4 => icmp::ECHO_REQUEST,
+        Family::V6 => icmpv6::ECHO_REQUEST,
+    }
+}
+
+/// Writes a probe into a message that has been prepared; `sum` is what [`prepare`] returned, and over what else the checksum covers.
 #[inline]
-pub(super) fn make(message: &mut [u8; HEAD], sum: Sum, probe: &ProbeFields, key: &Key) {
+pub(super) fn make(message: &mut [u8; HEAD], sum: Sum, hash: u64, probe: &ProbeFields) {
     let (sent, target, sequence) = (probe.sent.0, probe.target.0, probe.sequence.0);
-    let hash = cookie::ipv4(&key.0, sent, probe.destination.octets(), target, sequence);
     let mut put = |from: usize, field: Range<usize>, bytes: &[u8]| {
         message[from + field.start..from + field.end].copy_from_slice(bytes);
     };
@@ -82,18 +110,22 @@ pub(super) fn read(message: &Message<'_>) -> Result<Reply, RejectedReason> {
     if body.len() < HEAD {
         return Err(RejectedReason::Truncated);
     }
-    if !message.is_intact() || body[icmp::TYPE] != icmp::ECHO_REPLY || body[icmp::CODE] != 0 {
+    let kind = match ip {
+        Header::V4(_) => icmp::ECHO_REPLY,
+        Header::V6(_) => icmpv6::ECHO_REPLY,
+    };
+    if !message.is_intact() || body[icmp::TYPE] != kind || body[icmp::CODE] != 0 {
         return Err(RejectedReason::Corrupt);
     }
     let payload = &body[icmp::HEADER..];
     Ok(Reply {
         arrived: *arrived,
-        source: Ipv4Addr::from(field(*ip, ipv4::SOURCE)?),
+        source: ip.source()?,
         identifier: number(body, icmp::IDENTIFIER)?,
         sequence: Sequence(number(body, icmp::SEQUENCE)?),
         sent: Nanos(u64::from_be_bytes(field(payload, payload::SENT)?)),
         target: TargetIndex(u32::from_be_bytes(field(payload, payload::TARGET)?)),
         cookie: field(payload, payload::COOKIE)?,
-        ttl: ip[ipv4::TTL],
+        ttl: ip.ttl(),
     })
 }

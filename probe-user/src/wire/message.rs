@@ -1,14 +1,17 @@
 //! The ICMP message in a frame as steer hands it over.
 
-use super::{RejectedReason, checksum::Sum};
+use super::{
+    RejectedReason,
+    fields::{field, number},
+    ip::Header,
+};
 use crate::base::Nanos;
-use probe_ebpf::wire::{STAMP, ethernet, ipv4};
-use std::ops::Range;
+use probe_ebpf::wire::{STAMP, ethernet};
 
 /// An ICMP message in its frame. Nothing of it has been checked but that it is all there.
 pub(super) struct Message<'a> {
     pub(super) arrived: Nanos,
-    pub(super) ip: &'a [u8; ipv4::HEADER],
+    pub(super) ip: Header<'a>,
     pub(super) body: &'a [u8],
 }
 
@@ -25,33 +28,12 @@ impl<'a> Message<'a> {
             ethertype = number(rest, ethernet::TAG - 2..ethernet::TAG)?;
             rest = &rest[ethernet::TAG..];
         }
-        if ethertype != ethernet::IPV4 {
-            return Err(RejectedReason::Corrupt);
-        }
-        let ip = rest.first_chunk::<{ ipv4::HEADER }>().ok_or(RejectedReason::Truncated)?;
-        let header = ipv4::header_length(ip[ipv4::VERSION]).ok_or(RejectedReason::Corrupt)?;
-        if ip[ipv4::PROTOCOL] != ipv4::ICMP {
-            return Err(RejectedReason::Corrupt);
-        }
-        // The IPv4 header says how long the message is: Ethernet pads short frames.
-        let total = usize::from(number(ip, ipv4::TOTAL_LENGTH)?);
-        let body = rest.get(header..total).ok_or(RejectedReason::Truncated)?;
+        let (ip, body) = Header::read(ethertype, rest)?;
         Ok(Self { arrived: Nanos(arrived), ip, body })
     }
 
     #[inline]
     pub(super) fn is_intact(&self) -> bool {
-        Sum::of(self.body).checksum() == 0
+        self.ip.vouches_for(self.body)
     }
-}
-
-/// A field of `N` bytes; a frame that ends before is truncated.
-#[inline]
-pub(super) fn field<const N: usize>(bytes: &[u8], at: Range<usize>) -> Result<[u8; N], RejectedReason> {
-    bytes.get(at).and_then(|field| field.try_into().ok()).ok_or(RejectedReason::Truncated)
-}
-
-#[inline]
-pub(super) fn number(bytes: &[u8], at: Range<usize>) -> Result<u16, RejectedReason> {
-    field(bytes, at).map(u16::from_be_bytes)
 }

@@ -1,12 +1,15 @@
 //! Bytes: frame templates, checksums, reading a reply or an error. Pure: no I/O, no clock.
 //!
-//! A kind of probe is a file: how it is prepared, made and read (`echo`). What is common to kinds stands around it.
+//! A kind of probe is a file: how it is prepared, made and read (`echo`). The IP header is a file for each family (`ip`). What is common
+//! to all stands around them.
 //!
 //! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
 
 pub mod arp;
 mod checksum;
 mod echo;
+mod fields;
+mod ip;
 mod message;
 mod probe;
 mod read;
@@ -23,13 +26,22 @@ pub use echo::Reply;
 pub use probe::{Origin, ProbeFields};
 pub use read::{Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};
-pub use shape::{Kind, PayloadLength, Shape};
+pub use shape::{Kind, Shape, ShapeError};
 pub use tags::{Tag, Tags, TooManyTags};
-pub use template::Template;
+pub use template::{Live, Template};
+
+use probe_ebpf::cookie;
 
 /// The key of this process' cookies: random, made at start, never shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key(pub [u64; 2]);
+
+impl Key {
+    /// For the flow labels of IPv6 probes, which everybody on the way sees: nothing of the key follows from it.
+    pub const fn flow_key(&self) -> u64 {
+        cookie::flow_key(&self.0)
+    }
+}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

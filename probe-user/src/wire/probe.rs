@@ -1,24 +1,26 @@
 //! What a probe's frame is made from, beside its shape.
 
 use crate::base::{Generation, Nanos, Sequence, TargetIndex};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Who sends probes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
     /// MAC address of the interface.
     pub mac: [u8; 6],
-    /// The source.
-    pub source: Ipv4Addr,
+    /// The source. It has a family, and so have its probes.
+    pub source: IpAddr,
     /// ICMP identifier of this instance.
     pub identifier: u16,
+    /// Of IPv6's flow labels: [`Key::flow_key`](super::Key::flow_key).
+    pub flow_key: u64,
 }
 
 /// What differs from probe to probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProbeFields {
-    /// Where to.
-    pub destination: Ipv4Addr,
+    /// Where to: an address of the family that the template is of.
+    pub destination: IpAddr,
     /// Whose; comes back in the reply.
     pub target: TargetIndex,
     /// Tenant of the slot: in the cookie only.

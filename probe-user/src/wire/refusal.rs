@@ -1,15 +1,17 @@
 //! Reading an ICMP error that quotes a probe: somebody on the way says that it did not arrive.
 
 use super::{
-    Key, RejectedReason,
-    message::{Message, field, number},
+    Key, RejectedReason, echo,
+    fields::{field, number},
+    ip::{self, Header},
+    message::Message,
 };
-use crate::base::{Generation, Nanos, Reason, Sequence, TargetIndex};
+use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
-    wire::{icmp, ipv4, payload},
+    wire::{icmp, icmpv6, ipv4, payload},
 };
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// What an error says of a probe. Nothing of it is true before [`Refusal::is_ours`] has said so, and nothing of what it
 /// [`Quoted`] before [`Refusal::is_proven`] has.
@@ -21,7 +23,7 @@ pub struct Refusal {
     pub from: IpAddr,
     /// Why.
     pub reason: Reason,
-    /// Time to live on arrival.
+    /// Time to live (of IPv6: hop limit) on arrival.
     pub ttl: u8,
     /// Where the probe went.
     pub destination: IpAddr,
@@ -29,10 +31,11 @@ pub struct Refusal {
     pub identifier: u16,
     /// Low bits of the probe's number.
     pub sequence: Sequence,
-    /// The IPv4 identification of the probe: the proof that every quote has.
-    pub identification: u16,
+    /// The IPv4 identification of the probe: the proof that every quote has. IPv6 has none.
+    pub identification: Option<u16>,
     /// The probe's payload. RFC 792 asks for no more than 8 bytes behind the IPv4 header, and there are routers that quote no
-    /// more (RFC 1812, section 4.3.2.3, wants as much as fits).
+    /// more (RFC 1812, section 4.3.2.3, wants as much as fits). Of IPv6 it is always there: RFC 4443, section 2.4, wants as much as
+    /// fits 1,280 bytes.
     pub quoted: Option<Quoted>,
 }
 
@@ -48,33 +51,41 @@ pub struct Quoted {
 }
 
 impl Refusal {
-    /// Whether we sent a probe with this sequence number to this address, under this key, as far as 16 bits can say.
+    /// Whether we sent a probe with this sequence number to this address, under this key, as far as 16 bits can say. IPv6 has no such
+    /// bits, and its errors quote the payload.
     pub fn is_ours(&self, key: &Key) -> bool {
-        let IpAddr::V4(destination) = self.destination else { return false };
-        cookie::identification(&key.0, destination.octets(), self.sequence.0) == self.identification
+        match (self.destination, self.identification) {
+            (IpAddr::V4(destination), Some(identification)) => {
+                cookie::identification(&key.0, destination.octets(), self.sequence.0) == identification
+            }
+            _ => self.quoted.is_some(),
+        }
     }
 
     /// Whether we sent the probe whose payload is quoted, for the tenant of this generation.
     pub fn is_proven(&self, quoted: &Quoted, key: &Key, generation: Generation) -> bool {
-        let Quoted { sent, target, cookie } = quoted;
-        let IpAddr::V4(destination) = self.destination else { return false };
-        let hash = cookie::ipv4(&key.0, sent.0, destination.octets(), target.0, self.sequence.0);
-        cookie::on_wire(hash, generation.0) == *cookie
+        let Quoted { sent, target, cookie } = *quoted;
+        cookie::on_wire(echo::hash(key, sent, self.destination, target, self.sequence), generation.0) == cookie
     }
 
+    /// *Truncated*: there is too little of the quote, of IPv6 less than the probe's payload.
     pub(super) fn read(message: &Message<'_>) -> Result<Self, RejectedReason> {
         let Message { arrived, ip, body } = message;
         let quote = body.get(icmp::HEADER..).unwrap_or_default();
-        let probe_ip = quote.first_chunk::<{ ipv4::HEADER }>().ok_or(RejectedReason::Truncated)?;
-        let header = ipv4::header_length(probe_ip[ipv4::VERSION]).ok_or(RejectedReason::Corrupt)?;
-        let probe = quote.get(header..).unwrap_or_default();
+        let (header, identification, probe) = match ip {
+            Header::V4(_) => {
+                let (header, probe) = ip::v4::quoted(quote)?;
+                (Header::V4(header), Some(number(header, ipv4::IDENTIFICATION)?), probe)
+            }
+            Header::V6(_) => {
+                let (header, probe) = ip::v6::quoted(quote)?;
+                (Header::V6(header), None, probe)
+            }
+        };
         let (echo, rest) = probe.split_first_chunk::<{ icmp::HEADER }>().ok_or(RejectedReason::Truncated)?;
-        if !message.is_intact()
-            || probe_ip[ipv4::PROTOCOL] != ipv4::ICMP
-            || number(probe_ip, ipv4::FRAGMENT)? & ipv4::IS_FRAGMENT != 0
-            || echo[icmp::TYPE] != icmp::ECHO_REQUEST
-            || echo[icmp::CODE] != 0
-        {
+        let destination = header.destination()?;
+        let request = echo::request(Family::of(destination));
+        if !message.is_intact() || echo[icmp::TYPE] != request || echo[icmp::CODE] != 0 {
             return Err(RejectedReason::Corrupt);
         }
         let quoted = rest.first_chunk::<{ payload::LENGTH }>().map(|bytes| -> Result<_, RejectedReason> {
@@ -84,15 +95,22 @@ impl Refusal {
                 cookie: field(bytes, payload::COOKIE)?,
             })
         });
+        if identification.is_none() && quoted.is_none() {
+            return Err(RejectedReason::Truncated);
+        }
+        let reason = match ip {
+            Header::V4(_) => reason,
+            Header::V6(_) => reason_v6,
+        };
         Ok(Self {
             arrived: *arrived,
-            from: Ipv4Addr::from(field(*ip, ipv4::SOURCE)?).into(),
+            from: ip.source()?,
             reason: reason(body[icmp::TYPE], body[icmp::CODE]),
-            ttl: ip[ipv4::TTL],
-            destination: Ipv4Addr::from(field(probe_ip, ipv4::DESTINATION)?).into(),
+            ttl: ip.ttl(),
+            destination,
             identifier: number(echo, icmp::IDENTIFIER)?,
             sequence: Sequence(number(echo, icmp::SEQUENCE)?),
-            identification: number(probe_ip, ipv4::IDENTIFICATION)?,
+            identification,
             quoted: quoted.transpose()?,
         })
     }
@@ -106,6 +124,26 @@ pub(super) const fn reason(kind: u8, code: u8) -> Reason {
         (icmp::TIME_EXCEEDED, 0) => 18,
         (icmp::TIME_EXCEEDED, 1) => 19,
         (icmp::TIME_EXCEEDED, _) => 20,
+        _ => 21,
+    })
+}
+
+/// The same of ICMPv6. What ICMP has too has the same name.
+pub(super) const fn reason_v6(kind: u8, code: u8) -> Reason {
+    Reason(match (kind, code) {
+        (icmpv6::UNREACHABLE, 0) => 22,
+        (icmpv6::UNREACHABLE, 1) => 14,
+        (icmpv6::UNREACHABLE, 2) => 23,
+        (icmpv6::UNREACHABLE, 3) => 24,
+        (icmpv6::UNREACHABLE, 4) => 4,
+        (icmpv6::UNREACHABLE, 5) => 25,
+        (icmpv6::UNREACHABLE, 6) => 26,
+        (icmpv6::UNREACHABLE, 7) => 6,
+        (icmpv6::UNREACHABLE, _) => 17,
+        (icmpv6::PACKET_TOO_BIG, _) => 27,
+        (icmpv6::TIME_EXCEEDED, 0) => 18,
+        (icmpv6::TIME_EXCEEDED, 1) => 19,
+        (icmpv6::TIME_EXCEEDED, _) => 20,
         _ => 21,
     })
 }

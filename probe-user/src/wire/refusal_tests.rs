@@ -2,59 +2,76 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets none fails")]
 
 use super::{
-    refusal::reason,
-    tests::{Wrapping, mend, probes, stamped, wrappings},
+    refusal::{reason, reason_v6},
+    tests::{Wrapping, extensions, mend, ours, probes, stamped, wrappings},
     *,
 };
-use crate::base::{Generation, Nanos, Reason, Sequence, TargetIndex};
-use etherparse::{IpHeaders, Ipv4Header, PacketBuilder, VlanId};
+use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
+use etherparse::IpNumber;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const IDENTIFIER: u16 = 0xec40;
 
-/// A probe as its router sees it, IPv4 header first: the template's own bytes, with another time to live, and with options if
-/// somebody on the way has added any.
-fn probe(fields: &ProbeFields, key: &Key, options: usize) -> Vec<u8> {
-    let template =
-        Template::new(Shape::default(), Origin { mac: [2; 6], source: OURS, identifier: IDENTIFIER }).unwrap();
+fn router(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(203, 0, 113, 1).into(),
+        Family::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | 0xff).into(),
+    }
+}
+
+/// A probe as its router sees it, IP header first: the template's own bytes, with another time to live, and with options or extension
+/// headers if somebody on the way has added any.
+fn probe(fields: &ProbeFields, key: &Key, around: &Wrapping) -> Vec<u8> {
+    let family = Family::of(fields.destination);
+    let origin = Origin { mac: [2; 6], source: ours(family), identifier: IDENTIFIER, flow_key: 5 };
+    let template = Template::new(Shape::default().over(family), origin).unwrap();
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);
     template.write(&mut frame, fields, key);
     let mut datagram = frame.split_off(14);
-    datagram[8] = 1;
-    datagram[0] += u8::try_from(options).unwrap();
-    datagram.splice(20..20, vec![1; 4 * options]);
+    match family {
+        Family::V4 => {
+            datagram[8] = 1;
+            datagram[0] += u8::try_from(around.options.len() / 4).unwrap();
+            datagram.splice(20..20, around.options.clone());
+        }
+        Family::V6 => {
+            datagram[7] = 1;
+            let mut extensions = extensions(around.extensions);
+            let first = extensions.set_next_headers(IpNumber(58));
+            let mut bytes = Vec::new();
+            extensions.write(&mut bytes, first).unwrap();
+            datagram[6] = first.0;
+            datagram.splice(40..40, bytes);
+        }
+    }
     datagram
 }
 
 /// An error about `quote` as it reaches us, and where its ICMP message begins and how long it is.
-fn error(kind: u8, code: u8, quote: &[u8], around: &Wrapping) -> (Vec<u8>, usize, usize) {
-    let ethernet = PacketBuilder::ethernet2([2; 6], [4; 6]);
-    let vlan = |id: u16| VlanId::try_new(id).unwrap();
-    let header = Ipv4Header {
-        source: ROUTER.octets(),
-        destination: OURS.octets(),
-        time_to_live: around.ttl,
-        options: around.options.as_slice().try_into().unwrap(),
-        ..Ipv4Header::default()
-    };
-    let ip = IpHeaders::Ipv4(header, Default::default());
-    let stacked = match around.tags {
-        0 => ethernet.ip(ip),
-        1 => ethernet.single_vlan(vlan(7)).ip(ip),
-        _ => ethernet.double_vlan(vlan(7), vlan(8)).ip(ip),
-    };
+fn error(family: Family, kind: u8, code: u8, quote: &[u8], around: &Wrapping) -> (Vec<u8>, usize, usize) {
+    let builder = around.builder(router(family), ours(family));
     let mut frame = Vec::new();
-    stacked.icmpv4_raw(kind, code, [0; 4]).write(&mut frame, quote).unwrap();
+    match family {
+        Family::V4 => builder.icmpv4_raw(kind, code, [0; 4]).write(&mut frame, quote).unwrap(),
+        Family::V6 => builder.icmpv6_raw(kind, code, [0; 4]).write(&mut frame, quote).unwrap(),
+    }
     frame.resize(frame.len() + around.trailer, 0x5a);
-    (frame, 14 + 4 * around.tags + 20 + around.options.len(), 8 + quote.len())
+    (frame, around.message(family), 8 + quote.len())
 }
 
-fn kinds() -> impl Strategy<Value = (u8, u8)> {
-    (prop_oneof![Just(3u8), Just(11), Just(12)], any::<u8>())
+/// A number that chooses a type, and a code.
+fn kinds() -> impl Strategy<Value = (usize, u8)> {
+    (any::<usize>(), prop_oneof![0..=16u8, any::<u8>()])
+}
+
+/// The chosen type, and its reasons.
+fn kind(family: Family, chosen: usize) -> (u8, fn(u8, u8) -> Reason) {
+    match family {
+        Family::V4 => ([3, 11, 12][chosen % 3], reason),
+        Family::V6 => ([1, 2, 3, 4][chosen % 4], reason_v6),
+    }
 }
 
 proptest! {
@@ -62,25 +79,32 @@ proptest! {
     fn what_is_quoted_is_read(
         key in any::<[u64; 2]>().prop_map(Key),
         fields in probes(),
-        (kind, code) in kinds(),
+        (chosen, code) in kinds(),
         around in wrappings(),
-        options in 0..=10usize,
+        inner in wrappings(),
         missing in prop_oneof![Just(0usize), 0..=18usize],
         more in 0..500usize,
         arrived in any::<u64>(),
         other in any::<u16>(),
     ) {
-        let mut quote = probe(&fields, &key, options);
+        let family = Family::of(fields.destination);
+        let (kind, reason) = kind(family, chosen);
+        let mut quote = probe(&fields, &key, &inner);
         quote.truncate(quote.len() - missing);
         if missing == 0 {
             quote.resize(quote.len() + more, 0);
         }
-        let (frame, ..) = error(kind, code, &quote, &around);
-        let Heard::Refusal(refusal) = read_frame(&stamped(frame, arrived)).unwrap() else { panic!("no error") };
+        let (frame, ..) = error(family, kind, code, &quote, &around);
+        let read = read_frame(&stamped(frame, arrived));
+        if family == Family::V6 && missing > 0 {
+            prop_assert_eq!(read, Err(RejectedReason::Truncated), "nothing else would prove it");
+            return Ok(());
+        }
+        let Heard::Refusal(refusal) = read.unwrap() else { panic!("no error") };
         prop_assert_eq!(refusal.arrived, Nanos(arrived));
-        prop_assert_eq!((refusal.from, refusal.ttl), (ROUTER.into(), around.ttl));
+        prop_assert_eq!((refusal.from, refusal.ttl), (router(family), around.ttl));
         prop_assert_eq!(refusal.reason, reason(kind, code));
-        prop_assert_eq!((refusal.destination, refusal.sequence), (fields.destination.into(), fields.sequence));
+        prop_assert_eq!((refusal.destination, refusal.sequence), (fields.destination, fields.sequence));
         prop_assert_eq!(refusal.identifier, IDENTIFIER);
         prop_assert!(refusal.is_ours(&key));
         prop_assert_eq!(refusal.quoted.is_some(), missing == 0);
@@ -94,8 +118,10 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_error_is_truncated(fields in probes(), around in wrappings(), options in 0..=10usize) {
-        let (frame, icmp, length) = error(3, 1, &probe(&fields, &Key([1, 2]), options), &around);
+    fn a_cut_error_is_truncated(fields in probes(), around in wrappings(), inner in wrappings()) {
+        let family = Family::of(fields.destination);
+        let quote = probe(&fields, &Key([1, 2]), &inner);
+        let (frame, icmp, length) = error(family, 3, 1, &quote, &around);
         let frame = stamped(frame, 1);
         for cut in 0..icmp + length {
             prop_assert_eq!(read_frame(&frame[..cut]), Err(RejectedReason::Truncated), "cut to {}", cut);
@@ -105,8 +131,16 @@ proptest! {
 
     /// Less than the headers of the probe, in a frame that holds it all.
     #[test]
-    fn a_quote_without_its_headers_is_truncated(fields in probes(), around in wrappings(), length in 0..28usize) {
-        let (frame, ..) = error(11, 0, &probe(&fields, &Key([1, 2]), 0)[..length], &around);
+    fn a_quote_without_its_headers_is_truncated(
+        fields in probes(),
+        around in wrappings(),
+        inner in wrappings(),
+        length in any::<usize>(),
+    ) {
+        let family = Family::of(fields.destination);
+        let quote = probe(&fields, &Key([1, 2]), &inner);
+        let quote = &quote[..length % (inner.header(family) + 8)];
+        let (frame, ..) = error(family, [11, 3][usize::from(family == Family::V6)], 0, quote, &around);
         prop_assert_eq!(read_frame(&stamped(frame, 1)), Err(RejectedReason::Truncated));
     }
 
@@ -115,8 +149,11 @@ proptest! {
     #[test]
     fn a_flipped_bit_is_seen(fields in probes(), around in wrappings(), at in any::<u16>(), short in any::<bool>()) {
         let key = Key([3, 4]);
-        let quote = probe(&fields, &key, 0);
-        let (mut frame, icmp, length) = error(3, 1, &quote[..if short { 28 } else { 46 }], &around);
+        let family = Family::of(fields.destination);
+        let quote = probe(&fields, &key, &Wrapping::NONE);
+        let whole = quote.len();
+        let short = short && family == Family::V4;
+        let (mut frame, icmp, length) = error(family, 3, 1, &quote[..if short { 28 } else { whole }], &around);
         let bit = usize::from(at) % (length * 8);
         let byte = bit / 8;
         frame[icmp + byte] ^= 1 << (bit % 8);
@@ -124,51 +161,83 @@ proptest! {
         let before = read_frame(&frame);
         prop_assert!(matches!(before, Err(RejectedReason::Corrupt | RejectedReason::Truncated)), "{:?}", before);
 
-        mend(&mut frame, icmp, length);
+        mend(&mut frame, 14 + 4 * around.tags, icmp, length);
         let judged = match read_frame(&frame) {
             Ok(Heard::Refusal(refusal)) => refusal.is_ours(&key)
                 && refusal.quoted.is_none_or(|quoted| refusal.is_proven(&quoted, &key, fields.generation)),
             _ => false,
         };
         // Identification, destination and sequence number; send time, target and cookie.
-        if matches!(byte, 12..14 | 24..28 | 34..36 | 36..) {
+        let matters = match family {
+            Family::V4 => matches!(byte, 12..14 | 24..28 | 34..36 | 36..),
+            Family::V6 => matches!(byte, 32..48 | 54..56 | 56..),
+        };
+        if matters {
             prop_assert!(!judged, "byte {}", byte);
         }
     }
 }
 
-#[test]
-fn what_quotes_no_probe_is_corrupt() {
-    let fields = ProbeFields {
-        destination: Ipv4Addr::new(198, 51, 100, 7),
+fn fields(family: Family) -> ProbeFields {
+    ProbeFields {
+        destination: router(family),
         target: TargetIndex(1),
         generation: Generation(2),
         sequence: Sequence(3),
         sent: Nanos(4),
         next_hop_mac: [2; 6],
-    };
-    let around = Wrapping { tags: 0, options: vec![], ttl: 64, trailer: 0 };
-    let good = probe(&fields, &Key([1, 2]), 0);
-    let read = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut quote = good.clone();
-        change(&mut quote);
-        read_frame(&stamped(error(3, 3, &quote, &around).0, 1))
-    };
-    assert!(read(&|_| ()).is_ok());
-    for (what, at, value) in [
-        ("a version", 0, 0x65),
-        ("a header length", 0, 0x44),
-        ("a fragment", 7, 1),
-        ("UDP", 9, 17),
-        ("a reply", 20, 0),
-        ("a code", 21, 1),
-    ] {
-        assert_eq!(read(&|quote| quote[at] = value), Err(RejectedReason::Corrupt), "{what}");
     }
-    let (redirect, ..) = error(5, 1, &good, &around);
-    assert_eq!(read_frame(&stamped(redirect, 1)), Err(RejectedReason::Corrupt), "a redirect is no error");
-    let (unreachable, ..) = error(3, 1, &good, &around);
-    assert_eq!(read_reply(&stamped(unreachable, 1)), Err(RejectedReason::Corrupt), "an error is no reply");
+}
+
+#[test]
+fn what_quotes_no_probe_is_corrupt() {
+    for (family, kind, others) in [(Family::V4, 3, [5, 4]), (Family::V6, 1, [128, 137])] {
+        let good = probe(&fields(family), &Key([1, 2]), &Wrapping::NONE);
+        let read = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut quote = good.clone();
+            change(&mut quote);
+            read_frame(&stamped(error(family, kind, 3, &quote, &Wrapping::NONE).0, 1))
+        };
+        assert!(read(&|_| ()).is_ok());
+        let (message, wrong): (usize, &[(&str, usize, u8)]) = match family {
+            Family::V4 => {
+                (20, &[("a version", 0, 0x65), ("a header length", 0, 0x44), ("a fragment", 7, 1), ("UDP", 9, 17)])
+            }
+            Family::V6 => (40, &[("a version", 0, 0x45), ("a fragment", 6, 44), ("UDP", 6, 17), ("ICMP", 6, 1)]),
+        };
+        let of_message = [("a reply", message, [0, 129][usize::from(message == 40)]), ("a code", message + 1, 1)];
+        for (what, at, value) in wrong.iter().copied().chain(of_message) {
+            assert_eq!(read(&|quote| quote[at] = value), Err(RejectedReason::Corrupt), "{what} {family:?}");
+        }
+        for other in others {
+            let (no_error, ..) = error(family, other, 1, &good, &Wrapping::NONE);
+            assert_eq!(read_frame(&stamped(no_error, 1)), Err(RejectedReason::Corrupt), "type {other}");
+        }
+        let (unreachable, ..) = error(family, kind, 1, &good, &Wrapping::NONE);
+        assert_eq!(read_reply(&stamped(unreachable, 1)), Err(RejectedReason::Corrupt), "an error is no reply");
+    }
+}
+
+/// What is behind more extension headers than are walked, or behind one that isn't, is not looked at.
+#[test]
+fn extension_headers_are_walked_so_far() {
+    let reply = |nexts: &[u8]| {
+        let good = Wrapping::NONE.builder(router(Family::V6), ours(Family::V6));
+        let mut frame = Vec::new();
+        good.icmpv6_echo_reply(1, 2).write(&mut frame, &[7; 18]).unwrap();
+        let (first, rest) = nexts.split_first().unwrap();
+        let headers: Vec<u8> = rest.iter().flat_map(|next| [*next, 0, 0, 0, 0, 0, 0, 0]).collect();
+        frame[14 + 6] = *first;
+        frame[14 + 5] += u8::try_from(headers.len()).unwrap();
+        frame.splice(54..54, headers);
+        read_reply(&stamped(frame, 1)).map(drop)
+    };
+    assert_eq!(reply(&[58]), Ok(()));
+    assert_eq!(reply(&[0, 43, 60, 60, 58]), Ok(()));
+    assert_eq!(reply(&[0, 60, 43, 60, 60, 58]), Err(RejectedReason::Corrupt), "five");
+    for next in [44, 50, 59, 135, 139, 253] {
+        assert_eq!(reply(&[next, 58]), Err(RejectedReason::Corrupt), "{next}");
+    }
 }
 
 #[test]
@@ -189,6 +258,31 @@ fn reasons_are_named_as_ping_people_know_them() {
         (12, 9, "parameter_problem"),
     ] {
         assert_eq!(reason(kind, code).name(), name, "{kind} {code}");
+    }
+}
+
+#[test]
+fn reasons_of_icmpv6_have_the_names_of_the_rfc_or_of_icmp() {
+    for (kind, code, name) in [
+        (1, 0, "no_route"),
+        (1, 1, "admin_prohibited"),
+        (1, 2, "beyond_scope"),
+        (1, 3, "address_unreachable"),
+        (1, 4, "port_unreachable"),
+        (1, 5, "source_policy"),
+        (1, 6, "reject_route"),
+        (1, 7, "source_route_failed"),
+        (1, 8, "destination_unreachable"),
+        (1, 255, "destination_unreachable"),
+        (2, 0, "packet_too_big"),
+        (2, 7, "packet_too_big"),
+        (3, 0, "ttl_exceeded"),
+        (3, 1, "reassembly_time_exceeded"),
+        (3, 2, "time_exceeded"),
+        (4, 0, "parameter_problem"),
+        (4, 2, "parameter_problem"),
+    ] {
+        assert_eq!(reason_v6(kind, code).name(), name, "{kind} {code}");
     }
 }
 

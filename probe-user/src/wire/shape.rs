@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 /// What is asked of a target. Each kind has a file of its own here: how a probe is prepared, how it is made, how its answer is read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Kind {
-    /// ICMP echo over IPv4.
+    /// ICMP echo, over either family.
     #[default]
     Echo,
 }
@@ -21,63 +21,74 @@ impl Kind {
     }
 
     /// Bytes of an IP datagram in front of the payload.
-    pub const fn headers(self) -> u16 {
+    pub const fn headers(self, family: Family) -> u16 {
         match self {
-            Self::Echo => echo::HEADERS,
+            Self::Echo => echo::headers(family),
         }
     }
 
     /// Payloads that a probe can have, bytes: what it must carry, up to what an Ethernet frame without tags holds.
-    pub const fn payloads(self) -> RangeInclusive<u16> {
+    pub const fn payloads(self, family: Family) -> RangeInclusive<u16> {
         match self {
-            Self::Echo => echo::PAYLOADS,
+            Self::Echo => echo::payloads(family),
         }
     }
 }
 
-/// What all probes of a group have in common on the wire, but for who sends them.
+/// What all probes of a group to one family have in common on the wire, but for who sends them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Shape {
-    /// Over IPv4 or IPv6.
+    /// Over what.
     pub family: Family,
     /// What is asked.
     pub kind: Kind,
     /// Bytes of payload: of [`Kind::payloads`].
     pub payload: u16,
-    /// Time to live that probes are sent with.
+    /// Time to live (of IPv6: hop limit) that probes are sent with.
     pub ttl: u8,
 }
 
-/// The shortest echo, with a time to live of 64.
+/// The shortest echo over IPv4, with a time to live of 64.
 impl Default for Shape {
     fn default() -> Self {
-        Self { family: Family::V4, kind: Kind::Echo, payload: *Kind::Echo.payloads().start(), ttl: 64 }
+        Self { family: Family::V4, kind: Kind::Echo, payload: *Kind::Echo.payloads(Family::V4).start(), ttl: 64 }
     }
 }
 
 impl Shape {
-    /// An echo with so many bytes of payload.
+    /// An echo over IPv4 with so many bytes of payload.
     pub fn echo(payload: u16) -> Self {
         Self { payload, ..Self::default() }
     }
 
-    /// Payloads that such a probe can have, bytes.
-    pub const fn payloads(self) -> RangeInclusive<u16> {
-        self.kind.payloads()
-    }
-
-    /// The same over IPv4 or IPv6.
+    /// The same over a family.
     pub const fn over(self, family: Family) -> Self {
         Self { family, ..self }
     }
 
+    /// Bytes of the IP datagram in front of the payload.
+    pub const fn headers(self) -> u16 {
+        self.kind.headers(self.family)
+    }
+
     /// Bytes of the IP datagram: what has to fit the MTU.
     pub const fn datagram(self) -> u32 {
-        self.kind.headers() as u32 + self.payload as u32
+        self.headers() as u32 + self.payload as u32
+    }
+
+    /// Payloads that a probe can have that otherwise looks like this.
+    pub const fn payloads(self) -> RangeInclusive<u16> {
+        self.kind.payloads(self.family)
     }
 }
 
-/// A payload that no probe of the kind can have.
+/// Why there can be no such probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a payload of {} bytes: a probe carries {} to {}", .0.payload, .0.kind.payloads().start(), .0.kind.payloads().end())]
-pub struct PayloadLength(pub Shape);
+pub enum ShapeError {
+    /// No probe of the kind can have that payload.
+    #[error("a payload of {} bytes: a probe over IPv{} carries {} to {}", .0.payload, .0.family.name(), .0.payloads().start(), .0.payloads().end())]
+    Payload(Shape),
+    /// Its source is an address of the other family.
+    #[error("a probe over IPv{} from an address of the other family", .0.family.name())]
+    Source(Shape),
+}

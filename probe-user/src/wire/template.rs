@@ -1,29 +1,31 @@
 //! The frame of a probe: laid once into a buffer, then only what changes is written (zmap's `prepare_packet` and
-//! `make_packet`). Ethernet and IPv4 are done here, what comes behind them by the probe's kind.
+//! `make_packet`). Ethernet is done here, the IP header by its family in `ip`, what comes behind it by the probe's kind.
 
-use super::{Key, Kind, Origin, PayloadLength, ProbeFields, Shape, Tags, checksum::Sum, echo};
+use super::{Key, Kind, Origin, ProbeFields, Shape, ShapeError, Tags, checksum::Sum, echo, ip};
+use crate::base::Family;
 use probe_ebpf::{
     cookie,
-    layout::LiveTemplate,
-    wire::{ethernet, icmp, ipv4},
+    layout::{LiveTemplate, LiveTemplateV6},
+    wire::{ethernet, icmp, ipv4, ipv6},
 };
-use std::ops::Range;
+use std::net::IpAddr;
 
-/// Bytes of a frame without tags in front of its payload.
-const HEADERS: usize = MESSAGE + icmp::HEADER;
+/// Bytes of a frame without tags in front of its payload: of IPv4, and of IPv6.
+const HEADERS: usize = IP + ipv4::HEADER + icmp::HEADER;
+const HEADERS_V6: usize = IP + ipv6::HEADER + icmp::HEADER;
 /// Of those, what lies in front of the tags.
 const ADDRESSES: usize = ethernet::ETHERTYPE.start;
 /// The most that tags take.
 const TAGS: usize = ethernet::MAX_TAGS * ethernet::TAG;
 const IP: usize = ethernet::HEADER;
-const MESSAGE: usize = IP + ipv4::HEADER;
 
 /// What is the same in all probes of one shape from one source address, with the sums over it.
 #[derive(Clone, Debug)]
 pub struct Template {
+    family: Family,
     kind: Kind,
-    /// Without tags.
-    headers: [u8; HEADERS],
+    /// Without tags; of IPv4 the first [`HEADERS`] of them.
+    headers: [u8; HEADERS_V6],
     tags: Tags,
     /// Bytes of the frame, tags included.
     length: usize,
@@ -31,41 +33,64 @@ pub struct Template {
     ip_sum: Sum,
     /// Over what the kind's own checksum covers, as far as it is the same in all probes.
     message_sum: Sum,
+    /// Of IPv6's flow labels.
+    flow_key: u64,
+}
+
+/// A template as the XDP program has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Live {
+    /// Of probes over IPv4.
+    V4(LiveTemplate),
+    /// Of probes over IPv6.
+    V6(LiveTemplateV6),
 }
 
 impl Template {
-    /// Bytes of the shortest probe without tags, and those of any such probe that [`Template::write`] touches: 60.
-    pub const HEAD: usize = MESSAGE + echo::HEAD;
+    /// Bytes of the shortest probe over IPv4 without tags, and those of any such probe that [`Template::write`] touches: 60.
+    pub const HEAD: usize = IP + ipv4::HEADER + echo::HEAD;
+    /// The same over IPv6: 80.
+    pub const HEAD_V6: usize = IP + ipv6::HEADER + echo::HEAD;
 
     /// A template for probes of a shape.
     ///
     /// # Errors
-    /// The kind has no payload of that length.
-    pub fn new(shape: Shape, origin: Origin) -> Result<Self, PayloadLength> {
-        let Shape { kind, payload, ttl, .. } = shape;
-        if !kind.payloads().contains(&payload) {
-            return Err(PayloadLength(shape));
+    /// The kind has no payload of that length, or the source is of another family.
+    pub fn new(shape: Shape, origin: Origin) -> Result<Self, ShapeError> {
+        let Shape { family, kind, payload, ttl } = shape;
+        if !shape.payloads().contains(&payload) {
+            return Err(ShapeError::Payload(shape));
         }
-        let total = kind.headers() + payload;
-        let mut headers = [0; HEADERS];
-        let mut put = |from: usize, field: Range<usize>, bytes: &[u8]| {
-            headers[from + field.start..from + field.end].copy_from_slice(bytes);
+        let mut headers = [0; HEADERS_V6];
+        headers[ethernet::SOURCE].copy_from_slice(&origin.mac);
+        let behind = icmp::HEADER as u16 + payload;
+        let (_, ip) = headers.split_first_chunk_mut::<IP>().expect("they begin with Ethernet's");
+        let (ethertype, ip_sum, pseudo_sum, message) = match (family, origin.source) {
+            (Family::V4, IpAddr::V4(source)) => {
+                let (header, rest) = ip.split_first_chunk_mut().expect("long enough for either");
+                (ethernet::IPV4, ip::v4::prepare(header, source, ttl, behind), Sum::default(), rest)
+            }
+            (Family::V6, IpAddr::V6(source)) => {
+                let (header, rest) = ip.split_first_chunk_mut().expect("long enough for either");
+                (ethernet::IPV6, Sum::default(), ip::v6::prepare(header, source, ttl, behind), rest)
+            }
+            _ => return Err(ShapeError::Source(shape)),
         };
-        put(0, ethernet::SOURCE, &origin.mac);
-        put(0, ethernet::ETHERTYPE, &ethernet::IPV4.to_be_bytes());
-        put(IP, ipv4::VERSION..ipv4::VERSION + 1, &[0x45]);
-        put(IP, ipv4::TOTAL_LENGTH, &total.to_be_bytes());
-        put(IP, ipv4::FRAGMENT, &ipv4::DONT_FRAGMENT.to_be_bytes());
-        put(IP, ipv4::TTL..ipv4::TTL + 1, &[ttl]);
-        put(IP, ipv4::PROTOCOL..ipv4::PROTOCOL + 1, &[ipv4::ICMP]);
-        put(IP, ipv4::SOURCE, &origin.source.octets());
-        let (_, message) = headers.split_last_chunk_mut().expect("headers end with the kind's");
+        let message = message.first_chunk_mut().expect("headers end with the kind's");
         let message_sum = match kind {
-            Kind::Echo => echo::prepare(message, origin.identifier),
+            Kind::Echo => echo::prepare(message, family, origin.identifier),
         };
-        let ip_sum = Sum::of(&headers[IP..MESSAGE]);
-        let length = ethernet::HEADER + usize::from(total);
-        Ok(Self { kind, headers, tags: Tags::NONE, length, ip_sum, message_sum })
+        headers[ethernet::ETHERTYPE].copy_from_slice(&ethertype.to_be_bytes());
+        Ok(Self {
+            family,
+            kind,
+            headers,
+            tags: Tags::NONE,
+            length: Self::length_of(shape, Tags::NONE),
+            ip_sum,
+            message_sum: message_sum.and(pseudo_sum),
+            flow_key: origin.flow_key,
+        })
     }
 
     /// The same with these VLAN tags.
@@ -74,20 +99,38 @@ impl Template {
     }
 
     /// The same for the XDP program, which builds live frames with one tag at most.
-    pub fn live(&self) -> LiveTemplate {
-        let mut headers = [0; HEADERS + TAGS];
+    pub fn live(&self) -> Live {
+        let mut headers = [0; HEADERS_V6 + TAGS];
         self.lay_headers(&mut headers);
-        // The rest is the identifier, which has a field of its own, or the sequence number.
         let (words, _) = headers.as_chunks::<8>();
-        let headers = std::array::from_fn(|i| u64::from_le_bytes(words[i]));
-        let (ip_sum, icmp_sum) = (self.ip_sum.raw(), self.message_sum.raw());
-        let [a, b] =
-            [MESSAGE + icmp::IDENTIFIER.start, MESSAGE + icmp::IDENTIFIER.start + 1].map(|at| self.headers[at]);
-        let identifier = u64::from(u16::from_le_bytes([a, b]));
-        LiveTemplate { headers, ip_sum, icmp_sum, identifier }
+        let word = |i: usize| u64::from_le_bytes(words[i]);
+        let message_sum = self.message_sum.raw();
+        match self.family {
+            // The rest is the identifier, which has a field of its own, or the sequence number.
+            Family::V4 => {
+                let at = IP + ipv4::HEADER + icmp::IDENTIFIER.start;
+                let identifier = u64::from(u16::from_le_bytes([self.headers[at], self.headers[at + 1]]));
+                let ip_sum = self.ip_sum.raw();
+                Live::V4(LiveTemplate { headers: std::array::from_fn(word), ip_sum, icmp_sum: message_sum, identifier })
+            }
+            // The rest is the sequence number or less.
+            Family::V6 => Live::V6(LiveTemplateV6 { headers: std::array::from_fn(word), icmp_sum: message_sum }),
+        }
     }
 
-    /// Bytes of a probe's frame: 60 to 1514 and its tags, without the frame check sequence.
+    /// Bytes of a frame of this shape.
+    pub fn length_of(shape: Shape, tags: Tags) -> usize {
+        ethernet::HEADER + tags.length() + shape.datagram() as usize
+    }
+
+    /// That of its probes.
+    #[inline]
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Bytes of a probe's frame: 60 (over IPv6 80) to 1514 and its tags, without the frame check sequence.
+    #[inline]
     pub fn length(&self) -> usize {
         self.length
     }
@@ -98,42 +141,58 @@ impl Template {
     /// If the buffer is shorter than [`Template::length`].
     pub fn lay(&self, frame: &mut [u8]) -> usize {
         let frame = &mut frame[..self.length];
-        frame[HEADERS + self.tags.length()..].fill(0);
-        self.lay_headers(frame);
+        let headers = self.lay_headers(frame);
+        frame[headers..].fill(0);
         self.length
     }
 
-    /// What lies in front of the payload, tags included.
-    fn lay_headers(&self, frame: &mut [u8]) {
-        let tags = ADDRESSES + self.tags.length();
-        frame[..ADDRESSES].copy_from_slice(&self.headers[..ADDRESSES]);
+    /// What lies in front of the payload, tags included. Returns how much that is.
+    fn lay_headers(&self, frame: &mut [u8]) -> usize {
+        let headers = match self.family {
+            Family::V4 => &self.headers[..HEADERS],
+            Family::V6 => &self.headers[..],
+        };
+        let (tags, end) = (ADDRESSES + self.tags.length(), headers.len() + self.tags.length());
+        frame[..ADDRESSES].copy_from_slice(&headers[..ADDRESSES]);
         frame[ADDRESSES..tags].copy_from_slice(&self.tags.bytes()[..self.tags.length()]);
-        frame[tags..HEADERS + self.tags.length()].copy_from_slice(&self.headers[ADDRESSES..]);
+        frame[tags..end].copy_from_slice(&headers[ADDRESSES..]);
+        end
     }
 
     /// Writes one probe into a frame that this template has laid, over the last one or the first time.
     ///
     /// # Panics
-    /// If the frame is shorter than [`Template::HEAD`] and its tags: then nothing has laid it.
+    /// If the frame is shorter than [`Template::HEAD`], or over IPv6 [`Template::HEAD_V6`], and its tags: then nothing has laid it.
     #[inline]
     pub fn write(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
+        debug_assert_eq!(Family::of(probe.destination), self.family, "a probe of the template's family");
         frame[ethernet::DESTINATION].copy_from_slice(&probe.next_hop_mac);
         // Behind the tags a frame is as long as it is without, and so are the offsets of its fields: from here on they count from
         // where it would begin if its tags were not there.
         let rest = &mut frame[self.tags.length()..];
-        let frame: &mut [u8; Self::HEAD] = rest.first_chunk_mut().expect("a frame that the template has laid");
-        let destination = probe.destination.octets();
-        let identification = cookie::identification(&key.0, destination, probe.sequence.0);
-        let mut put = |field: Range<usize>, bytes: &[u8]| {
-            frame[IP + field.start..IP + field.end].copy_from_slice(bytes);
+        let (sent, target, sequence) = (probe.sent.0, probe.target.0, probe.sequence.0);
+        let (message, sum, hash) = match probe.destination {
+            IpAddr::V4(destination) => {
+                let frame: &mut [u8; Self::HEAD] = rest.first_chunk_mut().expect("a frame that the template has laid");
+                let (_, datagram) = frame.split_first_chunk_mut::<IP>().expect("a frame begins with Ethernet's header");
+                let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
+                let identification = cookie::identification(&key.0, destination.octets(), sequence);
+                ip::v4::make(header, self.ip_sum, destination, identification);
+                (message, self.message_sum, cookie::ipv4(&key.0, sent, destination.octets(), target, sequence))
+            }
+            IpAddr::V6(destination) => {
+                let frame: &mut [u8; Self::HEAD_V6] =
+                    rest.first_chunk_mut().expect("a frame that the template has laid");
+                let (_, datagram) = frame.split_first_chunk_mut::<IP>().expect("a frame begins with Ethernet's header");
+                let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
+                let sum = ip::v6::make(header, destination, cookie::flow_label(self.flow_key, target));
+                let hash = cookie::ipv6(&key.0, sent, destination.octets(), target, sequence);
+                (message, self.message_sum.and(sum), hash)
+            }
         };
-        put(ipv4::IDENTIFICATION, &identification.to_be_bytes());
-        put(ipv4::DESTINATION, &destination);
-        let ip = self.ip_sum.word(identification).double_word(probe.destination.to_bits()).checksum();
-        put(ipv4::CHECKSUM, &ip.to_be_bytes());
-        let (_, message) = frame.split_last_chunk_mut().expect("a frame ends with its message");
+        let message = message.first_chunk_mut().expect("a frame ends with its message");
         match self.kind {
-            Kind::Echo => echo::make(message, self.message_sum, probe, key),
+            Kind::Echo => echo::make(message, sum, hash, probe),
         }
     }
 }

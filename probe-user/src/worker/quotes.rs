@@ -66,7 +66,7 @@ mod tests {
             destination: IpAddr::V4(Ipv4Addr::LOCALHOST),
             identifier: 1,
             sequence: Sequence(n),
-            identification: 0,
+            identification: Some(0),
             quoted: None,
         };
         (0..ROOM as u16 + 2).for_each(|n| quotes.put(refusal(n)));

@@ -12,7 +12,7 @@ use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
     nic::{self, Mode, MonotonicClock, NicError, Program, Ring, Sockets, Source},
     route::Interface,
-    wire::{Key, Origin, ProbeFields, Shape, Template},
+    wire::{Key, Live, Origin, ProbeFields, Shape, Template},
     worker::Clock as _,
 };
 use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveCursor, Settings};
@@ -243,7 +243,8 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
     let mut out: DevMap<_> = object::take(&mut program, "LIVE_OUT")?;
     out.set(0, interface.index, None, 0).map_err(|error| failed("write", "LIVE_OUT", error))?;
     let mut templates: Array<_, [u8; LIVE_TEMPLATE_SIZE]> = object::take(&mut program, "LIVE_TEMPLATES")?;
-    templates.set(0, template.live().to_bytes(), 0).map_err(|error| failed("write", "LIVE_TEMPLATES", error))?;
+    let Live::V4(live) = template.live() else { unreachable!("bare frames are IPv4") };
+    templates.set(0, live.to_bytes(), 0).map_err(|error| failed("write", "LIVE_TEMPLATES", error))?;
     let cursors: Array<_, [u8; size_of::<LiveCursor>()]> = object::take(&mut program, "LIVE_CURSORS")?;
     let run = |error: ProgramError| failed("run", "bare", error);
     let found = program.object().program("bare").map(<&Xdp>::try_from).transpose().map_err(run)?;
@@ -266,7 +267,7 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
 /// Of a probe to the interface itself: a far end that is to get it must take frames for others.
 fn fields(interface: &Interface) -> ProbeFields {
     ProbeFields {
-        destination: Ipv4Addr::new(10, 64, 0, 1),
+        destination: Ipv4Addr::new(10, 64, 0, 1).into(),
         target: TargetIndex(0),
         generation: Generation(0),
         sequence: Sequence(0),
@@ -276,6 +277,6 @@ fn fields(interface: &Interface) -> ProbeFields {
 }
 
 fn template(interface: &Interface) -> Result<Template, NicError> {
-    let origin = Origin { mac: interface.mac, source: Ipv4Addr::new(10, 63, 0, 1), identifier: 1 };
+    let origin = Origin { mac: interface.mac, source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 1, flow_key: 0 };
     Ok(Template::new(Shape::default(), origin)?)
 }

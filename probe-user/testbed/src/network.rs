@@ -306,7 +306,7 @@ impl State {
         let mut frame = [0; FRAME];
         self.template.lay(&mut frame);
         let fields = ProbeFields {
-            destination: due.to.v4(),
+            destination: due.to.v4().into(),
             target: due.target,
             generation: due.generation,
             sequence: due.sequence,

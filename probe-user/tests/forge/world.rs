@@ -19,7 +19,7 @@ const TTL: u8 = 64;
 const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const IDENTIFIER: u16 = 0xec07;
 /// Bytes of ICMP payload of probes: without padding, ping's, and some more.
-const ORIGIN: Origin = Origin { mac: [2; 6], source: SOURCE, identifier: IDENTIFIER };
+const ORIGIN: Origin = Origin { mac: [2; 6], source: IpAddr::V4(SOURCE), identifier: IDENTIFIER, flow_key: 0 };
 const PAYLOADS: [u16; 4] = [18, 18, 56, 191];
 
 /// Every slot of the table has a tenant of its own; the look-ups are the ledger's.
@@ -72,7 +72,7 @@ impl World {
     pub(crate) fn fields(&self, rng: &mut Rng) -> ProbeFields {
         let target = TargetIndex(rng.u32(..self.targets));
         ProbeFields {
-            destination: self.ledger.account(target).destination().unwrap().handle.v4(),
+            destination: self.ledger.account(target).address().unwrap(),
             target,
             generation: Slots::generation(self, target).unwrap(),
             sequence: Sequence(rng.u16(..)),

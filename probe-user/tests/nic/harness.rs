@@ -160,6 +160,7 @@ pub(crate) fn options_without_far(device: &str) -> Options {
         senders: vec![None],
         engine: Engine::Auto,
         receivers: 1,
+        addresses: Arc::default(),
         hops: Arc::new([hop].into()),
         link: Arc::new(LinkState::new()),
     }

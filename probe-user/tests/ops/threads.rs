@@ -179,6 +179,7 @@ async fn allocations(apart: bool) {
         rate: 10_240,
         senders: vec![None],
         receivers: 1,
+        addresses: Arc::default(),
         hops: Arc::clone(&hops),
         link: Arc::clone(&link) as _,
     })

@@ -12,7 +12,7 @@ use aya::{
 };
 use echolot::{
     base::Nanos,
-    wire::{ProbeFields, Template},
+    wire::{Live, ProbeFields, Template},
 };
 use probe_ebpf::{
     far::AnsweredRequest,
@@ -25,6 +25,7 @@ use rustix::{
 };
 use std::{
     mem::offset_of,
+    net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
     time::Duration,
 };
@@ -151,11 +152,19 @@ impl Rig {
         // Whatever CPU this runs on.
         let mut cursor = [0; 64];
         cursor[offset_of!(LiveCursor, sender)..][..4].copy_from_slice(&1u32.to_ne_bytes());
+        let v6 = u32::from(probe.destination.is_ipv6());
+        cursor[offset_of!(LiveCursor, v6)..][..4].copy_from_slice(&v6.to_ne_bytes());
         (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, cursor));
-        set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.live().to_bytes());
+        match template.live() {
+            Live::V4(template) => set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.to_bytes()),
+            Live::V6(template) => set(&mut self.ebpf, "LIVE_TEMPLATES_V6", 0, template.to_bytes()),
+        }
         let mut due = [0u8; 32];
         due[..6].copy_from_slice(&probe.next_hop_mac);
-        due[16..20].copy_from_slice(&probe.destination.octets());
+        match probe.destination {
+            IpAddr::V4(address) => due[16..20].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => set(&mut self.ebpf, "LIVE_DESTINATIONS", 0, address.octets()),
+        }
         due[20..24].copy_from_slice(&probe.target.0.to_ne_bytes());
         due[24..26].copy_from_slice(&probe.sequence.0.to_ne_bytes());
         due[26..28].copy_from_slice(&probe.generation.0.to_ne_bytes());
@@ -175,6 +184,12 @@ impl Rig {
     pub(crate) fn instructions(&self, program: &str) -> u32 {
         let program: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
         program.info().unwrap().size_translated().expect("told since Linux 4.13")
+    }
+
+    /// How many instructions the verifier went through, all paths together; it gives up at a million.
+    pub(crate) fn verified(&self, program: &str) -> u32 {
+        let program: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
+        program.info().unwrap().verified_instruction_count().expect("told since Linux 5.16")
     }
 
     /// Frames by verdict.

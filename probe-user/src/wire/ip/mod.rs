@@ -1,0 +1,63 @@
+//! IP headers of either family: how a probe's is laid and made, and how those that arrive and those that are quoted are read.
+
+pub(super) mod v4;
+pub(super) mod v6;
+
+use super::{RejectedReason, checksum::Sum, fields::field};
+use probe_ebpf::wire::{ethernet, ipv4, ipv6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A header that has arrived, without options and extension headers. ICMP of its family follows; what else it says has not been checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Header<'a> {
+    V4(&'a [u8; ipv4::HEADER]),
+    V6(&'a [u8; ipv6::HEADER]),
+}
+
+impl<'a> Header<'a> {
+    /// Reads the header of a datagram behind this Ethernet type. Returns the message too, all of it.
+    #[inline]
+    pub(super) fn read(ethertype: u16, datagram: &'a [u8]) -> Result<(Self, &'a [u8]), RejectedReason> {
+        match ethertype {
+            ethernet::IPV4 => v4::read(datagram).map(|(header, message)| (Self::V4(header), message)),
+            ethernet::IPV6 => v6::read(datagram).map(|(header, message)| (Self::V6(header), message)),
+            _ => Err(RejectedReason::Corrupt),
+        }
+    }
+
+    #[inline]
+    pub(super) fn source(self) -> Result<IpAddr, RejectedReason> {
+        Ok(match self {
+            Self::V4(header) => Ipv4Addr::from(field(header, ipv4::SOURCE)?).into(),
+            Self::V6(header) => Ipv6Addr::from(field(header, ipv6::SOURCE)?).into(),
+        })
+    }
+
+    #[inline]
+    pub(super) fn destination(self) -> Result<IpAddr, RejectedReason> {
+        Ok(match self {
+            Self::V4(header) => Ipv4Addr::from(field(header, ipv4::DESTINATION)?).into(),
+            Self::V6(header) => Ipv6Addr::from(field(header, ipv6::DESTINATION)?).into(),
+        })
+    }
+
+    /// Time to live, or hop limit.
+    #[inline]
+    pub(super) fn ttl(self) -> u8 {
+        match self {
+            Self::V4(header) => header[ipv4::TTL],
+            Self::V6(header) => header[ipv6::HOP_LIMIT],
+        }
+    }
+
+    /// Whether the checksum of the message behind it is right. That of ICMPv6 covers the addresses too.
+    #[inline]
+    pub(super) fn vouches_for(self, message: &[u8]) -> bool {
+        let sum = Sum::of(message);
+        let sum = match self {
+            Self::V4(_) => sum,
+            Self::V6(header) => sum.and(v6::pseudo_header(header, message.len())),
+        };
+        sum.checksum() == 0
+    }
+}
