@@ -90,18 +90,38 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{targets, wire::Shape};
+    use crate::{
+        targets::{self, Name, Target},
+        wire::Shape,
+    };
+    use std::net::Ipv4Addr;
 
     #[test]
     fn each_group_names_its_own_shape_among_the_plans() {
-        let of = |payload| targets::Group { shape: Shape::echo(payload), ..targets::Group::named("g") };
-        let plan = Plan { groups: [56, 18, 1_472, 56].map(of).into(), ..Plan::default() };
-        let shapes = plan.shapes();
-        assert_eq!(shapes.len(), 6, "each once, over both");
-        for family in Family::ALL {
-            let groups = Groups::new(&plan, 1);
-            let named = groups.all.iter().map(|group| shapes[usize::from(group.shapes[family as usize].0)]);
-            assert_eq!(named.collect::<Vec<_>>(), [56, 18, 1_472, 56].map(|payload| Shape::echo(payload).over(family)));
-        }
+        let payloads = [56, 18, 1_472, 56];
+        let of = |(start, payload)| targets::Group {
+            shape: Shape::echo(payload),
+            targets: start..start + 1,
+            ..targets::Group::named("g")
+        };
+        let plan = |target| Plan {
+            groups: (0..).zip(payloads).map(of).collect(),
+            targets: vec![target; 4],
+            ..Plan::default()
+        };
+        let named = |plan: &Plan, family: Family, most: usize| {
+            let (shapes, groups) = (plan.shapes(), Groups::new(plan, 1));
+            assert_eq!(shapes.len(), most, "each once");
+            groups.all.iter().map(|group| shapes[usize::from(group.shapes[family as usize].0)]).collect::<Vec<_>>()
+        };
+        let v4 = plan(Target::v4(Ipv4Addr::LOCALHOST, 0));
+        assert_eq!(named(&v4, Family::V4, 3), payloads.map(Shape::echo));
+        let mut names = plan(Target::unresolved(0));
+        names.names = (0..4).map(|target| (target, "host.example".into())).collect();
+        assert_eq!(named(&names, Family::V4, 5), payloads.map(Shape::echo));
+        let v6 = named(&names, Family::V6, 5);
+        assert_eq!([v6[0], v6[1], v6[3]], [56, 18, 56].map(|payload| Shape::echo(payload).over(Family::V6)));
+        names.names.insert(2, Name { text: "host.example".into(), family: Some(Family::V6) });
+        assert!(!named(&names, Family::V4, 4).contains(&Shape::echo(1_472)), "neither fits");
     }
 }

@@ -35,7 +35,7 @@ impl Question {
     fn all(plan: &Plan) -> Vec<Self> {
         let fits_v6 = |target| {
             let group = plan.group_of(target).map(|group| &plan.groups[group]);
-            group.is_some_and(|group| group.shape.over(Family::V6).payloads().contains(&group.shape.payload))
+            group.is_some_and(|group| group.shape.over(Family::V6).is_possible())
         };
         let question = |(index, name): (&u32, &Name)| {
             let target = TargetIndex(*index);

@@ -84,9 +84,9 @@ fn count(
                 if !group.family.has(family) {
                     return Err(Error::Family { group: group.name.clone(), part: range.to_string(), family });
                 }
-                let payloads = group.shape.over(family).payloads();
-                if !payloads.contains(&group.shape.payload) {
-                    let (payload, most) = (group.shape.payload, *payloads.end());
+                let shape = group.shape.over(family);
+                if !shape.is_possible() {
+                    let (payload, most) = (shape.payload, *shape.payloads().end());
                     return Err(Error::Payload { group: group.name.clone(), part: range.to_string(), payload, most });
                 }
                 let of_range = u64::try_from(exclude.left_of(range)).unwrap_or(u64::MAX);

@@ -289,17 +289,27 @@ impl Plan {
         (group < self.groups.len()).then_some(group)
     }
 
-    /// What probes look like: each shape that a group has, over each family that its targets may have, once, in their order.
+    /// What probes look like: each shape that a group has, over each family that its targets have or may turn out to have, once, in
+    /// their order.
     pub fn shapes(&self) -> Vec<Shape> {
-        let of = |group: &Group| {
-            let family = group.family;
-            let shape = group.shape;
-            Family::ALL.into_iter().filter(move |of| family.has(*of)).map(move |of| shape.over(of))
-        };
+        let of = |group| Family::ALL.into_iter().filter_map(move |family| self.shape(group, family));
         let mut shapes: Vec<Shape> = self.groups.iter().flat_map(of).collect();
         shapes.sort_unstable();
         shapes.dedup();
         shapes
+    }
+
+    /// What the probes of a group look like over a family; None if no target of it can be of that family.
+    fn shape(&self, group: &Group, family: Family) -> Option<Shape> {
+        let shape = group.shape.over(family);
+        let range = group.targets.start as usize..group.targets.end as usize;
+        let is_there =
+            || self.targets[range].iter().any(|target| target.destination.is_some_and(|to| to.family == family));
+        let may_come = || {
+            let mut names = self.names.range(group.targets.clone());
+            shape.is_possible() && names.any(|(_, name)| name.family.is_none_or(|wanted| wanted == family))
+        };
+        (is_there() || may_come()).then_some(shape)
     }
 
     /// Probes a second that all groups need.

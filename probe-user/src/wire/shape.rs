@@ -71,6 +71,11 @@ impl Shape {
         self.kind.headers(self.family)
     }
 
+    /// Whether the family has room for its payload.
+    pub fn is_possible(self) -> bool {
+        self.payloads().contains(&self.payload)
+    }
+
     /// Bytes of the IP datagram: what has to fit the MTU.
     pub const fn datagram(self) -> u32 {
         self.headers() as u32 + self.payload as u32

@@ -12,11 +12,11 @@ mod values;
 pub use values::Rate;
 
 use crate::{
-    base::{Nanos, Outcome, Settlement},
+    base::{Family, Nanos, Outcome, Settlement},
     nic::{Engine, Mode},
     results::{Format, Outcomes},
     run,
-    targets::{self, Exclusions, Group, GroupInput, Options, Plan, Shard, TargetList},
+    targets::{self, Exclusions, Families, Group, GroupInput, Options, Plan, Shard, TargetList},
 };
 
 /// The command line.
@@ -249,9 +249,23 @@ pub struct TargetArgs {
     /// Leave out the addresses, CIDRs and ranges in a file, one a line; may be repeated
     #[arg(long = "exclude", value_name = "FILE")]
     pub exclude_files: Vec<PathBuf>,
+    /// IPv4 alone: names stand for their IPv4 address [default: the one that the resolver names first]
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 alone
+    #[arg(short = '6', long = "ipv6")]
+    pub ipv6: bool,
 }
 
 impl TargetArgs {
+    const fn family(&self) -> Families {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Families::Only(Family::V4),
+            (_, true) => Families::Only(Family::V6),
+            _ => Families::Any,
+        }
+    }
+
     /// A plan of one group with everybody who is named, in arguments and in files; and who is never probed.
     ///
     /// # Errors
@@ -262,6 +276,7 @@ impl TargetArgs {
             list.read_file(file)?;
         }
         let exclude = Exclusions::read_files(&self.exclude_files)?;
+        let group = Group { family: self.family(), ..group };
         let input = GroupInput { group, labels: BTreeMap::default(), lists: vec![list] };
         Ok((targets::build(vec![input], &exclude, options)?, exclude))
     }
