@@ -8,7 +8,7 @@ use super::{
 use crate::{base::Nanos, route::Hops, wire::Shape, worker::Clock as _};
 use probe_ebpf::layout::{LIVE_TEMPLATE_SIZE, MAX_SOURCES, SETTINGS_SIZE, Settings};
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -44,7 +44,10 @@ pub(super) struct Parts<'a> {
 
 impl Parts<'_> {
     fn sources(&self) -> Vec<Ipv4Addr> {
-        unique(self.hops.iter().map(|hop| hop.source))
+        unique(self.hops.iter().filter_map(|hop| match hop.source {
+            IpAddr::V4(source) => Some(source),
+            IpAddr::V6(_) => None,
+        }))
     }
 
     /// What steer begins with.

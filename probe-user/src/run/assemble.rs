@@ -145,6 +145,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         source: job.network.source,
         addressing,
         unrouted: routes.unrouted.clone(),
+        expires: routes.expires,
     });
     let retries = names::retry(&plan, &common, rerouting.named(), job.exclude);
     let retrying = tokio::spawn(retries);
@@ -213,7 +214,7 @@ pub(super) async fn find_routes(
     let mut waiting = carrier::Waiting::default();
     let mut routes = loop {
         let interface = job.network.interface.as_deref();
-        match (Routes::discover(handle, addresses.clone(), interface, job.network.source).await, tell) {
+        match (Routes::discover(handle, addresses.clone(), interface, job.network.source.into()).await, tell) {
             (Err(RouteError::NoCarrier { interface }), Some(tell)) if waiting.goes_on(&interface, tell).await => {}
             (found, _) => break found?,
         }
