@@ -12,13 +12,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use echolot::{
-    base::Nanos,
+    base::{Nanos, Sources},
     doctor::{self, Check, Options, Status},
     route::{self, Hop, Interface, LinkState, NO_ROUTE, Neighbour, RouteError, Routes, Watch, Why, XdpMode},
 };
 use std::{
     future::Future,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     process::Command,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -119,11 +119,11 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 async fn discover(targets: &[Ipv4Addr]) -> Routes {
-    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), None, None).await.unwrap()
+    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), None, Sources::default()).await.unwrap()
 }
 
 async fn refused(targets: &[Ipv4Addr], interface: Option<&str>, source: Option<Ipv4Addr>) -> RouteError {
-    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), interface, source).await.unwrap_err()
+    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), interface, source.into()).await.unwrap_err()
 }
 
 async fn watch(routes: &Routes) -> (Watch, Arc<LinkState>) {
@@ -153,7 +153,8 @@ fn hops_are_found_and_resolved() {
         assert_eq!(routes.of, [0, 1, 2, 2, 0]);
         assert_eq!(routes.unrouted, None);
         let shapes: Vec<_> = routes.hops.iter().map(|hop| (hop.address, hop.source, hop.on_link)).collect();
-        assert_eq!(shapes, [(HERE, SOURCE, true), (NOT_HERE, SOURCE, true), (GATEWAY, SOURCE, false)]);
+        let [here, not_here, gateway, source] = [HERE, NOT_HERE, GATEWAY, SOURCE].map(IpAddr::from);
+        assert_eq!(shapes, [(here, source, true), (not_here, source, true), (gateway, source, false)]);
         let (mut watch, link) = watch(&routes).await;
         assert!(link.is_up());
         let start = Instant::now();
@@ -213,7 +214,7 @@ fn each_kind_of_route_is_told() {
             let routes = discover(&[BEHIND, target, target]).await;
             assert_eq!(routes.of, [0, NO_ROUTE, NO_ROUTE], "{target}");
             let unrouted = routes.unrouted.unwrap();
-            assert_eq!((unrouted.count, unrouted.example, unrouted.why), (2, target, why));
+            assert_eq!((unrouted.count, unrouted.example, unrouted.why), (2, IpAddr::from(target), why));
         }
         // A rule's edge is an edge too, and its table counts only behind it.
         let around = [127, 128, 191, 192].map(|last| Ipv4Addr::new(203, 0, 113, last));
@@ -222,7 +223,7 @@ fn each_kind_of_route_is_told() {
         assert_eq!(routes.hops[1].address, HERE);
         // Through a named interface: its own routes only, and no guessing that what has no route is on the link.
         let handle = route::connect().unwrap();
-        let routes = Routes::discover(&handle, [BEHIND, of_kind(4)], Some("other0"), None).await.unwrap();
+        let routes = Routes::discover(&handle, [BEHIND, of_kind(4)], Some("other0"), Sources::default()).await.unwrap();
         assert_eq!(routes.of, [NO_ROUTE, 0]);
         assert_eq!(routes.unrouted.unwrap().why, Why::NoRoute);
         assert_eq!(routes.hops[0].source, Ipv4Addr::new(10, 98, 0, 1));
@@ -286,7 +287,7 @@ fn a_source_is_used() {
         let source = Ipv4Addr::new(10, 99, 0, 9);
         let handle = route::connect().unwrap();
         for interface in [None, Some("near0")] {
-            let routes = Routes::discover(&handle, [BEHIND, HERE], interface, Some(source)).await.unwrap();
+            let routes = Routes::discover(&handle, [BEHIND, HERE], interface, Some(source).into()).await.unwrap();
             assert!(routes.hops.iter().all(|hop| hop.source == source), "{:?}", routes.hops);
             assert_eq!(routes.of, [0, 1]);
         }
@@ -299,7 +300,7 @@ fn a_million_targets_are_discovered_fast() {
     inside("a_million_targets_are_discovered_fast", |_| async move {
         let targets = (0..1_048_576).map(|n| Ipv4Addr::from_bits(0x0a40_0000 + n));
         let start = Instant::now();
-        let routes = Routes::discover(&route::connect().unwrap(), targets, None, None).await.unwrap();
+        let routes = Routes::discover(&route::connect().unwrap(), targets, None, Sources::default()).await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         assert_eq!(routes.hops.len(), 1);
         assert!(routes.of.iter().all(|&hop| hop == 0));
@@ -503,7 +504,7 @@ fn examine(options: Options) -> impl Fn(&str) -> Check {
 #[ignore = "needs root: make test runs it"]
 fn doctor_finds_what_is_in_the_way() {
     inside("doctor_finds_what_is_in_the_way", |far| async move {
-        let options = Options { targets: vec![BEHIND, HERE], ..Options::default() };
+        let options = Options { targets: vec![BEHIND.into(), HERE.into()], ..Options::default() };
         let check = examine(options.clone());
         assert_eq!(check("privileges").status, Status::Ok);
         assert!(check("near0 link").detail.starts_with("veth, up, carrier, MTU 1500"));

@@ -24,6 +24,14 @@ impl Family {
         }
     }
 
+    /// By what neighbours are asked for their MAC address.
+    pub const fn neighbour_protocol(self) -> &'static str {
+        match self {
+            Self::V4 => "ARP",
+            Self::V6 => "neighbour discovery",
+        }
+    }
+
     /// As in configurations and labels.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,12 +4,14 @@ mod address;
 mod outcome;
 mod probe;
 mod settlement;
+mod sources;
 mod time;
 
 pub use address::{AddressHandle, AddressTable, Destination, Family};
 pub use outcome::{Cause, Outcome, Reason, State};
 pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};
+pub use sources::Sources;
 pub use time::Nanos;
 
 #[cfg(test)]

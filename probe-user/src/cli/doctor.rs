@@ -1,11 +1,15 @@
 //! `echolot doctor`: what this host can do, and what is in the way.
 
-use super::{Failure, Status, args::DoctorArgs};
+use super::{
+    Failure, Status,
+    args::{self, DoctorArgs},
+};
 use crate::doctor::{self, Options};
 
 /// Runs every check and prints what it found.
 pub(super) fn run(args: &DoctorArgs) -> Result<Status, Failure> {
-    let options = Options { interface: args.interface.clone(), targets: args.targets.clone(), source: args.source };
+    let (interface, targets) = (args.interface.clone(), args.targets.clone());
+    let options = Options { interface, targets, sources: args::sources(&args.sources)? };
     let report = doctor::run(&options)?;
     report.print(args.json)?;
     Ok(if report.has_problem() { Status::Problem } else { Status::Complete })

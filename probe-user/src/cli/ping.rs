@@ -10,7 +10,7 @@ use crate::{
     config::DEFAULT_RATE,
     metrics::Source as _,
     results::{Format, Outcomes, Summary},
-    run::{self, Job, Live, Moment, Network, Results, Source, Starting, View},
+    run::{self, Job, Live, Moment, Results, Source, Starting, View},
     targets::{Group, Options},
     wire::Shape,
 };
@@ -51,7 +51,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     };
     let job = Job {
         plan,
-        network: Network::from(&args.network),
+        network: args.network.network()?,
         rate,
         results: Some(results),
         summary: args.output.summary.clone(),

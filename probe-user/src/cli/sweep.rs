@@ -10,7 +10,7 @@ use crate::{
     base::{Nanos, Outcome},
     metrics::Source as _,
     results::Summary,
-    run::{self, Job, Live, Moment, Network, Source, Starting, View},
+    run::{self, Job, Live, Moment, Source, Starting, View},
     targets::{Group, Options},
 };
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     }
     let job = Job {
         plan,
-        network: Network::from(&args.network),
+        network: args.network.network()?,
         rate,
         results: args.output.results(args.format, args.outcomes()),
         summary: args.output.summary.clone(),

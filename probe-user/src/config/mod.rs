@@ -16,13 +16,13 @@ pub use error::{ConfigError, Problem};
 pub use report::{GroupReport, Report, report};
 
 use crate::{
-    base::Nanos,
+    base::{Nanos, Sources},
     nic::{Engine, Mode},
     targets::{Exclusions, Group, Place, TargetSpec},
 };
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -47,8 +47,8 @@ pub struct Config {
     pub file: PathBuf,
     /// The interface to probe through; None for the one that routes to the targets.
     pub interface: Option<String>,
-    /// Source address of probes; None for the one that the kernel would take.
-    pub source: Option<Ipv4Addr>,
+    /// Source addresses of probes, where they are not those that the kernel would take.
+    pub sources: Sources,
     /// Where metrics are served; None for nowhere.
     pub listen: Option<SocketAddr>,
     /// Events are appended to this file; a relative path is joined to the folder of this one. None for nowhere.

@@ -6,7 +6,7 @@ use super::{
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
-    base::Nanos,
+    base::{Nanos, Sources},
     nic::{Engine, Mode},
     targets::{
         AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml,
@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::Path,
 };
 
@@ -54,7 +54,7 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
     let config = Config {
         file: file.to_owned(),
         interface: top.get("interface").and_then(|f| f.parsed("the name of an interface", p, interface)),
-        source: top.get("source").and_then(|f| f.parsed("an IPv4 address", p, source)),
+        sources: top.get("source").map(|f| sources(&f, p)).unwrap_or_default(),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
         events: top.get("events").and_then(|f| f.parsed("the path of a file", p, path)).map(|path| folder.join(path)),
         engine: top
@@ -290,14 +290,20 @@ fn path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn source(text: &str) -> Result<Ipv4Addr, String> {
+/// One address, or a list with one a family.
+fn sources(field: &Field, p: &mut Problems) -> Sources {
+    const WHAT: &str = "an address of this host, or a list with one of IPv4 and one of IPv6";
+    let items = if field.is_list() { field.list(WHAT, p) } else { vec![field.clone()] };
+    let addresses: Vec<IpAddr> = items.iter().filter_map(|item| item.parsed(WHAT, p, source)).collect();
+    Sources::from_addresses(addresses).unwrap_or_else(|error| {
+        field.wrong(p, error);
+        Sources::default()
+    })
+}
+
+fn source(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| {
-        let shown = shorten(text);
-        if text.parse::<Ipv6Addr>().is_ok() {
-            format!("`{shown}` is an IPv6 address, which is not supported yet; write an IPv4 address of this host")
-        } else {
-            format!("`{shown}` is not an IPv4 address; write one of this host's, such as 192.0.2.1")
-        }
+        format!("`{}` is not an address; write one of this host's, such as 192.0.2.1 or 2001:db8::1", shorten(text))
     })
 }
 

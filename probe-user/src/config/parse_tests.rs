@@ -21,7 +21,7 @@ const GROUPS: &str = "groups: [{name: a, targets: [10.0.0.1]}]\n";
 #[test]
 fn the_smallest_file_gets_the_defaults() {
     let config = read(GROUPS).unwrap();
-    assert_eq!((config.interface, config.source, config.listen), (None, None, None));
+    assert_eq!((config.interface, config.sources, config.listen), (None, Sources::default(), None));
     assert_eq!((config.engine, config.mode, config.identifier, config.seed), (Engine::Auto, Mode::Auto, None, None));
     assert_eq!((config.rate_limit, config.exclude), (100_000, Exclusions::default()));
     let group = &config.groups[0].group;
@@ -57,7 +57,7 @@ limits: {rate: 500000}
     )
     .unwrap();
     assert_eq!(config.interface.as_deref(), Some("eth0"));
-    assert_eq!(config.source, Some(Ipv4Addr::new(192, 0, 2, 1)));
+    assert_eq!((config.sources.v4, config.sources.v6), (Some([192, 0, 2, 1].into()), None));
     assert_eq!(config.listen, Some("127.0.0.1:10816".parse().unwrap()));
     assert_eq!((config.engine, config.mode), (Engine::Afxdp, Mode::ZeroCopy));
     assert_eq!((config.identifier, config.seed, config.rate_limit), (Some(0xbeef), Some(u64::MAX), 500_000));
@@ -160,8 +160,9 @@ fn errors_name_place_field_and_remedy() {
         ("global: {buckets: 1ms}\n", "expected a list of durations"),
         ("interface: a/b\n", "2:12: interface: `a/b` cannot be an interface's name"),
         ("interface: much-too-long-a-name\n", "cannot be an interface's name"),
-        ("source: 10.0.0\n", "source: `10.0.0` is not an IPv4 address"),
-        ("source: 2001:db8::1\n", "IPv6 address, which is not supported yet"),
+        ("source: 10.0.0\n", "source: `10.0.0` is not an address"),
+        ("source: [10.0.0.1, 10.0.0.2]\n", "source: 10.0.0.1 and 10.0.0.2 are both IPv4"),
+        ("source: {a: 10.0.0.1}\n", "expected an address of this host"),
         ("listen: :10816\n", "listen: `:10816` has no address; write 127.0.0.1:10816"),
         ("listen: 10816\n", "`10816` has no address; write 127.0.0.1:10816"),
         ("listen: localhost:80\n", "`localhost:80` is not an address and port"),

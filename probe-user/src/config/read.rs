@@ -111,6 +111,10 @@ impl Field {
         entries.iter().map(|(k, node)| (k.text.clone(), k.place, field(&k.text, Rc::clone(node)))).collect()
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     /// A list.
     pub(super) fn list(&self, what: &str, problems: &mut Problems) -> Vec<Self> {
         let Value::List(items) = &self.node.value else {

@@ -17,9 +17,10 @@ mod privileges;
 mod queues;
 mod xdp;
 
+use crate::base::Sources;
 use crate::route::{self, Interface, RouteError, Routes, Stack};
 use serde::Serialize;
-use std::{fmt, fmt::Write as _, io, io::Write as _, net::Ipv4Addr};
+use std::{fmt, fmt::Write as _, io, io::Write as _, net::IpAddr};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,9 +76,9 @@ pub struct Options {
     /// The interface; else the one that routes to the targets; else all that carry Ethernet.
     pub interface: Option<String>,
     /// Where to: route, source address, gateway and its MAC address are looked up.
-    pub targets: Vec<Ipv4Addr>,
-    /// The source address to use.
-    pub source: Option<Ipv4Addr>,
+    pub targets: Vec<IpAddr>,
+    /// The source addresses to use.
+    pub sources: Sources,
 }
 
 /// All checks, in the order in which they were made.
@@ -110,7 +111,7 @@ async fn look_at_network(options: &Options, checks: &mut Vec<Check>) -> Result<(
         None
     } else {
         let targets = options.targets.iter().copied();
-        Some(Routes::discover(&handle, targets, options.interface.as_deref(), options.source).await)
+        Some(Routes::discover(&handle, targets, options.interface.as_deref(), options.sources).await)
     };
     let all = Interface::all(&handle).await?;
     let interfaces = match (&options.interface, &routes) {

@@ -1,6 +1,7 @@
 //! Targets on the link: who asks for their MAC addresses, and what that means for the host's neighbour table.
 
 use super::{Check, Status};
+use crate::base::Family;
 use crate::route::{KernelAsks, Resolution, Routes, neighbours_at_most, share_of_kernel};
 use std::fs;
 
@@ -12,8 +13,9 @@ pub(super) fn look(routes: &Routes, resolution: &Resolution, checks: &mut Vec<Ch
     let interface = &routes.interface.name;
     let accept = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/arp_accept"));
     let accepts = accept.is_ok_and(|text| text.trim() != "0");
-    let kernel_asks = KernelAsks::of(&routes.hops, share_of_kernel()).about_everybody();
-    let what = Limits { on_link, most: neighbours_at_most(), share: share_of_kernel(), kernel_asks, accepts };
+    let kernel_asks = KernelAsks::of(&routes.hops, share_of_kernel()).about_everybody(Family::V4);
+    let what =
+        Limits { on_link, most: neighbours_at_most(Family::V4), share: share_of_kernel().v4, kernel_asks, accepts };
     checks.push(what.judge(resolution.on_link - resolution.on_link_unanswered, interface));
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Check, Status, neighbours};
 use crate::{
-    base::Nanos,
+    base::{Family, Nanos},
     route::{Hop, LinkState, Neighbour, RouteError, Routes, Watch},
 };
 use std::{
@@ -45,18 +45,19 @@ async fn resolve(routes: &Routes) -> Result<crate::route::Resolution, RouteError
 fn describe(hop: &Hop, interface: &str) -> Check {
     let Hop { address, source, .. } = hop;
     let title = if hop.on_link { format!("target {address}") } else { format!("gateway {address}") };
+    let asked = Family::of(*address).neighbour_protocol();
     match hop.neighbour() {
         Neighbour::Resolved(mac) => {
             let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-            Check::new(title, Status::Ok, format!("answers ARP on {interface}: {mac}, source address {source}"))
+            Check::new(title, Status::Ok, format!("answers {asked} on {interface}: {mac}, source address {source}"))
         }
         Neighbour::Unresolved | Neighbour::Unknown if hop.on_link => Check::new(
             title,
             Status::Warning,
-            format!("does not answer ARP on {interface}: probes to it are unreachable"),
+            format!("does not answer {asked} on {interface}: probes to it are unreachable"),
         ),
         Neighbour::Unresolved | Neighbour::Unknown => {
-            Check::new(title, Status::Problem, format!("does not answer ARP on {interface}")).advise(format!(
+            Check::new(title, Status::Problem, format!("does not answer {asked} on {interface}")).advise(format!(
                 "is it up, and on that network? `ip neigh show dev {interface}` tells what the kernel knows"
             ))
         }

@@ -57,7 +57,7 @@ pub(super) struct Parts<'a> {
 
 impl Parts<'_> {
     fn sources(&self) -> Vec<IpAddr> {
-        unique(self.hops.iter().map(|hop| hop.source.into()))
+        unique(self.hops.iter().map(|hop| hop.source))
     }
 
     /// What steer begins with.

@@ -129,8 +129,8 @@ impl Addressing {
     ///
     /// # Errors
     /// There are too many, or a program's maps can't be written. Then that port is as before.
-    pub fn set(&self, mac: Mac, sources: impl IntoIterator<Item = impl Into<IpAddr>>) -> Result<bool, NicError> {
-        let sources: Vec<IpAddr> = sources.into_iter().map(Into::into).collect();
+    pub fn set(&self, mac: Mac, sources: impl IntoIterator<Item = IpAddr>) -> Result<bool, NicError> {
+        let sources: Vec<IpAddr> = sources.into_iter().collect();
         let mut addressed = self.lock();
         let mut changed = false;
         for port in &mut addressed.ports {

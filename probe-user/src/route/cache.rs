@@ -3,10 +3,10 @@
 //! AF_XDP traffic does not confirm neighbours, so the kernel would let them go stale: it is asked about each every ten
 //! seconds or so (as if we had a packet to send, NTF_USE), and every second where one is missing.
 
-use super::{Hop, Hops, KernelAsks, Neighbour};
-use crate::base::Nanos;
+use super::{Hop, Hops, KernelAsks, Neighbour, Share};
+use crate::base::{Family, Nanos};
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
-use std::{cmp::Reverse, collections::BinaryHeap, net::Ipv4Addr, sync::Arc};
+use std::{cmp::Reverse, collections::BinaryHeap, net::IpAddr, sync::Arc};
 
 /// Between two questions about a neighbour that is there: this to 5 s more, different for each, so that they spread.
 const REFRESH: Nanos = Nanos::from_millis(7_500);
@@ -60,7 +60,7 @@ enum State {
 
 #[derive(Debug)]
 struct Entry {
-    address: Ipv4Addr,
+    address: IpAddr,
     /// The way to others; else only a target.
     gateway: bool,
     state: State,
@@ -75,9 +75,10 @@ struct Entry {
 pub(super) struct Cache {
     hops: Arc<Hops>,
     /// See [`super::share_of_kernel`].
-    share: usize,
+    share: Share,
+    asked: KernelAsks,
     /// Address and hop, ordered: one address can be several hops (other source, gateway and target).
-    by_address: Vec<(Ipv4Addr, u32)>,
+    by_address: Vec<(IpAddr, u32)>,
     /// Ordered by address.
     entries: Vec<Entry>,
     /// When and which entry. What is no longer the entry's due time is skipped.
@@ -91,9 +92,9 @@ type Schedule = BinaryHeap<Reverse<(Nanos, usize)>>;
 
 impl Cache {
     /// Of the hops that are used and that the kernel asks. Nothing is known, and everything is due at once.
-    pub(super) fn new(hops: Arc<Hops>, share: usize, now: Nanos) -> Self {
+    pub(super) fn new(hops: Arc<Hops>, share: Share, now: Nanos) -> Self {
         let asked = KernelAsks::of(&hops, share);
-        let mut by_address: Vec<(Ipv4Addr, u32)> =
+        let mut by_address: Vec<(IpAddr, u32)> =
             hops.iter().zip(0..).filter(|(hop, _)| asked.about(hop)).map(|(hop, index)| (hop.address, index)).collect();
         by_address.sort_unstable();
         let mut entries: Vec<Entry> = Vec::new();
@@ -112,7 +113,7 @@ impl Cache {
             of_that_kind.map(|(place, _)| Reverse((now, place))).collect()
         };
         let (gateways, on_link) = (schedule(true), schedule(false));
-        Self { hops, share, by_address, entries, gateways, on_link, next_on_link: now, unknown }
+        Self { hops, share, asked, by_address, entries, gateways, on_link, next_on_link: now, unknown }
     }
 
     /// From now on the kernel is asked: who wants to send to a target on the link that was not asked yet waits.
@@ -120,6 +121,12 @@ impl Cache {
         for entry in self.entries.iter().filter(|entry| entry.state == State::Unknown) {
             let unasked = self.hops_of(entry.address).filter(|hop| hop.on_link);
             unasked.filter(|hop| hop.neighbour() == Neighbour::Unresolved).for_each(|hop| hop.set(Neighbour::Unknown));
+        }
+        // IPv6 targets beyond the share nobody asks (ARP of our own is IPv4's). That is not their fault, and they are not unreachable.
+        if !self.asked.about_everybody(Family::V6) {
+            let of_nobody = |hop: &&Hop| hop.family() == Family::V6 && hop.is_used() && !self.asked.about(hop);
+            let unresolved = |hop: &&Hop| hop.neighbour() == Neighbour::Unresolved;
+            self.hops.iter().filter(of_nobody).filter(unresolved).for_each(|hop| hop.set(Neighbour::Unknown));
         }
     }
 
@@ -147,7 +154,7 @@ impl Cache {
     }
 
     /// What the kernel says of a neighbour; of others than ours it is ignored.
-    pub(super) fn tell(&mut self, address: Ipv4Addr, event: Event, now: Nanos) {
+    pub(super) fn tell(&mut self, address: IpAddr, event: Event, now: Nanos) {
         let Ok(place) = self.entries.binary_search_by_key(&address, |entry| entry.address) else { return };
         let entry = &mut self.entries[place];
         let before = entry.state;
@@ -198,7 +205,7 @@ impl Cache {
     }
 
     /// The tables were read anew: what they don't have has been deleted.
-    pub(super) fn tell_all(&mut self, mut events: Vec<(Ipv4Addr, Event)>, now: Nanos) {
+    pub(super) fn tell_all(&mut self, mut events: Vec<(IpAddr, Event)>, now: Nanos) {
         events.sort_unstable_by_key(|(address, _)| *address);
         for place in 0..self.entries.len() {
             let address = self.entries[place].address;
@@ -213,7 +220,7 @@ impl Cache {
     }
 
     /// Takes those whose time has come, of on-link ones no more than `burst`: the kernel is to be asked about them now.
-    pub(super) fn due(&mut self, now: Nanos, burst: usize) -> Vec<Ipv4Addr> {
+    pub(super) fn due(&mut self, now: Nanos, burst: usize) -> Vec<IpAddr> {
         let mut due = Vec::new();
         while let Some(place) = take(&mut self.gateways, &self.entries, now) {
             self.ask(place, now, &mut due);
@@ -246,18 +253,25 @@ impl Cache {
     }
 
     /// Gateways, or on-link targets, that have no MAC address now.
-    pub(super) fn unresolved(&self, gateways: bool) -> impl Iterator<Item = Ipv4Addr> {
+    pub(super) fn unresolved(&self, gateways: bool) -> impl Iterator<Item = IpAddr> {
         let of_that_kind = self.entries.iter().filter(move |entry| entry.gateway == gateways);
         of_that_kind.filter(|entry| entry.state != State::Resolved).map(|entry| entry.address)
     }
 
+    /// Whether there are neighbours of a family.
+    pub(super) fn has_family(&self, family: Family) -> bool {
+        // They are ordered, IPv4 first.
+        let outermost = if family == Family::V4 { self.entries.first() } else { self.entries.last() };
+        outermost.is_some_and(|entry| Family::of(entry.address) == family)
+    }
+
     /// Whether the kernel is asked about it.
-    pub(super) fn has(&self, address: Ipv4Addr) -> bool {
+    pub(super) fn has(&self, address: IpAddr) -> bool {
         self.entries.binary_search_by_key(&address, |entry| entry.address).is_ok()
     }
 
     /// Whether its entry was made by hand.
-    pub(super) fn is_fixed(&self, address: Ipv4Addr) -> bool {
+    pub(super) fn is_fixed(&self, address: IpAddr) -> bool {
         let place = self.entries.binary_search_by_key(&address, |entry| entry.address);
         place.is_ok_and(|place| self.entries[place].fixed)
     }
@@ -267,7 +281,7 @@ impl Cache {
         self.entries.iter().filter(|entry| !entry.gateway).count()
     }
 
-    fn ask(&mut self, place: usize, now: Nanos, due: &mut Vec<Ipv4Addr>) {
+    fn ask(&mut self, place: usize, now: Nanos, due: &mut Vec<IpAddr>) {
         let entry = &mut self.entries[place];
         entry.asked = Some(now);
         if entry.fixed {
@@ -293,16 +307,16 @@ impl Cache {
         schedule.push(Reverse((entry.due, place)));
     }
 
-    fn set(&self, address: Ipv4Addr, neighbour: Neighbour) {
+    fn set(&self, address: IpAddr, neighbour: Neighbour) {
         self.hops_of(address).for_each(|hop| hop.set(neighbour));
     }
 
     /// A gateway that is not there any more is dead.
-    fn gateway_failed(&self, address: Ipv4Addr, now: Nanos) {
+    fn gateway_failed(&self, address: IpAddr, now: Nanos) {
         self.hops_of(address).filter(|hop| !hop.on_link).for_each(|hop| hop.life.died(now));
     }
 
-    fn hops_of(&self, address: Ipv4Addr) -> impl Iterator<Item = &Hop> {
+    fn hops_of(&self, address: IpAddr) -> impl Iterator<Item = &Hop> {
         let first = self.by_address.partition_point(|(other, _)| *other < address);
         let of = self.by_address[first..].iter().take_while(move |(other, _)| *other == address);
         of.map(|&(_, hop)| &self.hops[hop as usize])
@@ -332,13 +346,14 @@ fn refresh(place: usize) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
     const HERE: Event = Event::Resolved { mac: MAC, fixed: false };
 
-    fn on_link(n: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(0x0a00_0000 + n)
+    fn on_link(n: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 + n).into()
     }
 
     fn cache(targets: u32) -> Cache {
@@ -346,11 +361,11 @@ mod tests {
         let gateway = Hop::new(GATEWAY, us, false);
         let hops: Vec<Hop> =
             std::iter::once(gateway).chain((0..targets).map(|n| Hop::new(on_link(n), us, true))).collect();
-        Cache::new(Arc::new(hops.into_iter().collect()), usize::MAX, Nanos::ZERO)
+        Cache::new(Arc::new(hops.into_iter().collect()), Share { v4: usize::MAX, v6: usize::MAX }, Nanos::ZERO)
     }
 
     /// All questions until a moment, with their times.
-    fn run(cache: &mut Cache, until: Nanos) -> Vec<(Nanos, Ipv4Addr)> {
+    fn run(cache: &mut Cache, until: Nanos) -> Vec<(Nanos, IpAddr)> {
         let mut asked = Vec::new();
         while cache.next() <= until {
             let now = cache.next();
@@ -478,7 +493,7 @@ mod tests {
         run(&mut cache, Nanos::ZERO);
         cache.tell(GATEWAY, HERE, Nanos::from_millis(3));
         cache.tell(on_link(0), HERE, Nanos::from_millis(3));
-        let (other, again) = (Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 10));
+        let [other, again] = [2, 10].map(|n| IpAddr::from([192, 0, 2, n]));
         let new = cache.hops.add(Hop::new(other, us, false));
         let same = cache.hops.add(Hop::new(GATEWAY, again, false));
         // The first target on the link is not probed any more.

@@ -1,7 +1,8 @@
 //! What can be wrong between us and the first probe, said so that a person knows what to do.
 
+use crate::base::Family;
 use probe_ebpf::wire::ethernet;
-use std::{fmt, io, net::Ipv4Addr};
+use std::{fmt, io, net::IpAddr};
 use thiserror::Error;
 
 /// Why no probe can be sent.
@@ -54,7 +55,7 @@ pub enum RouteError {
     #[error("no route to {target}{}: {why}{}", through(.interface.as_deref()), nor_others(*.others))]
     NoRoute {
         /// The first target.
-        target: Ipv4Addr,
+        target: IpAddr,
         /// Through which it was looked for, if one was named.
         interface: Option<String>,
         /// Why not that one.
@@ -72,9 +73,17 @@ pub enum RouteError {
     )]
     NotOurs {
         /// As it was asked for.
-        source_address: Ipv4Addr,
+        source_address: IpAddr,
         /// All that there are.
-        known: Vec<Ipv4Addr>,
+        known: Vec<IpAddr>,
+    },
+    /// `--source` is an address that the kernel sends nothing from.
+    #[error("source {source_address} can't be used: {why}")]
+    SourceUnusable {
+        /// As it was asked for.
+        source_address: IpAddr,
+        /// What is the matter with it.
+        why: Unusable,
     },
     /// The kernel refuses to resolve neighbours for us.
     // All that probing needs is named, not only what neighbours need: or the next try would end at the next capability.
@@ -108,11 +117,11 @@ fn nor_others(count: usize) -> String {
     }
 }
 
-fn list(addresses: &[Ipv4Addr]) -> String {
+fn list(addresses: &[IpAddr]) -> String {
     if addresses.is_empty() {
         return "none".to_owned();
     }
-    addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ")
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl RouteError {
@@ -142,18 +151,53 @@ pub enum Why {
     Elsewhere(String),
     /// Its gateway has an IPv6 address.
     GatewayV6,
-    /// The interface has no IPv4 address to send from.
-    NoSource,
+    /// The interface has no address of this family to send from.
+    NoSource(Family),
     /// The source address that was asked for is no longer one of this host.
-    SourceGone(Ipv4Addr),
+    SourceGone(IpAddr),
+    /// It is, but nothing is sent from it.
+    SourceUnusable(IpAddr, Unusable),
+    /// A link-local address, and no interface named.
+    LinkLocal,
     /// Another answer by the kernel, an errno.
     Kernel(i32),
+}
+
+impl Why {
+    /// Whether there is a way, but no address to send from.
+    pub(super) const fn is_of_source(&self) -> bool {
+        matches!(self, Self::NoSource(_) | Self::SourceGone(_) | Self::SourceUnusable(..))
+    }
+}
+
+/// Why nothing is sent from an IPv6 address of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is being found out whether another host has it.
+    Tentative,
+    /// Another host has it.
+    Duplicate,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tentative => {
+                "it is tentative, the kernel is still finding out whether another host has it (duplicate address detection): wait \
+                 until `ip -6 address` says so no more, a second or two, or add it with `nodad`"
+            }
+            Self::Duplicate => {
+                "duplicate address detection has failed, another host has it (`ip -6 address show dadfailed`): give one of them \
+                 another address"
+            }
+        })
+    }
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoRoute => f.write_str("no entry in the routing tables leads there (`ip route`)"),
+            Self::NoRoute => f.write_str("no entry in the routing tables leads there (`ip route`, `ip -6 route`)"),
             Self::Unreachable => f.write_str("the routing table says unreachable"),
             Self::Prohibited => f.write_str("the routing table says prohibit"),
             Self::Invalid => f.write_str("the routing table says blackhole, or it is no address to send to"),
@@ -162,10 +206,20 @@ impl fmt::Display for Why {
             Self::Multicast => f.write_str("it is a multicast address"),
             Self::Elsewhere(name) => write!(f, "it routes through {name} (choose with --interface)"),
             Self::GatewayV6 => f.write_str("its gateway has an IPv6 address, which is not supported"),
-            Self::NoSource => f.write_str("the interface has no IPv4 address to send from: give one with --source"),
+            Self::NoSource(Family::V4) => {
+                f.write_str("the interface has no IPv4 address to send from: give one with --source")
+            }
+            Self::NoSource(Family::V6) => f.write_str(
+                "the interface has no IPv6 address to send from but perhaps a link-local one, which no router forwards: give one \
+                 with --source",
+            ),
             Self::SourceGone(source) => {
                 write!(f, "source {source} is no longer an address of this host (probing goes on once it is again)")
             }
+            Self::SourceUnusable(source, why) => write!(f, "source {source} can't be used: {why}"),
+            Self::LinkLocal => f.write_str(
+                "it is a link-local address, which means another host on each interface: name one with --interface (-I)",
+            ),
             Self::Kernel(errno) => write!(f, "the kernel says: {}", io::Error::from_raw_os_error(*errno)),
         }
     }

@@ -3,56 +3,89 @@
 //! IPv4 tells nothing of the routes that go when a link or an address goes, and a socket whose buffer is full loses messages: so what is
 //! heard is only that something changed, and where. What is the case then, the kernel is asked.
 
-use super::{RouteError, connect, netlink::all};
+use super::{RouteError, connect, netlink::all, segments::Address};
+use crate::base::Family;
 use rtnetlink::{
     MulticastGroup,
     packet_route::link::{LinkAttribute, LinkMessage},
     sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE},
 };
-use std::{collections::HashMap, io, net::Ipv4Addr, ops::RangeInclusive};
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+};
 
 /// Bytes for notifications that we have not read yet. The kernel may grant less.
 const NOTIFICATIONS: usize = 1 << 20;
 
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
     MulticastGroup::Nexthop,
 ];
 
 /// `linux/rtnetlink.h`.
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
 const RTA_DST: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_FLAGS: u16 = 8;
 const IFLA_ADDRESS: u16 = 1;
 /// `linux/if.h`: IFF_UP, IFF_RUNNING, IFF_LOWER_UP.
 const CARRIES: u32 = 1 | 1 << 6 | 1 << 16;
-/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`.
+/// `linux/socket.h`.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`, `struct ifaddrmsg`.
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
 const LINK: usize = 16;
+const ADDRESS: usize = 8;
 
 /// Where something has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// Only in the ways to these addresses.
-    To(RangeInclusive<Ipv4Addr>),
+    /// Only in the ways to these addresses, which are of one family.
+    To(RangeInclusive<IpAddr>),
     /// Anywhere.
     Anywhere,
 }
 
+impl Changed {
+    /// Anywhere in a family.
+    fn of(family: Family) -> Self {
+        Self::To(match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into()..=Ipv4Addr::BROADCAST.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into()..=Ipv6Addr::from_bits(u128::MAX).into(),
+        })
+    }
+}
+
 /// What of a link decides the ways of packets.
 type Link = (u32, Vec<u8>);
+/// An IPv6 address, and on which interface.
+type OnLink = (u32, Vec<u8>);
 
 /// A subscription.
 pub struct Follower {
     socket: TokioSocket,
     /// As last heard.
     links: HashMap<u32, Link>,
+    /// IPv6 addresses that were told of since we listen, with their flags.
+    addresses: HashMap<OnLink, u32>,
 }
 
 impl Follower {
@@ -73,7 +106,7 @@ impl Follower {
         }
         // What links are now is no news later. Subscribed first, read second.
         let links = all("listing the interfaces", connect()?.link().get().execute()).await?;
-        Ok(Self { socket, links: links.iter().map(known).collect() })
+        Ok(Self { socket, links: links.iter().map(known).collect(), addresses: HashMap::new() })
     }
 
     /// Waits for word, and says where something has changed. Nothing where what changed decides nothing. Nothing is lost if this is
@@ -100,6 +133,8 @@ impl Follower {
             match kind {
                 RTM_NEWROUTE | RTM_DELROUTE => changed.push(route(body)),
                 RTM_NEWLINK | RTM_DELLINK => changed.extend(self.link(kind, body)),
+                RTM_NEWADDR | RTM_DELADDR => changed.extend(self.address(kind, body)),
+                RTM_NEWRULE | RTM_DELRULE => changed.push(of_family(body)),
                 _ => changed.push(Changed::Anywhere),
             }
             bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -126,6 +161,35 @@ impl Follower {
         self.links.insert(index, link);
         Some(Changed::Anywhere)
     }
+
+    /// Each router advertisement tells every IPv6 address anew that it keeps alive. What decides something is whether it is there, and
+    /// its flags: whether it may be used yet, or is to be used no more.
+    fn address(&mut self, kind: u16, body: &[u8]) -> Option<Changed> {
+        let changed = of_family(body);
+        let attributes = body.get(ADDRESS..).unwrap_or_default();
+        let (Some(&AF_INET6), Some(address), Some(index)) =
+            (body.first(), attribute(attributes, IFA_ADDRESS), number(body, 4))
+        else {
+            return Some(changed);
+        };
+        let key = (index, address.to_vec());
+        if kind == RTM_DELADDR {
+            self.addresses.remove(&key);
+            return Some(changed);
+        }
+        let flags = attribute(attributes, IFA_FLAGS).and_then(|flags| number(flags, 0));
+        let flags = flags.or_else(|| body.get(2).copied().map(u32::from))?;
+        (self.addresses.insert(key, flags) != Some(flags)).then_some(changed)
+    }
+}
+
+/// Anywhere in the family that a message begins with.
+fn of_family(body: &[u8]) -> Changed {
+    match body.first() {
+        Some(&AF_INET) => Changed::of(Family::V4),
+        Some(&AF_INET6) => Changed::of(Family::V6),
+        _ => Changed::Anywhere,
+    }
 }
 
 /// A link as it was listed.
@@ -139,15 +203,22 @@ fn known(link: &LinkMessage) -> (u32, Link) {
 
 /// Which addresses a route is for.
 fn route(body: &[u8]) -> Changed {
-    let Some(length) = body.get(1).filter(|length| **length <= 32) else { return Changed::Anywhere };
-    let attributes = body.get(ROUTE..).unwrap_or_default();
-    let network = match attribute(attributes, RTA_DST).map(<[u8; 4]>::try_from) {
-        Some(Ok(bytes)) => u32::from_be_bytes(bytes),
-        Some(Err(_)) => return Changed::Anywhere,
-        None => 0,
+    let to = match body.first() {
+        Some(&AF_INET) => prefix::<Ipv4Addr, 4>(body).map(|(first, last)| first.into()..=last.into()),
+        Some(&AF_INET6) => prefix::<Ipv6Addr, 16>(body).map(|(first, last)| first.into()..=last.into()),
+        _ => None,
     };
-    let hosts = u32::MAX.checked_shr(u32::from(*length)).unwrap_or(0);
-    Changed::To(Ipv4Addr::from_bits(network & !hosts)..=Ipv4Addr::from_bits(network | hosts))
+    to.map_or(Changed::Anywhere, Changed::To)
+}
+
+/// The first and the last address of a route.
+fn prefix<A: Address + From<[u8; N]>, const N: usize>(body: &[u8]) -> Option<(A, A)> {
+    let length = *body.get(1).filter(|length| **length <= A::BITS)?;
+    let network = match attribute(body.get(ROUTE..).unwrap_or_default(), RTA_DST) {
+        Some(bytes) => A::from(bytes.try_into().ok()?),
+        None => A::FIRST,
+    };
+    Some(network.span(length))
 }
 
 /// The value of an attribute (`struct rtattr`: length and kind, 2 bytes each).
@@ -198,7 +269,7 @@ mod tests {
     fn follower() -> Follower {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
-        Follower { socket: TokioSocket::new(NETLINK_ROUTE).unwrap(), links: HashMap::new() }
+        Follower { socket: TokioSocket::new(NETLINK_ROUTE).unwrap(), links: HashMap::new(), addresses: HashMap::new() }
     }
 
     fn route_to(network: [u8; 4], length: u8) -> RouteNetlinkMessage {
@@ -213,7 +284,7 @@ mod tests {
     #[test]
     fn a_route_says_for_whom_it_is() {
         let mut follower = follower();
-        let to = |first: [u8; 4], last: [u8; 4]| Changed::To(first.into()..=last.into());
+        let to = |first: [u8; 4], last: [u8; 4]| Changed::To(IpAddr::from(first)..=IpAddr::from(last));
         let heard = follower.read(&bytes(route_to([10, 64, 0, 0], 12)));
         assert_eq!(heard, [to([10, 64, 0, 0], [10, 79, 255, 255])]);
         assert_eq!(follower.read(&bytes(route_to([10, 64, 0, 1], 32))), [to([10, 64, 0, 1], [10, 64, 0, 1])]);

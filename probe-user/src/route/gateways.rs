@@ -2,7 +2,7 @@
 
 use super::{Hop, Hops, Neighbour};
 use crate::base::Nanos;
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 /// The kernel repeats its question after a second: a gateway that has let two go unanswered is dead, until it answers.
 const SILENT: Nanos = Nanos::from_millis(1_200);
@@ -12,7 +12,7 @@ const AGAIN: Nanos = Nanos::from_secs(1);
 /// A gateway that the kernel is to ask now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
 }
 
 /// The hops that are gateways.
@@ -98,7 +98,7 @@ impl Gateways {
     }
 
     /// A gateway has just answered the kernel, or was entered by hand and is never asked.
-    pub(super) fn answered(&mut self, address: Ipv4Addr, now: Nanos) {
+    pub(super) fn answered(&mut self, address: IpAddr, now: Nanos) {
         for gateway in &mut self.gateways {
             let life = &self.hops[gateway.hop].life;
             if self.hops[gateway.hop].address != address {
@@ -116,9 +116,10 @@ impl Gateways {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-    const ON_LINK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const ON_LINK: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
     fn hops() -> Arc<Hops> {
         let hop = |address, on_link| {

@@ -1,9 +1,9 @@
 //! Next hops: written by control threads, read by packet loops without a lock.
 
 use super::Life;
-use crate::base::Nanos;
+use crate::base::{Family, Nanos};
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::atomic::{
         AtomicBool, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -33,9 +33,9 @@ impl Neighbour {
 #[derive(Debug)]
 pub struct Hop {
     /// Whose MAC address it is.
-    pub address: Ipv4Addr,
-    /// What probes by this hop carry as source.
-    pub source: Ipv4Addr,
+    pub address: IpAddr,
+    /// What probes by this hop carry as source; of the same family.
+    pub source: IpAddr,
     /// True where the hop is the target itself: unresolved is then the target's *unreachable*, else our *unsent*.
     pub on_link: bool,
     /// Of a gateway: whether it is alive.
@@ -47,6 +47,9 @@ pub struct Hop {
     /// [`RESOLVED`], [`UNKNOWN`] or neither; [`WANTED`]; low 48 bits: the MAC address, first byte highest.
     mac: AtomicU64,
 }
+
+// A cache line: there may be millions.
+const _: () = assert!(size_of::<Hop>() == 64);
 
 /// A hop's place among [`Hops`] where there is none: no route through the interface. It and [`NO_SOURCE`] leave the two
 /// highest bits to the ledger.
@@ -61,9 +64,16 @@ const WANTED: u64 = 1 << 61;
 
 impl Hop {
     /// A hop that is not resolved yet.
-    pub fn new(address: Ipv4Addr, source: Ipv4Addr, on_link: bool) -> Self {
-        let (life, used) = (Life::default(), AtomicBool::new(true));
+    pub fn new(address: impl Into<IpAddr>, source: impl Into<IpAddr>, on_link: bool) -> Self {
+        let (address, source, used) = (address.into(), source.into(), AtomicBool::new(true));
+        let life = if on_link { Life::of_target() } else { Life::of_gateway() };
         Self { address, source, on_link, life, used, moved_until: AtomicU64::new(0), mac: AtomicU64::new(0) }
+    }
+
+    /// Of its address and its source. An IPv4 route by a gateway with an IPv6 address is none of ours, see [`super::Why::GatewayV6`].
+    #[inline]
+    pub const fn family(&self) -> Family {
+        Family::of(self.address)
     }
 
     /// As the watcher last said.
@@ -113,7 +123,7 @@ impl Hop {
     }
 
     /// What makes it another hop than others: whom to, from where, and whether that is the target.
-    pub fn identity(&self) -> (Ipv4Addr, Ipv4Addr, bool) {
+    pub fn identity(&self) -> (IpAddr, IpAddr, bool) {
         (self.address, self.source, self.on_link)
     }
 }
@@ -237,6 +247,7 @@ impl Hops {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
 
     proptest! {
         #[test]
@@ -272,7 +283,7 @@ mod tests {
         assert!(!hops[0].is_used() && hops[999].is_used());
         hops.use_only(|place| place == 999);
         assert!(hops.is_one_way());
-        assert!((0..1_000).all(|n| hops.get(n).is_some_and(|hop| hop.address.to_bits() == n)));
+        assert!((0..1_000).all(|n| hops.get(n).is_some_and(|hop| hop.address == Ipv4Addr::from_bits(n))));
         assert!(hops.get(1_000).is_none() && hops.get(NO_ROUTE).is_none() && hops.get(NO_SOURCE).is_none());
     }
 }

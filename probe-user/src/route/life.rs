@@ -10,9 +10,13 @@ use std::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-/// What is known of the life of one next hop. Instants are on CLOCK_MONOTONIC.
+/// What is known of the life of one next hop. Of a target on the link nothing ever is: it takes one word, for there may be millions.
 #[derive(Debug)]
-pub struct Life {
+pub struct Life(Option<Box<Moments>>);
+
+/// On CLOCK_MONOTONIC.
+#[derive(Debug)]
+struct Moments {
     /// A sender wants to know whether the hop was alive at this moment or later.
     doubted: AtomicU64,
     /// It was, at this moment. MAX: nobody finds out, so nobody doubts.
@@ -23,76 +27,95 @@ pub struct Life {
     dead_since: AtomicU64,
 }
 
-impl Default for Life {
-    /// Alive, and believed to be: until somebody undertakes to find out.
-    fn default() -> Self {
-        let [doubted, proven, dead_until, dead_since] = [0, u64::MAX, 0, 0].map(AtomicU64::new);
-        Self { doubted, proven, dead_until, dead_since }
-    }
-}
-
 impl Life {
+    /// Of a gateway: alive, and believed to be until somebody undertakes to find out.
+    pub fn of_gateway() -> Self {
+        let [doubted, proven, dead_until, dead_since] = [0, u64::MAX, 0, 0].map(AtomicU64::new);
+        Self(Some(Box::new(Moments { doubted, proven, dead_until, dead_since })))
+    }
+
+    /// Of a target on the link: what it answers is its own state, and nobody else's. Believed to be alive, whatever anybody says.
+    pub const fn of_target() -> Self {
+        Self(None)
+    }
+
     /// A sender's wish for proof that the hop was alive at `moment` or later.
     pub fn doubt(&self, moment: Nanos) {
-        self.doubted.fetch_max(moment.0, Release);
+        if let Some(life) = &self.0 {
+            life.doubted.fetch_max(moment.0, Release);
+        }
     }
 
     /// The latest moment of which a sender wants proof, if there is none yet.
     pub fn doubted(&self) -> Option<Nanos> {
-        let doubted = self.doubted.load(Acquire);
-        (doubted > self.proven.load(Acquire)).then_some(Nanos(doubted))
+        let life = self.0.as_ref()?;
+        let doubted = life.doubted.load(Acquire);
+        (doubted > life.proven.load(Acquire)).then_some(Nanos(doubted))
     }
 
     /// The last moment of which it is known that the hop was alive; MAX where nobody finds out.
     #[inline]
     pub fn proven(&self) -> Nanos {
-        Nanos(self.proven.load(Acquire))
+        self.0.as_ref().map_or(Nanos::MAX, |life| Nanos(life.proven.load(Acquire)))
     }
 
     /// Until when the hop was dead: zero never, MAX now.
     #[inline]
     pub fn dead_until(&self) -> Nanos {
-        Nanos(self.dead_until.load(Acquire))
+        self.0.as_ref().map_or(Nanos::ZERO, |life| Nanos(life.dead_until.load(Acquire)))
     }
 
     /// Since when the hop is dead, if it is.
     pub fn dead_since(&self) -> Option<Nanos> {
-        (self.dead_until() == Nanos::MAX).then(|| Nanos(self.dead_since.load(Acquire)))
+        let life = self.0.as_ref()?;
+        (self.dead_until() == Nanos::MAX).then(|| Nanos(life.dead_since.load(Acquire)))
     }
 
     /// From now on somebody finds out: what was believed so far is worth no more.
     pub fn watch(&self) {
-        self.proven.store(0, Release);
+        if let Some(life) = &self.0 {
+            life.proven.store(0, Release);
+        }
     }
 
     /// Nobody finds out any more: the hop is believed to be alive.
     pub fn believe(&self) {
-        self.proven.store(u64::MAX, Release);
+        if let Some(life) = &self.0 {
+            life.proven.store(u64::MAX, Release);
+        }
     }
 
     /// Nobody is probed by it any more: it is not dead, and nobody need find out.
     pub(super) fn forget(&self) {
-        self.proven.fetch_max(self.doubted.load(Acquire), Release);
-        self.came_back(Nanos(self.dead_since.load(Acquire)));
+        if let Some(life) = &self.0 {
+            life.proven.fetch_max(life.doubted.load(Acquire), Release);
+            self.came_back(Nanos(life.dead_since.load(Acquire)));
+        }
     }
 
     /// It was alive at `moment`, and so is not dead now.
     pub fn prove(&self, moment: Nanos) {
-        self.proven.fetch_max(moment.0, Release);
+        if let Some(life) = &self.0 {
+            life.proven.fetch_max(moment.0, Release);
+        }
     }
 
     /// It does not answer. No effect while it is dead already.
     pub fn died(&self, since: Nanos) {
-        if self.dead_until() != Nanos::MAX {
-            self.dead_since.store(since.0, Release);
-            self.dead_until.store(u64::MAX, Release);
+        if let Some(life) = &self.0
+            && self.dead_until() != Nanos::MAX
+        {
+            life.dead_since.store(since.0, Release);
+            life.dead_until.store(u64::MAX, Release);
         }
     }
 
     /// It answers again. No effect while it is alive.
     pub fn came_back(&self, at: Nanos) {
-        if self.dead_until() == Nanos::MAX {
-            self.dead_until.store(at.0, Release);
+        if let Some(life) = &self.0
+            && self.dead_until() == Nanos::MAX
+        {
+            life.dead_until.store(at.0, Release);
         }
     }
 }
@@ -103,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_doubt_stands_until_proof_of_a_later_moment() {
-        let life = Life::default();
+        let life = Life::of_gateway();
         life.doubt(Nanos(7));
         assert_eq!(life.doubted(), None, "nobody would find out");
         life.watch();
@@ -119,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_dead_are_dead_until_they_come_back() {
-        let life = Life::default();
+        let life = Life::of_gateway();
         assert_eq!((life.dead_until(), life.dead_since()), (Nanos::ZERO, None));
         life.died(Nanos(5));
         life.died(Nanos(6));
@@ -127,5 +150,17 @@ mod tests {
         life.came_back(Nanos(8));
         life.came_back(Nanos(9));
         assert_eq!((life.dead_until(), life.dead_since()), (Nanos(8), None));
+    }
+
+    #[test]
+    fn a_target_is_believed_whatever_is_said() {
+        let life = Life::of_target();
+        life.watch();
+        life.doubt(Nanos(7));
+        life.died(Nanos(8));
+        life.forget();
+        assert_eq!((life.doubted(), life.proven()), (None, Nanos::MAX));
+        assert_eq!((life.dead_until(), life.dead_since()), (Nanos::ZERO, None));
+        assert_eq!(size_of::<Life>(), 8);
     }
 }

@@ -1,17 +1,18 @@
 //! Connections to the kernel's tables.
 
 use super::RouteError;
-use futures_util::{Stream, TryStreamExt};
+use crate::base::Family;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::{
     Error, Handle,
-    packet_core::NetlinkPayload,
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
-        neighbour::{NeighbourAttribute, NeighbourMessage},
+        neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
         route::RouteMessage,
     },
 };
-use std::{io, net::Ipv4Addr};
+use std::{io, net::IpAddr};
 
 /// Opens a netlink connection in the network namespace of this thread. Call it inside a tokio runtime, which then drives
 /// the connection until the handle is dropped.
@@ -62,25 +63,57 @@ pub(super) async fn all<T>(doing: &str, dump: impl Stream<Item = Result<T, Error
     dump.try_collect().await.map_err(|error| RouteError::netlink(doing, to_io(error)))
 }
 
-/// All IPv4 neighbours that the kernel knows, of every interface.
-pub(super) async fn neighbours(handle: &Handle) -> Result<Vec<NeighbourMessage>, RouteError> {
+/// As netlink calls it.
+pub(super) const fn number_of(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+/// All neighbours of a family that the kernel knows, of every interface.
+pub(super) async fn neighbours(handle: &Handle, family: Family) -> Result<Vec<NeighbourMessage>, RouteError> {
     let mut request = handle.neighbours().get();
-    request.message_mut().header.family = AddressFamily::Inet;
+    request.message_mut().header.family = number_of(family);
     all("reading the neighbour table", request.execute()).await
 }
 
-/// The IPv4 routes of all tables.
-pub(super) fn routes(handle: &Handle) -> impl Stream<Item = Result<RouteMessage, Error>> {
+/// Has the kernel deal with a neighbour: what `state` and `flags` say of its entry, which is made if there is none.
+///
+/// What else the entry says stays: a request to replace it would take the mark of a router from an IPv6 neighbour.
+pub(super) async fn set_neighbour(
+    mut handle: Handle,
+    (interface, address): (u32, IpAddr),
+    state: NeighbourState,
+    flags: NeighbourFlags,
+) -> io::Result<()> {
+    let mut request = handle.neighbours().add(interface, address).state(state).flags(flags);
+    let message = std::mem::take(request.message_mut());
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message));
+    message.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE;
+    let mut answer = handle.request(message).map_err(to_io)?;
+    while let Some(message) = answer.next().await {
+        if let NetlinkPayload::Error(error) = message.payload {
+            // An acknowledgement is an error of no number.
+            return error.code.map_or(Ok(()), |_| Err(error.to_io()));
+        }
+    }
+    Ok(())
+}
+
+/// The routes of a family, of all tables.
+pub(super) fn routes(handle: &Handle, family: Family) -> impl Stream<Item = Result<RouteMessage, Error>> {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = number_of(family);
     handle.route().get(message).execute()
 }
 
 /// The neighbour that a message is about.
-pub(super) fn neighbour_address(message: &NeighbourMessage) -> Option<Ipv4Addr> {
+pub(super) fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
     use rtnetlink::packet_route::neighbour::NeighbourAddress;
     message.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     })
 }

@@ -9,6 +9,7 @@ use super::{
     lookup::{Way, question, read, refusal},
     netlink::to_io,
 };
+use crate::base::{Family, Sources};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rtnetlink::{
     Handle,
@@ -22,7 +23,7 @@ use rtnetlink::{
 use std::{
     collections::HashMap,
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -49,13 +50,13 @@ pub(super) fn has(route: &RouteMessage) -> bool {
 /// Which of the stretches are led to by a route with several next hops.
 pub(super) async fn segments(
     handle: &Handle,
-    asked: &[(usize, Ipv4Addr)],
+    asked: impl Iterator<Item = &(usize, IpAddr)>,
     ways: &[Way],
-    source: Option<Ipv4Addr>,
+    sources: Sources,
 ) -> Result<Vec<bool>, RouteError> {
-    let routed = asked.iter().filter(|(segment, _)| matches!(ways[*segment], Way::Through { .. }));
+    let routed = asked.filter(|(segment, _)| matches!(ways[*segment], Way::Through { .. }));
     let questions = routed.map(|&(segment, target)| async move {
-        let mut question = question(target, None, source);
+        let mut question = question(target, None, sources.of(Family::of(target)));
         question.header.flags |= RouteFlags::FibMatch;
         let mut answer = std::pin::pin!(handle.route().get(question).execute());
         let entry = answer.try_next().await.ok().flatten();
@@ -72,12 +73,12 @@ pub(super) async fn segments(
 /// Asks for each target of these stretches; its way is put behind the others.
 pub(super) async fn spread(
     of: &mut [u32],
-    targets: impl IntoIterator<Item = Ipv4Addr>,
+    targets: impl IntoIterator<Item = IpAddr>,
     ways: &mut Vec<Way>,
     several: &[bool],
-    source: Option<Ipv4Addr>,
+    sources: Sources,
 ) -> Result<(), RouteError> {
-    let wanted: Vec<(usize, Ipv4Addr)> = of
+    let wanted: Vec<(usize, IpAddr)> = of
         .iter()
         .zip(targets)
         .enumerate()
@@ -88,7 +89,7 @@ pub(super) async fn spread(
         return Ok(());
     }
     // The answers come one by one: not on the thread that has others to serve.
-    let asking = tokio::task::spawn_blocking(move || ask_all(&wanted, source));
+    let asking = tokio::task::spawn_blocking(move || ask_all(&wanted, sources));
     let failed = |error: io::Error| RouteError::netlink("asking for the way to each target", error);
     let (answers, found) = asking.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
     let first = ways.len();
@@ -102,7 +103,7 @@ pub(super) async fn spread(
 /// For each place its way, as an index into the ways that there are.
 type Answers = (Vec<(usize, usize)>, Vec<Way>);
 
-fn ask_all(wanted: &[(usize, Ipv4Addr)], source: Option<Ipv4Addr>) -> io::Result<Answers> {
+fn ask_all(wanted: &[(usize, IpAddr)], sources: Sources) -> io::Result<Answers> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -124,7 +125,7 @@ fn ask_all(wanted: &[(usize, Ipv4Addr)], source: Option<Ipv4Addr>) -> io::Result
             let mut header = NetlinkHeader::default();
             header.flags = NLM_F_REQUEST;
             header.sequence_number = u32::try_from(number).unwrap_or(u32::MAX);
-            let message = RouteNetlinkMessage::GetRoute(question(*target, None, source));
+            let message = RouteNetlinkMessage::GetRoute(question(*target, None, sources.of(Family::of(*target))));
             let mut message = NetlinkMessage::new(header, message.into());
             message.finalize();
             let at = buffer.len();
@@ -135,8 +136,8 @@ fn ask_all(wanted: &[(usize, Ipv4Addr)], source: Option<Ipv4Addr>) -> io::Result
         for _ in some {
             let (answer, _) = socket.recv_from_full()?;
             let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-            let Some((place, _)) = some.get(answer.header.sequence_number as usize) else { continue };
-            let way = way_of(answer.payload, source)?;
+            let Some((place, target)) = some.get(answer.header.sequence_number as usize) else { continue };
+            let way = way_of(answer.payload, sources.of(Family::of(*target)))?;
             let index = *known.entry(key(&way)).or_insert_with(|| {
                 ways.push(way);
                 ways.len() - 1
@@ -149,7 +150,7 @@ fn ask_all(wanted: &[(usize, Ipv4Addr)], source: Option<Ipv4Addr>) -> io::Result
 }
 
 /// What makes a way another one than others. Those that lead nowhere differ by their words.
-fn key(way: &Way) -> (u32, Option<Ipv4Addr>, Option<Ipv4Addr>, String) {
+fn key(way: &Way) -> (u32, Option<IpAddr>, Option<IpAddr>, String) {
     match way {
         Way::Unasked => (0, None, None, String::new()),
         Way::No(why) => (0, None, None, why.to_string()),
@@ -157,7 +158,7 @@ fn key(way: &Way) -> (u32, Option<Ipv4Addr>, Option<Ipv4Addr>, String) {
     }
 }
 
-fn way_of(payload: NetlinkPayload<RouteNetlinkMessage>, source: Option<Ipv4Addr>) -> io::Result<Way> {
+fn way_of(payload: NetlinkPayload<RouteNetlinkMessage>, source: Option<IpAddr>) -> io::Result<Way> {
     match payload {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(read(&route, None, source)),
         NetlinkPayload::Error(error) => {

@@ -6,10 +6,10 @@ use super::{
     connect,
     gateways::{Gateways, Question},
     interface::{has_carrier, link_of},
-    netlink::{Notification, neighbour_address, neighbours, notification, to_io},
+    netlink::{Notification, neighbour_address, neighbours, notification, set_neighbour},
     share_of_kernel,
 };
-use crate::base::Nanos;
+use crate::base::{Family, Nanos};
 use futures_util::{StreamExt, stream};
 use rtnetlink::{
     Handle, MulticastGroup,
@@ -21,7 +21,13 @@ use rtnetlink::{
     },
     sys::{AsyncSocket, SocketAddr},
 };
-use std::{collections::HashSet, fmt, io, net::Ipv4Addr, pin::Pin, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt, io,
+    net::{IpAddr, Ipv4Addr},
+    pin::Pin,
+    sync::Arc,
+};
 
 /// How long the kernel takes for its three questions, and then some.
 const QUESTIONS_TAKE: Nanos = Nanos::from_millis(3_500);
@@ -78,7 +84,7 @@ pub struct Resolution {
     /// On which interface.
     pub interface: String,
     /// Gateways that do not answer.
-    pub unanswered: Vec<Ipv4Addr>,
+    pub unanswered: Vec<IpAddr>,
     /// How many on-link targets the kernel asks for us; none where there are more than our share of its table.
     pub on_link: usize,
     /// How many of them do not answer: probes to these are *unreachable*.
@@ -94,8 +100,9 @@ impl Resolution {
             count => format!(" (nor do {count} others)"),
         };
         Some(format!(
-            "gateway {first} on {interface} does not answer ARP{others}: is it up, and on the network of {interface}? \
+            "gateway {first} on {interface} does not answer {protocol}{others}: is it up, and on the network of {interface}? \
              `ip neigh show dev {interface}` and `ip route get {first}` tell what the kernel knows",
+            protocol = asked_by(Family::of(*first)),
             interface = self.interface
         ))
     }
@@ -105,6 +112,14 @@ impl Resolution {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.gateways.believe();
+    }
+}
+
+/// How a neighbour of a family is asked for its MAC address.
+pub const fn asked_by(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ARP",
+        Family::V6 => "neighbour discovery",
     }
 }
 
@@ -275,8 +290,9 @@ impl Watch {
     }
 
     /// Of those whom we ask ourselves the kernel's word counts only where somebody entered it by hand.
-    fn tell_arp(&mut self, address: Ipv4Addr, event: Event) {
-        let Some(queue) = self.arp.as_ref().filter(|_| !self.cache.has(address)) else { return };
+    fn tell_arp(&mut self, address: IpAddr, event: Event) {
+        let IpAddr::V4(address) = address else { return };
+        let Some(queue) = self.arp.as_ref().filter(|_| !self.cache.has(address.into())) else { return };
         match event {
             Event::Resolved { mac, fixed: true } => {
                 self.fixed.insert(address);
@@ -288,12 +304,12 @@ impl Watch {
     }
 
     /// The neighbour that a message is about, if it is on our interface.
-    fn ours(&self, message: &NeighbourMessage) -> Option<Ipv4Addr> {
-        let ours = message.header.ifindex == self.interface.index && message.header.family == AddressFamily::Inet;
-        if ours { neighbour_address(message) } else { None }
+    fn ours(&self, message: &NeighbourMessage) -> Option<IpAddr> {
+        let is_ip = matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6);
+        if message.header.ifindex == self.interface.index && is_ip { neighbour_address(message) } else { None }
     }
 
-    fn read(&self, message: &NeighbourMessage) -> Option<(Ipv4Addr, Event)> {
+    fn read(&self, message: &NeighbourMessage) -> Option<(IpAddr, Event)> {
         Some((self.ours(message)?, Event::read(message)?))
     }
 
@@ -351,7 +367,7 @@ impl Watch {
         }
     }
 
-    /// Has the kernel ask each gateway that a sender has doubts about: at once, by unicast ARP, whatever it last knew of it.
+    /// Has the kernel ask each gateway that a sender has doubts about: at once, by unicast, whatever it last knew of it.
     async fn ask_gateways(&mut self) {
         // While the link is down nothing can be proven, and nobody is to blame.
         if !self.link.is_up() {
@@ -363,10 +379,10 @@ impl Watch {
                 self.gateways.answered(address, (self.now)());
                 continue;
             }
-            let request = self.handle.neighbours().add(self.interface.index, address.into());
-            let request = request.state(NeighbourState::Probe).replace();
+            let neighbour = (self.interface.index, address);
+            let none = NeighbourFlags::empty();
             // An entry that is not there, or without a MAC address, can't be probed: the cache has it resolved.
-            if let Err(error) = request.execute().await.map_err(to_io) {
+            if let Err(error) = set_neighbour(self.handle.clone(), neighbour, NeighbourState::Probe, none).await {
                 tracing::debug!(%address, %error, "the kernel does not probe a gateway");
                 self.cache.tell(address, Event::Deleted, (self.now)());
             }
@@ -375,13 +391,22 @@ impl Watch {
 
     /// Reads who is known already. Subscribed first, read second: no change falls in between. What failed some time ago is asked anew.
     async fn read_resolved(&mut self) -> Result<(), RouteError> {
-        for message in neighbours(&self.handle).await? {
+        for message in self.neighbours().await? {
             if let Some((address, event @ Event::Resolved { .. })) = self.read(&message) {
                 self.cache.tell(address, event, (self.now)());
                 self.tell_arp(address, event);
             }
         }
         Ok(())
+    }
+
+    /// Those that the kernel knows: of IPv6 too where there is one of ours.
+    async fn neighbours(&mut self) -> Result<Vec<NeighbourMessage>, RouteError> {
+        let mut known = neighbours(&self.handle, Family::V4).await?;
+        if self.cache.has_family(Family::V6) {
+            known.extend(neighbours(&self.handle, Family::V6).await?);
+        }
+        Ok(known)
     }
 
     /// Takes notice of hops that are new, or are used again or no longer.
@@ -400,26 +425,26 @@ impl Watch {
     async fn read_all(&mut self) -> Result<(), RouteError> {
         tracing::debug!("netlink notifications were lost, reading the tables anew");
         self.overrun = false;
-        let messages = neighbours(&self.handle).await?;
+        let messages = self.neighbours().await?;
         let events = messages.iter().filter_map(|message| self.read(message)).collect();
         self.cache.tell_all(events, (self.now)());
         self.look_at_link().await
     }
 
     /// Has the kernel behave as if it had a packet for each of these: what is stale is confirmed, what is missing resolved.
-    async fn ask(&mut self, due: Vec<Ipv4Addr>) -> Result<(), RouteError> {
+    async fn ask(&mut self, due: Vec<IpAddr>) -> Result<(), RouteError> {
         const AT_ONCE: usize = 32;
         const EPERM: i32 = 1;
         const ENOBUFS: i32 = 105;
         let index = self.interface.index;
         let questions = due.into_iter().map(|address| {
-            let request = self.handle.neighbours().add(index, address.into());
-            let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
-            async move { (address, request.execute().await) }
+            let handle = self.handle.clone();
+            let (none, use_it) = (NeighbourState::None, NeighbourFlags::Use);
+            async move { (address, set_neighbour(handle, (index, address), none, use_it).await) }
         });
         let answers: Vec<_> = stream::iter(questions).buffer_unordered(AT_ONCE).collect().await;
         for (address, answer) in answers {
-            let Err(error) = answer.map_err(to_io) else { continue };
+            let Err(error) = answer else { continue };
             match error.raw_os_error() {
                 Some(EPERM) => return Err(RouteError::Permission { interface: self.interface.name.clone() }),
                 // The neighbour table is full: let it forget some.

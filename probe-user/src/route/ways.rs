@@ -54,9 +54,9 @@ impl Difference {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    type Identity = (Ipv4Addr, Ipv4Addr, bool);
+    type Identity = (IpAddr, IpAddr, bool);
 
     fn hop(identity: Identity) -> Hop {
         Hop::new(identity.0, identity.1, identity.2)
@@ -64,8 +64,16 @@ mod tests {
 
     /// Few, so that they come again.
     fn identity() -> impl Strategy<Value = Identity> {
-        (0_u32..6, 0_u32..3, any::<bool>()).prop_map(|(to, from, on_link)| {
-            (Ipv4Addr::from_bits(0x0a00_0000 + to), Ipv4Addr::from_bits(0xc000_0200 + from), on_link)
+        let v4 = |to: u32, from: u32| {
+            (Ipv4Addr::from_bits(0x0a00_0000 + to).into(), Ipv4Addr::from_bits(0xc000_0200 + from).into())
+        };
+        let v6 = |to: u32, from: u32| {
+            let of = |network: u128, n: u32| IpAddr::V6(Ipv6Addr::from_bits(network << 96 | u128::from(n)));
+            (of(0xfe80_0000, to), of(0x2001_0db8, from))
+        };
+        (0_u32..6, 0_u32..3, any::<bool>(), any::<bool>()).prop_map(move |(to, from, is_v6, on_link)| {
+            let (to, from) = if is_v6 { v6(to, from) } else { v4(to, from) };
+            (to, from, on_link)
         })
     }
 
@@ -88,7 +96,7 @@ mod tests {
             }
         });
         let of = of.collect();
-        Found { hops: hops.into_iter().map(hop).collect(), of, unrouted: None }
+        Found { hops: hops.into_iter().map(hop).collect(), of, unrouted: None, expires: None }
     }
 
     proptest! {

@@ -47,7 +47,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     starting.step(format!("finding the way to {}", counted(targets as u64, "target")));
     let mut routes = find_routes(&handle, &job, Some(&starting)).await?;
     let name = &routes.interface.name;
-    starting.step(format!("waiting for the gateways on {name} to answer ARP"));
+    starting.step(format!("waiting for the gateways on {name} to answer"));
     let link = Arc::new(LinkState::new());
     let mut watch =
         Watch::open(routes.interface.clone(), Arc::clone(&routes.hops), Arc::clone(&link), super::now).await?;
@@ -144,9 +144,10 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         common: Arc::clone(&common),
         interface: routes.interface.clone(),
         is_chosen: job.network.interface.is_some(),
-        source: job.network.source,
+        sources: job.network.sources,
         addressing,
         unrouted: routes.unrouted.clone(),
+        expires: routes.expires,
     });
     let retries = names::retry(&plan, &common, rerouting.named(), job.exclude);
     let retrying = tokio::spawn(retries);
@@ -206,7 +207,6 @@ pub(super) async fn find_routes(
 ) -> Result<Routes, Failure> {
     let targets = &job.plan.targets;
     let addresses = targets.iter().filter_map(|target| target.destination).map(|to| job.plan.addresses.address(to));
-    let addresses = addresses.map(v4);
     if addresses.clone().next().is_none() {
         return Err(Failure::new(
             "no target has an address: none of their names resolves, and the way to a target is found by its address. Is \
@@ -216,7 +216,7 @@ pub(super) async fn find_routes(
     let mut waiting = carrier::Waiting::default();
     let mut routes = loop {
         let interface = job.network.interface.as_deref();
-        match (Routes::discover(handle, addresses.clone(), interface, job.network.source).await, tell) {
+        match (Routes::discover(handle, addresses.clone(), interface, job.network.sources).await, tell) {
             (Err(RouteError::NoCarrier { interface }), Some(tell)) if waiting.goes_on(&interface, tell).await => {}
             (found, _) => break found?,
         }
@@ -230,12 +230,4 @@ pub(super) async fn find_routes(
         tracing::warn!("{unrouted}; their probes are unsent");
     }
     Ok(routes)
-}
-
-/// Until routes know both families.
-pub(super) fn v4(address: std::net::IpAddr) -> std::net::Ipv4Addr {
-    match address {
-        std::net::IpAddr::V4(address) => address,
-        std::net::IpAddr::V6(_) => std::net::Ipv4Addr::UNSPECIFIED,
-    }
 }

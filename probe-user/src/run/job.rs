@@ -2,16 +2,13 @@
 
 use super::{Failure, Live, Source};
 use crate::{
-    base::Settlement,
+    base::{Settlement, Sources},
     ledger::Snapshot,
     nic,
     results::{Format, Outcomes, Summary},
     targets::{Exclusions, Plan},
 };
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 /// What is to be probed, and how.
 pub(crate) struct Job {
@@ -35,7 +32,7 @@ pub(crate) struct Job {
 /// How probes leave.
 pub(crate) struct Network {
     pub(crate) interface: Option<String>,
-    pub(crate) source: Option<Ipv4Addr>,
+    pub(crate) sources: Sources,
     pub(crate) mode: nic::Mode,
     pub(crate) engine: nic::Engine,
     pub(crate) identifier: Option<u16>,

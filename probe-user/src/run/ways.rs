@@ -12,7 +12,7 @@
 
 use super::Failure;
 use crate::{
-    base::{Nanos, TargetIndex},
+    base::{Nanos, Sources, TargetIndex},
     nic::Addressing,
     results::{NewWay, Via},
     route::{
@@ -24,7 +24,7 @@ use crate::{
 use futures_util::FutureExt as _;
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,6 +40,8 @@ const HEARD_LATE: Nanos = Nanos::from_millis(10);
 /// Gateways that are new are waited for, at most; after that their probes are *unsent* until they answer.
 const RESOLVE: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_millis(2);
+/// The kernel counts how long it keeps a route in hundredths of a second: so much later it surely takes it no more.
+const EXPIRED: Nanos = Nanos::from_millis(20);
 /// What leaves within this time after targets have moved says nothing against them yet: the other end takes notice in its own time.
 const SETTLES: Nanos = Nanos::from_millis(100);
 /// Between two tries after netlink has failed: at first, and at most.
@@ -57,10 +59,12 @@ pub(super) struct Parts {
     /// It was named, and not found by its routes.
     pub(super) is_chosen: bool,
     /// It was asked for.
-    pub(super) source: Option<Ipv4Addr>,
+    pub(super) sources: Sources,
     pub(super) addressing: Addressing,
     /// What had no route at the start.
     pub(super) unrouted: Option<Unrouted>,
+    /// When the first of the routes ends that are kept for a time, see [`Found::expires`].
+    pub(super) expires: Option<Instant>,
 }
 
 /// Listens from the moment at which it is made, and follows from the moment at which it is told what. It ends with its channels.
@@ -167,9 +171,16 @@ impl Ways {
         };
         let handle = route::connect()?;
         loop {
+            let mut late = HEARD_LATE;
             while !changed {
+                let expires = self.parts.expires.map_or_else(Instant::now, |moment| moment + EXPIRED.to_duration());
                 tokio::select! {
                     heard = follower.heard() => changed = self.concerns(&heard?),
+                    // A route that was kept for a time is used no more, and nobody tells.
+                    () = tokio::time::sleep_until(expires.into()), if self.parts.expires.is_some() => {
+                        late += EXPIRED;
+                        changed = true;
+                    }
                     named = names.recv() => match named {
                         None => return Ok(()),
                         Some(named) => {
@@ -179,7 +190,7 @@ impl Ways {
                     }
                 }
             }
-            self.know_until(super::now() - HEARD_LATE);
+            self.know_until(super::now() - late);
             let gathered = tokio::time::timeout(GATHER, async {
                 loop {
                     follower.heard().await?;
@@ -219,8 +230,7 @@ impl Ways {
         changed.iter().any(|changed| match changed {
             Changed::Anywhere => true,
             Changed::To(range) => {
-                let range = IpAddr::V4(*range.start())..=IpAddr::V4(*range.end());
-                self.parts.common.ledger.is_any_in(&range) || self.named.values().any(|address| range.contains(address))
+                self.parts.common.ledger.is_any_in(range) || self.named.values().any(|address| range.contains(address))
             }
         })
     }
@@ -237,19 +247,22 @@ impl Ways {
 
     /// Asks the kernel, and adopts what differs.
     async fn look(&mut self, handle: &rtnetlink::Handle) -> Result<(), RouteError> {
-        let Parts { common, interface, is_chosen, source, .. } = &self.parts;
+        // What is read below says anew.
+        self.parts.expires = None;
+        let Parts { common, interface, is_chosen, sources, .. } = &self.parts;
         // One that is gone has been told, and nothing can be sent. Of one that is down routes are gone; its return will be heard.
         let Some(now) = Interface::by_index(handle, interface.index).await? else { return Ok(()) };
         if !now.up || !now.carrier {
             return Ok(());
         }
-        let addresses = self.targets().map(|(_, address)| super::assemble::v4(address));
-        let found = Found::ask(handle, addresses, interface.index, *is_chosen, *source).await?;
-        let unrouted = found.unrouted.clone();
+        let addresses = self.targets().map(|(_, address)| address);
+        let found = Found::ask(handle, addresses, interface.index, *is_chosen, *sources).await?;
+        let (unrouted, expires) = (found.unrouted.clone(), found.expires);
         let place = |(target, _)| {
             if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.account(target).place_of_hop() }
         };
         let difference = Difference::new(&common.hops, found, self.targets().map(place));
+        self.parts.expires = expires;
         self.adopt(difference, now.mac).await;
         self.tell_unrouted(unrouted);
         Ok(())
@@ -262,8 +275,8 @@ impl Ways {
             return;
         }
         let hops = Arc::clone(&self.parts.common.hops);
-        let sources = hops.iter().chain(&new).zip(&used).filter(|(_, used)| **used).map(|(hop, _)| hop.source);
-        let sources: Vec<Ipv4Addr> = sources.collect();
+        let hops_used = hops.iter().chain(&new).zip(&used).filter(|(_, used)| **used);
+        let sources: Vec<IpAddr> = hops_used.map(|(hop, _)| hop.source).collect();
         // Without any, everything is unsent: nothing is changed for that.
         if !sources.is_empty()
             && let Err(error) = self.parts.addressing.set(mac, sources)
@@ -314,10 +327,7 @@ impl Ways {
     fn tell(&self, moves: &BTreeMap<(u32, u32), usize>, had_names: bool) {
         let hops = &self.parts.common.hops;
         let named = |place: u32| {
-            let via = |hop: &route::Hop| Via {
-                gateway: (!hop.on_link).then_some(hop.address.into()),
-                source: hop.source.into(),
-            };
+            let via = |hop: &route::Hop| Via { gateway: (!hop.on_link).then_some(hop.address), source: hop.source };
             hops.get(place).map(via)
         };
         // On-link targets are their own hops: they are told as one.

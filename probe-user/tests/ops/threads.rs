@@ -2,7 +2,7 @@
 
 use super::place::{Ended, LONG, Place, Running, reflector};
 use echolot::{
-    base::{Nanos, Outcome},
+    base::{Nanos, Outcome, Sources},
     nic::{self, Mode, MonotonicClock, Nic},
     results::{self, Encoder, Format, WallClock, Writer},
     route::{self, LinkState, Routes, Watch},
@@ -157,8 +157,8 @@ async fn allocations(apart: bool) {
     let plan = Arc::new(plan);
 
     let handle = route::connect().unwrap();
-    let addresses = plan.targets.iter().map(|target| target.destination.unwrap().handle.v4());
-    let routes = Routes::discover(&handle, addresses, None, None).await.unwrap();
+    let addresses = plan.targets.iter().map(|target| target.destination.unwrap().handle.v4().into());
+    let routes = Routes::discover(&handle, addresses, None, Sources::default()).await.unwrap();
     let link = Arc::new(LinkState::new());
     let hops = Arc::clone(&routes.hops);
     let mut watch =

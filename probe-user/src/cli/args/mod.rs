@@ -6,13 +6,13 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum, builder::PossibleValue, builder::PossibleValuesParser,
     builder::TypedValueParser,
 };
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 mod values;
 pub use values::Rate;
 
 use crate::{
-    base::{Family, Nanos, Outcome, Settlement},
+    base::{Family, Nanos, Outcome, Settlement, Sources},
     nic::{Engine, Mode},
     results::{Format, Outcomes},
     run,
@@ -189,13 +189,13 @@ Exit status: 0 fine, 1 a problem.")]
 pub struct DoctorArgs {
     /// Addresses whose routes and next hops are looked at
     #[arg(value_name = "ADDRESS")]
-    pub targets: Vec<Ipv4Addr>,
+    pub targets: Vec<IpAddr>,
     /// The interface to look at [default: the one that routes to the addresses, or all]
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: Option<String>,
-    /// The source address that probes would have
-    #[arg(short = 'S', long, value_name = "ADDRESS")]
-    pub source: Option<Ipv4Addr>,
+    /// The source address that probes would have, one of IPv4 and one of IPv6
+    #[arg(short = 'S', long = "source", value_name = "ADDRESS")]
+    pub sources: Vec<IpAddr>,
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
@@ -289,9 +289,9 @@ pub struct NetworkArgs {
     /// The interface to use [default: the one that routes to the targets]
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: Option<String>,
-    /// The source address [default: the one that the kernel's routes prefer]
-    #[arg(short = 'S', long, value_name = "ADDRESS")]
-    pub source: Option<Ipv4Addr>,
+    /// The source address, one of IPv4 and one of IPv6 [default: those that the kernel's routes prefer]
+    #[arg(short = 'S', long = "source", value_name = "ADDRESS")]
+    pub sources: Vec<IpAddr>,
     /// What sends; run takes the configuration's unless this is given [default: auto]
     #[arg(long, value_enum)]
     pub engine: Option<Engine>,
@@ -328,11 +328,21 @@ pub struct OutputArgs {
     pub summary: Option<PathBuf>,
 }
 
-impl From<&NetworkArgs> for run::Network {
-    fn from(args: &NetworkArgs) -> Self {
-        let NetworkArgs { source, identifier, .. } = *args;
-        let (mode, engine) = (args.mode.unwrap_or_default(), args.engine.unwrap_or_default());
-        Self { interface: args.interface.clone(), source, mode, engine, identifier }
+/// Those of `-S`.
+///
+/// # Errors
+/// Two of one family.
+pub(super) fn sources(addresses: &[IpAddr]) -> Result<Sources, run::Failure> {
+    Sources::from_addresses(addresses.iter().copied()).map_err(|error| run::Failure::new(format!("-S: {error}")))
+}
+
+impl NetworkArgs {
+    /// # Errors
+    /// Two sources of one family.
+    pub(crate) fn network(&self) -> Result<run::Network, run::Failure> {
+        let (mode, engine) = (self.mode.unwrap_or_default(), self.engine.unwrap_or_default());
+        let (interface, identifier) = (self.interface.clone(), self.identifier);
+        Ok(run::Network { interface, sources: sources(&self.sources)?, mode, engine, identifier })
     }
 }
 

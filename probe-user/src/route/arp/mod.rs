@@ -1,4 +1,6 @@
-//! On-link targets beyond our share of the kernel's neighbour table: who is asked when, and what is believed. Pure: time is an argument.
+//! On-link IPv4 targets beyond our share of the kernel's neighbour table: who is asked when, and what is believed. Pure: time is an
+//! argument. IPv6 targets on the link are asked by the kernel if they are no more than our share, and by nobody if they are more: their
+//! neighbours stay unknown, and their probes are unsent.
 //!
 //! A neighbour is asked when somebody wants to send to it: three times by broadcast, a second apart, as the kernel does (mcast_solicit,
 //! retrans_time_ms). One that has answered is asked again after half a minute, three times by unicast and then three times by
@@ -12,9 +14,13 @@ mod queue;
 
 pub use queue::{ArpQueue, Told, Wake};
 
-use super::{Hop, Hops, KernelAsks, Neighbour};
+use super::{Hop, Hops, KernelAsks, Neighbour, Share};
 use crate::base::Nanos;
-use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// Questions by broadcast before a neighbour is given up, and by unicast before they go by broadcast.
 const QUESTIONS: u8 = 3;
@@ -80,7 +86,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct ArpTable {
     hops: Arc<Hops>,
-    share: usize,
+    share: Share,
     /// Ordered by address. Where several hops have one address, the first of them holds what is known.
     entries: Vec<Entry>,
     /// Whether those that have answered are asked again by and by.
@@ -100,7 +106,7 @@ impl ArpTable {
     /// For those of the hops that are on the link and that the kernel is not asked about; nothing is known of them yet. `refresh`: they
     /// are probed more than once.
     /// `share`: see [`super::share_of_kernel`].
-    pub fn new(hops: Arc<Hops>, share: usize, refresh: bool) -> Self {
+    pub fn new(hops: Arc<Hops>, share: Share, refresh: bool) -> Self {
         let (entries, wanted, open, fresh, failed) = Default::default();
         let (next_question, next_failed) = (Nanos::ZERO, Nanos::ZERO);
         let mut table = Self { hops, share, entries, refresh, wanted, open, fresh, failed, next_question, next_failed };
@@ -112,14 +118,11 @@ impl ArpTable {
     pub fn renew(&mut self) {
         let kernel = KernelAsks::of(&self.hops, self.share);
         let ours = self.hops.iter().zip(0..).filter(|(hop, _)| hop.is_used() && !kernel.about(hop));
-        let idle = |(hop, index): (&Hop, u32)| Entry {
-            address: hop.address,
-            hop: index,
-            due: Nanos::ZERO,
-            state: State::Idle,
-            asked: 0,
+        let idle = |(hop, index): (&Hop, u32)| match hop.address {
+            IpAddr::V4(address) => Some(Entry { address, hop: index, due: Nanos::ZERO, state: State::Idle, asked: 0 }),
+            IpAddr::V6(_) => None,
         };
-        let mut entries: Vec<Entry> = ours.map(idle).collect();
+        let mut entries: Vec<Entry> = ours.filter_map(idle).collect();
         entries.sort_unstable_by_key(|entry| (entry.address, entry.hop));
         let old = std::mem::replace(&mut self.entries, entries);
         self.wanted.clear();
@@ -311,7 +314,9 @@ impl ArpTable {
             Neighbour::Resolved(mac) if unicast => Some(mac),
             _ => None,
         };
-        questions.push(Question { address, source: hop.source, to });
+        // Of the same family as its address.
+        let IpAddr::V4(source) = hop.source else { return };
+        questions.push(Question { address, source, to });
     }
 
     fn ask_again(&mut self, place: u32, now: Nanos) {

@@ -5,7 +5,7 @@ use crossbeam::queue::ArrayQueue;
 use std::{
     io::{self, Read as _, Write as _},
     mem,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::net::UnixStream,
     sync::{
         Mutex, PoisonError,
@@ -47,8 +47,9 @@ impl ArpQueue {
 
     /// Somebody wants to send to this neighbour.
     pub fn want(&self, hop: &Hop) {
+        let IpAddr::V4(address) = hop.address else { return };
         if hop.want() {
-            if self.wanted.push(hop.address).is_err() {
+            if self.wanted.push(address).is_err() {
                 hop.unwant();
             }
             self.call();

@@ -12,12 +12,13 @@ fn on_link(n: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0000 + n)
 }
 
+const SHARE: Share = Share { v4: 8, v6: 8 };
 const MANY: u32 = 20_000;
 
 fn table_of(targets: u32) -> ArpTable {
     let gateway = Hop::new(GATEWAY, US, false);
     let hops = std::iter::once(gateway).chain((0..targets).map(|n| Hop::new(on_link(n), US, true)));
-    ArpTable::new(Arc::new(hops.collect()), 8, true)
+    ArpTable::new(Arc::new(hops.collect()), SHARE, true)
 }
 
 fn table() -> ArpTable {
