@@ -1,12 +1,14 @@
-//! Which answers are about echo probes of ours. How such a probe is made is in `probe`.
+//! Which answers over IPv4 are about echo probes of ours. How such a probe is made is in `probe`.
 
-use crate::parse::{Message, Piece};
+use crate::parse::{self, Piece};
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
 use probe_ebpf::{
     cookie,
     layout::{Settings, Verdict},
     wire::{icmp, ipv4, payload},
 };
+
+type Message = parse::Message<{ ipv4::HEADER }>;
 
 /// What a message says of a probe: echoed by a reply, or quoted by an error.
 pub(crate) struct Answer {
@@ -106,9 +108,14 @@ fn judge_payload(
     if !cookie::kernel_bits_match(hash, payload.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
         return Err(Verdict::Cookie);
     }
-    // The cookie has proven that the time is one of our own stamps: this only keeps old ones from being replayed for ever. So the
-    // coarse clock will do (Linux 5.11), which lags by a tick or, where a virtual machine stalls, by more: a stamp may be ahead of
-    // it. Reading the exact one is a tenth of what steer costs. The arrival stamp is exact, and judged again by the receiver.
+    judge_age(settings, sent)
+}
+
+/// Whether a stamp of our own is plausible. The cookie has proven that it is one: this only keeps old ones from being replayed for ever.
+/// So the coarse clock will do (Linux 5.11), which lags by a tick or, where a virtual machine stalls, by more: a stamp may be ahead of
+/// it. Reading the exact one is a tenth of what steer costs. The arrival stamp is exact, and judged again by the receiver.
+#[inline(always)]
+pub(crate) fn judge_age(settings: &Settings, sent: u64) -> Result<(), Verdict> {
     // SAFETY: takes nothing and returns a number.
     let age = unsafe { bpf_ktime_get_coarse_ns() }.wrapping_sub(sent);
     if age > settings.max_age_ns && age.wrapping_neg() > COARSE_NS { Err(Verdict::Age) } else { Ok(()) }

@@ -3,7 +3,7 @@
 //! Userspace has the kernel run the program on live frames (BPF_PROG_TEST_RUN, `BPF_F_TEST_XDP_LIVE_FRAMES`). How a frame is written is
 //! said in `probe`.
 
-use crate::{LIVE_CURSORS, LIVE_DUE, probe};
+use crate::{LIVE_CURSORS, LIVE_DESTINATIONS, LIVE_DUE, probe, probe_v6};
 use aya_ebpf::{
     bindings::bpf_pidns_info,
     bindings::xdp_action,
@@ -36,10 +36,16 @@ fn cursor(cpu: u32) -> Option<&'static mut LiveCursor> {
     LIVE_CURSORS.get_ptr_mut(cpu).map(|cursor| unsafe { &mut *cursor })
 }
 
-/// The entry of a sender's table, counted from 1.
+/// Where in all tables a sender's entry is; senders are counted from 1.
+#[inline(always)]
+fn place(sender: u32, position: u64) -> u32 {
+    (sender - 1) * LIVE_TABLE + (position as u32 & (LIVE_TABLE - 1))
+}
+
+/// The entry of a sender's table.
 #[inline(always)]
 fn due(sender: u32, position: u64) -> Option<&'static mut LiveDue> {
-    let index = (sender - 1) * LIVE_TABLE + (position as u32 & (LIVE_TABLE - 1));
+    let index = place(sender, position);
     // SAFETY: as for the cursor: between a call and its end userspace leaves the table alone.
     LIVE_DUE.get_ptr_mut(index).map(|due| unsafe { &mut *due })
 }
@@ -53,7 +59,11 @@ pub(crate) fn transmit(ctx: &XdpContext, cursor: &mut LiveCursor) -> u32 {
 #[inline(always)]
 fn build(ctx: &XdpContext, cursor: &mut LiveCursor) -> Option<u32> {
     let due = due(cursor.sender, cursor.built)?;
-    due.sent_ns = probe::lay(ctx, due)?;
+    due.sent_ns = if cursor.v6 == 0 {
+        probe::lay(ctx, due)?
+    } else {
+        probe_v6::lay(ctx, due, LIVE_DESTINATIONS.get(place(cursor.sender, cursor.built))?)?
+    };
     cursor.built += 1;
     Some(probe::send())
 }

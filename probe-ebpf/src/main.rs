@@ -10,10 +10,12 @@
 #![feature(asm_experimental_arch)]
 
 mod answer;
+mod answer_v6;
 mod live;
 mod object;
 mod parse;
 mod probe;
+mod probe_v6;
 mod reflect;
 mod steer;
 

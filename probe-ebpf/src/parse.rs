@@ -5,7 +5,7 @@ use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use core::ops::Range;
 use probe_ebpf::{
     layout::Verdict,
-    wire::{ethernet, icmp, ipv4},
+    wire::{ethernet, icmp, ipv4, ipv6},
 };
 
 /// Bytes of a frame that lie inside it.
@@ -93,20 +93,89 @@ impl Piece<64> {
     }
 }
 
-/// An ICMP message over IPv4 that is no fragment.
-pub(crate) struct Message {
+impl Piece<80> {
+    /// As of 64 bytes.
+    #[inline(always)]
+    pub(crate) fn words(self, words: [u64; 10]) {
+        let start = self.0.cast::<u64>();
+        let [a, b, c, d, e, f, g, h, i, j] = words;
+        // SAFETY: as above; 10 words are the 80 bytes.
+        unsafe {
+            start.write(a);
+            start.add(1).write(b);
+            start.add(2).write(c);
+            start.add(3).write(d);
+            start.add(4).write(e);
+            start.add(5).write(f);
+            start.add(6).write(g);
+            start.add(7).write(h);
+            start.add(8).write(i);
+            start.add(9).write(j);
+        }
+    }
+}
+
+impl Piece<84> {
+    /// As of 60 bytes.
+    #[inline(always)]
+    pub(crate) fn words(self, words: [u64; 10], last: u32) {
+        let start = self.0.cast::<u64>();
+        let [a, b, c, d, e, f, g, h, i, j] = words;
+        // SAFETY: as above; 10 words and a half are the 84 bytes.
+        unsafe {
+            start.write(a);
+            start.add(1).write(b);
+            start.add(2).write(c);
+            start.add(3).write(d);
+            start.add(4).write(e);
+            start.add(5).write(f);
+            start.add(6).write(g);
+            start.add(7).write(h);
+            start.add(8).write(i);
+            start.add(9).write(j);
+            start.add(10).cast::<u32>().write(last);
+        }
+    }
+}
+
+impl Piece<{ ipv6::HEADER }> {
+    /// An address as it lies in memory, in little-endian words.
+    #[inline(always)]
+    pub(crate) fn address(self, field: Range<usize>) -> [u64; 2] {
+        // SAFETY: as in `bytes`. Frames begin at even addresses and so do IP headers, tags and extension headers being multiples of 4
+        // bytes: halves are read instead of bytes, and no machine that these programs run on minds should it be otherwise.
+        let [a, b, c, d, e, f, g, h] = unsafe { self.0.cast::<u8>().add(field.start).cast::<[u16; 8]>().read() };
+        [word([a, b, c, d]), word([e, f, g, h])]
+    }
+}
+
+#[inline(always)]
+fn word([a, b, c, d]: [u16; 4]) -> u64 {
+    u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
+}
+
+/// A frame up to what it carries.
+pub(crate) struct Link {
     pub(crate) ethernet: Piece<{ ethernet::HEADER }>,
-    pub(crate) ip: Piece<{ ipv4::HEADER }>,
+    /// Of what it carries, behind its tags.
+    pub(crate) ethertype: u16,
+    /// Where that begins.
+    pub(crate) offset: usize,
+}
+
+/// An ICMP message that is no fragment, behind an IP header of so many bytes without what may lie in between.
+pub(crate) struct Message<const HEADER: usize> {
+    pub(crate) ip: Piece<HEADER>,
     pub(crate) icmp: Piece<{ icmp::HEADER }>,
     /// Where the ICMP message begins in the frame.
     pub(crate) offset: usize,
-    /// Bytes of the ICMP message as the IPv4 header has it, at least [`icmp::HEADER`].
+    /// Bytes of the ICMP message as the IP header has it, at least [`icmp::HEADER`].
     pub(crate) length: usize,
 }
 
-/// Reads a frame up to its ICMP header.
+/// Reads a frame up to its IP header.
 #[inline(always)]
-pub(crate) fn message(ctx: &XdpContext) -> Result<Message, Verdict> {
+pub(crate) fn link(ctx: &XdpContext) -> Result<Link, Verdict> {
     let ethernet = Piece::at(ctx, 0).ok_or(Verdict::Malformed)?;
     let mut ethertype = ethernet.number(ethernet::ETHERTYPE);
     let mut offset = ethernet::HEADER;
@@ -117,12 +186,13 @@ pub(crate) fn message(ctx: &XdpContext) -> Result<Message, Verdict> {
         offset += ethernet::TAG;
         tags += 1;
     }
-    match ethertype {
-        ethernet::IPV4 => {}
-        ethernet::IPV6 | ethernet::ARP => return Err(Verdict::NotIp),
-        _ => return Err(Verdict::UnknownProtocol),
-    }
-    let ip = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
+    Ok(Link { ethernet, ethertype, offset })
+}
+
+/// Reads an IPv4 datagram up to its ICMP header.
+#[inline(always)]
+pub(crate) fn ipv4(ctx: &XdpContext, link: &Link) -> Result<Message<{ ipv4::HEADER }>, Verdict> {
+    let ip = Piece::<{ ipv4::HEADER }>::at(ctx, link.offset).ok_or(Verdict::Malformed)?;
     let header = ipv4::header_length(ip.byte(ipv4::VERSION)).ok_or(Verdict::Malformed)?;
     if ip.byte(ipv4::PROTOCOL) != ipv4::ICMP {
         return Err(Verdict::NotReply);
@@ -135,10 +205,68 @@ pub(crate) fn message(ctx: &XdpContext) -> Result<Message, Verdict> {
     if total < header + icmp::HEADER {
         return Err(Verdict::Malformed);
     }
-    offset += header;
+    let offset = link.offset + header;
     let icmp = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
-    Ok(Message { ethernet, ip, icmp, offset, length: total - header })
+    Ok(Message { ip, icmp, offset, length: total - header })
 }
+
+/// Reads an IPv6 datagram up to its ICMPv6 header. `zero`: see [`forget`].
+#[inline(always)]
+pub(crate) fn ipv6(ctx: &XdpContext, link: &Link, zero: u32) -> Result<Message<{ ipv6::HEADER }>, Verdict> {
+    let start = forget(link.offset, zero)?;
+    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, start).ok_or(Verdict::Malformed)?;
+    if !ipv6::is_version(ip.byte(0)) {
+        return Err(Verdict::Malformed);
+    }
+    let first = start + ipv6::HEADER;
+    let (next, offset) = walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero)?;
+    if next == ipv6::FRAGMENT {
+        let fragment = Piece::<{ ipv6::EXTENSION }>::at(ctx, offset).ok_or(Verdict::Malformed)?;
+        let of_icmp = fragment.byte(ipv6::EXTENSION_NEXT) == ipv6::ICMP;
+        return Err(if of_icmp { Verdict::Fragment } else { Verdict::NotReply });
+    }
+    if next != ipv6::ICMP {
+        return Err(Verdict::NotReply);
+    }
+    // As of IPv4. A jumbogram says 0.
+    let rest = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
+    if rest < offset - first + icmp::HEADER {
+        return Err(Verdict::Malformed);
+    }
+    let icmp = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
+    Ok(Message { ip, icmp, offset, length: rest - (offset - first) })
+}
+
+/// Walks over the extension headers that begin at `offset`, the first of them being `next`: as many as are looked behind. Returns what
+/// follows them, and where.
+#[inline(always)]
+pub(crate) fn walk(ctx: &XdpContext, next: u8, offset: usize, zero: u32) -> Result<(u8, usize), Verdict> {
+    let (mut next, mut offset) = (next, offset);
+    let mut step = 0;
+    while step < ipv6::MAX_EXTENSIONS && ipv6::is_extension(next) {
+        let extension = Piece::<{ ipv6::EXTENSION }>::at(ctx, offset).ok_or(Verdict::Malformed)?;
+        if next == ipv6::ROUTING && extension.byte(ipv6::SEGMENTS_LEFT) != 0 {
+            // It has not arrived yet.
+            return Err(Verdict::NotReply);
+        }
+        offset = forget(offset + ipv6::extension_length(next, extension.byte(ipv6::EXTENSION_LENGTH)), zero)?;
+        next = extension.byte(ipv6::EXTENSION_NEXT);
+        step += 1;
+    }
+    Ok((next, offset))
+}
+
+/// The same offset, of which the verifier knows no more than that it lies in a frame. It goes through a program path by path, and ends
+/// one where it stands as an earlier one did: headers of all lengths, in all numbers and orders, would be some thousand paths. `zero` is a
+/// zero that it doesn't know: of [`Settings`](probe_ebpf::layout::Settings).
+#[inline(always)]
+fn forget(offset: usize, zero: u32) -> Result<usize, Verdict> {
+    let offset = offset ^ zero as usize;
+    if offset > FURTHEST { Err(Verdict::Malformed) } else { Ok(offset) }
+}
+
+/// No header of ours begins behind this: more than twice the longest frame that `steer` takes.
+const FURTHEST: usize = 4096;
 
 /// Bytes of the whole frame, with the pieces behind its first.
 #[inline(always)]

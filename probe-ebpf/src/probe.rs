@@ -1,4 +1,4 @@
-//! Writing a probe into a live frame, and sending it out.
+//! Writing a probe over IPv4 into a live frame, and sending it out; those over IPv6 are written in `probe_v6`.
 //!
 //! A live frame comes back from the pool as its last receiver left it: every byte is written each time.
 
@@ -44,10 +44,15 @@ static TAGGED: u8 = 0;
 /// Builds a probe into the frame. Returns its stamp.
 #[inline(always)]
 pub(crate) fn lay(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
+    if is_tagged() { lay_tagged(ctx, due) } else { lay_plain(ctx, due) }
+}
+
+/// As [`TAGGED`] says.
+#[inline(always)]
+pub(crate) fn is_tagged() -> bool {
     // SAFETY: an initialised constant. Volatile, so that the compiler does not take the value in the object for the one that is
     // loaded.
-    let is_tagged = unsafe { (&raw const TAGGED).read_volatile() } != 0;
-    if is_tagged { lay_tagged(ctx, due) } else { lay_plain(ctx, due) }
+    unsafe { (&raw const TAGGED).read_volatile() != 0 }
 }
 
 /// What differs from probe to probe, apart from what userspace has said.
@@ -70,15 +75,7 @@ impl Fields {
         let hash = cookie::ipv4(&key()?, sent, due.destination, due.target, due.sequence);
         let proof = cookie::number_on_wire(hash, due.generation);
         let ip = checksum(template.ip_sum + u64::from(identification) + u64::from(u32::from_be_bytes(due.destination)));
-        let icmp = checksum(
-            template.icmp_sum
-                + u64::from(due.sequence)
-                + (sent >> 32)
-                + (sent & 0xffff_ffff)
-                + u64::from(due.target)
-                + (proof >> 16)
-                + (proof & 0xffff),
-        );
+        let icmp = checksum(template.icmp_sum + message_sum(due, sent, proof));
         Some(Self { identification, ip, icmp, sent, proof })
     }
 }
@@ -134,15 +131,26 @@ fn lay_tagged(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
     Some(sent)
 }
 
+/// Sum over what differs from probe to probe in an ICMP message of either family.
+#[inline(always)]
+pub(crate) fn message_sum(due: &LiveDue, sent: u64, proof: u64) -> u64 {
+    u64::from(due.sequence)
+        + (sent >> 32)
+        + (sent & 0xffff_ffff)
+        + u64::from(due.target)
+        + (proof >> 16)
+        + (proof & 0xffff)
+}
+
 /// A big-endian number, its first byte lowest: as it lies in a little-endian word.
 #[inline(always)]
-const fn lowest(number: u16) -> u64 {
+pub(crate) const fn lowest(number: u16) -> u64 {
     number.to_be() as u64
 }
 
 /// Zeros behind the head of a longer probe.
 #[inline(always)]
-fn pad<const HEAD: usize>(ctx: &XdpContext) {
+pub(crate) fn pad<const HEAD: usize>(ctx: &XdpContext) {
     let mut step = 0;
     while step < PADDING_STEPS {
         let Some(word) = Piece::<8>::at(ctx, HEAD + 8 * step) else { break };
@@ -164,7 +172,7 @@ fn key() -> Option<[u64; 2]> {
 
 /// The Internet checksum of a sum of 32-bit words (RFC 1071).
 #[inline(always)]
-fn checksum(sum: u64) -> u16 {
+pub(crate) fn checksum(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);

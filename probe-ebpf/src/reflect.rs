@@ -1,28 +1,37 @@
 //! An answer to every echo request, made of the request's own frame.
 
-use crate::parse::{self, Message};
+use crate::parse::{self, Link, Message, Piece};
 use aya_ebpf::programs::XdpContext;
-use probe_ebpf::wire::{ethernet, icmp, ipv4};
+use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6};
 
-/// Time to live of the answers.
+/// Time to live, or hop limit, of the answers.
 const TTL: u8 = 64;
 
 /// Turns a valid echo request into its reply. None: it is something else, and was not touched.
 #[inline(always)]
 pub(crate) fn reflect(ctx: &XdpContext) -> Option<()> {
-    let request = parse::message(ctx).ok()?;
+    let link = parse::link(ctx).ok()?;
+    match link.ethertype {
+        ethernet::IPV4 => reflect_v4(ctx, &link),
+        ethernet::IPV6 => reflect_v6(ctx, &link),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn reflect_v4(ctx: &XdpContext, link: &Link) -> Option<()> {
+    let request = parse::ipv4(ctx, link).ok()?;
     if request.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST
         || request.icmp.byte(icmp::CODE) != 0
         || request.offset + request.length > parse::frame_length(ctx)
-        || !is_between_hosts(&request)
+        || !is_between_stations(link)
+        || !is_host(request.ip.byte(ipv4::DESTINATION.start))
+        || !is_host(request.ip.byte(ipv4::SOURCE.start))
     {
         return None;
     }
-    let Message { ethernet, ip, icmp, .. } = request;
-
-    let (destination, source) = (ethernet.bytes::<6>(ethernet::DESTINATION), ethernet.bytes::<6>(ethernet::SOURCE));
-    ethernet.write(ethernet::DESTINATION, source);
-    ethernet.write(ethernet::SOURCE, destination);
+    let Message { ip, icmp, .. } = request;
+    turn(link);
 
     // Swapping the addresses leaves the sum as it was.
     let (destination, source) = (ip.bytes::<4>(ipv4::DESTINATION), ip.bytes::<4>(ipv4::SOURCE));
@@ -47,13 +56,60 @@ pub(crate) fn reflect(ctx: &XdpContext) -> Option<()> {
     Some(())
 }
 
-/// From one host to one host: what came to many is never answered, and nothing is sent to many.
+/// Only requests without extension headers: what those ask for is the kernel's to answer.
 #[inline(always)]
-fn is_between_hosts(request: &Message) -> bool {
-    let link = request.ethernet.byte(ethernet::DESTINATION.start) | request.ethernet.byte(ethernet::SOURCE.start);
-    link & ethernet::GROUP == 0
-        && is_host(request.ip.byte(ipv4::DESTINATION.start))
-        && is_host(request.ip.byte(ipv4::SOURCE.start))
+fn reflect_v6(ctx: &XdpContext, link: &Link) -> Option<()> {
+    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
+    let icmp = Piece::<{ icmp::HEADER }>::at(ctx, link.offset + ipv6::HEADER)?;
+    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
+    if !ipv6::is_version(ip.byte(0))
+        || ip.byte(ipv6::NEXT_HEADER) != ipv6::ICMP
+        || icmp.byte(icmp::TYPE) != icmpv6::ECHO_REQUEST
+        || icmp.byte(icmp::CODE) != 0
+        || length < icmp::HEADER
+        || link.offset + ipv6::HEADER + length > parse::frame_length(ctx)
+        || !is_between_stations(link)
+        || !is_host_v6(ip.address(ipv6::DESTINATION))
+        || !is_host_v6(ip.address(ipv6::SOURCE))
+    {
+        return None;
+    }
+    turn(link);
+
+    // The checksum covers the addresses; swapping them leaves it as it was. The hop limit it does not cover.
+    let (destination, source) = (ip.bytes::<16>(ipv6::DESTINATION), ip.bytes::<16>(ipv6::SOURCE));
+    ip.write(ipv6::DESTINATION, source);
+    ip.write(ipv6::SOURCE, destination);
+    ip.write(ipv6::HOP_LIMIT..ipv6::HOP_LIMIT + 1, [TTL]);
+
+    let before = u16::from_be_bytes([icmpv6::ECHO_REQUEST, 0]);
+    let after = u16::from_be_bytes([icmpv6::ECHO_REPLY, 0]);
+    // What is summed, a next header of 58 among it, is never all zero.
+    let checksum = adjust(icmp.number(icmp::CHECKSUM), before, after);
+    icmp.write(icmp::TYPE..icmp::TYPE + 1, [icmpv6::ECHO_REPLY]);
+    icmp.write(icmp::CHECKSUM, checksum.to_be_bytes());
+    Some(())
+}
+
+/// Back to where it came from.
+#[inline(always)]
+fn turn(Link { ethernet, .. }: &Link) {
+    let (destination, source) = (ethernet.bytes::<6>(ethernet::DESTINATION), ethernet.bytes::<6>(ethernet::SOURCE));
+    ethernet.write(ethernet::DESTINATION, source);
+    ethernet.write(ethernet::SOURCE, destination);
+}
+
+/// From one station to one station: what came to many is never answered, and nothing is sent to many.
+#[inline(always)]
+fn is_between_stations(Link { ethernet, .. }: &Link) -> bool {
+    let both = ethernet.byte(ethernet::DESTINATION.start) | ethernet.byte(ethernet::SOURCE.start);
+    both & ethernet::GROUP == 0
+}
+
+/// Whether an IPv6 address can be a host's: not unspecified, not multicast.
+#[inline(always)]
+fn is_host_v6(address: [u64; 2]) -> bool {
+    address != [0; 2] && address[0] as u8 != ipv6::MULTICAST
 }
 
 /// Whether an IPv4 address with this first byte can be a host's: not "this network", multicast, reserved or broadcast.

@@ -1,29 +1,28 @@
 //! Which frames are answers to us, and what is done with them.
 
 use crate::{
-    INACTIVE, SETTINGS, TAKEN, XSKS,
-    answer::Answer,
+    INACTIVE, SETTINGS, TAKEN, XSKS, answer, answer_v6,
     object::{add_one, now},
-    parse::{self, Message},
+    parse::{self, Link},
 };
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use probe_ebpf::{
     layout::{MAX_FRAME, MAX_SOURCES, QueueLine, Settings, Verdict},
-    wire::{STAMP, ipv4},
+    wire::{STAMP, ethernet, ipv4, ipv6},
 };
 
 /// Judges a frame. What is [`Verdict::Taken`] carries its arrival stamp and is to be redirected, what is [`Verdict::RingFull`] is to be
 /// dropped; nothing else was touched.
 #[inline(always)]
 pub(crate) fn steer(ctx: &XdpContext) -> Verdict {
-    match parse::message(ctx).and_then(|message| judge(ctx, &message).map(|queue| (message, queue))) {
-        Ok((message, queue)) => {
+    match parse::link(ctx).and_then(|link| judge(ctx, &link).map(|queue| (link, queue))) {
+        Ok((link, queue)) => {
             // Counted before the clock is read: whoever reads the clock and then this counter knows of every frame that
             // was stamped earlier.
             if !queue.take() {
                 return Verdict::RingFull;
             }
-            message.ethernet.write(STAMP, now().to_ne_bytes());
+            link.ethernet.write(STAMP, now().to_ne_bytes());
             Verdict::Taken
         }
         Err(verdict) => verdict,
@@ -33,25 +32,15 @@ pub(crate) fn steer(ctx: &XdpContext) -> Verdict {
 /// Everything that has to be right before the first byte is written: the stamp overwrites the MAC addresses, and a frame
 /// that was passed after all would reach the kernel as somebody else's. Returns its queue.
 #[inline(always)]
-fn judge(ctx: &XdpContext, message: &Message) -> Result<Queue, Verdict> {
+fn judge(ctx: &XdpContext, link: &Link) -> Result<Queue, Verdict> {
     // An array of one always has its first; the verifier wants to hear it.
     let settings = SETTINGS.get(0).ok_or(Verdict::ForeignIdentifier)?;
-    let (answer, foreign) = Answer::read(ctx, message)?;
-    if answer.identifier() != settings.identifier {
-        return Err(foreign);
+    match link.ethertype {
+        ethernet::IPV4 => judge_v4(ctx, link, settings)?,
+        ethernet::IPV6 => judge_v6(ctx, link, settings)?,
+        ethernet::ARP => return Err(Verdict::NotIp),
+        _ => return Err(Verdict::UnknownProtocol),
     }
-    if !is_source(settings, u32::from_ne_bytes(message.ip.bytes(ipv4::DESTINATION))) {
-        return Err(Verdict::ForeignAddress);
-    }
-    let length = parse::frame_length(ctx);
-    if length > MAX_FRAME || length != ctx.data_end() - ctx.data() {
-        return Err(Verdict::Large);
-    }
-    let end = message.offset + message.length;
-    if end > length {
-        return Err(Verdict::Truncated);
-    }
-    answer.prove(ctx, settings, end)?;
     if INACTIVE.get(0).is_some_and(|inactive| *inactive != 0) {
         return Err(Verdict::Inactive);
     }
@@ -64,10 +53,63 @@ fn judge(ctx: &XdpContext, message: &Message) -> Result<Queue, Verdict> {
 }
 
 #[inline(always)]
+fn judge_v4(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
+    let message = parse::ipv4(ctx, link)?;
+    let (answer, foreign) = answer::Answer::read(ctx, &message)?;
+    if answer.identifier() != settings.identifier {
+        return Err(foreign);
+    }
+    if !is_source(settings, u32::from_ne_bytes(message.ip.bytes(ipv4::DESTINATION))) {
+        return Err(Verdict::ForeignAddress);
+    }
+    let end = message.offset + message.length;
+    is_whole(ctx, end)?;
+    answer.prove(ctx, settings, end)
+}
+
+#[inline(always)]
+fn judge_v6(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
+    let zero = settings.zero;
+    let message = parse::ipv6(ctx, link, zero)?;
+    let (answer, foreign) = answer_v6::Answer::read(ctx, &message, zero)?;
+    if answer.identifier() != settings.identifier {
+        return Err(foreign);
+    }
+    if !is_source_v6(settings, message.ip.address(ipv6::DESTINATION)) {
+        return Err(Verdict::ForeignAddress);
+    }
+    let end = message.offset + message.length;
+    is_whole(ctx, end)?;
+    answer.prove(ctx, settings, end)
+}
+
+/// Whether the frame is one that a socket can have, and reaches as far as its message.
+#[inline(always)]
+fn is_whole(ctx: &XdpContext, end: usize) -> Result<(), Verdict> {
+    let length = parse::frame_length(ctx);
+    if length > MAX_FRAME || length != ctx.data_end() - ctx.data() {
+        return Err(Verdict::Large);
+    }
+    if end > length { Err(Verdict::Truncated) } else { Ok(()) }
+}
+
+#[inline(always)]
 fn is_source(settings: &Settings, address: u32) -> bool {
     let mut i = 0;
     while i < MAX_SOURCES && i < settings.source_count as usize {
         if settings.sources[i] == address {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn is_source_v6(settings: &Settings, address: [u64; 2]) -> bool {
+    let mut i = 0;
+    while i < MAX_SOURCES && i < settings.source_count_v6 as usize {
+        if settings.sources_v6[i] == address {
             return true;
         }
         i += 1;

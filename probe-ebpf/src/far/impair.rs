@@ -31,7 +31,11 @@ pub(crate) enum Fate {
 #[inline(always)]
 pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     let arrival = now();
-    let Ok(request) = parse::message(ctx) else { return Fate::Passed };
+    let Ok(link) = parse::link(ctx) else { return Fate::Passed };
+    if link.ethertype != ethernet::IPV4 {
+        return Fate::Passed;
+    }
+    let Ok(request) = parse::ipv4(ctx, &link) else { return Fate::Passed };
     if request.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || request.icmp.byte(icmp::CODE) != 0 {
         return Fate::Passed;
     }
@@ -54,9 +58,9 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
         unsafe { add_one(&raw mut (*line).taken) };
         // The sender's address is needed for the reply. The type is known by now and makes room for what of the address
         // the stamp overwrites.
-        let sender = request.ethernet.bytes::<2>(ethernet::SOURCE.start..ethernet::SOURCE.start + 2);
-        request.ethernet.write(STAMP, arrival.to_ne_bytes());
-        request.ethernet.write(ethernet::ETHERTYPE, sender);
+        let sender = link.ethernet.bytes::<2>(ethernet::SOURCE.start..ethernet::SOURCE.start + 2);
+        link.ethernet.write(STAMP, arrival.to_ne_bytes());
+        link.ethernet.write(ethernet::ETHERTYPE, sender);
         return Fate::Taken;
     }
     let sent_ns = u64::from_be_bytes(probe.bytes(payload::SENT));

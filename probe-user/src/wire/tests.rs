@@ -465,7 +465,7 @@ proptest! {
         source_count_v6 in any::<u32>(),
     ) {
         let settings = Settings {
-            key, max_age_ns, sources, source_count, identifier, padding: 0, flow_key, sources_v6, source_count_v6, padding_v6: 0,
+            key, max_age_ns, sources, source_count, identifier, padding: 0, flow_key, sources_v6, source_count_v6, zero: 0,
         };
         let bytes = settings.to_bytes();
         let mut expected = [0; SETTINGS_SIZE];

@@ -99,17 +99,6 @@ impl Around {
     }
 }
 
-/// An IPv6 echo reply that carries `payload`.
-pub(crate) fn ipv6(payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    PacketBuilder::ethernet2(THEIR_MAC, OUR_MAC)
-        .ipv6([1; 16], [2; 16], 64)
-        .icmpv6_echo_reply(1, 2)
-        .write(&mut frame, payload)
-        .unwrap();
-    frame
-}
-
 /// "192.0.2.1 is at ..."
 pub(crate) fn arp() -> Vec<u8> {
     let packet = etherparse::ArpPacket::new(

@@ -3,7 +3,7 @@
 use super::{
     Rig, XDP_PASS, XDP_REDIRECT, XDP_TX,
     frames::{self, Around, OURS},
-    now,
+    frames_v6, now,
 };
 use echolot::base::Nanos;
 use probe_ebpf::{far::AnsweredRequest, layout::MAX_FRAME};
@@ -161,7 +161,7 @@ fn all_else_goes_to_the_kernel() {
         passes(&mut rig, "shorter than its header says", &overlong);
     }
     passes(&mut rig, "ARP", &frames::arp());
-    passes(&mut rig, "IPv6", &frames::ipv6(&[1; 18]));
+    passes(&mut rig, "IPv6", &frames_v6::Around::default().echo_request(1, 2, &[1; 18]));
 }
 
 /// What userspace can't have is the kernel's: a request is never taken and dropped.

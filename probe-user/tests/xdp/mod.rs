@@ -2,8 +2,11 @@
 
 mod errors;
 pub(crate) mod frames;
+pub(crate) mod frames_v6;
 mod impair;
 mod reflect;
+mod reflect_v6;
+mod v6;
 
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,

@@ -1,0 +1,83 @@
+//! Which answers over IPv6 are about echo probes of ours. How such a probe is made is in `probe_v6`.
+
+use crate::{
+    answer::judge_age,
+    parse::{self, Piece},
+};
+use aya_ebpf::programs::XdpContext;
+use probe_ebpf::{
+    cookie,
+    layout::{Settings, Verdict},
+    wire::{icmp, icmpv6, ipv6, payload},
+};
+
+type Message = parse::Message<{ ipv6::HEADER }>;
+
+/// What a message says of a probe: echoed by a reply, or quoted by an error.
+pub(crate) struct Answer {
+    icmp: Piece<{ icmp::HEADER }>,
+    /// In words, as it lies in memory.
+    destination: [u64; 2],
+    /// Where in the frame its payload begins, if there is as much of it.
+    payload: usize,
+}
+
+impl Answer {
+    /// Reads it, and says what it is if the identifier turns out to be somebody else's. Neighbour discovery and everything else that is
+    /// neither reply nor error is the kernel's.
+    #[inline(always)]
+    pub(crate) fn read(ctx: &XdpContext, message: &Message, zero: u32) -> Result<(Self, Verdict), Verdict> {
+        match (message.icmp.byte(icmp::TYPE), message.icmp.byte(icmp::CODE)) {
+            (icmpv6::ECHO_REPLY, 0) => Ok((Self::echoed(message), Verdict::ForeignIdentifier)),
+            (kind, _) if icmpv6::is_error(kind) => {
+                Ok((Self::quoted(ctx, message, zero).ok_or(Verdict::ForeignQuote)?, Verdict::ForeignQuote))
+            }
+            _ => Err(Verdict::NotReply),
+        }
+    }
+
+    /// Of the probe.
+    #[inline(always)]
+    pub(crate) fn identifier(&self) -> u16 {
+        self.icmp.number(icmp::IDENTIFIER)
+    }
+
+    #[inline(always)]
+    fn echoed(reply: &Message) -> Self {
+        Self { icmp: reply.icmp, destination: reply.ip.address(ipv6::SOURCE), payload: reply.offset + icmp::HEADER }
+    }
+
+    /// None: what is quoted is no echo request from the address that the error was sent to, or there is too little of it.
+    #[inline(always)]
+    fn quoted(ctx: &XdpContext, error: &Message, zero: u32) -> Option<Self> {
+        let ip = Piece::<{ ipv6::HEADER }>::at(ctx, error.offset + icmp::HEADER)?;
+        let first = error.offset + icmp::HEADER + ipv6::HEADER;
+        let (next, offset) = parse::walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero).ok()?;
+        let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset)?;
+        let is_request = error.offset + error.length >= offset + icmp::HEADER
+            && ipv6::is_version(ip.byte(0))
+            && next == ipv6::ICMP
+            && ip.address(ipv6::SOURCE) == error.ip.address(ipv6::DESTINATION)
+            && icmp.byte(icmp::TYPE) == icmpv6::ECHO_REQUEST
+            && icmp.byte(icmp::CODE) == 0;
+        is_request.then_some(Self { icmp, destination: ip.address(ipv6::DESTINATION), payload: offset + icmp::HEADER })
+    }
+
+    /// Whether we sent the probe, to that address, not too long ago. `end`: of the message, in the frame. All of the proof must be there:
+    /// errors quote as much as fits 1,280 bytes (RFC 4443, section 2.4).
+    #[inline(always)]
+    pub(crate) fn prove(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
+        if self.payload + payload::LENGTH > end {
+            return Err(Verdict::Truncated);
+        }
+        let payload = Piece::<{ payload::LENGTH }>::at(ctx, self.payload).ok_or(Verdict::Truncated)?;
+        let sent = u64::from_be_bytes(payload.bytes(payload::SENT));
+        let target = u32::from_be_bytes(payload.bytes(payload::TARGET));
+        let sequence = self.icmp.number(icmp::SEQUENCE);
+        let hash = cookie::ipv6_words(&settings.key, sent, self.destination, target, sequence);
+        if !cookie::kernel_bits_match(hash, payload.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
+            return Err(Verdict::Cookie);
+        }
+        judge_age(settings, sent)
+    }
+}
