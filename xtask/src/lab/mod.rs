@@ -3,7 +3,9 @@
 //! ```text
 //!   NAME-near                                       NAME-far
 //!   near0  10.63.0.1/24  ───────── veth ─────────   far0  10.63.0.2/24
+//!          fd00:63::1/64                                  fd00:63::2/64
 //!   route: 10.64.0.0/12 via 10.63.0.2               answers for all of 10.64.0.0/12
+//!          fd00:64::/108 via fd00:63::2             and of fd00:64::/108
 //! ```
 //!
 //! Who answers is the lab's [`Answer`]: the far kernel's own stack, echolot's XDP reflector, or nobody. In a test,
@@ -15,7 +17,7 @@ pub mod cli;
 use std::fmt;
 use std::fs;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,19 +39,26 @@ pub const FAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 2);
 /// What lies behind the far end: 1,048,576 addresses.
 pub const TARGETS: &str = "10.64.0.0/12";
 
+/// The near end's IPv6 address, in fd00:63::/64.
+pub const NEAR_ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 1);
+/// The far end's IPv6 address: the next hop towards [`TARGETS_V6`].
+pub const FAR_ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 2);
+/// What lies behind the far end: 1,048,576 addresses.
+pub const TARGETS_V6: &str = "fd00:64::/108";
+
 const CLEAN: &str = include_str!("clean.sh");
 const STATE: &str = "/run/echolot-lab";
 /// How long a reflector may take until it says that it is ready. Generous: it loads and attaches an XDP program.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// Who answers for [`TARGETS`].
+/// Who answers for [`TARGETS`] and [`TARGETS_V6`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The far namespace's own stack. Its limits on ICMP are off.
     Kernel,
     /// `echolot reflect`, the program being at the path given. The far kernel answers no echo request beside it.
     Reflector(PathBuf),
-    /// Nobody. The link stays up, and ARP goes on being answered.
+    /// Nobody. The link stays up, and ARP and neighbour discovery go on being answered.
     Silent,
 }
 
@@ -157,9 +166,14 @@ impl Name {
             ip(&format!("netns add {namespace}"))?;
         }
         for end in [End::Near, End::Far] {
-            // Before there is an interface: no router solicitations and the like in captures.
-            self.sysctl(end, "ipv6/conf/all/disable_ipv6", "1")?;
-            self.sysctl(end, "ipv6/conf/default/disable_ipv6", "1")?;
+            // Before there is an interface: no link-local addresses, no router solicitations and no multicast reports that would come
+            // at their own time into captures; and addresses are there at once.
+            for interface in ["all", "default"] {
+                for (key, value) in [("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_dad", "0")] {
+                    self.sysctl(end, &format!("ipv6/conf/{interface}/{key}"), value)?;
+                }
+            }
+            self.sysctl(end, "ipv6/icmp/ratelimit", "0")?;
             self.sysctl(end, "ipv4/conf/all/rp_filter", "0")?;
             self.sysctl(end, "ipv4/conf/default/rp_filter", "0")?;
             // Echo replies aren't limited by default; other ICMP is, and a test may ask for it.
@@ -171,15 +185,32 @@ impl Name {
             "link add {NEAR_INTERFACE} netns {near} numtxqueues 2 numrxqueues 2 type veth \
              peer name {FAR_INTERFACE} netns {far} numtxqueues 2 numrxqueues 2"
         ))?;
-        for (namespace, interface, address) in
-            [(&near, NEAR_INTERFACE, NEAR_ADDRESS), (&far, FAR_INTERFACE, FAR_ADDRESS)]
+        for (namespace, interface, address, v6) in
+            [(&near, NEAR_INTERFACE, NEAR_ADDRESS, NEAR_ADDRESS_V6), (&far, FAR_INTERFACE, FAR_ADDRESS, FAR_ADDRESS_V6)]
         {
             ip(&format!("-n {namespace} address add {address}/24 dev {interface}"))?;
+            ip(&format!("-n {namespace} address add {v6}/64 dev {interface} nodad"))?;
             ip(&format!("-n {namespace} link set lo up"))?;
             ip(&format!("-n {namespace} link set {interface} up"))?;
         }
+        self.wait_for_link()?;
         ip(&format!("-n {near} route add {TARGETS} via {FAR_ADDRESS}"))?;
-        ip(&format!("-n {far} route add local {TARGETS} dev lo"))
+        ip(&format!("-n {far} route add local {TARGETS} dev lo"))?;
+        ip(&format!("-n {near} route add {TARGETS_V6} via {FAR_ADDRESS_V6}"))?;
+        ip(&format!("-n {far} route add local {TARGETS_V6} dev lo"))
+    }
+
+    /// Waits until both ends can send: the kernel takes up to a second to notice that a link is up, and drops what is sent before. The
+    /// first ARP question or neighbour solicitation would be repeated another second later.
+    fn wait_for_link(&self) -> Result<(), String> {
+        for (end, interface) in [(End::Near, NEAR_INTERFACE), (End::Far, FAR_INTERFACE)] {
+            let is_up = || {
+                let output = self.command(end, "ip").args(["-o", "link", "show", "dev", interface]).output().ok()?;
+                String::from_utf8_lossy(&output.stdout).contains(" state UP ").then_some(())
+            };
+            wait_until(READY_WITHIN, is_up).ok_or_else(|| format!("{interface} is not up within {READY_WITHIN:?}"))?;
+        }
+        Ok(())
     }
 
     /// Writes a setting of one end's network stack, named by its path under /proc/sys/net. One that this kernel doesn't
@@ -196,6 +227,7 @@ impl Name {
         self.stop_reflector()?;
         let ignore = if *answer == Answer::Kernel { "0" } else { "1" };
         self.sysctl(End::Far, "ipv4/icmp_echo_ignore_all", ignore)?;
+        self.sysctl(End::Far, "ipv6/icmp/echo_ignore_all", ignore)?;
         let path = self.folder().join("answer");
         let note = |answer: &Answer| fs::write(&path, answer.word()).map_err(|e| format!("{}: {e}", path.display()));
         let Answer::Reflector(program) = answer else {
