@@ -251,9 +251,10 @@ mod tests {
         packet_core::NetlinkMessage,
         packet_route::{
             AddressFamily, RouteNetlinkMessage,
-            address::AddressMessage,
+            address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
             link::LinkFlags,
             route::{RouteAddress, RouteAttribute, RouteMessage},
+            rule::RuleMessage,
         },
     };
 
@@ -296,6 +297,67 @@ mod tests {
         let two =
             [bytes(route_to([10, 0, 0, 0], 8)), bytes(RouteNetlinkMessage::NewAddress(AddressMessage::default()))];
         assert_eq!(follower.read(&two.concat()), [to([10, 0, 0, 0], [10, 255, 255, 255]), Changed::Anywhere]);
+    }
+
+    #[test]
+    fn an_ipv6_route_says_for_whom_it_is() {
+        let mut follower = follower();
+        let route_to = |network: &str, length| {
+            let mut route = RouteMessage::default();
+            route.header.address_family = AddressFamily::Inet6;
+            route.header.destination_prefix_length = length;
+            route.attributes.push(RouteAttribute::Priority(7));
+            let network: Ipv6Addr = network.parse().unwrap();
+            if length > 0 {
+                route.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(network)));
+            }
+            bytes(RouteNetlinkMessage::NewRoute(route))
+        };
+        let to = |first: &str, last: &str| Changed::To(first.parse().unwrap()..=last.parse().unwrap());
+        let last = "2001:db8:7:ffff:ffff:ffff:ffff:ffff";
+        assert_eq!(follower.read(&route_to("2001:db8:7::", 48)), [to("2001:db8:7::", last)]);
+        assert_eq!(follower.read(&route_to("2001:db8::9", 128)), [to("2001:db8::9", "2001:db8::9")]);
+        assert_eq!(follower.read(&route_to("::", 0)), [Changed::of(Family::V6)]);
+        assert_eq!(follower.read(&route_to("2001:db8::", 129)), [Changed::Anywhere], "whatever that is");
+    }
+
+    #[test]
+    fn an_address_or_a_rule_is_of_its_family() {
+        let mut follower = follower();
+        let rule = |family| {
+            let mut rule = RuleMessage::default();
+            rule.header.family = family;
+            bytes(RouteNetlinkMessage::NewRule(rule))
+        };
+        assert_eq!(follower.read(&rule(AddressFamily::Inet)), [Changed::of(Family::V4)]);
+        assert_eq!(follower.read(&rule(AddressFamily::Inet6)), [Changed::of(Family::V6)]);
+        let message = |address: IpAddr, flags, lifetime| {
+            let mut message = AddressMessage::default();
+            message.header.family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+            message.header.index = 3;
+            let mut cached = CacheInfo::default();
+            cached.ifa_preferred = lifetime;
+            message.attributes = vec![
+                AddressAttribute::Address(address),
+                AddressAttribute::CacheInfo(cached),
+                AddressAttribute::Flags(flags),
+            ];
+            message
+        };
+        let [v4, v6] = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
+        let (tentative, none) = (AddressFlags::Tentative, AddressFlags::empty());
+        let new = |address, flags, lifetime| bytes(RouteNetlinkMessage::NewAddress(message(address, flags, lifetime)));
+        let of = |family| vec![Changed::of(family)];
+        // Each word of an IPv4 address is news, and of an IPv6 address what differs in its flags.
+        assert_eq!(follower.read(&new(v4, none, 9)), of(Family::V4));
+        assert_eq!(follower.read(&new(v4, none, 9)), of(Family::V4));
+        assert_eq!(follower.read(&new(v6, tentative, 9)), of(Family::V6));
+        assert_eq!(follower.read(&new(v6, none, 9)), of(Family::V6));
+        assert_eq!(follower.read(&new(v6, none, 1_800)), [], "an advertisement keeps it alive");
+        assert_eq!(follower.read(&new(v6, AddressFlags::Deprecated, 0)), of(Family::V6));
+        let gone = bytes(RouteNetlinkMessage::DelAddress(message(v6, none, 0)));
+        assert_eq!(follower.read(&gone), of(Family::V6));
+        assert_eq!(follower.read(&new(v6, AddressFlags::Deprecated, 0)), of(Family::V6), "it is back");
     }
 
     #[test]
