@@ -45,8 +45,8 @@ impl Limits {
     fn judge(&self, answered: usize, interface: &str) -> Check {
         let &Self { on_link, most, share, .. } = self;
         if self.kernel_asks {
-            let asked_by = self.family.neighbour_protocol();
-            let detail = format!("{answered} of {on_link} targets on the link of {interface} answer {asked_by}");
+            let asked = self.family.neighbour_protocol();
+            let detail = format!("{answered} of {on_link} targets on the link of {interface} answer {asked}");
             return Check::new("neighbours", Status::Ok, detail);
         }
         if self.family == Family::V6 {

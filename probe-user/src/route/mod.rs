@@ -50,5 +50,5 @@ pub use members::{Members, PortView, View};
 pub use netlink::{clock_offset, connect};
 pub use share::{KernelAsks, Share, neighbours_at_most, share_of_kernel};
 pub use stack::Stack;
-pub use watch::{Resolution, Watch, asked_by};
+pub use watch::{Resolution, Watch};
 pub use ways::Difference;
