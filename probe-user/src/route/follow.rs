@@ -1,4 +1,5 @@
-//! Hears of changes in what decides the ways of packets: routes, addresses, rules, nexthop objects, links.
+//! Hears of changes in what decides the ways of packets: routes, addresses, rules, nexthop objects, links; and of IPv6 neighbours, for
+//! a gateway that fails is left by IPv6 without another word.
 //!
 //! IPv4 tells nothing of the routes that go when a link or an address goes, and a socket whose buffer is full loses messages: so what is
 //! heard is only that something changed, and where. What is the case then, the kernel is asked.
@@ -20,7 +21,7 @@ use std::{
 /// Bytes for notifications that we have not read yet. The kernel may grant less.
 const NOTIFICATIONS: usize = 1 << 20;
 
-const GROUPS: [MulticastGroup; 8] = [
+const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
@@ -28,6 +29,7 @@ const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv6Route,
     MulticastGroup::Ipv6Rule,
+    MulticastGroup::Neigh,
     MulticastGroup::Nexthop,
 ];
 
@@ -38,28 +40,47 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
+const RTM_GETNEIGH: u16 = 30;
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTA_DST: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_FLAGS: u16 = 8;
+const NDA_DST: u16 = 1;
+/// `linux/neighbour.h`.
+const NUD_FAILED: u16 = 0x20;
+/// Of NUD_VALID those that a neighbour that is asked may be in: reachable, stale, delay, probe.
+const NUD_ANSWERS: u16 = 0x02 | 0x04 | 0x08 | 0x10;
 const IFLA_ADDRESS: u16 = 1;
 /// `linux/if.h`: IFF_UP, IFF_RUNNING, IFF_LOWER_UP.
 const CARRIES: u32 = 1 | 1 << 6 | 1 << 16;
 /// `linux/socket.h`.
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`, `struct ifaddrmsg`.
+/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`, `struct ifaddrmsg`, `struct ndmsg`.
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
 const LINK: usize = 16;
 const ADDRESS: usize = 8;
+const NEIGHBOUR: usize = 12;
 
 /// Where something has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// Only in the ways to these addresses, which are of one family.
     To(RangeInclusive<IpAddr>),
+    /// Whether an IPv6 neighbour answers. Most of them are nobody's gateway, and most of this is no news: see
+    /// [`super::FailedGateways`].
+    Neighbour {
+        /// On which interface.
+        interface: u32,
+        /// Its address.
+        address: Ipv6Addr,
+        /// It was asked in vain; else it has answered.
+        failed: bool,
+    },
     /// Anywhere.
     Anywhere,
 }
@@ -135,6 +156,9 @@ impl Follower {
                 RTM_NEWLINK | RTM_DELLINK => changed.extend(self.link(kind, body)),
                 RTM_NEWADDR | RTM_DELADDR => changed.extend(self.address(kind, body)),
                 RTM_NEWRULE | RTM_DELRULE => changed.push(of_family(body)),
+                RTM_NEWNEIGH => changed.extend(neighbour(body)),
+                // An entry that goes says nothing of the neighbour.
+                RTM_DELNEIGH | RTM_GETNEIGH => {}
                 _ => changed.push(Changed::Anywhere),
             }
             bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -211,6 +235,16 @@ fn route(body: &[u8]) -> Changed {
     to.map_or(Changed::Anywhere, Changed::To)
 }
 
+/// Whether an IPv6 neighbour answers, if that is known.
+fn neighbour(body: &[u8]) -> Option<Changed> {
+    let (&AF_INET6, interface, state) = (body.first()?, number(body, 4)?, half(body, 8)?) else { return None };
+    if state & (NUD_FAILED | NUD_ANSWERS) == 0 {
+        return None;
+    }
+    let address: [u8; 16] = attribute(body.get(NEIGHBOUR..)?, NDA_DST)?.try_into().ok()?;
+    Some(Changed::Neighbour { interface, address: address.into(), failed: state & NUD_FAILED != 0 })
+}
+
 /// The first and the last address of a route.
 fn prefix<A: Address + From<[u8; N]>, const N: usize>(body: &[u8]) -> Option<(A, A)> {
     let length = *body.get(1).filter(|length| **length <= A::BITS)?;
@@ -253,6 +287,7 @@ mod tests {
             AddressFamily, RouteNetlinkMessage,
             address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
             link::LinkFlags,
+            neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
             route::{RouteAddress, RouteAttribute, RouteMessage},
             rule::RuleMessage,
         },
@@ -358,6 +393,33 @@ mod tests {
         let gone = bytes(RouteNetlinkMessage::DelAddress(message(v6, none, 0)));
         assert_eq!(follower.read(&gone), of(Family::V6));
         assert_eq!(follower.read(&new(v6, AddressFlags::Deprecated, 0)), of(Family::V6), "it is back");
+    }
+
+    #[test]
+    fn an_ipv6_neighbour_fails_or_answers() {
+        let mut follower = follower();
+        let message = |address: IpAddr, state| {
+            let mut message = NeighbourMessage::default();
+            message.header.family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+            (message.header.ifindex, message.header.state) = (3, state);
+            let destination = match address {
+                IpAddr::V4(address) => NeighbourAddress::Inet(address),
+                IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+            };
+            message.attributes =
+                vec![NeighbourAttribute::LinkLayerAddress(vec![2; 6]), NeighbourAttribute::Destination(destination)];
+            message
+        };
+        let new = |address, state| bytes(RouteNetlinkMessage::NewNeighbour(message(address, state)));
+        let address: Ipv6Addr = "fe80::1".parse().unwrap();
+        let heard = |failed| [Changed::Neighbour { interface: 3, address, failed }];
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Failed)), heard(true));
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Reachable)), heard(false));
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Stale)), heard(false));
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Incomplete)), []);
+        assert_eq!(follower.read(&new([192, 0, 2, 1].into(), NeighbourState::Failed)), [], "IPv4 stays");
+        let gone = bytes(RouteNetlinkMessage::DelNeighbour(message(address.into(), NeighbourState::Failed)));
+        assert_eq!(follower.read(&gone), []);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub use discover::{Found, Routes, Unrouted};
 pub use error::{RouteError, StackError, Unusable, Why};
 pub use features::XdpFeatures;
 pub use follow::{Changed, Follower};
+pub use gateways::FailedGateways;
 pub use hops::{Hop, Hops, NO_ROUTE, NO_SOURCE, Neighbour};
 pub use interface::{AttachedProgram, Interface, XdpMode};
 pub use life::Life;

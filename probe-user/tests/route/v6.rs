@@ -9,8 +9,8 @@ use super::{BEHIND, GATEWAY, HERE, SOURCE, inside, is_resolved, mac_of_far, now,
 use echolot::{
     base::{Family, Nanos, Sources},
     route::{
-        self, Changed, Follower, Found, Hop, Interface, NO_ROUTE, NO_SOURCE, Neighbour, RouteError, Routes, Unusable,
-        Why,
+        self, Changed, FailedGateways, Follower, Found, Hop, Interface, NO_ROUTE, NO_SOURCE, Neighbour, RouteError,
+        Routes, Unusable, Why,
     },
 };
 use std::{
@@ -371,6 +371,45 @@ fn more_ipv6_targets_on_the_link_than_our_share_are_not_blamed() {
         let resolution = watch.resolve().await.unwrap();
         assert_eq!((resolution.on_link, resolution.on_link_unanswered), (usize::from(share) + 1, share.into()));
         assert!(routes.hops.iter().filter(of_v6).all(|hop| hop.neighbour() == Neighbour::Unresolved));
+    });
+}
+
+/// IPv6 leaves a gateway that has failed, and says no word of it.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_gateway_that_fails_is_left_for_another() {
+    inside("v6::a_gateway_that_fails_is_left_for_another", |far| async move {
+        give_addresses(&far).await;
+        sh(&format!("ip -6 route add default via {HERE_6} metric 2000"));
+        let mut follower = Follower::open().await.unwrap();
+        let routes = discover([BEHIND_6.into()], None).await;
+        let (mut watch, _) = watch(&routes).await;
+        watch.resolve().await.unwrap();
+        let task = tokio::spawn(watch.run());
+        assert!(is_resolved(&routes.hops[0]) && routes.hops[0].address == GATEWAY_6);
+        let mut gateways = FailedGateways::default();
+        let mut until_told = async |expected: bool| {
+            let heard = async {
+                while !follower.heard().await.unwrap().iter().any(|changed| match changed {
+                    Changed::Neighbour { interface, address, failed } => {
+                        *interface == routes.interface.index
+                            && gateways.tell(&routes.hops, *address, *failed)
+                            && *failed == expected
+                    }
+                    _ => false,
+                }) {}
+            };
+            tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
+            let handle = route::connect().unwrap();
+            Found::ask(&handle, [BEHIND_6], routes.interface.index, false, Sources::default()).await.unwrap()
+        };
+        sh(&format!("ip -n {far} addr del {GATEWAY_6}/64 dev far0"));
+        routes.hops[0].life.doubt(now() + Nanos(1));
+        assert_eq!(until_told(true).await.hops[0].address, HERE_6);
+        // The watcher goes on asking, for the hop is still in use.
+        sh(&format!("ip -n {far} addr add {GATEWAY_6}/64 dev far0 nodad"));
+        assert_eq!(until_told(false).await.hops[0].address, GATEWAY_6);
+        task.abort();
     });
 }
 
