@@ -24,6 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[path = "route/v6.rs"]
+mod v6;
+
 const INSIDE: &str = "ECHOLOT_ROUTE_TEST_FAR";
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 254);
@@ -51,8 +54,8 @@ impl Pair {
     fn make(test: &str) -> Self {
         // Several tests and test runs at once: their names tell them apart.
         let pair = Self {
-            near: format!("el-route-{}-{test}-near", std::process::id()),
-            far: format!("el-route-{}-{test}-far", std::process::id()),
+            near: format!("el-route-{}-{test}-near", std::process::id()).replace("::", "-"),
+            far: format!("el-route-{}-{test}-far", std::process::id()).replace("::", "-"),
         };
         let Self { near, far } = &pair;
         sh(&format!(

@@ -1,31 +1,43 @@
 //! Targets on the link: who asks for their MAC addresses, and what that means for the host's neighbour table.
 
 use super::{Check, Status};
-use crate::base::Family;
-use crate::route::{KernelAsks, Resolution, Routes, neighbours_at_most, share_of_kernel};
+use crate::{
+    base::Family,
+    route::{KernelAsks, Routes, neighbours_at_most, share_of_kernel},
+};
 use std::fs;
 
-pub(super) fn look(routes: &Routes, resolution: &Resolution, checks: &mut Vec<Check>) {
-    let on_link = routes.hops.iter().filter(|hop| hop.on_link).count();
-    if on_link == 0 {
-        return;
-    }
+pub(super) fn look(routes: &Routes, checks: &mut Vec<Check>) {
     let interface = &routes.interface.name;
-    let accept = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/arp_accept"));
-    let accepts = accept.is_ok_and(|text| text.trim() != "0");
-    let kernel_asks = KernelAsks::of(&routes.hops, share_of_kernel()).about_everybody(Family::V4);
-    let what =
-        Limits { on_link, most: neighbours_at_most(Family::V4), share: share_of_kernel().v4, kernel_asks, accepts };
-    checks.push(what.judge(resolution.on_link - resolution.on_link_unanswered, interface));
+    let kernel = KernelAsks::of(&routes.hops, share_of_kernel());
+    for family in Family::ALL {
+        let of_family = || routes.hops.iter().filter(|hop| hop.on_link && hop.family() == family);
+        let on_link = of_family().count();
+        if on_link == 0 {
+            continue;
+        }
+        let accept = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/arp_accept"));
+        let what = Limits {
+            family,
+            on_link,
+            most: neighbours_at_most(family),
+            share: share_of_kernel().of(family),
+            kernel_asks: kernel.about_everybody(family),
+            accepts: accept.is_ok_and(|text| text.trim() != "0"),
+        };
+        let answered = of_family().filter(|hop| hop.neighbour().is_resolved()).count();
+        checks.push(what.judge(answered, interface));
+    }
 }
 
 struct Limits {
+    family: Family,
     on_link: usize,
     /// Entries that the kernel's table holds (gc_thresh3), and how many of them are to be ours.
     most: usize,
     share: usize,
     kernel_asks: bool,
-    /// Whether the kernel makes an entry of each answer that it hears.
+    /// Whether the kernel makes an entry of each ARP answer that it hears.
     accepts: bool,
 }
 
@@ -33,8 +45,20 @@ impl Limits {
     fn judge(&self, answered: usize, interface: &str) -> Check {
         let &Self { on_link, most, share, .. } = self;
         if self.kernel_asks {
-            let detail = format!("{answered} of {on_link} targets on the link of {interface} answer ARP");
+            let asked = self.family.neighbour_protocol();
+            let detail = format!("{answered} of {on_link} targets on the link of {interface} answer {asked}");
             return Check::new("neighbours", Status::Ok, detail);
+        }
+        if self.family == Family::V6 {
+            let detail = format!(
+                "{on_link} IPv6 targets on the link of {interface}: nobody asks for their MAC addresses, and their probes are unsent, \
+                 because the kernel's table (gc_thresh3 {most}) is to hold no more than {share} entries of ours"
+            );
+            let advice = format!(
+                "`sysctl net.ipv6.neigh.default.gc_thresh3={}` makes room for all of them",
+                (on_link * most / share.max(1)).next_power_of_two()
+            );
+            return Check::new("neighbours", Status::Problem, detail).advise(advice);
         }
         let detail = format!(
             "{on_link} targets on the link of {interface}: echolot asks for them itself, at the pace of the probes, because the \
@@ -66,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_large_link_is_told_with_what_it_does_to_the_table() {
-        let few = Limits { on_link: 100, most: 1_024, share: 128, kernel_asks: true, accepts: false };
+        let few =
+            Limits { family: Family::V4, on_link: 100, most: 1_024, share: 128, kernel_asks: true, accepts: false };
         let check = few.judge(90, "eth0");
         assert_eq!((check.status, check.detail.starts_with("90 of 100 targets")), (Status::Ok, true));
         let some = Limits { on_link: 400, kernel_asks: false, ..few };
@@ -84,6 +109,21 @@ mod tests {
         let check = Limits { accepts: true, ..many }.judge(0, "eth0");
         assert!(
             check.advice.as_deref().is_some_and(|advice| advice.contains("eth0.arp_accept=0")),
+            "{:?}",
+            check.advice
+        );
+    }
+
+    #[test]
+    fn more_ipv6_targets_on_the_link_than_the_kernel_is_asked_for_are_a_problem() {
+        let few =
+            Limits { family: Family::V6, on_link: 100, most: 1_024, share: 128, kernel_asks: true, accepts: true };
+        let check = few.judge(90, "eth0");
+        assert_eq!(check.detail, "90 of 100 targets on the link of eth0 answer neighbour discovery");
+        let check = Limits { on_link: 200, kernel_asks: false, ..few }.judge(0, "eth0");
+        assert_eq!(check.status, Status::Problem);
+        assert!(
+            check.advice.as_deref().is_some_and(|advice| advice.contains("ipv6.neigh.default.gc_thresh3=2048")),
             "{:?}",
             check.advice
         );

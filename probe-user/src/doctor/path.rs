@@ -34,7 +34,7 @@ pub(super) async fn look(routes: Result<Routes, RouteError>, checks: &mut Vec<Ch
     if let Some(error) = resolution.error().filter(|_| resolution.unanswered.len() > LISTED) {
         checks.push(Check::new("gateways", Status::Problem, error));
     }
-    neighbours::look(&routes, &resolution, checks);
+    neighbours::look(&routes, checks);
 }
 
 async fn resolve(routes: &Routes) -> Result<crate::route::Resolution, RouteError> {

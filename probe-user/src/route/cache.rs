@@ -346,7 +346,7 @@ fn refresh(place: usize) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -511,5 +511,22 @@ mod tests {
         cache.hops.use_only(|_| true);
         cache.renew(Nanos::from_secs(30));
         assert!(cache.due(Nanos::from_secs(30), 25).contains(&on_link(0)));
+    }
+
+    #[test]
+    fn ipv6_targets_that_nobody_asks_are_not_unreachable() {
+        let us = Ipv4Addr::new(192, 0, 2, 9);
+        let hop = |n: u128| Hop::new(Ipv6Addr::from_bits(0xfd << 120 | n), Ipv6Addr::LOCALHOST, true);
+        let gateway = Hop::new(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, false);
+        let hops: Hops = (0..9).map(hop).chain([gateway, Hop::new(on_link(0), us, true)]).collect();
+        let mut cache = Cache::new(Arc::new(hops), Share { v4: 8, v6: 8 }, Nanos::ZERO);
+        cache.begin();
+        assert_eq!(cache.due(Nanos::ZERO, 25), [IpAddr::from(Ipv6Addr::LOCALHOST), on_link(0)]);
+        assert!(cache.hops.iter().take(9).all(|hop| hop.neighbour() == Neighbour::Unknown));
+        assert!(Family::ALL.iter().all(|family| cache.has_family(*family)));
+        // Fewer of them are asked.
+        cache.hops.use_only(|place| place < 7 || place >= 9);
+        cache.renew(Nanos::from_millis(500));
+        assert_eq!(cache.due(Nanos::from_millis(500), 25).len(), 7);
     }
 }

@@ -1,4 +1,5 @@
-//! Hears of changes in what decides the ways of packets: routes, addresses, rules, nexthop objects, links.
+//! Hears of changes in what decides the ways of packets: routes, addresses, rules, nexthop objects, links; and of IPv6 neighbours, for
+//! a gateway that fails is left by IPv6 without another word.
 //!
 //! IPv4 tells nothing of the routes that go when a link or an address goes, and a socket whose buffer is full loses messages: so what is
 //! heard is only that something changed, and where. What is the case then, the kernel is asked.
@@ -20,7 +21,7 @@ use std::{
 /// Bytes for notifications that we have not read yet. The kernel may grant less.
 const NOTIFICATIONS: usize = 1 << 20;
 
-const GROUPS: [MulticastGroup; 8] = [
+const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
@@ -28,6 +29,7 @@ const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv6Route,
     MulticastGroup::Ipv6Rule,
+    MulticastGroup::Neigh,
     MulticastGroup::Nexthop,
 ];
 
@@ -38,28 +40,47 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
+const RTM_GETNEIGH: u16 = 30;
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTA_DST: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_FLAGS: u16 = 8;
+const NDA_DST: u16 = 1;
+/// `linux/neighbour.h`.
+const NUD_FAILED: u16 = 0x20;
+/// Of NUD_VALID those that a neighbour that is asked may be in: reachable, stale, delay, probe.
+const NUD_ANSWERS: u16 = 0x02 | 0x04 | 0x08 | 0x10;
 const IFLA_ADDRESS: u16 = 1;
 /// `linux/if.h`: IFF_UP, IFF_RUNNING, IFF_LOWER_UP.
 const CARRIES: u32 = 1 | 1 << 6 | 1 << 16;
 /// `linux/socket.h`.
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`, `struct ifaddrmsg`.
+/// `struct nlmsghdr`, `struct rtmsg`, `struct ifinfomsg`, `struct ifaddrmsg`, `struct ndmsg`.
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
 const LINK: usize = 16;
 const ADDRESS: usize = 8;
+const NEIGHBOUR: usize = 12;
 
 /// Where something has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// Only in the ways to these addresses, which are of one family.
     To(RangeInclusive<IpAddr>),
+    /// Whether an IPv6 neighbour answers. Most of them are nobody's gateway, and most of this is no news: see
+    /// [`super::FailedGateways`].
+    Neighbour {
+        /// On which interface.
+        interface: u32,
+        /// Its address.
+        address: Ipv6Addr,
+        /// It was asked in vain; else it has answered.
+        failed: bool,
+    },
     /// Anywhere.
     Anywhere,
 }
@@ -135,6 +156,9 @@ impl Follower {
                 RTM_NEWLINK | RTM_DELLINK => changed.extend(self.link(kind, body)),
                 RTM_NEWADDR | RTM_DELADDR => changed.extend(self.address(kind, body)),
                 RTM_NEWRULE | RTM_DELRULE => changed.push(of_family(body)),
+                RTM_NEWNEIGH => changed.extend(neighbour(body)),
+                // An entry that goes says nothing of the neighbour.
+                RTM_DELNEIGH | RTM_GETNEIGH => {}
                 _ => changed.push(Changed::Anywhere),
             }
             bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -211,6 +235,16 @@ fn route(body: &[u8]) -> Changed {
     to.map_or(Changed::Anywhere, Changed::To)
 }
 
+/// Whether an IPv6 neighbour answers, if that is known.
+fn neighbour(body: &[u8]) -> Option<Changed> {
+    let (&AF_INET6, interface, state) = (body.first()?, number(body, 4)?, half(body, 8)?) else { return None };
+    if state & (NUD_FAILED | NUD_ANSWERS) == 0 {
+        return None;
+    }
+    let address: [u8; 16] = attribute(body.get(NEIGHBOUR..)?, NDA_DST)?.try_into().ok()?;
+    Some(Changed::Neighbour { interface, address: address.into(), failed: state & NUD_FAILED != 0 })
+}
+
 /// The first and the last address of a route.
 fn prefix<A: Address + From<[u8; N]>, const N: usize>(body: &[u8]) -> Option<(A, A)> {
     let length = *body.get(1).filter(|length| **length <= A::BITS)?;
@@ -251,9 +285,11 @@ mod tests {
         packet_core::NetlinkMessage,
         packet_route::{
             AddressFamily, RouteNetlinkMessage,
-            address::AddressMessage,
+            address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
             link::LinkFlags,
+            neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
             route::{RouteAddress, RouteAttribute, RouteMessage},
+            rule::RuleMessage,
         },
     };
 
@@ -296,6 +332,94 @@ mod tests {
         let two =
             [bytes(route_to([10, 0, 0, 0], 8)), bytes(RouteNetlinkMessage::NewAddress(AddressMessage::default()))];
         assert_eq!(follower.read(&two.concat()), [to([10, 0, 0, 0], [10, 255, 255, 255]), Changed::Anywhere]);
+    }
+
+    #[test]
+    fn an_ipv6_route_says_for_whom_it_is() {
+        let mut follower = follower();
+        let route_to = |network: &str, length| {
+            let mut route = RouteMessage::default();
+            route.header.address_family = AddressFamily::Inet6;
+            route.header.destination_prefix_length = length;
+            route.attributes.push(RouteAttribute::Priority(7));
+            let network: Ipv6Addr = network.parse().unwrap();
+            if length > 0 {
+                route.attributes.push(RouteAttribute::Destination(RouteAddress::Inet6(network)));
+            }
+            bytes(RouteNetlinkMessage::NewRoute(route))
+        };
+        let to = |first: &str, last: &str| Changed::To(first.parse().unwrap()..=last.parse().unwrap());
+        let last = "2001:db8:7:ffff:ffff:ffff:ffff:ffff";
+        assert_eq!(follower.read(&route_to("2001:db8:7::", 48)), [to("2001:db8:7::", last)]);
+        assert_eq!(follower.read(&route_to("2001:db8::9", 128)), [to("2001:db8::9", "2001:db8::9")]);
+        assert_eq!(follower.read(&route_to("::", 0)), [Changed::of(Family::V6)]);
+        assert_eq!(follower.read(&route_to("2001:db8::", 129)), [Changed::Anywhere], "whatever that is");
+    }
+
+    #[test]
+    fn an_address_or_a_rule_is_of_its_family() {
+        let mut follower = follower();
+        let rule = |family| {
+            let mut rule = RuleMessage::default();
+            rule.header.family = family;
+            bytes(RouteNetlinkMessage::NewRule(rule))
+        };
+        assert_eq!(follower.read(&rule(AddressFamily::Inet)), [Changed::of(Family::V4)]);
+        assert_eq!(follower.read(&rule(AddressFamily::Inet6)), [Changed::of(Family::V6)]);
+        let message = |address: IpAddr, flags, lifetime| {
+            let mut message = AddressMessage::default();
+            message.header.family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+            message.header.index = 3;
+            let mut cached = CacheInfo::default();
+            cached.ifa_preferred = lifetime;
+            message.attributes = vec![
+                AddressAttribute::Address(address),
+                AddressAttribute::CacheInfo(cached),
+                AddressAttribute::Flags(flags),
+            ];
+            message
+        };
+        let [v4, v6] = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
+        let (tentative, none) = (AddressFlags::Tentative, AddressFlags::empty());
+        let new = |address, flags, lifetime| bytes(RouteNetlinkMessage::NewAddress(message(address, flags, lifetime)));
+        let of = |family| vec![Changed::of(family)];
+        // Each word of an IPv4 address is news, and of an IPv6 address what differs in its flags.
+        assert_eq!(follower.read(&new(v4, none, 9)), of(Family::V4));
+        assert_eq!(follower.read(&new(v4, none, 9)), of(Family::V4));
+        assert_eq!(follower.read(&new(v6, tentative, 9)), of(Family::V6));
+        assert_eq!(follower.read(&new(v6, none, 9)), of(Family::V6));
+        assert_eq!(follower.read(&new(v6, none, 1_800)), [], "an advertisement keeps it alive");
+        assert_eq!(follower.read(&new(v6, AddressFlags::Deprecated, 0)), of(Family::V6));
+        let gone = bytes(RouteNetlinkMessage::DelAddress(message(v6, none, 0)));
+        assert_eq!(follower.read(&gone), of(Family::V6));
+        assert_eq!(follower.read(&new(v6, AddressFlags::Deprecated, 0)), of(Family::V6), "it is back");
+    }
+
+    #[test]
+    fn an_ipv6_neighbour_fails_or_answers() {
+        let mut follower = follower();
+        let message = |address: IpAddr, state| {
+            let mut message = NeighbourMessage::default();
+            message.header.family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+            (message.header.ifindex, message.header.state) = (3, state);
+            let destination = match address {
+                IpAddr::V4(address) => NeighbourAddress::Inet(address),
+                IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+            };
+            message.attributes =
+                vec![NeighbourAttribute::LinkLayerAddress(vec![2; 6]), NeighbourAttribute::Destination(destination)];
+            message
+        };
+        let new = |address, state| bytes(RouteNetlinkMessage::NewNeighbour(message(address, state)));
+        let address: Ipv6Addr = "fe80::1".parse().unwrap();
+        let heard = |failed| [Changed::Neighbour { interface: 3, address, failed }];
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Failed)), heard(true));
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Reachable)), heard(false));
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Stale)), heard(false));
+        assert_eq!(follower.read(&new(address.into(), NeighbourState::Incomplete)), []);
+        assert_eq!(follower.read(&new([192, 0, 2, 1].into(), NeighbourState::Failed)), [], "IPv4 stays");
+        let gone = bytes(RouteNetlinkMessage::DelNeighbour(message(address.into(), NeighbourState::Failed)));
+        assert_eq!(follower.read(&gone), []);
     }
 
     #[test]

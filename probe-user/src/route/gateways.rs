@@ -2,7 +2,11 @@
 
 use super::{Hop, Hops, Neighbour};
 use crate::base::Nanos;
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 /// The kernel repeats its question after a second: a gateway that has let two go unanswered is dead, until it answers.
 const SILENT: Nanos = Nanos::from_millis(1_200);
@@ -113,6 +117,29 @@ impl Gateways {
     }
 }
 
+/// IPv6 gateways that have failed, by the kernel's own word.
+///
+/// A host's kernel takes no IPv6 route by a gateway that it has asked in vain while there is another route, of whatever metric
+/// (RT6_LOOKUP_F_REACHABLE, RFC 4191 3.2). It tells nobody, and comes back to the gateway once that has answered again.
+#[derive(Debug, Default)]
+pub struct FailedGateways(HashSet<Ipv6Addr>);
+
+impl FailedGateways {
+    /// A neighbour on our interface has failed or answered. True if that may change ways: it is a gateway of ours, now or before, and
+    /// that is news.
+    pub fn tell(&mut self, hops: &Hops, neighbour: Ipv6Addr, failed: bool) -> bool {
+        if !failed {
+            return self.0.remove(&neighbour);
+        }
+        hops.gateways().any(|hop| hop.address == neighbour) && self.0.insert(neighbour)
+    }
+
+    /// Whether one has failed. The kernel asks it again at times, but only when somebody asks for a way that could be by it.
+    pub fn has_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +190,22 @@ mod tests {
         gateways.answered(GATEWAY, at(2_000));
         assert_eq!(hops[0].life.dead_until(), at(2_000));
         assert_eq!(gateways.questions(at(2_001)), []);
+    }
+
+    #[test]
+    fn a_failed_gateway_is_news_once() {
+        let hops = hops();
+        let [gateway, other] = [1, 2].map(|n| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n));
+        hops.add(Hop::new(gateway, Ipv6Addr::LOCALHOST, false));
+        hops.add(Hop::new(other, Ipv6Addr::LOCALHOST, true));
+        let mut failed = FailedGateways::default();
+        assert!(!failed.tell(&hops, gateway, false), "it was well before");
+        assert!(failed.tell(&hops, gateway, true) && !failed.tell(&hops, gateway, true));
+        assert!(!failed.tell(&hops, other, true), "a target");
+        hops.use_only(|_| false);
+        assert!(failed.has_any());
+        assert!(failed.tell(&hops, gateway, false) && !failed.tell(&hops, gateway, false));
+        assert!(!failed.has_any());
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Resolution {
         Some(format!(
             "gateway {first} on {interface} does not answer {protocol}{others}: is it up, and on the network of {interface}? \
              `ip neigh show dev {interface}` and `ip route get {first}` tell what the kernel knows",
-            protocol = asked_by(Family::of(*first)),
+            protocol = Family::of(*first).neighbour_protocol(),
             interface = self.interface
         ))
     }
@@ -112,14 +112,6 @@ impl Resolution {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.gateways.believe();
-    }
-}
-
-/// How a neighbour of a family is asked for its MAC address.
-pub const fn asked_by(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ARP",
-        Family::V6 => "neighbour discovery",
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
     nic::Addressing,
     results::{NewWay, Via},
     route::{
-        self, Changed, Difference, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour, RouteError,
-        Unrouted,
+        self, Changed, Difference, FailedGateways, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour,
+        RouteError, Unrouted,
     },
     worker::Common,
 };
@@ -42,6 +42,9 @@ const RESOLVE: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_millis(2);
 /// The kernel counts how long it keeps a route in hundredths of a second: so much later it surely takes it no more.
 const EXPIRED: Nanos = Nanos::from_millis(20);
+/// Between two looks while an IPv6 gateway has failed: the kernel asks it again when it is asked for a way, no more often than this
+/// (router_probe_interval).
+const FAILED: Duration = Duration::from_secs(60);
 /// What leaves within this time after targets have moved says nothing against them yet: the other end takes notice in its own time.
 const SETTLES: Nanos = Nanos::from_millis(100);
 /// Between two tries after netlink has failed: at first, and at most.
@@ -131,6 +134,7 @@ struct Ways {
     parts: Parts,
     named: HashMap<TargetIndex, IpAddr>,
     tell: UnboundedSender<NewWay>,
+    failed: FailedGateways,
 }
 
 /// Nobody follows any more: the ways in use are believed, and no change of state waits for ever.
@@ -141,7 +145,7 @@ impl Drop for Ways {
 }
 
 async fn follow(parts: Parts, follower: Follower, mut names: UnboundedReceiver<Named>, tell: UnboundedSender<NewWay>) {
-    let mut ways = Ways { parts, named: HashMap::new(), tell };
+    let mut ways = Ways { parts, named: HashMap::new(), tell, failed: FailedGateways::default() };
     let mut follower = Some(follower);
     let mut again = AGAIN.0;
     loop {
@@ -193,7 +197,7 @@ impl Ways {
             self.know_until(super::now() - late);
             let gathered = tokio::time::timeout(GATHER, async {
                 loop {
-                    follower.heard().await?;
+                    self.concerns(&follower.heard().await?);
                 }
             });
             if let Ok(failed) = gathered.await {
@@ -226,13 +230,22 @@ impl Ways {
     }
 
     /// Whether what changed may change the way to a target.
-    fn concerns(&self, changed: &[Changed]) -> bool {
-        changed.iter().any(|changed| match changed {
-            Changed::Anywhere => true,
-            Changed::To(range) => {
-                self.parts.common.ledger.is_any_in(range) || self.named.values().any(|address| range.contains(address))
-            }
-        })
+    fn concerns(&mut self, changed: &[Changed]) -> bool {
+        let mut concerns = false;
+        for changed in changed {
+            concerns |= match changed {
+                Changed::Anywhere => true,
+                Changed::To(range) => {
+                    self.parts.common.ledger.is_any_in(range)
+                        || self.named.values().any(|address| range.contains(address))
+                }
+                Changed::Neighbour { interface, address, failed } => {
+                    *interface == self.parts.interface.index
+                        && self.failed.tell(&self.parts.common.hops, *address, *failed)
+                }
+            };
+        }
+        concerns
     }
 
     /// Targets that have an address, in order.
@@ -262,7 +275,8 @@ impl Ways {
             if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.account(target).place_of_hop() }
         };
         let difference = Difference::new(&common.hops, found, self.targets().map(place));
-        self.parts.expires = expires;
+        let again = self.failed.has_any().then(|| Instant::now() + FAILED);
+        self.parts.expires = expires.into_iter().chain(again).min();
         self.adopt(difference, now.mac).await;
         self.tell_unrouted(unrouted);
         Ok(())
