@@ -35,8 +35,8 @@ pub(super) struct Templates {
     shapes: Vec<(Family, usize)>,
     /// Few: mostly one.
     sources: Vec<IpAddr>,
-    /// Source by source, each with all shapes; None: source and shape are of two families.
-    all: Vec<Option<Template>>,
+    /// Source by source, each with all shapes. Where the two are of different families, one that nobody asks for.
+    all: Vec<Template>,
 }
 
 /// What a sender's probes have in common, whatever their next hop.
@@ -74,8 +74,9 @@ impl Templates {
             .map(|source| Origin { mac, source: *source, identifier, flow_key })
             .flat_map(|origin| shapes.iter().map(move |shape| (*shape, origin)))
             .map(|(shape, origin)| {
-                let fits = shape.family == Family::of(origin.source);
-                fits.then(|| Template::new(shape, origin).map(|template| template.tagged(tags))).transpose()
+                let family = Family::of(origin.source);
+                let shape = if shape.family == family { shape } else { Shape::default().over(family) };
+                Template::new(shape, origin).map(|template| template.tagged(tags))
             })
             .collect::<Result<_, _>>()?;
         let shapes = shapes.iter().map(|shape| (shape.family, Template::length_of(*shape, tags))).collect();
@@ -87,13 +88,15 @@ impl Templates {
         let hop = self.hops.get(due.hop).ok_or(Cause::NoRoute)?;
         let Neighbour::Resolved(mac) = hop.neighbour() else { return Err(Cause::Gateway) };
         // An address that went away while the probe was on its way here.
-        let address = IpAddr::from(hop.source);
-        let source = self.sources.iter().position(|source| *source == address).ok_or(Cause::Source)?;
+        let source = self.sources.iter().position(|source| *source == hop.source).ok_or(Cause::Source)?;
+        // A next hop of the other family leads nowhere.
+        if self.form_of(due.shape).0 != Family::of(hop.source) {
+            return Err(Cause::NoRoute);
+        }
         let shape = usize::from(due.shape.0);
         debug_assert!(shape < self.shapes.len(), "shape {shape} was not announced");
         let template = u16::try_from(source * self.shapes.len() + shape).map_err(|_| Cause::Refused)?;
-        // A next hop of the other family leads nowhere.
-        self.find(template).map(|_| Load { mac, template }).ok_or(Cause::NoRoute)
+        Ok(Load { mac, template })
     }
 
     /// The family of a shape, and the bytes of a frame of it.
@@ -124,18 +127,13 @@ impl Templates {
             return Err(NicError::Live { what: "lay the templates", reason });
         }
         let places = u32::from(self.first_live())..;
-        Ok(places.zip(&self.all).filter_map(|(place, template)| Some((place, template.as_ref()?.live()))))
-    }
-
-    #[inline]
-    fn find(&self, index: u16) -> Option<&Template> {
-        self.all.get(usize::from(index))?.as_ref()
+        Ok(places.zip(self.all.iter().map(Template::live)))
     }
 
     /// The template of a [`Load`].
     #[inline]
     pub(super) fn get(&self, load: Load) -> &Template {
-        self.find(load.template).expect("what was loaded is there until the next batch")
+        &self.all[usize::from(load.template)]
     }
 }
 
