@@ -99,10 +99,13 @@ impl Resolution {
             0 => String::new(),
             count => format!(" (nor do {count} others)"),
         };
+        let family = Family::of(*first);
+        // The kernel asks from there where it has no packet to send (ndisc_send_ns).
+        let also = if family == Family::V6 { "; the interface needs a link-local address to ask from" } else { "" };
         Some(format!(
             "gateway {first} on {interface} does not answer {protocol}{others}: is it up, and on the network of {interface}? \
-             `ip neigh show dev {interface}` and `ip route get {first}` tell what the kernel knows",
-            protocol = Family::of(*first).neighbour_protocol(),
+             `ip neigh show dev {interface}` and `ip route get {first}` tell what the kernel knows{also}",
+            protocol = family.neighbour_protocol(),
             interface = self.interface
         ))
     }

@@ -166,11 +166,10 @@ impl Name {
             ip(&format!("netns add {namespace}"))?;
         }
         for end in [End::Near, End::Far] {
-            // Before there is an interface: no link-local addresses, no router solicitations and no multicast reports that would come
-            // at their own time into captures; and addresses are there at once.
+            // Before there is an interface: nobody is asked for routers, and addresses are there at once, link-local ones too.
             for interface in ["all", "default"] {
-                for (key, value) in [("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_dad", "0")] {
-                    self.sysctl(end, &format!("ipv6/conf/{interface}/{key}"), value)?;
+                for key in ["accept_ra", "accept_dad"] {
+                    self.sysctl(end, &format!("ipv6/conf/{interface}/{key}"), "0")?;
                 }
             }
             self.sysctl(end, "ipv6/icmp/ratelimit", "0")?;
