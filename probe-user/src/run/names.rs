@@ -204,9 +204,8 @@ mod tests {
     #[test]
     fn zones_are_one_interface() {
         let plan = |names: &[&str]| {
-            let mut plan = Plan::default();
-            plan.names = (0..).zip(names).map(|(i, text)| (i, Name { text: (*text).into(), family: None })).collect();
-            plan
+            let names = (0..).zip(names).map(|(index, text)| (index, Name::from(*text))).collect();
+            Plan { names, ..Plan::default() }
         };
         let of = |names: &[&str], interface| zone_of(&plan(names), interface).map_err(|error| error.to_string());
         assert_eq!(of(&["host.example"], None), Ok(None));
