@@ -17,6 +17,7 @@
 //! | `the_link_gets_another_mac_address` | probes leave from it |
 //! | `a_source_goes_and_comes_back` | a configured source: probes are unsent for that cause, and go on by themselves |
 //! | `routes_with_several_next_hops` | every target goes by the one that the kernel names for it; what goes elsewhere is named |
+//! | `ipv6_gateways_fail_and_their_routes_end` | the kernel leaves a gateway, or a route, and says nothing: probes go where it sends them |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 use serde_json::Value;
@@ -25,11 +26,11 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use xtask::{
     command::{is_root, send_signal, wait_until},
-    lab::{Answer, Lab, TARGETS},
+    lab::{Answer, Lab, TARGETS, TARGETS_V6},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echolot");
@@ -42,6 +43,15 @@ global: {interval: 200ms, timeout: 200ms}
 groups:
   - name: far
     targets: [10.64.0.0-10.64.3.231]
+",
+);
+const THOUSAND_V6: (usize, &str) = (
+    1_024,
+    "\
+global: {interval: 200ms, timeout: 200ms}
+groups:
+  - name: far
+    targets: ['fd00:64::/118']
 ",
 );
 /// 25,000 probes a second.
@@ -267,6 +277,47 @@ fn a_rule_is_added() {
     running.until("the others", |told| told.moves() == 2);
     let (_, summary) = running.stop(Duration::from_secs(4));
     only_the_gap(&summary, 5_000, 6);
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn ipv6_gateways_fail_and_their_routes_end() {
+    if skipped() {
+        return;
+    }
+    let lab = lab("ipv6");
+    sh(lab.far("ip"), "address add fd00:63::3/64 dev gw2 nodad");
+    // The kernel asks neighbours from a link-local address, which the lab gives no interface.
+    sh(lab.near("ip"), "address replace fe80::63:1/64 dev near0 nodad");
+    sh(lab.near("ip"), &format!("route add {TARGETS_V6} via fd00:63::3 metric 5000"));
+    // A hurried kernel: what is not confirmed within a second or so is asked again.
+    for setting in ["base_reachable_time_ms=1000", "delay_first_probe_time=1"] {
+        sh(lab.near("sysctl"), &format!("-q -w net.ipv6.neigh.near0.{setting}"));
+    }
+    let running = Running::start(&lab, THOUSAND_V6);
+    let mut moves = 0;
+    let mut until_moved = |gateway: &str| {
+        moves += 1;
+        let told = running.until(gateway, |told| told.moves() >= moves);
+        let change = told.others.into_iter().filter(|event| event["event"] == "route_changed").nth(moves - 1).unwrap();
+        let expected = (&gateway.into(), &"fd00:63::1".into(), &1_024.into());
+        assert_eq!((&change["to"]["gateway"], &change["to"]["source"], &change["targets"]), expected, "{change}");
+    };
+    // It goes on forwarding what it gets, but answers its neighbours no more; then it does again, and somebody talks to it.
+    sh(lab.far("ip"), "address delete fd00:63::2/64 dev far0");
+    until_moved("fd00:63::3");
+    sh(lab.far("ip"), "address add fd00:63::2/64 dev far0 nodad");
+    sh(lab.near("ping"), "-6 -c 1 -w 30 fd00:63::2");
+    until_moved("fd00:63::2");
+    // A route for three seconds. The kernel may be half a minute late in removing it.
+    let begun = Instant::now();
+    sh(lab.near("ip"), "route add fd00:64::/110 via fd00:63::3 expires 3");
+    until_moved("fd00:63::3");
+    until_moved("fd00:63::2");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let (told, summary) = running.stop(Duration::from_secs(2));
+    assert_eq!(told.moves(), 4, "{:?}", told.others);
+    only_the_gap(&summary, 5_120, 3);
 }
 
 #[test]

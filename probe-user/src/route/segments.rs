@@ -127,7 +127,8 @@ mod tests {
     fn one_longest_prefix<A: Address + Debug>(
         prefixes: &[(u128, u8)],
         addresses: &[u128],
-        (address, number): (fn(u128) -> A, fn(A) -> u128),
+        address: fn(u128) -> A,
+        number: fn(A) -> u128,
     ) -> Result<(), TestCaseError> {
         let segments = Segments::cut(prefixes.iter().map(|&(network, length)| (address(network), length)));
         let last = u128::MAX >> (128 - A::BITS);
@@ -157,7 +158,7 @@ mod tests {
             prefixes in prefixes(32, 40),
             addresses in prop::collection::vec(nearby(32), 1..100),
         ) {
-            one_longest_prefix::<Ipv4Addr>(&prefixes, &addresses, (v4, |address| address.to_bits().into()))?;
+            one_longest_prefix::<Ipv4Addr>(&prefixes, &addresses, v4, |address| address.to_bits().into())?;
         }
 
         #[test]
@@ -165,7 +166,7 @@ mod tests {
             prefixes in prefixes(128, 40),
             addresses in prop::collection::vec(nearby(128), 1..100),
         ) {
-            one_longest_prefix::<Ipv6Addr>(&prefixes, &addresses, (Ipv6Addr::from_bits, Ipv6Addr::to_bits))?;
+            one_longest_prefix::<Ipv6Addr>(&prefixes, &addresses, Ipv6Addr::from_bits, Ipv6Addr::to_bits)?;
         }
 
         #[test]
