@@ -109,7 +109,6 @@ impl AddressTable {
     }
 
     /// The IPv6 address of a handle; that of nobody (`::`) where there is none.
-    #[inline]
     pub fn v6(&self, handle: AddressHandle) -> Ipv6Addr {
         self.0.get((handle.0 as usize).wrapping_sub(1)).copied().unwrap_or(Ipv6Addr::UNSPECIFIED)
     }

@@ -3,37 +3,31 @@
 use super::{Check, Status};
 use crate::{
     base::Family,
-    route::{KernelAsks, Neighbour, Routes, neighbours_at_most, share_of_kernel},
+    route::{KernelAsks, Routes, neighbours_at_most, share_of_kernel},
 };
 use std::fs;
 
 pub(super) fn look(routes: &Routes, checks: &mut Vec<Check>) {
-    let asks = KernelAsks::of(&routes.hops, share_of_kernel());
     let interface = &routes.interface.name;
+    let kernel = KernelAsks::of(&routes.hops, share_of_kernel());
     for family in Family::ALL {
-        let on_link = || routes.hops.iter().filter(|hop| hop.on_link && hop.family() == family);
+        let of_family = || routes.hops.iter().filter(|hop| hop.on_link && hop.family() == family);
+        let on_link = of_family().count();
+        if on_link == 0 {
+            continue;
+        }
+        let accept = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/arp_accept"));
         let what = Limits {
             family,
-            on_link: on_link().count(),
+            on_link,
             most: neighbours_at_most(family),
             share: share_of_kernel().of(family),
-            kernel_asks: asks.about_everybody(family),
-            accepts: accepts(family, interface),
+            kernel_asks: kernel.about_everybody(family),
+            accepts: accept.is_ok_and(|text| text.trim() != "0"),
         };
-        if what.on_link > 0 {
-            let answered = on_link().filter(|hop| matches!(hop.neighbour(), Neighbour::Resolved(_))).count();
-            checks.push(what.judge(answered, interface));
-        }
+        let answered = of_family().filter(|hop| hop.neighbour().is_resolved()).count();
+        checks.push(what.judge(answered, interface));
     }
-}
-
-/// Whether the kernel makes an entry of each answer that it hears.
-fn accepts(family: Family, interface: &str) -> bool {
-    let path = match family {
-        Family::V4 => format!("/proc/sys/net/ipv4/conf/{interface}/arp_accept"),
-        Family::V6 => format!("/proc/sys/net/ipv6/conf/{interface}/accept_untracked_na"),
-    };
-    fs::read_to_string(path).is_ok_and(|text| text.trim() != "0")
 }
 
 struct Limits {
@@ -43,19 +37,28 @@ struct Limits {
     most: usize,
     share: usize,
     kernel_asks: bool,
+    /// Whether the kernel makes an entry of each ARP answer that it hears.
     accepts: bool,
 }
 
 impl Limits {
     fn judge(&self, answered: usize, interface: &str) -> Check {
-        let &Self { family, on_link, most, share, .. } = self;
-        let (protocol, version, accept) = match family {
-            Family::V4 => ("ARP", "ipv4", "arp_accept"),
-            Family::V6 => ("neighbour discovery", "ipv6", "accept_untracked_na"),
-        };
+        let &Self { on_link, most, share, .. } = self;
         if self.kernel_asks {
-            let detail = format!("{answered} of {on_link} targets on the link of {interface} answer {protocol}");
+            let asked = self.family.neighbour_protocol();
+            let detail = format!("{answered} of {on_link} targets on the link of {interface} answer {asked}");
             return Check::new("neighbours", Status::Ok, detail);
+        }
+        if self.family == Family::V6 {
+            let detail = format!(
+                "{on_link} IPv6 targets on the link of {interface}: nobody asks for their MAC addresses, and their probes are unsent, \
+                 because the kernel's table (gc_thresh3 {most}) is to hold no more than {share} entries of ours"
+            );
+            let advice = format!(
+                "`sysctl net.ipv6.neigh.default.gc_thresh3={}` makes room for all of them",
+                (on_link * most / share.max(1)).next_power_of_two()
+            );
+            return Check::new("neighbours", Status::Problem, detail).advise(advice);
         }
         let detail = format!(
             "{on_link} targets on the link of {interface}: echolot asks for them itself, at the pace of the probes, because the \
@@ -63,7 +66,7 @@ impl Limits {
         );
         if self.accepts {
             let advice = format!(
-                "the kernel makes an entry of every answer that it hears: `sysctl net.{version}.conf.{interface}.{accept}=0` \
+                "the kernel makes an entry of every answer that it hears: `sysctl net.ipv4.conf.{interface}.arp_accept=0` \
                  (and conf.all) keeps its table for this host's own neighbours"
             );
             return Check::new("neighbours", Status::Warning, detail).advise(advice);
@@ -71,8 +74,8 @@ impl Limits {
         if on_link > most / 2 {
             let advice = format!(
                 "a target that answers asks for this host's MAC address now and then, and the kernel makes an entry of each that \
-                 does, as for any ping: `sysctl net.{version}.neigh.default.gc_thresh3={}` (and gc_thresh2 to half of it) has room \
-                 for all",
+                 does, as for any ping: `sysctl net.ipv4.neigh.default.gc_thresh3={}` (and gc_thresh2 to half of it) has room for \
+                 all",
                 (2 * on_link).next_power_of_two()
             );
             return Check::new("neighbours", Status::Warning, detail).advise(advice);
@@ -103,8 +106,6 @@ mod tests {
             "{:?}",
             check.advice
         );
-        let check = Limits { family: Family::V6, kernel_asks: true, ..few }.judge(90, "eth0");
-        assert!(check.detail.contains("answer neighbour discovery"), "{}", check.detail);
         let check = Limits { accepts: true, ..many }.judge(0, "eth0");
         assert!(
             check.advice.as_deref().is_some_and(|advice| advice.contains("eth0.arp_accept=0")),

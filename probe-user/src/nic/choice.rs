@@ -66,10 +66,28 @@ pub(super) fn choose(
     }
 }
 
-/// If the driver takes redirected frames from some CPUs alone: those whose numbers are below this. Others get ENXIO
+/// If the engine redirects frames, and the driver takes those from some CPUs alone: those whose numbers are below this. Others get ENXIO
 /// (`mlx5e_xdp_xmit`, `i40e_xdp_xmit`: the CPU's number is that of the channel).
-pub fn cpus_below(interface: &Interface) -> Option<usize> {
-    matches!(interface.driver.as_deref(), Some("mlx5_core" | "i40e")).then_some(interface.rx_queues)
+pub fn cpus_below(engine: Engine, interface: &Interface) -> Option<usize> {
+    let few = engine != Engine::Afxdp && matches!(interface.driver.as_deref(), Some("mlx5_core" | "i40e"));
+    few.then_some(interface.rx_queues)
+}
+
+/// Probes a second that one sender is given to carry, where there are CPUs and queues for more of them.
+const ONE_SENDER: u64 = 1_000_000;
+/// The same where each probe is copied into a socket buffer: on a veth pair, whose far end costs the sender CPU too, it carries 400,000 to
+/// 470,000.
+const ONE_COPYING: u64 = 300_000;
+
+/// Probes a second that one sender is given to carry by an engine through these ports, of so many in all.
+pub fn one_sender(engine: Engine, rate: u64, ports: &[Interface]) -> u64 {
+    let copying = match engine {
+        Engine::Afxdp => true,
+        Engine::LiveFrames => false,
+        // Without zero-copy, as it would be: only then one of the two is chosen for its speed.
+        Engine::Auto => rate > EASY && ports.iter().any(|port| auto(port.index, rate, false, false).0 == Engine::Afxdp),
+    };
+    if copying { ONE_COPYING } else { ONE_SENDER }
 }
 
 /// What `auto` would choose for an interface as it is now, without opening it: the engine, and why. Senders are taken to be

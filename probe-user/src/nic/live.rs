@@ -20,7 +20,7 @@ use super::{
     templates::{Current, Held},
 };
 use crate::{
-    base::{Cause, Family, Nanos},
+    base::{Cause, Family, Nanos, ShapeIndex},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
 use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, MAX_CPUS};
@@ -77,6 +77,8 @@ pub struct LiveSender {
     thread: Option<u32>,
     /// Which of the probes at hand are still to be sent, in order.
     open: Vec<u32>,
+    /// Shapes of the probes at hand that have had their call.
+    sent: Vec<ShapeIndex>,
     pace: Pace,
     flush: Flush,
     /// Frames between two flushes of the last call.
@@ -136,6 +138,7 @@ impl LiveSender {
             clock: MonotonicClock,
             thread: None,
             open: Vec::with_capacity(CALL),
+            sent: Vec::with_capacity(CALL),
             pace: Pace::default(),
             flush: Flush::default(),
             together: BATCH,
@@ -352,15 +355,23 @@ impl Transmit for LiveSender {
         let allowed = usize::try_from(self.pace.allowed(self.clock.now()).frames).unwrap_or(usize::MAX);
         let many = due.len().min(allowed);
         fates[many..].fill(Fate::Full(Cause::Refused));
-        let mut done = 0;
-        while done < many {
-            // Frames of one call have one family and one length.
-            let shape = due[done].shape;
-            let end = done + due[done..many].iter().take_while(|probe| probe.shape == shape).count();
+        // Frames of one call have one family and one length. Probes of different shapes may take turns: all of one shape go together.
+        self.sent.clear();
+        let mut left = many;
+        for first in 0..many {
+            if left == 0 {
+                return;
+            }
+            let shape = due[first].shape;
+            if self.sent.contains(&shape) {
+                continue;
+            }
+            self.sent.push(shape);
             let form = self.templates.form_of(shape);
+            let of_shape = (first..many).filter(|index| due[*index].shape == shape);
             self.open.clear();
-            self.open.extend((done..end).map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
-            done = end;
+            self.open.extend(of_shape.map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
+            left -= self.open.len();
             let fate = self.call(due, fates, form);
             let refused = self.open.len();
             for owner in self.open.drain(..) {
@@ -370,7 +381,8 @@ impl Transmit for LiveSender {
                 self.drops.add(cause, refused as u64);
             } else if refused > 0 {
                 // A ring that is full now is no less full for frames of another length.
-                fates[done..many].fill(fate);
+                let others = due[first..many].iter().zip(&mut fates[first..many]);
+                others.filter(|(probe, _)| !self.sent.contains(&probe.shape)).for_each(|(_, other)| *other = fate);
                 return;
             }
         }

@@ -44,7 +44,7 @@ mod xsk;
 
 pub use afxdp::AfxdpSender;
 pub use arp::ArpThread;
-pub use choice::{EASY, Engine, auto, cpus_below};
+pub use choice::{EASY, Engine, auto, cpus_below, one_sender};
 pub use clock::{MonotonicClock, boot_time};
 pub use drops::DROP_CAUSES;
 pub use error::NicError;

@@ -118,6 +118,7 @@ impl Encoder {
         self
     }
 
+    #[inline]
     fn address(&self, index: TargetIndex) -> Option<IpAddr> {
         self.plan.address_of(index).or_else(|| self.ledger.as_ref()?.account(index).address())
     }

@@ -4,17 +4,13 @@ use super::Failure;
 use super::cpus::{self, Cpu};
 use crate::{
     nic::{self, MonotonicClock},
-    route::{Interface, Stack},
+    route::Stack,
     worker::{Assembly, Loop},
 };
 use std::{sync::mpsc, thread::JoinHandle};
 
 /// Up to this many probes a second one thread does everything: it sends, and finds most replies already there when it looks.
 const ONE_THREAD: u64 = 20_000;
-/// Probes a second that one sender is given to carry, where there are CPUs and queues for more of them.
-const ONE_SENDER: u64 = 1_000_000;
-/// The same where each probe is copied into a socket buffer: on a veth pair, whose far end costs the sender CPU too, it carries 400,000 to 470,000.
-const ONE_COPYING: u64 = 300_000;
 
 /// Replies a second that one receiver is given where there are CPUs and queues for more: each takes some 3,000,000, and one that has
 /// little to do wakes up all the same.
@@ -45,17 +41,8 @@ impl Layout {
 pub(super) fn layout(rate: u64, engine: nic::Engine, stack: &Stack) -> Layout {
     // The members of a bond mostly sit on one node: the first speaks for all.
     let cpus = cpus::best_first(stack.ports.first().map_or("", |port| &port.name));
-    let copying = match engine {
-        nic::Engine::Afxdp => true,
-        nic::Engine::LiveFrames => false,
-        // Without zero-copy, as it would be: only then one of the two is chosen for its speed.
-        nic::Engine::Auto => {
-            let is_copied = |port: &Interface| nic::auto(port.index, rate, false, false).0 == nic::Engine::Afxdp;
-            rate > nic::EASY && stack.ports.iter().any(is_copied)
-        }
-    };
-    let one_sender = if copying { ONE_COPYING } else { ONE_SENDER };
-    let below = stack.ports.iter().filter_map(nic::cpus_below).min().filter(|_| engine != nic::Engine::Afxdp);
+    let one_sender = nic::one_sender(engine, rate, &stack.ports);
+    let below = stack.ports.iter().filter_map(|port| nic::cpus_below(engine, port)).min();
     arrange(rate, one_sender, nic::queues(stack) as usize, &cpus, below)
 }
 
@@ -157,6 +144,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ONE_SENDER: u64 = 1_000_000;
+    const ONE_COPYING: u64 = 300_000;
 
     fn cpus(numbers: &[usize]) -> Vec<Cpu> {
         numbers.iter().map(|number| Cpu::plain(*number)).collect()

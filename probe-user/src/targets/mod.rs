@@ -271,6 +271,7 @@ impl Plan {
     }
 
     /// A target's address. None until its name has been resolved, or for an index that is not of this plan.
+    #[inline]
     pub fn address_of(&self, index: TargetIndex) -> Option<IpAddr> {
         Some(self.addresses.address(self.targets.get(index.0 as usize)?.destination?))
     }

@@ -60,7 +60,7 @@ pub enum Leaving {
 
 /// A transmit engine. One sender thread owns it.
 pub trait Transmit {
-    /// Sends probes in order and says of each what became of it: `fates[i]` for `due[i]`.
+    /// Sends probes, those of one shape in order, and says of each what became of it: `fates[i]` for `due[i]`.
     /// Both slices have the same length, at most [`Transmit::batch`]. When it returns, nothing of `due` will be sent any more
     /// that was not: the deadline of what was sent runs from the return. It does not wait for room.
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]);
