@@ -132,7 +132,7 @@ fn wrong_arguments_say_what_was_expected() {
         ("echolot ping -c 0 10.64.0.1", "-c"),
         ("echolot ping -s 17 10.64.0.1", "18..=1472"),
         ("echolot ping -q -f csv 10.64.0.1", "cannot be used with"),
-        ("echolot ping -S host 10.64.0.1", "invalid IPv4 address"),
+        ("echolot ping -S host 10.64.0.1", "invalid IP address"),
         ("echolot ping --identifier 70000 10.64.0.1", "an identifier is a number from 0 to 65535"),
         ("echolot ping --mode native 10.64.0.1", "[possible values: auto, zero-copy, copy, generic]"),
         ("echolot ping --engine pf_ring 10.64.0.1", "[possible values: auto, afxdp, live-frames]"),
