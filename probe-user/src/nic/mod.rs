@@ -10,7 +10,6 @@
 
 mod addressing;
 mod afxdp;
-mod arp;
 mod changes;
 mod choice;
 mod clock;
@@ -25,6 +24,7 @@ mod joining;
 mod limit;
 mod live;
 mod mapped;
+mod neighbours;
 mod pace;
 mod pages;
 mod port;
@@ -43,7 +43,6 @@ pub mod thread;
 mod xsk;
 
 pub use afxdp::AfxdpSender;
-pub use arp::ArpThread;
 pub use choice::{EASY, Engine, auto, cpus_below, one_sender};
 pub use clock::{MonotonicClock, boot_time};
 pub use drops::DROP_CAUSES;
@@ -52,6 +51,7 @@ pub use frames::{Frame, Kick, Written};
 pub use info::{InterfaceInfo, LocalDrops};
 pub use interface::find;
 pub use live::LiveSender;
+pub use neighbours::NeighbourThread;
 pub use pages::HugePages;
 pub use program::{Program, Source};
 pub use receive::Receiver;

@@ -122,12 +122,6 @@ impl Cache {
             let unasked = self.hops_of(entry.address).filter(|hop| hop.on_link);
             unasked.filter(|hop| hop.neighbour() == Neighbour::Unresolved).for_each(|hop| hop.set(Neighbour::Unknown));
         }
-        // IPv6 targets beyond the share nobody asks (ARP of our own is IPv4's). That is not their fault, and they are not unreachable.
-        if !self.asked.about_everybody(Family::V6) {
-            let of_nobody = |hop: &&Hop| hop.family() == Family::V6 && hop.is_used() && !self.asked.about(hop);
-            let unresolved = |hop: &&Hop| hop.neighbour() == Neighbour::Unresolved;
-            self.hops.iter().filter(of_nobody).filter(unresolved).for_each(|hop| hop.set(Neighbour::Unknown));
-        }
     }
 
     /// Takes notice of hops that are new, or are used again or no longer. What is known of a neighbour stays known; who is new is to be
@@ -258,11 +252,12 @@ impl Cache {
         of_that_kind.filter(|entry| entry.state != State::Resolved).map(|entry| entry.address)
     }
 
-    /// Whether there are neighbours of a family.
+    /// Whether there are neighbours of a family, those that the kernel is not asked about too.
     pub(super) fn has_family(&self, family: Family) -> bool {
         // They are ordered, IPv4 first.
         let outermost = if family == Family::V4 { self.entries.first() } else { self.entries.last() };
-        outermost.is_some_and(|entry| Family::of(entry.address) == family)
+        let asked = outermost.is_some_and(|entry| Family::of(entry.address) == family);
+        asked || !self.asked.about_everybody(family)
     }
 
     /// Whether the kernel is asked about it.
@@ -514,19 +509,22 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_targets_that_nobody_asks_are_not_unreachable() {
+    fn ipv6_targets_beyond_the_share_are_not_the_kernels() {
         let us = Ipv4Addr::new(192, 0, 2, 9);
         let hop = |n: u128| Hop::new(Ipv6Addr::from_bits(0xfd << 120 | n), Ipv6Addr::LOCALHOST, true);
         let gateway = Hop::new(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, false);
+        let share = Share { v4: 8, v6: 8 };
         let hops: Hops = (0..9).map(hop).chain([gateway, Hop::new(on_link(0), us, true)]).collect();
-        let mut cache = Cache::new(Arc::new(hops), Share { v4: 8, v6: 8 }, Nanos::ZERO);
+        let mut cache = Cache::new(Arc::new(hops), share, Nanos::ZERO);
         cache.begin();
         assert_eq!(cache.due(Nanos::ZERO, 25), [IpAddr::from(Ipv6Addr::LOCALHOST), on_link(0)]);
-        assert!(cache.hops.iter().take(9).all(|hop| hop.neighbour() == Neighbour::Unknown));
         assert!(Family::ALL.iter().all(|family| cache.has_family(*family)));
-        // Fewer of them are asked.
+        // Fewer of them are.
         cache.hops.use_only(|place| !(7..9).contains(&place));
         cache.renew(Nanos::from_millis(500));
         assert_eq!(cache.due(Nanos::from_millis(500), 25).len(), 7);
+        // Without a gateway of theirs, what the kernel knows of them is read all the same: entries may have been made by hand.
+        let cache = Cache::new(Arc::new((0..9).map(hop).collect()), share, Nanos::ZERO);
+        assert!(cache.has_family(Family::V6) && !cache.has_family(Family::V4));
     }
 }

@@ -195,6 +195,10 @@ impl Hops {
     /// Another one, which counts as used; its place. [`Hops::use_only`] tells others of it.
     pub fn add(&self, hop: Hop) -> u32 {
         let gateway = !hop.on_link;
+        // Nobody has asked it in vain: probes to it wait until whoever asks has taken notice of it.
+        if hop.on_link && hop.neighbour() == Neighbour::Unresolved {
+            hop.set(Neighbour::Unknown);
+        }
         let place = u32::try_from(self.list.push(hop)).unwrap_or(NO_ROUTE);
         if gateway {
             self.gateways.push(place);
@@ -267,6 +271,15 @@ mod tests {
             hop.set(Neighbour::Unresolved);
             prop_assert_eq!(hop.neighbour(), Neighbour::Unresolved);
         }
+    }
+
+    #[test]
+    fn a_target_on_the_link_that_comes_later_is_not_unreachable_before_it_was_asked() {
+        let us = Ipv4Addr::LOCALHOST;
+        let hops = Hops::from([Hop::new(us, us, false)]);
+        let places = [true, false].map(|on_link| hops.add(Hop::new(us, us, on_link)));
+        let neighbours = places.map(|place| hops.get(place).map(Hop::neighbour));
+        assert_eq!(neighbours, [Some(Neighbour::Unknown), Some(Neighbour::Unresolved)]);
     }
 
     #[test]

@@ -3,14 +3,13 @@
 //! - `Routes::discover` asks the kernel which way each target lies: interface, next hop, source address.
 //! - [`Watch`] has the kernel resolve gateways before the first probe, and then follows its tables for as long as it
 //!   runs: neighbours into [`Hop`], the link into [`LinkState`]. Packet loops read both without a lock.
-//! - [`ArpTable`] says which targets on the link are to be asked by ARP of our own, because they are more than the kernel's
-//!   table should hold of ours, and [`ArpQueue`] is where senders say which of them they want.
+//! - [`NeighbourTable`] says which targets on the link are to be asked by ARP or neighbour discovery of our own, because they are more
+//!   than the kernel's table should hold of ours, and [`NeighbourQueue`] is where senders say which of them they want.
 //! - [`Follower`] hears of changes in routes and addresses; [`Found`] is what the kernel says then, and [`Difference`] what that changes.
 //!
 //! Everything here runs on a control thread's tokio runtime, and talks to the network namespace of the thread that calls
 //! [`connect`] or [`Watch::open`].
 
-mod arp;
 mod bond;
 mod cache;
 mod discover;
@@ -26,6 +25,7 @@ mod life;
 mod link;
 mod lookup;
 mod members;
+mod neighbours;
 mod netlink;
 mod own;
 mod segments;
@@ -36,7 +36,6 @@ mod survey;
 mod watch;
 mod ways;
 
-pub use arp::{ArpQueue, ArpTable, Question, Told, Wake};
 pub use bond::{Bond, Candidate, Member, Mode as BondMode};
 pub use discover::{Found, Routes, Unrouted};
 pub use error::{RouteError, StackError, Unusable, Why};
@@ -48,6 +47,7 @@ pub use interface::{AttachedProgram, Interface, XdpMode};
 pub use life::Life;
 pub use link::LinkState;
 pub use members::{Members, PortView, View};
+pub use neighbours::{Address, Answer, NeighbourQueue, NeighbourTable, Question, Told, Wake, Weight};
 pub use netlink::{clock_offset, connect};
 pub use share::{KernelAsks, Share, neighbours_at_most, share_of_kernel};
 pub use stack::Stack;

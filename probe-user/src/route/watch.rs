@@ -1,7 +1,7 @@
 //! Follows the kernel's tables: neighbours into hops, the link's condition into [`LinkState`].
 
 use super::{
-    ArpQueue, Hops, Interface, LinkState, RouteError,
+    Hops, Interface, LinkState, NeighbourQueue, RouteError,
     cache::{Cache, Event},
     connect,
     gateways::{Gateways, Question},
@@ -21,13 +21,7 @@ use rtnetlink::{
     },
     sys::{AsyncSocket, SocketAddr},
 };
-use std::{
-    collections::HashSet,
-    fmt, io,
-    net::{IpAddr, Ipv4Addr},
-    pin::Pin,
-    sync::Arc,
-};
+use std::{collections::HashSet, fmt, io, net::IpAddr, pin::Pin, sync::Arc};
 
 /// How long the kernel takes for its three questions, and then some.
 const QUESTIONS_TAKE: Nanos = Nanos::from_millis(3_500);
@@ -73,9 +67,9 @@ pub struct Watch {
     /// Of the hops, as of the last look.
     version: u64,
     /// Where it is said what the kernel knows of those whom we ask ourselves.
-    arp: Option<Arc<ArpQueue>>,
+    asked_by_us: Option<Arc<NeighbourQueue>>,
     /// Those of them whose entries were made by hand.
-    fixed: HashSet<Ipv4Addr>,
+    fixed: HashSet<IpAddr>,
 }
 
 /// How resolving the hops came out.
@@ -149,7 +143,7 @@ impl Watch {
             cache: Cache::new(Arc::clone(&hops), share_of_kernel(), now()),
             version: hops.version(),
             hops,
-            arp: None,
+            asked_by_us: None,
             fixed: HashSet::new(),
             handle: connect()?,
             notifications: Box::pin(notifications),
@@ -208,8 +202,8 @@ impl Watch {
     ///
     /// # Errors
     /// Netlink failed.
-    pub async fn tell(&mut self, queue: Arc<ArpQueue>) -> Result<(), RouteError> {
-        self.arp = Some(queue);
+    pub async fn tell(&mut self, queue: Arc<NeighbourQueue>) -> Result<(), RouteError> {
+        self.asked_by_us = Some(queue);
         self.read_resolved().await
     }
 
@@ -256,7 +250,7 @@ impl Watch {
             Some(Notification::Change(RouteNetlinkMessage::NewNeighbour(message))) => {
                 if let Some((address, event)) = self.read(&message) {
                     self.cache.tell(address, event, now);
-                    self.tell_arp(address, event);
+                    self.tell_queue(address, event);
                     if message.header.state == NeighbourState::Reachable {
                         self.gateways.answered(address, now);
                     }
@@ -265,7 +259,7 @@ impl Watch {
             Some(Notification::Change(RouteNetlinkMessage::DelNeighbour(message))) => {
                 if let Some(address) = self.ours(&message) {
                     self.cache.tell(address, Event::Deleted, now);
-                    self.tell_arp(address, Event::Deleted);
+                    self.tell_queue(address, Event::Deleted);
                 }
             }
             Some(Notification::Change(RouteNetlinkMessage::NewLink(message))) if self.is_ours(&message) => {
@@ -285,9 +279,8 @@ impl Watch {
     }
 
     /// Of those whom we ask ourselves the kernel's word counts only where somebody entered it by hand.
-    fn tell_arp(&mut self, address: IpAddr, event: Event) {
-        let IpAddr::V4(address) = address else { return };
-        let Some(queue) = self.arp.as_ref().filter(|_| !self.cache.has(address.into())) else { return };
+    fn tell_queue(&mut self, address: IpAddr, event: Event) {
+        let Some(queue) = self.asked_by_us.as_ref().filter(|_| !self.cache.has(address)) else { return };
         match event {
             Event::Resolved { mac, fixed: true } => {
                 self.fixed.insert(address);
@@ -389,13 +382,13 @@ impl Watch {
         for message in self.neighbours().await? {
             if let Some((address, event @ Event::Resolved { .. })) = self.read(&message) {
                 self.cache.tell(address, event, (self.now)());
-                self.tell_arp(address, event);
+                self.tell_queue(address, event);
             }
         }
         Ok(())
     }
 
-    /// Those that the kernel knows: of IPv6 too where there is one of ours.
+    /// Those that the kernel knows: of IPv6 too where there is one of ours, whoever asks it.
     async fn neighbours(&mut self) -> Result<Vec<NeighbourMessage>, RouteError> {
         let mut known = neighbours(&self.handle, Family::V4).await?;
         if self.cache.has_family(Family::V6) {
@@ -409,7 +402,7 @@ impl Watch {
         self.version = self.hops.version();
         self.cache.renew((self.now)());
         self.gateways.renew();
-        if let Some(queue) = &self.arp {
+        if let Some(queue) = &self.asked_by_us {
             queue.renew();
         }
         // The kernel says nothing of a neighbour that it knows well when it is asked for it.

@@ -52,7 +52,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let mut watch =
         Watch::open(routes.interface.clone(), Arc::clone(&routes.hops), Arc::clone(&link), super::now).await?;
     let repeated = job.plan.groups.iter().any(|group| group.count != Some(1));
-    let arp = neighbours::ask(&mut watch, &routes, (repeated, job.for_ever), &link).await?;
+    let asking = neighbours::ask(&mut watch, &routes, (repeated, job.for_ever), &link).await?;
     let resolution = watch.resolve_gateways().await?;
     if let Some(error) = resolution.error() {
         return Err(Failure::new(error));
@@ -93,7 +93,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let (sink, queue) = match &job.results {
         Some(_) => {
             // Probes of a sweep may wait for their neighbours: they are in flight as well.
-            let waiting = if arp.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
+            let waiting = if asking.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
             let (sink, queue) = queue(writing::room(job.rate, longest + waiting));
             (sink, Some(queue))
         }
@@ -105,7 +105,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let wanted = Wanted { no_result_dropped: sink.is_wanted() && !job.for_ever, changes: job.for_ever, sink };
     let loops = (layout.senders.len(), layout.loops(receivers.len()));
     let assembly = Assembly::new(&plan, &routes.of, network, loops, wanted)
-        .asking(arp.as_ref().map(|arp| Arc::clone(arp.queue())));
+        .asking(asking.as_ref().map(|thread| Arc::clone(thread.queue())));
     let common = Arc::clone(assembly.common());
     // The ledger has them.
     routes.of = Vec::new();
@@ -172,7 +172,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         longest,
         link,
         nic,
-        arp,
+        neighbours: asking,
         sampler,
         drops,
         source,

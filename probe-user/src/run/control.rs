@@ -16,7 +16,7 @@ use crate::{
     http::HttpError,
     ledger::unheard::DropLog,
     metrics::Source as _,
-    nic::{ArpThread, DropSampler, Nic},
+    nic::{DropSampler, NeighbourThread, Nic},
     results::{Summary, Writing},
     route::{Hops, LinkState, RouteError},
     targets::Plan,
@@ -47,7 +47,7 @@ pub(super) struct Station {
     pub(super) link: Arc<LinkState>,
     pub(super) nic: Nic,
     /// Held for its drop.
-    pub(super) arp: Option<ArpThread>,
+    pub(super) neighbours: Option<NeighbourThread>,
     pub(super) sampler: DropSampler,
     pub(super) drops: Arc<DropLog>,
     pub(super) source: Arc<Source>,
@@ -148,7 +148,7 @@ impl Station {
             tracing::error!("{error}");
         }
         source.sampled(&sampler);
-        drop((self.nic, self.arp));
+        drop((self.nic, self.neighbours));
         let serving = self.serving.map(|Serving { server, stop }| {
             drop(stop);
             server

@@ -2,9 +2,9 @@
 
 use super::Failure;
 use crate::{
-    nic::ArpThread,
+    nic::NeighbourThread,
     results::human::counted,
-    route::{ArpQueue, ArpTable, LinkState, Routes, Watch, share_of_kernel},
+    route::{LinkState, NeighbourQueue, NeighbourTable, Routes, Watch, share_of_kernel},
 };
 use std::sync::Arc;
 
@@ -15,14 +15,18 @@ pub(super) async fn ask(
     routes: &Routes,
     (repeated, for_ever): (bool, bool),
     link: &Arc<LinkState>,
-) -> Result<Option<ArpThread>, Failure> {
-    let table = ArpTable::new(Arc::clone(&routes.hops), share_of_kernel(), repeated);
-    if table.is_empty() && !for_ever {
+) -> Result<Option<NeighbourThread>, Failure> {
+    let (hops, share) = (&routes.hops, share_of_kernel());
+    let v4 = NeighbourTable::new(Arc::clone(hops), share, repeated);
+    let v6 = NeighbourTable::new(Arc::clone(hops), share, repeated);
+    let targets = v4.len() + v6.len();
+    if targets == 0 && !for_ever {
         return Ok(None);
     }
-    tracing::debug!("{} on the link: asked by ARP of our own", counted(table.len() as u64, "target"));
-    let (queue, wake) = ArpQueue::new()?;
+    tracing::debug!("{} on the link: asked by ourselves, not by the kernel", counted(targets as u64, "target"));
+    let (queue, wake) = NeighbourQueue::new()?;
     let queue = Arc::new(queue);
     watch.tell(Arc::clone(&queue)).await?;
-    Ok(Some(ArpThread::start(routes.interface.index, table, (queue, wake), Arc::clone(link))?))
+    let (hops, link) = (Arc::clone(hops), Arc::clone(link));
+    Ok(Some(NeighbourThread::start(routes.interface.index, hops, (v4, v6), (queue, wake), link)?))
 }

@@ -11,6 +11,7 @@ mod echo;
 mod fields;
 mod ip;
 mod message;
+pub mod ndp;
 mod probe;
 mod read;
 mod refusal;

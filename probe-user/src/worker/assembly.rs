@@ -7,7 +7,7 @@ use super::{
 use crate::{
     base::Nanos,
     ledger::{Ledger, tally::Tally, unheard::DropLog},
-    route::{ArpQueue, Hops},
+    route::{Hops, NeighbourQueue},
     targets::Plan,
     wire::Key,
 };
@@ -43,7 +43,7 @@ pub struct Assembly<'a> {
     plan: &'a Plan,
     common: Arc<Common>,
     sink: Sink,
-    arp: Option<Arc<ArpQueue>>,
+    neighbours: Option<Arc<NeighbourQueue>>,
     senders: usize,
     loops: usize,
 }
@@ -73,13 +73,13 @@ impl<'a> Assembly<'a> {
             tallies: (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
             asked: Asked::new(u32::try_from(senders).unwrap_or(u32::MAX)),
         };
-        Self { plan, common: Arc::new(common), sink: wanted.sink, arp: None, senders: 0, loops: 0 }
+        Self { plan, common: Arc::new(common), sink: wanted.sink, neighbours: None, senders: 0, loops: 0 }
     }
 
     /// Senders say here which neighbours they want to be asked. Without, somebody asks them all unbidden, or nobody does.
     #[must_use]
-    pub fn asking(self, arp: Option<Arc<ArpQueue>>) -> Self {
-        Self { arp, ..self }
+    pub fn asking(self, neighbours: Option<Arc<NeighbourQueue>>) -> Self {
+        Self { neighbours, ..self }
     }
 
     /// What all loops see.
@@ -99,7 +99,7 @@ impl<'a> Assembly<'a> {
         let (common, number) = (Arc::clone(&self.common), self.senders);
         self.senders += 1;
         let sender = Sender::new(engine, common, Arc::clone(&tally), self.sink.clone(), self.plan, number, start);
-        self.join(clock, Some(sender.asking(self.arp.clone())), queues, tally)
+        self.join(clock, Some(sender.asking(self.neighbours.clone())), queues, tally)
     }
 
     /// The next loop, which only sends.

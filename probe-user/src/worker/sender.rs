@@ -18,7 +18,7 @@ use crate::{
     base::{Cause, Ended, Nanos, ProbeNumber, State, TargetIndex},
     health::{Health, Verdict},
     ledger::{Run, histogram::add, tally::Tally, window::Standing},
-    route::{ArpQueue, Neighbour},
+    route::{Neighbour, NeighbourQueue},
     schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
     wire::Refusal,
@@ -59,7 +59,7 @@ pub struct Sender<T> {
     /// Those of `due` that have waited.
     late_due: usize,
     /// Where it is said which neighbours are to be asked.
-    arp: Option<Arc<ArpQueue>>,
+    neighbours: Option<Arc<NeighbourQueue>>,
     /// There is an end to it: no due time is missed by waiting.
     may_wait: bool,
     stopped: bool,
@@ -129,7 +129,7 @@ impl<T: Transmit> Sender<T> {
             fates: vec![Fate::Unsent(Cause::NoRoom); batch],
             waiting: Waiting::of(walks.len()),
             late_due: 0,
-            arp: None,
+            neighbours: None,
             may_wait,
             walks,
             stopped: false,
@@ -138,8 +138,8 @@ impl<T: Transmit> Sender<T> {
 
     /// Says here which neighbours it wants to be asked. Without, somebody asks them all unbidden, or nobody does.
     #[must_use]
-    pub(super) fn asking(self, arp: Option<Arc<ArpQueue>>) -> Self {
-        Self { arp, ..self }
+    pub(super) fn asking(self, neighbours: Option<Arc<NeighbourQueue>>) -> Self {
+        Self { neighbours, ..self }
     }
 
     /// Which of the senders it is, from 0.

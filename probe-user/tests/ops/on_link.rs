@@ -1,12 +1,14 @@
-//! A large flat network: 65,536 targets on the link itself, of which the far kernel is some.
+//! A large flat network: 65,536 targets on the link itself, of which the far kernel is some; and 8,192 of IPv6.
 //!
 //! ```text
 //!   near0 10.63.0.1, 10.96.0.1/14 ───── far0 10.63.0.2, 10.96.0.2/14, and all of 10.97.64.0/20
+//!         fd00:97::1:1/64                    fd00:97::1:2/64, and all of fd00:97::800/117
 //! ```
 
 use super::place::{LONG, Place, Running, sum_of};
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    process::Command,
     time::{Duration, Instant},
 };
 use xtask::{
@@ -18,6 +20,11 @@ const TARGETS: &str = "10.97.0.0/16";
 const ALL: u64 = 65_536;
 const THERE: &str = "10.97.64.0/20";
 const HOW_MANY_THERE: u64 = 4_096;
+const TARGETS_V6: &str = "fd00:97::/115";
+const ALL_V6: u64 = 8_192;
+/// The first of those that are there, and how many they are.
+const THERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x97, 0, 0, 0, 0, 0, 0x800);
+const HOW_MANY_THERE_V6: u16 = 2_048;
 /// An eighth of gc_thresh3, which is 1,024 in a new namespace: none of it is needed here, where there is no gateway.
 const SHARE: usize = 128;
 /// What takes less than a second on a machine that has nothing else to do, with an unoptimized program on one that is full.
@@ -25,22 +32,36 @@ const START: Duration = Duration::from_secs(20);
 /// What ends within a second on a machine that has nothing else to do. Others build and test beside this.
 const SOON: Duration = Duration::from_secs(4);
 
+fn run(mut command: Command, words: &str) {
+    let output = command.args(words.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn flat(what: &str) -> Option<Place> {
     let place = Place::new(what, &Answer::Kernel)?;
-    let run = |mut command: std::process::Command, words: &str| {
-        let output = command.args(words.split_whitespace()).output().unwrap();
-        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-    };
     run(place.lab.near("ip"), "addr add 10.96.0.1/14 dev near0");
     run(place.lab.far("ip"), "addr add 10.96.0.2/14 dev far0");
     run(place.lab.far("ip"), &format!("route add local {THERE} dev lo"));
     Some(place)
 }
 
+/// The same of IPv6. A kernel answers neighbours for addresses that it has, one by one, and not for whole routes.
+fn flat_v6(what: &str) -> Option<Place> {
+    let place = Place::new(what, &Answer::Kernel)?;
+    run(place.lab.near("ip"), "addr add fd00:97::1:1/64 dev near0 nodad");
+    let there = (0..HOW_MANY_THERE_V6).map(|n| Ipv6Addr::from_bits(THERE_V6.to_bits() + u128::from(n)));
+    let all: String = there.map(|address| format!("addr add {address}/128 dev far0 nodad\n")).collect();
+    let batch = place.file("addresses", &all);
+    run(place.lab.far("ip"), &format!("-batch {}", batch.display()));
+    run(place.lab.far("ip"), "addr add fd00:97::1:2/64 dev far0 nodad");
+    Some(place)
+}
+
 /// How many of the targets the near host's neighbour table holds now.
 fn entries(place: &Place) -> usize {
     let output = place.lab.near("ip").args(["neigh", "show", "dev", "near0"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().filter(|line| line.starts_with("10.97.")).count()
+    let ours = |line: &&str| ["10.97.", "fd00:97::"].iter().any(|begin| line.starts_with(begin));
+    String::from_utf8(output.stdout).unwrap().lines().filter(ours).count()
 }
 
 /// The clock of send stamps.
@@ -175,6 +196,66 @@ fn a_monitor_finds_who_is_there_and_who_is_not() {
     let come = place.lab.far("ip").args(["route", "add", "local", "10.97.60.7", "dev", "lo"]).output().unwrap();
     assert!(come.status.success());
     let up = wait_until(LONG, || (place.metric("echolot_targets{state=\"up\"") == 1_025.0).then_some(()));
+    assert!(up.is_some(), "who came is not found");
+    assert_eq!(running.stop().status.code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_sweep_over_ipv6_finds_all_that_exist() {
+    let Some(place) = flat_v6("flat-v6") else { return };
+    let summary = place.folder.join("summary.json");
+    let arguments = ["sweep", "--rate", "5000", "-f", "jsonl", "--summary", summary.to_str().unwrap(), TARGETS_V6];
+    let running = place.start(&mut place.echolot(arguments));
+    // A connection to a neighbour that nobody has asked for yet, while thousands are asked for.
+    let far = place.far(|| TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 7_777))).unwrap());
+    let connected = place.inside(|| {
+        let last = Ipv6Addr::from_bits(THERE_V6.to_bits() + u128::from(HOW_MANY_THERE_V6 - 1));
+        TcpStream::connect_timeout(&SocketAddr::from((last, 7_777)), LONG).map(|_| ())
+    });
+    let (ended, most) = end_and_most(&place, running);
+    connected.unwrap();
+    drop(far);
+    let told: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&summary).unwrap()).unwrap();
+    println!("{told}");
+    let there = u64::from(HOW_MANY_THERE_V6);
+    assert_eq!(told["probes"], ALL_V6, "{told}");
+    assert_eq!((&told["answered"], &told["unreachable"]), (&there.into(), &(ALL_V6 - there).into()), "{told}");
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    // Each of them is who it says: of those that are there, all and no others.
+    let of_there = |record: &serde_json::Value| {
+        let address: Ipv6Addr = record["address"].as_str().unwrap().parse().unwrap();
+        (THERE_V6.to_bits()..THERE_V6.to_bits() + u128::from(there)).contains(&address.to_bits())
+    };
+    for record in ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+        match record["outcome"].as_str().unwrap() {
+            "answered" => assert!(of_there(&record), "{record}"),
+            "unreachable" => assert!(!of_there(&record) && record["reason"] == "neighbour", "{record}"),
+            _ => panic!("{record}"),
+        }
+    }
+    println!("at most {most} entries in the kernel's table");
+    assert!(most <= SHARE, "{most} entries in the kernel's table");
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_monitor_finds_who_is_there_and_who_is_not_over_ipv6() {
+    let Some(place) = flat_v6("flat-v6-run") else { return };
+    let config = place.config("\"fd00:97::700-fd00:97::8ff\"", "    timeout: 900ms\n");
+    let running = place.run(&config, &[]);
+    let mut most = 0;
+    let states = wait_until(LONG, || {
+        most = most.max(entries(&place));
+        let (_, text) = place.get("/metrics")?;
+        let of = |state: &str| sum_of(&text, &format!("echolot_targets{{state=\"{state}\""));
+        (of("up") == 256.0 && of("down") == 256.0).then_some(())
+    });
+    assert!(states.is_some(), "not all are told apart: {}", running.stderr());
+    assert!(most <= SHARE, "{most} entries in the kernel's table");
+    // One who comes is found, though it has long been given up.
+    run(place.lab.far("ip"), "addr add fd00:97::742/128 dev far0 nodad");
+    let up = wait_until(LONG, || (place.metric("echolot_targets{state=\"up\"") == 257.0).then_some(()));
     assert!(up.is_some(), "who came is not found");
     assert_eq!(running.stop().status.code(), Some(0));
 }

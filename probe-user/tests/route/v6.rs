@@ -8,14 +8,16 @@
 use super::{BEHIND, GATEWAY, HERE, SOURCE, inside, is_resolved, mac_of_far, now, refused, sh, until, watch};
 use echolot::{
     base::{Family, Nanos, Sources},
+    nic::NeighbourThread,
     route::{
-        self, Changed, FailedGateways, Follower, Found, Hop, Interface, NO_ROUTE, NO_SOURCE, Neighbour, RouteError,
-        Routes, Unusable, Why,
+        self, Changed, FailedGateways, Follower, Found, Hop, Interface, NO_ROUTE, NO_SOURCE, Neighbour, NeighbourQueue,
+        NeighbourTable, RouteError, Routes, Unusable, Why,
     },
 };
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -354,8 +356,8 @@ fn an_ipv6_gateway_is_confirmed_lost_and_found() {
 
 #[test]
 #[ignore = "needs root: make test runs it"]
-fn more_ipv6_targets_on_the_link_than_our_share_are_not_blamed() {
-    inside("v6::more_ipv6_targets_on_the_link_than_our_share_are_not_blamed", |far| async move {
+fn more_ipv6_targets_on_the_link_than_our_share_are_not_the_kernels() {
+    inside("v6::more_ipv6_targets_on_the_link_than_our_share_are_not_the_kernels", |far| async move {
         give_addresses(&far).await;
         let share = u16::try_from(route::share_of_kernel().v6).unwrap();
         let targets =
@@ -364,13 +366,72 @@ fn more_ipv6_targets_on_the_link_than_our_share_are_not_blamed() {
         let (mut watch, _) = watch(&routes).await;
         let resolution = watch.resolve().await.unwrap();
         assert_eq!((resolution.on_link, resolution.on_link_unanswered), (1, 0), "the one of IPv4");
+        assert!(!said("ip -6 neigh show dev near0").contains("2001:db8:99::1"), "asked about none of them");
+        let table = NeighbourTable::<Ipv6Addr>::new(routes.hops.clone(), route::share_of_kernel(), true);
+        assert_eq!(table.len(), usize::from(share) + 1);
         let of_v6 = |hop: &&Hop| hop.family() == Family::V6;
         assert!(routes.hops.iter().filter(of_v6).all(|hop| hop.neighbour() == Neighbour::Unknown));
         let routes = discover(targets(share), None).await;
         let (mut watch, _) = super::watch(&routes).await;
         let resolution = watch.resolve().await.unwrap();
         assert_eq!((resolution.on_link, resolution.on_link_unanswered), (usize::from(share) + 1, share.into()));
-        assert!(routes.hops.iter().filter(of_v6).all(|hop| hop.neighbour() == Neighbour::Unresolved));
+        // On a busy machine the kernel is not done with all of them when that returns.
+        let watching = tokio::spawn(watch.run());
+        let given_up = || routes.hops.iter().filter(of_v6).all(|hop| hop.neighbour() == Neighbour::Unresolved);
+        until("that all are given up", given_up).await;
+        watching.abort();
+        let table = NeighbourTable::<Ipv6Addr>::new(routes.hops.clone(), route::share_of_kernel(), true);
+        assert!(table.is_empty());
+    });
+}
+
+/// Whom the kernel is not asked about, the thread asks that senders have: who is there is found, who moves is followed, who was entered
+/// by hand is believed.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn neighbours_are_asked_beside_the_kernel() {
+    inside("v6::neighbours_are_asked_beside_the_kernel", |far| async move {
+        sh(&format!("ip netns exec {far} sysctl -qw net.ipv6.conf.far0.ndisc_notify=1"));
+        give_addresses(&far).await;
+        let share = u16::try_from(route::share_of_kernel().v6).unwrap();
+        let nobody = (0..share).map(|n| v6(0x99, 0x1000 + n).into());
+        let routes = discover([HERE_6.into()].into_iter().chain(nobody).collect::<Vec<_>>(), None).await;
+        let hops = &routes.hops;
+        let table = || NeighbourTable::<Ipv6Addr>::new(hops.clone(), route::share_of_kernel(), true);
+        let none = NeighbourTable::<Ipv4Addr>::new(hops.clone(), route::share_of_kernel(), true);
+        let (mut watch, link) = watch(&routes).await;
+        let (queue, wake) = NeighbourQueue::new().unwrap();
+        let queue = Arc::new(queue);
+        watch.tell(queue.clone()).await.unwrap();
+        let interface = routes.interface.index;
+        let thread = NeighbourThread::start(interface, hops.clone(), (none, table()), (queue, wake), link).unwrap();
+        let watching = tokio::spawn(watch.run());
+        let want = |place| thread.queue().want(hops, place);
+
+        want(0);
+        want(1);
+        let mac = Neighbour::Resolved(mac_of_far(&far));
+        until("who is there", || hops[0].neighbour() == mac).await;
+        let known = || said("ip -6 neigh show dev near0");
+        assert!(!known().contains(&HERE_6.to_string()), "{}", known());
+        until("who is not", || hops[1].neighbour() == Neighbour::Unresolved).await;
+        assert_eq!(hops[2].neighbour(), Neighbour::Unknown, "nobody wants to know");
+        // It moves, and announces itself. Three seconds have gone: word of it is heard again.
+        let after = Neighbour::Resolved([2, 0, 0, 0, 0xbe, 0xef]);
+        sh(&format!("ip -n {far} link set far0 address 02:00:00:00:be:ef"));
+        until("where it has moved", || hops[0].neighbour() == after).await;
+        // By hand.
+        let by_hand = Neighbour::Resolved([2, 0, 0, 0, 0, 0x77]);
+        sh(&format!("ip -6 neigh add {} lladdr 02:00:00:00:00:77 dev near0 nud permanent", hops[3].address));
+        until("what was entered by hand", || hops[3].neighbour() == by_hand).await;
+        // Who comes later is found when it is wanted again.
+        sh(&format!("ip -n {far} addr add {}/64 dev far0 nodad", hops[1].address));
+        until("who came", || {
+            want(1);
+            hops[1].neighbour() == after
+        })
+        .await;
+        watching.abort();
     });
 }
 

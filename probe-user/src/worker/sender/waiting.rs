@@ -171,8 +171,8 @@ impl<T: Transmit> Sender<T> {
     /// Has somebody ask a neighbour, if there is somebody who waits to be told.
     #[cold]
     pub(super) fn want(&self, hop: u32) {
-        if let (Some(queue), Some(hop)) = (&self.arp, self.common.hops.get(hop)) {
-            queue.want(hop);
+        if let Some(queue) = &self.neighbours {
+            queue.want(&self.common.hops, hop);
         }
     }
 

@@ -1,11 +1,11 @@
 //! What senders and the watcher of the kernel's tables have to say to whoever asks neighbours.
 
-use super::super::Hop;
+use super::super::Hops;
 use crossbeam::queue::ArrayQueue;
 use std::{
     io::{self, Read as _, Write as _},
     mem,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     os::unix::net::UnixStream,
     sync::{
         Mutex, PoisonError,
@@ -17,12 +17,13 @@ use std::{
 const WANTED: usize = 1 << 16;
 
 /// What the kernel says of a neighbour's entry: its address, and its MAC address if the entry was made by hand.
-pub type Told = (Ipv4Addr, Option<[u8; 6]>);
+pub type Told = (IpAddr, Option<[u8; 6]>);
 
 /// Neighbours that are to be asked. Senders push without a lock; whoever asks sleeps and is woken.
 #[derive(Debug)]
-pub struct ArpQueue {
-    wanted: ArrayQueue<Ipv4Addr>,
+pub struct NeighbourQueue {
+    /// By their places among the hops.
+    wanted: ArrayQueue<u32>,
     told: Mutex<Vec<Told>>,
     renewed: AtomicBool,
     ended: AtomicBool,
@@ -34,7 +35,7 @@ pub struct ArpQueue {
 #[derive(Debug)]
 pub struct Wake(UnixStream);
 
-impl ArpQueue {
+impl NeighbourQueue {
     /// Empty, and the end that whoever asks sleeps on.
     pub fn new() -> io::Result<(Self, Wake)> {
         let (wake, sleeper) = UnixStream::pair()?;
@@ -45,11 +46,11 @@ impl ArpQueue {
         Ok((Self { wanted, told, renewed, ended, asleep, wake }, Wake(sleeper)))
     }
 
-    /// Somebody wants to send to this neighbour.
-    pub fn want(&self, hop: &Hop) {
-        let IpAddr::V4(address) = hop.address else { return };
+    /// Somebody wants to send to the neighbour in this place among the hops.
+    pub fn want(&self, hops: &Hops, place: u32) {
+        let Some(hop) = hops.get(place) else { return };
         if hop.want() {
-            if self.wanted.push(address).is_err() {
+            if self.wanted.push(place).is_err() {
                 hop.unwant();
             }
             self.call();
@@ -84,8 +85,8 @@ impl ArpQueue {
         self.ended.load(SeqCst)
     }
 
-    /// The next that is wanted.
-    pub fn next_wanted(&self) -> Option<Ipv4Addr> {
+    /// The next that is wanted: its place among the hops.
+    pub fn next_wanted(&self) -> Option<u32> {
         self.wanted.pop()
     }
 

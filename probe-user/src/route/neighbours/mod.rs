@@ -1,24 +1,25 @@
-//! On-link IPv4 targets beyond our share of the kernel's neighbour table: who is asked when, and what is believed. Pure: time is an
-//! argument. IPv6 targets on the link are asked by the kernel if they are no more than our share, and by nobody if they are more: their
-//! neighbours stay unknown, and their probes are unsent.
+//! Targets on the link beyond our share of the kernel's neighbour table: who is asked when, and what is believed. Pure: time is an
+//! argument. Of IPv4 the questions are ARP's, of IPv6 those of neighbour discovery; each family has a table of its own.
 //!
-//! A neighbour is asked when somebody wants to send to it: three times by broadcast, a second apart, as the kernel does (mcast_solicit,
-//! retrans_time_ms). One that has answered is asked again after half a minute, three times by unicast and then three times by
-//! broadcast; its MAC address serves meanwhile. One that has not is asked once whenever a probe is due to it, but all of these together
-//! no more often than [`again`] says: most addresses of a large network are nobody's, and each question to them wakes everybody.
+//! A neighbour is asked when somebody wants to send to it: three times by broadcast (of IPv6 by multicast to the few whose addresses end
+//! like its own), a second apart, as the kernel does (mcast_solicit, retrans_time_ms). One that has answered is asked again after half a
+//! minute, three times by unicast and then three times by broadcast; its MAC address serves meanwhile. One that has not is asked once
+//! whenever a probe is due to it, but all of these together no more often than [`again`] says: most addresses of a large network are
+//! nobody's, and each question to them wakes everybody.
 //!
 //! Only an answer to a question that is open is believed. Other word of a neighbour (an announcement, a question of its own) that speaks
 //! of another MAC address than we have is a reason to ask, and nothing else.
 
 mod queue;
 
-pub use queue::{ArpQueue, Told, Wake};
+pub use queue::{NeighbourQueue, Told, Wake};
 
 use super::{Hop, Hops, KernelAsks, Neighbour, Share};
 use crate::base::Nanos;
 use std::{
     collections::VecDeque,
-    net::{IpAddr, Ipv4Addr},
+    fmt::Debug,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -39,15 +40,57 @@ fn again(neighbours: usize) -> Nanos {
     Nanos((30_000_000_000 / (neighbours as u64).max(1)).min(2_000_000)).max(SPACING)
 }
 
+/// An address of one family, which takes no more room than it must.
+pub trait Address: Copy + Ord + Debug + Into<IpAddr> {
+    /// If it is of this family.
+    fn of(address: IpAddr) -> Option<Self>;
+}
+
+impl Address for Ipv4Addr {
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V4(address) = address { Some(address) } else { None }
+    }
+}
+
+impl Address for Ipv6Addr {
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V6(address) = address { Some(address) } else { None }
+    }
+}
+
 /// What is to be asked now: who has this address?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct Question<A> {
     /// Who is asked.
-    pub address: Ipv4Addr,
+    pub address: A,
     /// Who asks, of this host's addresses.
-    pub source: Ipv4Addr,
+    pub source: A,
     /// The MAC address that it is thought to have; None: everybody is asked.
     pub to: Option<[u8; 6]>,
+}
+
+/// What came to our MAC address as an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<A> {
+    /// Who is said to have the MAC address.
+    pub address: A,
+    /// The MAC address.
+    pub mac: [u8; 6],
+    /// Whom it answers.
+    pub to: A,
+    /// What it can do.
+    pub weight: Weight,
+}
+
+/// What an answer can do to what is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Replace it: of ARP every answer can, of neighbour discovery those with the flag *override*.
+    Replaces,
+    /// Say it where nothing is known, or confirm it.
+    Supplies,
+    /// Confirm it, if the question went to this MAC address alone: the answer itself named none, and this is where it came from.
+    Confirms,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +113,10 @@ enum State {
     Fixed,
 }
 
-/// 24 bytes: there may be millions.
+/// As small as can be: there may be millions.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    address: Ipv4Addr,
+struct Entry<A> {
+    address: A,
     hop: u32,
     /// When it is asked again, or given up, or may be asked again.
     due: Nanos,
@@ -82,13 +125,13 @@ struct Entry {
     asked: u8,
 }
 
-/// The neighbours that we ask ourselves.
+/// The neighbours of one family that we ask ourselves.
 #[derive(Debug)]
-pub struct ArpTable {
+pub struct NeighbourTable<A> {
     hops: Arc<Hops>,
     share: Share,
     /// Ordered by address. Where several hops have one address, the first of them holds what is known.
-    entries: Vec<Entry>,
+    entries: Vec<Entry<A>>,
     /// Whether those that have answered are asked again by and by.
     refresh: bool,
     /// To be asked for the first time, or because of news of them.
@@ -102,9 +145,9 @@ pub struct ArpTable {
     next_failed: Nanos,
 }
 
-impl ArpTable {
-    /// For those of the hops that are on the link and that the kernel is not asked about; nothing is known of them yet. `refresh`: they
-    /// are probed more than once.
+impl<A: Address> NeighbourTable<A> {
+    /// For those of the hops of this family that are on the link and that the kernel is not asked about; nothing is known of them yet.
+    /// `refresh`: they are probed more than once.
     /// `share`: see [`super::share_of_kernel`].
     pub fn new(hops: Arc<Hops>, share: Share, refresh: bool) -> Self {
         let (entries, wanted, open, fresh, failed) = Default::default();
@@ -118,11 +161,11 @@ impl ArpTable {
     pub fn renew(&mut self) {
         let kernel = KernelAsks::of(&self.hops, self.share);
         let ours = self.hops.iter().zip(0..).filter(|(hop, _)| hop.is_used() && !kernel.about(hop));
-        let idle = |(hop, index): (&Hop, u32)| match hop.address {
-            IpAddr::V4(address) => Some(Entry { address, hop: index, due: Nanos::ZERO, state: State::Idle, asked: 0 }),
-            IpAddr::V6(_) => None,
+        let idle = |(hop, index): (&Hop, u32)| {
+            let address = A::of(hop.address)?;
+            Some(Entry { address, hop: index, due: Nanos::ZERO, state: State::Idle, asked: 0 })
         };
-        let mut entries: Vec<Entry> = ours.filter_map(idle).collect();
+        let mut entries: Vec<Entry<A>> = ours.filter_map(idle).collect();
         entries.sort_unstable_by_key(|entry| (entry.address, entry.hop));
         let old = std::mem::replace(&mut self.entries, entries);
         self.wanted.clear();
@@ -163,7 +206,7 @@ impl ArpTable {
     }
 
     /// Somebody wants to send to this neighbour.
-    pub fn want(&mut self, address: Ipv4Addr, now: Nanos) {
+    pub fn want(&mut self, address: A, now: Nanos) {
         let Some(place) = self.place_of(address) else { return };
         match self.entry(place).state {
             State::Idle => {
@@ -175,20 +218,28 @@ impl ArpTable {
         }
     }
 
-    /// An ARP answer came to our MAC address, for `to`.
-    pub fn answered(&mut self, address: Ipv4Addr, mac: [u8; 6], to: Ipv4Addr, now: Nanos) {
+    /// An answer came to our MAC address.
+    pub fn answered(&mut self, answer: Answer<A>, now: Nanos) {
+        let Answer { address, mac, to, weight } = answer;
         let Some(place) = self.place_of(address) else { return };
         let Entry { state, asked, hop, .. } = *self.entry(place);
+        let hop = &self.hops[hop as usize];
         let open = asked > 0 && matches!(state, State::Asking | State::Confirming | State::Again);
-        if open && self.hops[hop as usize].source == to {
+        let known = hop.neighbour() == Neighbour::Resolved(mac);
+        let can = match weight {
+            Weight::Replaces => true,
+            Weight::Supplies => known || state != State::Confirming,
+            Weight::Confirms => known && state == State::Confirming && asked <= QUESTIONS,
+        };
+        if open && can && hop.source == to.into() {
             self.resolved(place, mac, now);
-        } else {
+        } else if weight != Weight::Confirms {
             self.heard(address, mac, now);
         }
     }
 
     /// Other word of a neighbour: if it is news, it is asked.
-    pub fn heard(&mut self, address: Ipv4Addr, mac: [u8; 6], now: Nanos) {
+    pub fn heard(&mut self, address: A, mac: [u8; 6], now: Nanos) {
         let Some(place) = self.place_of(address) else { return };
         let Entry { state, due, hop, .. } = *self.entry(place);
         match state {
@@ -206,7 +257,7 @@ impl ArpTable {
     }
 
     /// What the kernel says of a neighbour that it has an entry for: its MAC address if the entry was made by hand, or None.
-    pub fn told(&mut self, address: Ipv4Addr, fixed: Option<[u8; 6]>) {
+    pub fn told(&mut self, address: A, fixed: Option<[u8; 6]>) {
         let Some(place) = self.place_of(address) else { return };
         match (fixed, self.entry(place).state) {
             (Some(mac), _) => {
@@ -234,7 +285,7 @@ impl ArpTable {
     }
 
     /// Adds what is to be asked now to `questions`, and gives up who was asked in vain.
-    pub fn questions(&mut self, now: Nanos, questions: &mut Vec<Question>) {
+    pub fn questions(&mut self, now: Nanos, questions: &mut Vec<Question<A>>) {
         self.next_question = self.next_question.max(now - BURST);
         while self.next_question <= now {
             if let Some((due, place)) = self.open.pop_front_if(|(due, _)| *due <= now) {
@@ -266,7 +317,7 @@ impl ArpTable {
         }
     }
 
-    /// When [`ArpTable::questions`] is worth calling next.
+    /// When [`NeighbourTable::questions`] is worth calling next.
     pub fn next(&self) -> Nanos {
         let first = |queue: &VecDeque<(Nanos, u32)>| queue.front().map_or(Nanos::MAX, |(due, _)| *due);
         let failed = if self.failed.is_empty() { Nanos::MAX } else { self.next_failed };
@@ -284,7 +335,7 @@ impl ArpTable {
         self.entries.is_empty()
     }
 
-    fn unanswered(&mut self, due: Nanos, place: u32, now: Nanos, questions: &mut Vec<Question>) {
+    fn unanswered(&mut self, due: Nanos, place: u32, now: Nanos, questions: &mut Vec<Question<A>>) {
         let Entry { due: newest, state, asked, .. } = *self.entry(place);
         let given_up = match state {
             _ if newest != due => return,
@@ -301,7 +352,7 @@ impl ArpTable {
         (entry.state, entry.due) = (State::Failed, now);
     }
 
-    fn ask(&mut self, place: u32, now: Nanos, questions: &mut Vec<Question>) {
+    fn ask(&mut self, place: u32, now: Nanos, questions: &mut Vec<Question<A>>) {
         let entry = self.entry(place);
         let unicast = entry.state == State::Confirming && entry.asked < QUESTIONS;
         entry.asked = entry.asked.saturating_add(1);
@@ -315,7 +366,7 @@ impl ArpTable {
             _ => None,
         };
         // Of the same family as its address.
-        let IpAddr::V4(source) = hop.source else { return };
+        let Some(source) = A::of(hop.source) else { return };
         questions.push(Question { address, source, to });
     }
 
@@ -353,18 +404,18 @@ impl ArpTable {
         &self.hops[self.entries[place as usize].hop as usize]
     }
 
-    fn entry(&mut self, place: u32) -> &mut Entry {
+    fn entry(&mut self, place: u32) -> &mut Entry<A> {
         &mut self.entries[place as usize]
     }
 
-    fn place_of(&self, address: Ipv4Addr) -> Option<u32> {
+    fn place_of(&self, address: A) -> Option<u32> {
         let place = self.entries.partition_point(|entry| entry.address < address);
         let found = self.entries.get(place).is_some_and(|entry| entry.address == address);
         found.then(|| u32::try_from(place).unwrap_or(u32::MAX))
     }
 }
 
-const _: () = assert!(size_of::<Entry>() == 24);
+const _: () = assert!(size_of::<Entry<Ipv4Addr>>() == 24 && size_of::<Entry<Ipv6Addr>>() == 32);
 
 #[cfg(test)]
 mod tests;
