@@ -24,7 +24,7 @@ fn arguments_typed_wrong() {
         ("run", &["--config <FILE>", "required"]),
         ("pnig 10.64.0.1", &["'pnig'", "'ping'"]),
         ("sweep 10.64.0.0/33", &["argument 1", "10.64.0.0/33", "prefix length", "/0 to /32"]),
-        ("ping 2001:db8::1", &["argument 1", "2001:db8::1", "IPv6", "not supported"]),
+        ("ping 2001:db8::1", &["no route to 2001:db8::1", "ip -6 route"]),
         ("ping 10.64.0.1 10.64.0.256", &["argument 2", "10.64.0.256", "more than 255"]),
         ("ping https://10.64.0.1/x", &["URL", "write 10.64.0.1"]),
         ("sweep 10.64.0.9-10.64.0.1", &["10.64.0.9-10.64.0.1", "before it begins"]),
