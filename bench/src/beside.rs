@@ -15,7 +15,7 @@ use echolot::{
 };
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
@@ -169,14 +169,14 @@ impl Place<'_> {
         let mut life = Life { results: evidence::results(&results)?, summary, timeout_ns: TIMEOUT };
         let seen = evidence::record(&record)?;
         let _gone_or_not = (fs::remove_file(&results), fs::remove_file(&record));
-        let terms = Terms { excuses, unrecorded: vec![UNRECORDED], ..Terms::default() };
+        let terms = Terms { excuses, unrecorded: vec![(UNRECORDED.0.into(), UNRECORDED.1.into())], ..Terms::default() };
         let all = judge::judge(std::slice::from_ref(&life), &seen, &terms);
         if all.mismatches > 0 {
             eprintln!("{all}");
         }
         // Figures of the thousand alone: without the others' results, and without their part in the sums.
         let rate = life.rate();
-        life.results.retain(|told| !(UNRECORDED.0..=UNRECORDED.1).contains(&told.address));
+        life.results.retain(|told| !(IpAddr::V4(UNRECORDED.0)..=IpAddr::V4(UNRECORDED.1)).contains(&told.address));
         let few = judge::judge(std::slice::from_ref(&life), &seen, &terms);
         let mut rtt: Vec<u64> = life.results.iter().filter_map(|told| told.rtt_ns).collect();
         Ok(Measured::new(&[

@@ -7,14 +7,14 @@ use crate::{
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 use xtask::{
     command::{send_signal, wait_until},
-    lab::{Answer, End, FAR_ADDRESS, FAR_INTERFACE, Lab, NEAR_INTERFACE},
+    lab::{Answer, End, FAR_ADDRESS, FAR_ADDRESS_V6, FAR_INTERFACE, Lab, NEAR_INTERFACE},
 };
 
 /// How long starting and ending may take.
@@ -31,7 +31,7 @@ pub(crate) enum Far {
     Reflector,
     /// Nobody yet: whoever measures brings its own. All of 10.0.0.0/8 lies behind it.
     Open,
-    /// An XDP program that drops everything. All of 10.0.0.0/8 lies behind it.
+    /// An XDP program that drops everything. All of 10.0.0.0/8 and of fd00::/16 lies behind it.
     Nothing,
     /// An XDP program that answers for 10.64.0.0/12 and drops what goes to the rest of 10.0.0.0/8, which lies behind it too.
     Half,
@@ -91,10 +91,13 @@ impl Bench {
                 bench._sink = Some(bench.hold(End::Far, &Part::Half)?);
             }
             Far::Nothing => {
-                // It drops ARP, too.
+                bench.ip(&format!("route add fd00::/16 via {FAR_ADDRESS_V6}"))?;
+                // It drops ARP and neighbour discovery, too.
                 let mac = bench.far_mac()?;
-                bench
-                    .ip(&format!("neighbour replace {FAR_ADDRESS} lladdr {mac} dev {NEAR_INTERFACE} nud permanent"))?;
+                for address in [IpAddr::from(FAR_ADDRESS), FAR_ADDRESS_V6.into()] {
+                    let neighbour = format!("neighbour replace {address} lladdr {mac}");
+                    bench.ip(&format!("{neighbour} dev {NEAR_INTERFACE} nud permanent"))?;
+                }
                 bench._sink = Some(bench.hold(End::Far, &Part::Drop)?);
             }
         }

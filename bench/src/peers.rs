@@ -5,19 +5,21 @@ use crate::{
     lab::{Bench, Cpus, Done},
     report::{Common, Measured},
 };
+use echolot::base::Family;
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
 };
-use xtask::lab::{End, NEAR_ADDRESS, NEAR_INTERFACE, TARGETS};
+use xtask::lab::{End, NEAR_ADDRESS, NEAR_INTERFACE, TARGETS, TARGETS_V6};
 
 /// How long anything may take.
 const WITHIN: Duration = Duration::from_secs(90);
 /// First of the addresses that are probed.
 const FIRST: u32 = 0x0a40_0000;
+const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 0);
 /// More than any of them reaches: as fast as they can.
 const ANY_RATE: &str = "10000000";
 
@@ -48,17 +50,20 @@ pub(crate) struct Args {
 enum Peer {
     /// `echolot sweep`: name, arguments, whether results go to a file.
     Sweep(&'static str, &'static [&'static str], bool),
+    /// The same over IPv6, without results.
+    SweepV6,
     /// `echolot run`: all addresses again and again, for so long.
     Run,
-    Fping,
+    Fping(Family),
     Masscan,
     Zmap,
     Prototype(PathBuf),
 }
 
-const ECHOLOT: [Peer; 5] = [
+const ECHOLOT: [Peer; 6] = [
     Peer::Sweep("echolot sweep", &["-f", "none"], false),
     Peer::Run,
+    Peer::SweepV6,
     Peer::Sweep("echolot sweep, every result as JSONL", &["-f", "jsonl"], true),
     Peer::Sweep("echolot sweep, list of who answered", &["-f", "list"], true),
     Peer::Sweep("echolot sweep, afxdp", &["-f", "none", "--engine", "afxdp"], false),
@@ -69,11 +74,12 @@ struct Match<'a> {
     bench: Bench,
     /// What all but fping probe.
     cidr: &'static str,
+    cidr_v6: &'static str,
     many: u32,
     /// How long `echolot run` runs.
     time: Duration,
-    /// What fping probes, one a line.
-    list: PathBuf,
+    /// What fping probes, one a line, by family.
+    lists: [PathBuf; 2],
     fping_many: u32,
     /// Where results are written: on disk, beside other temporary files.
     results: PathBuf,
@@ -91,24 +97,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let folder = bench.lab().name().folder();
     // fping refuses more: it has 65,536 sequence numbers, and keeps some back.
     let (many, fping_many) = if common.short { (1 << 14, 1 << 12) } else { (1 << 20, 65_000) };
-    let (list, empty) = (folder.join("addresses"), folder.join("empty"));
+    let [v4, v6, empty] = ["addresses", "addresses-v6", "empty"].map(|file| folder.join(file));
     let text: String = (0..fping_many).map(|i| format!("{}\n", Ipv4Addr::from_bits(FIRST + i))).collect();
-    for (path, text) in [(&list, text.as_str()), (&empty, "")] {
+    let address_v6 = |i| Ipv6Addr::from_bits(FIRST_V6.to_bits() + u128::from(i));
+    let text_v6: String = (0..fping_many).map(|i| format!("{}\n", address_v6(i))).collect();
+    for (path, text) in [(&v4, text.as_str()), (&v6, &text_v6), (&empty, "")] {
         fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let game = Match {
         args,
         bench,
         cidr: if common.short { "10.64.0.0/18" } else { TARGETS },
+        cidr_v6: if common.short { "fd00:64::/114" } else { TARGETS_V6 },
         many,
         time: Duration::from_secs(if common.short { 2 } else { 12 }),
-        list,
+        lists: [v4, v6],
         fping_many,
         results: std::env::temp_dir().join(format!("echolot-bench-{}", std::process::id())),
         empty,
     };
     let mut peers: Vec<Peer> = ECHOLOT.into();
-    peers.extend([Peer::Fping, Peer::Masscan, Peer::Zmap]);
+    peers.extend([Peer::Fping(Family::V4), Peer::Fping(Family::V6), Peer::Masscan, Peer::Zmap]);
     peers.extend(args.prototype.clone().map(Peer::Prototype));
     let outcome = common.table(
         (
@@ -145,12 +154,14 @@ impl Match<'_> {
         };
         match peer {
             Peer::Sweep(name, ..) => ((*name).into(), String::new()),
+            Peer::SweepV6 => ("echolot sweep, IPv6".into(), String::new()),
             Peer::Run => (format!("echolot run, {} s", self.time.as_secs()), String::new()),
-            Peer::Fping => {
+            Peer::Fping(family) => {
+                let (which, flag) = if *family == Family::V6 { (", IPv6", "-6 ") } else { ("", "") };
                 let version = version(&self.args.fping, "--version");
                 (
-                    format!("fping {version}"),
-                    format!("-q -s -r 0 -i 0 -t 1000, {} addresses, not pinned", self.fping_many),
+                    format!("fping {version}{which}"),
+                    format!("{flag}-q -s -r 0 -i 0 -t 1000, {} addresses, not pinned", self.fping_many),
                 )
             }
             Peer::Masscan => {
@@ -177,6 +188,11 @@ impl Match<'_> {
                 let _ = fs::remove_file(&self.results);
                 echolot(&done, &summary)
             }
+            Peer::SweepV6 => {
+                let sweep = ["sweep", self.cidr_v6, "-r", "max", "-W", "1s", "-f", "none"];
+                let (done, summary) = self.bench.echolot_watched(&sweep, Cpus::All, WITHIN)?;
+                echolot(&done, &summary)
+            }
             Peer::Run => {
                 // More than it can: what comes too late is passed over.
                 let interval = (u64::from(self.many) * 1_000 / 6_000_000).max(10);
@@ -194,9 +210,10 @@ impl Match<'_> {
                 let rate = text.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).next_back();
                 Ok(Measured::new(&[("rate", rate.ok_or_else(|| format!("it printed no number: {text}"))?)]))
             }
-            Peer::Fping => {
+            Peer::Fping(family) => {
                 let mut command = self.bench.lab().near(&self.args.fping);
-                command.args(["-q", "-s", "-r", "0", "-i", "0", "-t", "1000", "-f"]).arg(&self.list);
+                command.args(if *family == Family::V6 { &["-6"][..] } else { &[] });
+                command.args(["-q", "-s", "-r", "0", "-i", "0", "-t", "1000", "-f"]).arg(&self.lists[*family as usize]);
                 let done = self.peer(command)?;
                 let alive = done.told.lines().find_map(|line| line.trim().strip_suffix(" alive")?.parse().ok());
                 let alive: u32 = alive.ok_or_else(|| done.failed())?;

@@ -5,8 +5,9 @@ use crate::{
     lab::{Bench, Cpus, Done, Far},
     report::{Common, Measured},
 };
+use echolot::base::Family;
 use std::{cell::Cell, process::ExitCode, time::Duration};
-use xtask::lab::{End, TARGETS};
+use xtask::lab::{End, TARGETS, TARGETS_V6};
 
 /// How long anything may take.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -26,9 +27,9 @@ enum Contestant {
     /// The mechanism without an engine.
     Bare(&'static str),
     /// `echolot sweep` with an engine: all is sent before the first deadline.
-    Sweep(&'static str, Cpus),
+    Sweep(&'static str, Cpus, Family),
     /// `echolot run` with an engine: deadlines pass while it sends.
-    Run(&'static str, Cpus),
+    Run(&'static str, Cpus, Family),
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
@@ -38,13 +39,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let with = |engine| {
         [
             Contestant::Bare(engine),
-            Contestant::Sweep(engine, Cpus::One),
-            Contestant::Run(engine, Cpus::One),
-            Contestant::Sweep(engine, Cpus::All),
+            Contestant::Sweep(engine, Cpus::One, Family::V4),
+            Contestant::Run(engine, Cpus::One, Family::V4),
+            Contestant::Sweep(engine, Cpus::All, Family::V4),
+            Contestant::Sweep(engine, Cpus::One, Family::V6),
+            Contestant::Run(engine, Cpus::One, Family::V6),
         ]
     };
     let contestants = [with("afxdp"), with("live-frames")].concat();
-    let named = |contestant: &Contestant| match contestant {
+    let shown = |contestant: &Contestant| match contestant {
         Contestant::Bare("afxdp") => {
             ("AF_XDP, bare".into(), "one prepared frame over and over, copy mode, 32 a call, one CPU".into())
         }
@@ -52,8 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "live frames, bare".into(),
             "the program that builds probes, without table and confirmation, 2,048 a call, one CPU".into(),
         ),
-        Contestant::Sweep(engine, cpus) => (format!("echolot sweep, {engine}, {}", on(*cpus)), String::new()),
-        Contestant::Run(engine, cpus) => (format!("echolot run, {engine}, {}", on(*cpus)), String::new()),
+        Contestant::Sweep(engine, cpus, family) => (named("sweep", engine, *cpus, *family), String::new()),
+        Contestant::Run(engine, cpus, family) => (named("run", engine, *cpus, *family), String::new()),
     };
     // Each beside the bare loop of the same round, which was measured just before.
     let bare = Cell::new(f64::NAN);
@@ -72,24 +75,33 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 let [frames, _] = words[..] else { return Err(format!("it printed {:?}", done.out)) };
                 (done, None, frames)
             }
-            Contestant::Sweep(engine, cpus) => {
-                let targets = match (common.short, *engine) {
-                    (true, _) => "10.128.0.0/16",
-                    (false, "afxdp") => "10.128.0.0/11",
-                    (false, _) => "10.128.0.0/10",
+            Contestant::Sweep(engine, cpus, family) => {
+                let targets = match (common.short, *engine, family) {
+                    (true, _, Family::V4) => "10.128.0.0/16",
+                    (false, "afxdp", Family::V4) => "10.128.0.0/11",
+                    (false, _, Family::V4) => "10.128.0.0/10",
+                    (true, _, Family::V6) => "fd00:80::/112",
+                    (false, "afxdp", Family::V6) => "fd00:80::/107",
+                    (false, _, Family::V6) => "fd00:80::/106",
                 };
                 let arguments = ["sweep", targets, "-r", "max", "-f", "none", "--engine", engine, "-W"];
                 let timeout = if common.short { "300ms" } else { "4s" };
                 echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), *cpus, WITHIN)?)
             }
-            Contestant::Run(engine, cpus) => {
-                let (targets, count) = if common.short { ("10.64.0.0/16", 1 << 16) } else { (TARGETS, 1 << 20) };
+            Contestant::Run(engine, cpus, family) => {
+                let count = if common.short { 1 << 16 } else { 1 << 20 };
+                let targets = match (common.short, family) {
+                    (true, Family::V4) => "10.64.0.0/16",
+                    (true, Family::V6) => "fd00:64::/112",
+                    (false, Family::V4) => TARGETS,
+                    (false, Family::V6) => TARGETS_V6,
+                };
                 // A schedule that asks for more than the engine can: what comes too late is passed over.
                 let asked: u64 = if *engine == "afxdp" { 1_600_000 } else { 6_000_000 };
                 let interval = count * 1_000 / asked;
                 // Nobody answers: each probe is entered, sent, kept in flight and taken out as lost.
                 let config = format!(
-                    "groups:\n- {{name: silent, targets: [{targets}], interval: {}ms, timeout: 500ms}}\n\
+                    "groups:\n- {{name: silent, targets: ['{targets}'], interval: {}ms, timeout: 500ms}}\n\
                      limits: {{rate: 9000000}}\n",
                     interval.max(10)
                 );
@@ -115,7 +127,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "transmit",
             "Probes that arrive at a far end that drops them in XDP. It does so in the sender's softirq, on the \
              sender's CPU. A sweep has sent everything before its first deadline; in `run` deadlines pass, and \
-             unanswered probes are taken out as lost, at the pace of sending",
+             unanswered probes are taken out as lost, at the pace of sending. The bare loops send the shortest probe over \
+             IPv4, 60 bytes; that over IPv6 has 80",
         ),
         &[
             ("rate", "arrive a second", 0),
@@ -125,18 +138,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             ("busy", "CPU s a million, machine", 2),
         ],
         &contestants,
-        named,
+        shown,
         36.0,
         measure,
     )?;
     Ok(ExitCode::SUCCESS)
 }
 
-const fn on(cpus: Cpus) -> &'static str {
-    match cpus {
+fn named(command: &str, engine: &str, cpus: Cpus, family: Family) -> String {
+    let cpus = match cpus {
         Cpus::One => "one CPU",
         Cpus::All => "all CPUs",
-    }
+    };
+    let family = match family {
+        Family::V4 => "",
+        Family::V6 => "IPv6, ",
+    };
+    format!("echolot {command}, {family}{engine}, {cpus}")
 }
 
 /// What it ran, with what, and how many probes it sent.

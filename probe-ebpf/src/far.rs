@@ -2,14 +2,15 @@
 //!
 //! | map | kind | entries | value |
 //! |---|---|---|---|
-//! | `IMPAIRED` | longest prefix | [`MAX_RANGES`] | u32 by address: [`IN_USERSPACE`], [`NOT_RECORDED`], or 0 |
+//! | `IMPAIRED` | longest prefix | [`MAX_RANGES`] | u32 by IPv4 address: [`IN_USERSPACE`], [`NOT_RECORDED`], or 0 |
+//! | `IMPAIRED_V6` | longest prefix | [`MAX_RANGES`] | the same by IPv6 address |
 //! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
 //! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
 //!
 //! `TAKEN`, `XSKS`, `REFLECTED`, `SETTINGS`, `LIVE_TEMPLATES` and `LIVE_OUT` are as in [`layout`](crate::layout); of `LIVE_CURSORS` there
 //! is one, whichever the CPU.
 
-/// Address ranges that `impair` can tell apart.
+/// Address ranges of a family that `impair` can tell apart.
 pub const MAX_RANGES: u32 = 1024;
 
 /// In `IMPAIRED`: userspace answers for the range.
@@ -28,27 +29,39 @@ pub struct AnsweredRequest {
     pub departure_ns: u64,
     /// The probe's send stamp, as it says.
     pub sent_ns: u64,
-    /// Whom it was sent to, host byte order.
-    pub address: u32,
+    /// Whom it was sent to; IPv4 mapped into IPv6 ([`mapped`]).
+    pub address: [u8; 16],
     /// Its sequence number.
     pub sequence: u16,
     /// Its identifier.
     pub identifier: u16,
+    /// Nothing: no byte of a record is left as it was.
+    pub unused: u32,
+}
+
+/// An IPv4 address as an IPv6 address (RFC 4291, section 2.5.5.2).
+#[inline(always)]
+pub const fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
 impl AnsweredRequest {
     /// From memory as the program wrote it; None if that is not as long.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
-        let ([arrival, departure, sent, last], []) = (words, rest) else { return None };
+        let ([arrival, departure, sent, high, low, last], []) = (words, rest) else { return None };
         let [a, b, c, d, e, f, g, h] = *last;
+        let mut address = [0; 16];
+        address[..8].copy_from_slice(high);
+        address[8..].copy_from_slice(low);
         Some(Self {
             arrival_ns: u64::from_ne_bytes(*arrival),
             departure_ns: u64::from_ne_bytes(*departure),
             sent_ns: u64::from_ne_bytes(*sent),
-            address: u32::from_ne_bytes([a, b, c, d]),
-            sequence: u16::from_ne_bytes([e, f]),
-            identifier: u16::from_ne_bytes([g, h]),
+            address,
+            sequence: u16::from_ne_bytes([a, b]),
+            identifier: u16::from_ne_bytes([c, d]),
+            unused: u32::from_ne_bytes([e, f, g, h]),
         })
     }
 }

@@ -3,7 +3,9 @@
 //! ```text
 //!   NAME-near                                       NAME-far
 //!   near0  10.63.0.1/24  ───────── veth ─────────   far0  10.63.0.2/24
-//!   10.64.0.0/12 via 10.63.0.2                      answers for all of 10.64.0.0/12:
+//!          fd00:63::1/64                                   fd00:63::2/64
+//!   10.64.0.0/12 via 10.63.0.2                      answers for all of 10.64.0.0/12
+//!   fd00:64::/108 via fd00:63::2                    and of fd00:64::/108:
 //!   echolot, curl                                   the kernel's own stack, `echolot reflect`, or nobody
 //!                                                   tcpdump
 //! ```
@@ -24,6 +26,7 @@
 //! | `queues::more_of_them` | a receive queue that comes while echolot runs gets a socket; until then its replies are *unheard*, none *lost* |
 //! | `queues::another_mtu_and_a_restart` | another MTU, down and up again: nothing is *lost*, and it goes on |
 //! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
+//! | `families::*` | the same program over IPv4 and IPv6: ping, sweep and run, names and sources by family, link-local targets, who is not there and who says so, each beside `ping -6`, and every IPv6 probe read by tshark and etherparse |
 //!
 //! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
 //! They measure time, so one lab is up at a time, whatever the number of test threads.
@@ -40,6 +43,8 @@
 mod capture;
 #[path = "lab/eye.rs"]
 mod eye;
+#[path = "lab/families.rs"]
+mod families;
 #[path = "lab/harness.rs"]
 mod harness;
 #[path = "lab/link.rs"]

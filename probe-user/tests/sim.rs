@@ -6,7 +6,7 @@ use echolot::{
     ledger::{Snapshot, tally, unheard::DropLog},
     route::{Hop, Neighbour},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::{Key, Origin, Shape, Template},
+    wire::Key,
     worker::{self, Assembly, Clock, Common, Loop, Phase, Wanted},
 };
 use std::{net::Ipv4Addr, sync::Arc};
@@ -19,6 +19,8 @@ use testbed::{
 
 #[path = "sim/cards.rs"]
 mod cards;
+#[path = "sim/families.rs"]
+mod families;
 #[path = "sim/rules.rs"]
 mod rules;
 #[path = "sim/waiting.rs"]
@@ -88,15 +90,9 @@ fn world_by(plan: &Plan, rules: impl Into<Rules>, seed: u64, senders: usize, hop
 
 fn network(plan: &Plan, rules: RuleFile, near: Near) -> (Network, Arc<DropLog>, Key) {
     let key = Key([rules.seed, 42]);
-    let template = Template::new(
-        Shape::default(),
-        Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 4711, flow_key: 0 },
-    )
-    .unwrap();
     let drops = Arc::new(DropLog::default());
     let log = Arc::clone(&drops);
-    let timeout = plan.groups[0].timeout;
-    let net = Network::new(rules, near, timeout, key, template, move |from, to, n| log.note(from, to, n));
+    let net = Network::new(plan, rules, near, key, move |from, to, n| log.note(from, to, n)).unwrap();
     (net, drops, key)
 }
 
@@ -291,11 +287,12 @@ fn several_senders() {
     assert_eq!(world.sum(|row| row.probes), 5_000, "a sweep by two");
 }
 
-/// A kind of probe that echolot does not know, from a file of the testbed: the same loops and ledger keep its account. Who asks for echo
-/// takes none of its answers for one.
+/// A kind of probe that echolot does not know, from a file of the testbed: the same loops and ledger keep its account, over either
+/// family. Who asks for echo takes none of its answers for one.
 #[test]
 fn another_kind_goes_through_the_same_loops() {
-    let plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_millis(900), None), 500)]);
+    let mut plan = plan(vec![(group("g", Nanos::from_secs(1), Nanos::from_millis(900), None), 500)]);
+    families::over_v6(&mut plan, 0..250);
     let asked = || {
         let network = network(&plan, RuleFile::of(12, rough().far), Near::default());
         network.0.ask::<BackToFront>();

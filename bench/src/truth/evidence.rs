@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead as _, BufReader},
-    net::Ipv4Addr,
+    net::IpAddr,
     path::Path,
 };
 
@@ -42,7 +42,7 @@ impl Outcome {
 #[expect(missing_docs, reason = "echolot's own members")]
 pub struct Told {
     pub sent_ns: u64,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub seq: u64,
     pub outcome: Outcome,
     #[serde(default)]
@@ -117,7 +117,7 @@ pub struct Reply {
 #[expect(missing_docs, reason = "the far end's own members")]
 pub struct Seen {
     pub number: u64,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub sequence: u16,
     pub sent_ns: u64,
     pub arrival_ns: u64,
@@ -225,12 +225,14 @@ mod tests {
         use echolot::base::Nanos;
         use testbed::{rules::Form as Written, witness};
         let mut text = String::new();
-        let mut request = witness::Witnessed::new(Ipv4Addr::new(10, 64, 0, 1), 7, 8, Nanos(9), Nanos(10));
+        let address: IpAddr = "fd00:64::1".parse().unwrap();
+        let mut request = witness::Witnessed::new(address, 7, 8, Nanos(9), Nanos(10));
         request.departed(Written::ShortError, Some(Nanos(11)));
         request.departed(Written::Good, None);
         request.write(0, &mut text);
         witness::write_end(1, 0, &mut text);
         let seen = read(&text).unwrap();
+        assert_eq!(seen[0].address, address);
         assert_eq!((seen[0].sequence, seen[0].sent_ns, seen[0].arrival_ns), (7, 9, 10));
         assert_eq!((seen[0].replies[0].form, seen[0].replies[0].departure_ns), (Form::ShortError, Some(11)));
         assert_eq!((seen[0].replies[1].form, seen[0].replies[1].departure_ns), (Form::Good, None));

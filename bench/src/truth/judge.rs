@@ -9,7 +9,7 @@
 //! moment of the machine doesn't move.
 
 use super::evidence::{Form, Outcome, Seen, Summary, Told};
-use std::{collections::HashMap, fmt, net::Ipv4Addr};
+use std::{collections::HashMap, fmt, net::IpAddr};
 
 /// A reply that left so shortly before the timeout may have arrived after it, nanoseconds.
 const NEAR: u64 = 5_000_000;
@@ -56,7 +56,7 @@ pub struct Terms {
     /// What interfaces and sockets lost.
     pub excuses: Excuses,
     /// Ranges, first and last address, that the far end answered without a record. Each probe to them must be answered.
-    pub unrecorded: Vec<(Ipv4Addr, Ipv4Addr)>,
+    pub unrecorded: Vec<(IpAddr, IpAddr)>,
     /// How long the path may take; None: as long as it likes.
     pub path: Option<PathBounds>,
     /// Times in which a CPU of this machine did not do what it was asked to.
@@ -80,7 +80,7 @@ pub struct HeldUp {
 }
 
 impl Terms {
-    fn is_unrecorded(&self, address: Ipv4Addr) -> bool {
+    fn is_unrecorded(&self, address: IpAddr) -> bool {
         self.unrecorded.iter().any(|(first, last)| (*first..=*last).contains(&address))
     }
 }
@@ -224,7 +224,7 @@ struct Counts {
     open: u64,
 }
 
-type Key = (Ipv4Addr, u64);
+type Key = (IpAddr, u64);
 
 /// What must have come of a probe.
 struct Expected {
@@ -444,7 +444,7 @@ fn expected(seen: &Seen, timeout: u64) -> Expected {
 
 /// The numbers of each target's probes: none twice, none left out but what was skipped.
 fn numbers(results: &[Told], summary: &Summary, verdict: &mut Verdict) {
-    let mut by_target: Vec<(Ipv4Addr, u64)> = results.iter().map(|told| (told.address, told.seq)).collect();
+    let mut by_target: Vec<(IpAddr, u64)> = results.iter().map(|told| (told.address, told.seq)).collect();
     by_target.sort_unstable();
     let mut left_out = 0u64;
     for (index, (address, number)) in by_target.iter().enumerate() {

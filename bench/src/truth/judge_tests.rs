@@ -3,7 +3,10 @@
 
 use super::super::evidence::Reply;
 use super::*;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 64, 0, 1));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 1));
 const MS: u64 = 1_000_000;
 const TIMEOUT: u64 = 100 * MS;
 
@@ -12,7 +15,7 @@ fn seen(number: u64, sent: u64, replies: &[(Form, u64)]) -> Seen {
     let reply = |(form, after): &(Form, u64)| Reply { form: *form, departure_ns: Some(sent + after * MS) };
     Seen {
         number,
-        address: Ipv4Addr::new(10, 64, 0, 1),
+        address: V4,
         sequence: u16::try_from(number & 0xffff).unwrap(),
         sent_ns: sent,
         arrival_ns: sent + 3_000,
@@ -120,6 +123,17 @@ fn the_truth_passes() {
     let seven = Times { count: 12, min: 7_000, median: 7_000, p90: 7_000, p99: 7_000, max: 7_000 };
     assert_eq!(verdict.path, seven);
     assert_eq!(verdict.hold.max, 80 * MS - 3_000);
+}
+
+#[test]
+fn a_target_of_the_other_family_is_another_one() {
+    let moved = verdict(|life, record| {
+        life.results.iter_mut().for_each(|told| told.address = V6);
+        record.iter_mut().for_each(|seen| seen.address = V6);
+    });
+    assert_eq!((moved.judged, moved.mismatches), (20, 0), "{moved}");
+    caught("fd00:64::1 seq 0", |life, _| life.results[0].address = V6);
+    caught("10.64.0.1 sequence 0", |life, _| life.results[0].address = V6);
 }
 
 #[test]
@@ -322,7 +336,7 @@ fn times_too_large_though_below_the_timeout() {
 
 #[test]
 fn what_has_no_record_must_be_answered() {
-    let address = Ipv4Addr::new(10, 65, 0, 1);
+    let address: IpAddr = Ipv4Addr::new(10, 65, 0, 1).into();
     let unrecorded = |outcome, rtt: Option<u64>, back: u64| {
         let record = record();
         let mut life = account(&record);

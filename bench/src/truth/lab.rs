@@ -6,17 +6,20 @@ use super::{
     judge::{Excuses, Life, PathBounds, Terms, Verdict, judge},
     scenario::{Command as Way, Scenario},
 };
-use echolot::{base::Nanos, config::duration};
+use echolot::{
+    base::{Family, Nanos},
+    config::duration,
+};
 use std::{
     fs::{self, File},
     io::Read as _,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
-use testbed::Treatment;
+use testbed::{Prefix, Treatment};
 use xtask::{
     command::{send_signal, wait_until},
     lab::{Answer, End, FAR_INTERFACE, Lab, NEAR_INTERFACE},
@@ -160,14 +163,14 @@ fn live(
         summary: folder.join(format!("summary-{number}.json")),
     };
     let probe = &scenario.probe;
-    let last = Ipv4Addr::from(probe.first.to_bits() + probe.targets - 1);
-    let range = format!("{}-{last}", probe.first);
+    let range = |family: &Family| format!("{}-{}", probe.target(*family, 0), probe.target(*family, probe.targets - 1));
+    let ranges: Vec<String> = probe.family.each().iter().map(range).collect();
     let timeout = duration::show(timeout);
     let mut command = lab.near(&programs.echolot);
     command.arg(probe.command.word());
     match probe.command {
         Way::Sweep => {
-            command.arg(range).args(["--rate", &probe.rate.to_string(), "-W", &timeout]);
+            command.args(&ranges).args(["--rate", &probe.rate.to_string(), "-W", &timeout]);
         }
         Way::Run => {
             let config = folder.join(format!("echolot-{number}.yml"));
@@ -175,7 +178,8 @@ fn live(
             let rate = scenario.rate();
             let text = format!(
                 "interface: {NEAR_INTERFACE}\nlimits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}}}\n\
-                 groups: [{{name: g, targets: [{range}]}}]\n"
+                 groups: [{{name: g, targets: ['{}']}}]\n",
+                ranges.join("', '")
             );
             fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
             command.arg("-c").arg(config);
@@ -209,7 +213,7 @@ fn live(
         thread::sleep(time);
         send_signal("TERM", echolot.0.id());
     } else {
-        expected = Duration::from_secs(u64::from(probe.targets) / probe.rate.max(1));
+        expected = Duration::from_secs(u64::from(probe.all_targets()) / probe.rate.max(1));
     }
     let code = echolot.end("echolot", expected + OVERDUE)?;
     let mut log = String::new();
@@ -223,26 +227,24 @@ fn live(
 
 /// First and last address of the ranges that the far end keeps no record of. Ranges within them that have one are carved out
 /// of them here.
-fn unrecorded(scenario: &Scenario) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+fn unrecorded(scenario: &Scenario) -> Vec<(IpAddr, IpAddr)> {
     let prefixes = scenario.rules.prefixes();
-    let bounds = |(first, length, _): &(Ipv4Addr, u8, Treatment)| {
-        let size = 1u64 << (32 - u32::from(*length));
-        (u64::from(first.to_bits()), u64::from(first.to_bits()) + size)
-    };
+    let (without, with): (Vec<_>, Vec<_>) =
+        prefixes.iter().partition(|(_, treatment)| *treatment == Treatment::NotRecorded);
     let mut ranges = Vec::new();
-    for prefix in prefixes.iter().filter(|(.., treatment)| *treatment == Treatment::NotRecorded) {
-        let (mut from, end) = bounds(prefix);
-        let mut within: Vec<(u64, u64)> = prefixes
+    for (prefix, _) in without {
+        let (family, end) = (Family::of(prefix.address), number(prefix.last()).saturating_add(1));
+        let is_within = |other: &Prefix| other.length > prefix.length && prefix.contains(other.address);
+        let mut within: Vec<Prefix> = with.iter().map(|(other, _)| *other).filter(is_within).collect();
+        within.sort_unstable_by_key(|other| other.address);
+        let within = within
             .iter()
-            .filter(|other| other.1 > prefix.1 && other.2 != Treatment::NotRecorded)
-            .map(bounds)
-            .filter(|(first, _)| (from..end).contains(first))
-            .collect();
-        within.sort_unstable();
-        within.push((end, end));
+            .map(|other| (number(other.address), number(other.last()).saturating_add(1)))
+            .chain([(end, end)]);
+        let mut from = number(prefix.address);
         for (first, after) in within {
             if first > from {
-                ranges.push((address(from), address(first - 1)));
+                ranges.push((address(family, from), address(family, first - 1)));
             }
             from = from.max(after);
         }
@@ -250,8 +252,18 @@ fn unrecorded(scenario: &Scenario) -> Vec<(Ipv4Addr, Ipv4Addr)> {
     ranges
 }
 
-fn address(bits: u64) -> Ipv4Addr {
-    Ipv4Addr::from(u32::try_from(bits).unwrap_or(u32::MAX))
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+fn address(family: Family, number: u128) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+        Family::V6 => Ipv6Addr::from_bits(number).into(),
+    }
 }
 
 /// Drops and errors of both interfaces.

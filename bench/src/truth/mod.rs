@@ -24,7 +24,7 @@ pub use reflector::ReflectArgs;
 use clap::{Args, Subcommand};
 use evidence::Told;
 use judge::{Life, Stretches, Terms, Verdict};
-use scenario::{Scenario, Where};
+use scenario::{Families, Scenario, Where};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -58,6 +58,12 @@ pub struct RunArgs {
     /// Sweeps: so many probes in all
     #[arg(long, value_name = "N")]
     pub probes: Option<u32>,
+    /// Targets of this family, or as many of each [default: as the scenario says: 4, but for `mixed`]
+    #[arg(long)]
+    pub family: Option<Families>,
+    /// What sends [default: as the scenario says]
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<String>,
     /// Their short form, as in tests
     #[arg(long)]
     pub short: bool,
@@ -90,6 +96,10 @@ pub fn perform(command: &Command) -> Result<bool, String> {
             let programs = programs()?;
             let mut good = true;
             for (name, mut scenario) in scenario::all(&folder(), &args.names)? {
+                scenario.probe.family = args.family.unwrap_or(scenario.probe.family);
+                if let Some(engine) = &args.engine {
+                    scenario.probe.engine.clone_from(engine);
+                }
                 if !args.short {
                     lengthen(&mut scenario, args);
                 }
@@ -136,7 +146,8 @@ fn lengthen(scenario: &mut Scenario, args: &RunArgs) {
     }
     if scenario.probe.command == scenario::Command::Sweep {
         scenario.probe.rate = args.rate.unwrap_or(scenario.probe.rate);
-        scenario.probe.targets = args.probes.unwrap_or(scenario.probe.targets);
+        let families = scenario.probe.family.each().len() as u32;
+        scenario.probe.targets = args.probes.map_or(scenario.probe.targets, |probes| probes / families);
     }
 }
 

@@ -6,17 +6,17 @@
 use super::recorder::{self, Recorder};
 use clap::Args;
 use echolot::{
-    base::Nanos,
+    base::{Family, Nanos},
     nic::{self, MonotonicClock},
     worker::{Clock as _, Receive as _, Rest as _, Taken},
 };
-use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, payload};
+use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, ipv6, payload};
 use serde::Deserialize;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::{
         Arc,
@@ -160,7 +160,8 @@ impl Far {
     fn answered(&mut self) -> usize {
         let recorder_handle = &self.recorder_handle;
         self.far.end.answered(recorder_handle.room(), &mut |request| {
-            let address = Ipv4Addr::from(request.address);
+            // IPv4 addresses are mapped there.
+            let address = Ipv6Addr::from(request.address).to_canonical();
             let (sent, arrival) = (Nanos(request.sent_ns), Nanos(request.arrival_ns));
             let mut witnessed = Witnessed::new(address, request.sequence, request.identifier, sent, arrival);
             witnessed.decided = Decided::IN_XDP;
@@ -180,18 +181,20 @@ impl Far {
 
     fn request(&mut self, mut frame: Vec<u8>) {
         let at = ethernet::HEADER;
-        let header = usize::from(frame.get(at).copied().unwrap_or(0) & 0xf) * 4;
-        let message = at + header;
-        if frame.len() < message + icmp::HEADER + payload::LENGTH {
+        let found = forms::message_at(&frame);
+        let Some((family, message)) = found.filter(|(_, at)| frame.len() >= at + icmp::HEADER + payload::LENGTH) else {
             // The program lets none of these through.
             return self.recorder_handle.lose(1);
-        }
+        };
         let arrival = Nanos(u64::from_ne_bytes(bytes(&frame, STAMP.start)));
         // As it was on the wire: the program moved what of the sender's address the stamp overwrites.
         frame.copy_within(ethernet::ETHERTYPE, ethernet::SOURCE.start);
-        frame[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV4.to_be_bytes());
+        let (ethertype, address): (_, IpAddr) = match family {
+            Family::V4 => (ethernet::IPV4, Ipv4Addr::from(bytes::<4>(&frame, at + ipv4::DESTINATION.start)).into()),
+            Family::V6 => (ethernet::IPV6, Ipv6Addr::from(bytes::<16>(&frame, at + ipv6::DESTINATION.start)).into()),
+        };
+        frame[ethernet::ETHERTYPE].copy_from_slice(&ethertype.to_be_bytes());
         frame[ethernet::DESTINATION].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
-        let address = Ipv4Addr::from(bytes::<4>(&frame, at + ipv4::DESTINATION.start));
         let sequence = u16::from_be_bytes(bytes(&frame, message + icmp::SEQUENCE.start));
         let identifier = u16::from_be_bytes(bytes(&frame, message + icmp::IDENTIFIER.start));
         let sent = Nanos(u64::from_be_bytes(bytes(&frame, message + icmp::HEADER + payload::SENT.start)));
@@ -209,7 +212,7 @@ impl Far {
         self.open[slot] = Some(Open { witnessed, left: decision.replies().len() });
         for Planned { after, form, twist } in decision.replies() {
             let mut reply = Vec::with_capacity(frame.len() + 64);
-            forms::reply(&frame, *form, *twist, self.rules.router, &mut reply);
+            forms::reply(&frame, *form, *twist, self.rules.router_to(address), &mut reply);
             self.serial += 1;
             self.pending.push(Reverse(Pending {
                 at: arrival + *after,

@@ -1,9 +1,15 @@
 //! Scenario files: what happens to probes, how echolot is run, and what must come of it.
 
 use clap::ValueEnum as _;
-use echolot::base::Nanos;
+use echolot::base::{Family, Nanos};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path,
+    path::PathBuf,
+};
 use testbed::{
     read::{self, Span},
     rules::RuleFile,
@@ -43,9 +49,15 @@ pub struct Scenario {
 pub struct Probe {
     /// By which command.
     pub command: Command,
-    /// First target.
+    /// Of which families the targets are.
+    #[serde(default)]
+    pub family: Families,
+    /// First target with an IPv4 address.
     pub first: Ipv4Addr,
-    /// How many follow each other.
+    /// First target with an IPv6 address.
+    #[serde(default = "first_v6")]
+    pub first_v6: Ipv6Addr,
+    /// How many of each family follow each other.
     pub targets: u32,
     /// `run`: between two probes to a target.
     #[serde(default)]
@@ -56,6 +68,53 @@ pub struct Probe {
     /// What sends, as echolot's `--engine`.
     #[serde(default = "auto")]
     pub engine: String,
+}
+
+/// Families of targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+pub enum Families {
+    /// IPv4.
+    #[default]
+    #[serde(rename = "4")]
+    #[value(name = "4")]
+    V4,
+    /// IPv6.
+    #[serde(rename = "6")]
+    #[value(name = "6")]
+    V6,
+    /// As many of each.
+    #[serde(rename = "both")]
+    Both,
+}
+
+impl Families {
+    /// Each of them.
+    pub const fn each(self) -> &'static [Family] {
+        match self {
+            Self::V4 => &[Family::V4],
+            Self::V6 => &[Family::V6],
+            Self::Both => &Family::ALL,
+        }
+    }
+}
+
+impl Probe {
+    /// How many targets there are in all.
+    pub fn all_targets(&self) -> u32 {
+        self.targets * self.family.each().len() as u32
+    }
+
+    /// A target of a family, by its place among those.
+    pub fn target(&self, family: Family, place: u32) -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::from_bits(self.first.to_bits() + place).into(),
+            Family::V6 => Ipv6Addr::from_bits(self.first_v6.to_bits() + u128::from(place)).into(),
+        }
+    }
+}
+
+fn first_v6() -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 0)
 }
 
 fn auto() -> String {
@@ -148,7 +207,7 @@ impl Scenario {
     pub fn rate(&self) -> u64 {
         match self.probe.command {
             Command::Sweep => self.probe.rate,
-            Command::Run => u64::from(self.probe.targets) * 1_000_000_000 / self.probe.interval.0.0,
+            Command::Run => u64::from(self.probe.all_targets()) * 1_000_000_000 / self.probe.interval.0.0,
         }
     }
 }
@@ -182,7 +241,7 @@ impl Command {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use testbed::Treatment;
+    use testbed::{Prefix, Treatment};
 
     const GOOD: &str = "
 about: a test
@@ -201,7 +260,12 @@ expect: {answered: [1, 1]}
     fn a_scenario_is_read() {
         let scenario = Scenario::parse(GOOD).unwrap();
         assert_eq!(scenario.rate(), 100);
-        assert_eq!(scenario.rules.prefixes(), [(Ipv4Addr::new(10, 64, 0, 0), 16, Treatment::Userspace)]);
+        let range = Prefix { address: Ipv4Addr::new(10, 64, 0, 0).into(), length: 16 };
+        assert_eq!(scenario.rules.prefixes(), [(range, Treatment::Userspace)]);
+        let both = Scenario::parse(&GOOD.replace("command: run", "command: run, family: both")).unwrap();
+        assert_eq!((both.rate(), both.probe.all_targets()), (200, 20));
+        let last = Family::ALL.map(|family| both.probe.target(family, 9).to_string());
+        assert_eq!(last, ["10.64.0.9", "fd00:64::9"]);
     }
 
     #[test]

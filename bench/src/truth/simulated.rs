@@ -6,16 +6,21 @@ use super::{
     scenario::Scenario,
 };
 use echolot::{
-    base::Nanos,
+    base::{AddressTable, Nanos},
     ledger::tally,
     nic::InterfaceInfo,
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::{Key, Origin, Shape, Template},
+    wire::Key,
     worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
-use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    sync::Arc,
+};
 use testbed::{Near, Network, witness};
 
 /// Seconds by which the time of day is stepped for the second run.
@@ -48,18 +53,23 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let [life] = &scenario.lives[..] else { return Err("what is simulated has one life".into()) };
     let plan = Arc::new(plan(scenario, life.timeout.0));
     let key = Key([scenario.rules.seed, 42]);
-    let template = Template::new(
-        Shape::default(),
-        Origin { mac: [2; 6], source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 4711, flow_key: 0 },
-    )
-    .map_err(|e| e.to_string())?;
-    let net = Network::new(scenario.rules.clone(), Near::default(), life.timeout.0, key, template, |_, _, _| ());
+    let net = Network::new(&plan, scenario.rules.clone(), Near::default(), key, |_, _, _| ());
+    let net = net.map_err(|e| e.to_string())?;
     net.keep_record();
-    let hop = Hop::new(Ipv4Addr::new(10, 63, 0, 2), Ipv4Addr::new(10, 63, 0, 1), false);
-    hop.set(Neighbour::Resolved([2; 6]));
+    // By family.
+    let gateway = |address: IpAddr, source: IpAddr| {
+        let hop = Hop::new(address, source, false);
+        hop.set(Neighbour::Resolved([2; 6]));
+        hop
+    };
+    let v6 = |low| Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, low).into();
+    let gateways =
+        [gateway(Ipv4Addr::new(10, 63, 0, 2).into(), Ipv4Addr::new(10, 63, 0, 1).into()), gateway(v6(2), v6(1))];
+    let ways: Vec<u32> =
+        plan.targets.iter().map(|target| target.destination.map_or(0, |to| to.family as u32)).collect();
     let network = worker::Network {
         key,
-        hops: Arc::new([hop].into()),
+        hops: Arc::new(gateways.into()),
         taken: net.numbers(),
         link: net.numbers(),
         drops: Arc::default(),
@@ -67,7 +77,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let probes = scenario.rate() * (life.time.0.0 / 1_000_000_000 + 2);
     let (sink, queue) = queue(usize::try_from(probes).map_err(|e| e.to_string())?);
     let wanted = Wanted { sink, ..Wanted::default() };
-    let mut assembly = Assembly::new(&plan, &vec![0; plan.targets.len()], network, (1, 1), wanted);
+    let mut assembly = Assembly::new(&plan, &ways, network, (1, 1), wanted);
     let common = Arc::clone(assembly.common());
     let clock = net.clock();
     let begin = clock.now();
@@ -113,13 +123,16 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
 
 fn plan(scenario: &Scenario, timeout: Nanos) -> Plan {
     let probe = &scenario.probe;
-    let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.targets, ..Group::named("g") };
-    let target = |n| Target::v4(Ipv4Addr::from(probe.first.to_bits() + n), 0);
+    let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.all_targets(), ..Group::named("g") };
+    let addresses = Arc::<AddressTable>::default();
+    let of = |family| (0..probe.targets).map(move |place| probe.target(family, place));
+    let target = |address| Target { destination: Some(addresses.enter(address)), label_set: 0 };
     Plan {
         groups: vec![group],
         sums: vec![Sum { group: 0, values: vec![] }],
         label_sets: vec![LabelSet { labels: std::collections::BTreeMap::default(), sums: [0; 3] }],
-        targets: (0..probe.targets).map(target).collect(),
+        targets: probe.family.each().iter().copied().flat_map(of).map(target).collect(),
+        addresses,
         ..Plan::default()
     }
 }

@@ -5,16 +5,16 @@
 //! frames and nothing else.
 
 use crate::{
-    ANSWERED, IMPAIRED, TAKEN, UNRECORDED, XSKS,
+    ANSWERED, IMPAIRED, IMPAIRED_V6, TAKEN, UNRECORDED, XSKS,
     object::{add_one, count, now},
-    parse::{self, Piece},
+    parse::{self, Link, Piece},
     reflect,
 };
 use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
 use probe_ebpf::{
-    far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED},
+    far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED, mapped},
     layout::MAX_FRAME,
-    wire::{STAMP, ethernet, icmp, ipv4, payload},
+    wire::{STAMP, ethernet, icmp, icmpv6, ipv4, ipv6, payload},
 };
 
 /// What a frame turned out to be.
@@ -32,21 +32,19 @@ pub(crate) enum Fate {
 pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     let arrival = now();
     let Ok(link) = parse::link(ctx) else { return Fate::Passed };
-    if link.ethertype != ethernet::IPV4 {
-        return Fate::Passed;
-    }
-    let Ok(request) = parse::ipv4(ctx, &link) else { return Fate::Passed };
-    if request.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || request.icmp.byte(icmp::CODE) != 0 {
-        return Fate::Passed;
-    }
+    let request = match link.ethertype {
+        ethernet::IPV4 => request_v4(ctx, &link),
+        ethernet::IPV6 => request_v6(ctx, &link),
+        _ => None,
+    };
+    let Some(request) = request else { return Fate::Passed };
+    let Request { address, treatment, .. } = request;
     let Some(probe) = Piece::<{ payload::LENGTH }>::at(ctx, request.offset + icmp::HEADER) else {
         return answer(ctx);
     };
-    let address = request.ip.bytes::<4>(ipv4::DESTINATION);
-    let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
     if treatment == IN_USERSPACE {
         let length = parse::frame_length(ctx);
-        if length > MAX_FRAME || length != ctx.data_end() - ctx.data() || request.offset + request.length > length {
+        if length > MAX_FRAME || length != ctx.data_end() - ctx.data() || request.end > length {
             return Fate::Passed;
         }
         let queue = ctx.rx_queue_index();
@@ -72,9 +70,10 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
                 arrival_ns: arrival,
                 departure_ns: now(),
                 sent_ns,
-                address: u32::from_be_bytes(address),
+                address,
                 sequence,
                 identifier,
+                unused: 0,
             };
             match ANSWERED.reserve::<AnsweredRequest>(0) {
                 Some(mut entry) => {
@@ -87,6 +86,49 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
         }
         other => other,
     }
+}
+
+/// An echo request of either family.
+struct Request {
+    icmp: Piece<{ icmp::HEADER }>,
+    /// Where it begins, and where it ends as the IP header has it.
+    offset: usize,
+    end: usize,
+    /// Whom it was sent to, as in records.
+    address: [u8; 16],
+    /// What is to become of it.
+    treatment: u32,
+}
+
+#[inline(always)]
+fn request_v4(ctx: &XdpContext, link: &Link) -> Option<Request> {
+    let parse::Message { ip, icmp, offset, length } = parse::ipv4(ctx, link).ok()?;
+    if icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || icmp.byte(icmp::CODE) != 0 {
+        return None;
+    }
+    let address = ip.bytes::<4>(ipv4::DESTINATION);
+    let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
+    Some(Request { icmp, offset, end: offset + length, address: mapped(address), treatment })
+}
+
+/// Only requests without extension headers, as in `reflect`.
+#[inline(always)]
+fn request_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
+    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
+    let offset = link.offset + ipv6::HEADER;
+    let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset)?;
+    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
+    if !ipv6::is_version(ip.byte(0))
+        || ip.byte(ipv6::NEXT_HEADER) != ipv6::ICMP
+        || icmp.byte(icmp::TYPE) != icmpv6::ECHO_REQUEST
+        || icmp.byte(icmp::CODE) != 0
+        || length < icmp::HEADER
+    {
+        return None;
+    }
+    let address = ip.bytes::<16>(ipv6::DESTINATION);
+    let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
+    Some(Request { icmp, offset, end: offset + length, address, treatment })
 }
 
 #[inline(always)]

@@ -52,6 +52,8 @@ static LIVE_TEMPLATES: Array<LiveTemplate> = Array::with_max_entries(1, 0);
 static LIVE_OUT: DevMap = DevMap::with_max_entries(1, 0);
 #[map]
 static IMPAIRED: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(MAX_RANGES, NO_PREALLOC);
+#[map]
+static IMPAIRED_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(MAX_RANGES, NO_PREALLOC);
 /// A page, unless whoever loads `impair` makes it larger.
 #[map]
 static ANSWERED: RingBuf = RingBuf::with_byte_size(4096, 0);

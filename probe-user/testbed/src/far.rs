@@ -1,7 +1,10 @@
 //! A far end in userspace, for tests of what echolot says: requests with the stamp of an XDP program of their own, any
 //! frame as a reply. It uses the rings of echolot's `nic` and nothing of its ledger.
 
-use crate::object::{self, failed};
+use crate::{
+    object::{self, failed},
+    prefix::Prefix,
+};
 use aya::maps::{LpmTrie, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
 use echolot::{
     base::Nanos,
@@ -9,9 +12,9 @@ use echolot::{
     worker::{Clock as _, Taken},
 };
 use probe_ebpf::far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED};
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
-/// Bytes of the ring in which the program records what it answered: half a second of a million a second.
+/// Bytes of the ring in which the program records what it answered, 56 for each: half a second of a million a second.
 const ANSWERED_RING: u32 = 32 << 20;
 /// How long a kernel that takes no frame is called again.
 const NOTHING_TAKEN_FOR: Nanos = Nanos::from_secs(1);
@@ -49,12 +52,12 @@ pub struct OpenedFarEnd {
 }
 
 impl FarEnd {
-    /// Attaches to the interface. `ranges`: prefix, its length, and what becomes of its requests; the longest prefix
+    /// Attaches to the interface. `ranges`: prefixes, and what becomes of their requests; the longest prefix
     /// counts, and what is in none is [`Treatment::Recorded`]. `rate`: requests a second, for the size of the rings.
     ///
     /// # Errors
     /// Whatever is in the way, by name: see [`NicError`]. Nothing stays behind.
-    pub fn open(interface: &str, ranges: &[(Ipv4Addr, u8, Treatment)], rate: u64) -> Result<OpenedFarEnd, NicError> {
+    pub fn open(interface: &str, ranges: &[(Prefix, Treatment)], rate: u64) -> Result<OpenedFarEnd, NicError> {
         let interface = nic::find(interface)?;
         let source = object::source("impair");
         let source = nic::Source { sizes: &[("ANSWERED", ANSWERED_RING)], ..source };
@@ -95,16 +98,21 @@ impl FarEnd {
 }
 
 /// Says of address ranges what the program does with their requests.
-fn impair(program: &mut Program, ranges: &[(Ipv4Addr, u8, Treatment)]) -> Result<(), NicError> {
-    let write = |error: MapError| failed("write", "IMPAIRED", error);
-    let mut trie: LpmTrie<_, [u8; 4], u32> = object::take(program, "IMPAIRED")?;
-    for (address, length, treatment) in ranges {
+fn impair(program: &mut Program, ranges: &[(Prefix, Treatment)]) -> Result<(), NicError> {
+    let mut v4: LpmTrie<_, [u8; 4], u32> = object::take(program, "IMPAIRED")?;
+    let mut v6: LpmTrie<_, [u8; 16], u32> = object::take(program, "IMPAIRED_V6")?;
+    for (Prefix { address, length }, treatment) in ranges {
         let value = match treatment {
             Treatment::Recorded => 0,
             Treatment::Userspace => IN_USERSPACE,
             Treatment::NotRecorded => NOT_RECORDED,
         };
-        trie.insert(&Key::new(u32::from(*length), address.octets()), value, 0).map_err(write)?;
+        let length = u32::from(*length);
+        let (map, written) = match address {
+            IpAddr::V4(address) => ("IMPAIRED", v4.insert(&Key::new(length, address.octets()), value, 0)),
+            IpAddr::V6(address) => ("IMPAIRED_V6", v6.insert(&Key::new(length, address.octets()), value, 0)),
+        };
+        written.map_err(|error: MapError| failed("write", map, error))?;
     }
     Ok(())
 }

@@ -1,97 +1,170 @@
-//! Reply frames in every form that rule files know, made of the request's frame. Written on its own: it shares with
+//! Reply frames of either family in every form that rule files know, made of the request's frame. Written on its own: it shares with
 //! `wire` where fields lie, and no code.
 
 use crate::rules::Form;
-use probe_ebpf::wire::{ethernet, icmp, ipv4, payload};
-use std::net::Ipv4Addr;
+use echolot::base::Family;
+use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload};
+use std::{net::IpAddr, ops::Range};
 
 const IP: usize = ethernet::HEADER;
-/// Time to live of replies and errors.
+/// Time to live, or hop limit, of replies and errors.
 const TTL: u8 = 64;
-/// What an ICMP error has in front of its quote.
-const ERROR: usize = IP + ipv4::HEADER + icmp::HEADER;
-const HOST_UNREACHABLE: (u8, u8) = (3, 1);
 
-/// Makes a reply to an echo request: an untagged Ethernet frame with an IPv4 header and at least a probe's payload. The
+/// Where a frame has what its family has in a place of its own, and which types of message that is.
+struct Layout {
+    source: Range<usize>,
+    destination: Range<usize>,
+    ttl: usize,
+    reply: u8,
+    /// Type and code of "host unreachable", or of its like.
+    unreachable: (u8, u8),
+    /// First bytes of addresses that are nobody's: for documentation.
+    nobodys: &'static [u8],
+}
+
+/// Documentation's is 192.0.2.0/24 (RFC 5737).
+const V4: Layout = Layout {
+    source: behind(ipv4::SOURCE),
+    destination: behind(ipv4::DESTINATION),
+    ttl: IP + ipv4::TTL,
+    reply: icmp::ECHO_REPLY,
+    unreachable: (icmp::UNREACHABLE, 1),
+    nobodys: &[192, 0, 2],
+};
+
+/// Documentation's is 2001:db8::/32 (RFC 3849).
+const V6: Layout = Layout {
+    source: behind(ipv6::SOURCE),
+    destination: behind(ipv6::DESTINATION),
+    ttl: IP + ipv6::HOP_LIMIT,
+    reply: icmpv6::ECHO_REPLY,
+    unreachable: (icmpv6::UNREACHABLE, 3),
+    nobodys: &[0x20, 1, 0xd, 0xb8],
+};
+
+/// A field of the IP header, by its place in the frame.
+const fn behind(field: Range<usize>) -> Range<usize> {
+    IP + field.start..IP + field.end
+}
+
+impl Layout {
+    const fn of(family: Family) -> &'static Self {
+        match family {
+            Family::V4 => &V4,
+            Family::V6 => &V6,
+        }
+    }
+}
+
+/// Of a frame of the far end's or the simulation's: the family of what it carries, and where its ICMP message begins. None: it has no IP
+/// header, or not all of it.
+pub fn message_at(frame: &[u8]) -> Option<(Family, usize)> {
+    let first = *frame.get(IP)?;
+    let (family, header) = match ipv4::header_length(first) {
+        Some(header) => (Family::V4, header),
+        None if ipv6::is_version(first) && *frame.get(IP + ipv6::NEXT_HEADER)? == ipv6::ICMP => {
+            (Family::V6, ipv6::HEADER)
+        }
+        None => return None,
+    };
+    (frame.len() >= IP + header + icmp::HEADER).then_some((family, IP + header))
+}
+
+/// Makes a reply to an echo request: an untagged Ethernet frame with an IP header and at least a probe's payload. The
 /// reply is written to `reply`, whose content is lost. `twist` chooses the bit or the address where the form has one to
-/// choose; errors come from `router`. False: that is no such request.
-pub fn reply(request: &[u8], form: Form, twist: u64, router: Ipv4Addr, reply: &mut Vec<u8>) -> bool {
+/// choose; errors come from `router`, which has an address of the request's family. False: that is no such request.
+pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut Vec<u8>) -> bool {
     reply.clear();
-    let Some(message) = message_at(request) else { return false };
+    let Some((family, message)) = message_at(request) else { return false };
+    let probe = message + icmp::HEADER;
+    if request.len() < probe + payload::LENGTH || Family::of(router) != family {
+        return false;
+    }
     // Both are far below what a usize holds.
     #[expect(clippy::cast_possible_truncation, reason = "64-bit machines only: eBPF's own word")]
     let twist = twist as usize;
     if matches!(form, Form::Error | Form::ShortError | Form::CorruptError) {
-        error(request, message, form, router, reply);
+        let quote = error(request, message, form, router, reply);
         if form == Form::CorruptError {
-            flip(&mut reply[ERROR..], twist);
+            flip(&mut reply[quote..], twist);
         }
         return true;
     }
+    let layout = Layout::of(family);
     reply.extend_from_slice(request);
-    swap(reply);
-    let probe = message + icmp::HEADER;
-    let length = request.len() - probe;
-    reply[message + icmp::TYPE] = icmp::ECHO_REPLY;
+    swap(reply, ethernet::DESTINATION, ethernet::SOURCE);
+    swap(reply, layout.source.clone(), layout.destination.clone());
+    reply[message + icmp::TYPE] = layout.reply;
     if form == Form::Stranger {
-        // 192.0.2.0/24 is nobody's (RFC 5737).
-        reply[IP + ipv4::SOURCE.start..IP + ipv4::SOURCE.start + 3].copy_from_slice(&[192, 0, 2]);
+        reply[layout.source.start..][..layout.nobodys.len()].copy_from_slice(layout.nobodys);
     }
     if form == Form::Forged {
-        reply[IP + ipv4::SOURCE.end - 1] ^= u8::try_from(1 + twist % 255).unwrap_or(1);
+        reply[layout.source.end - 1] ^= u8::try_from(1 + twist % 255).unwrap_or(1);
         reply[probe + payload::TARGET.end - 1] ^= u8::try_from(1 + twist / 255 % 255).unwrap_or(1);
     }
     if form == Form::Cookie {
         flip(&mut reply[probe + payload::COOKIE.start..probe + payload::COOKIE.end], twist);
     }
-    reply[IP + ipv4::TTL] = TTL;
-    sum_into(&mut reply[IP..message], ipv4::CHECKSUM.start);
-    sum_into(&mut reply[message..], icmp::CHECKSUM.start);
+    reply[layout.ttl] = TTL;
+    if family == Family::V4 {
+        sum_into(&mut reply[IP..message], ipv4::CHECKSUM.start, 0);
+    }
+    sum_message(reply, family, message);
     if form == Form::Payload {
-        flip(&mut reply[probe..probe + length], twist);
+        flip(&mut reply[probe..], twist);
     }
     true
 }
 
-/// Where the ICMP message begins; the request must end with it, or be padded to the least that Ethernet carries.
-fn message_at(request: &[u8]) -> Option<usize> {
-    let header = ipv4::header_length(*request.get(IP)?)?;
-    (request.len() >= IP + header + icmp::HEADER + payload::LENGTH).then_some(IP + header)
-}
-
-fn error(request: &[u8], message: usize, form: Form, router: Ipv4Addr, out: &mut Vec<u8>) {
+/// Writes an error. Returns where its quote begins.
+fn error(request: &[u8], message: usize, form: Form, router: IpAddr, out: &mut Vec<u8>) -> usize {
     let end = if form == Form::ShortError { message + icmp::HEADER } else { request.len() };
+    let (family, layout) = (Family::of(router), Layout::of(Family::of(router)));
+    let own = match family {
+        Family::V4 => IP + ipv4::HEADER,
+        Family::V6 => IP + ipv6::HEADER,
+    };
+    let quote = own + icmp::HEADER;
     out.extend_from_slice(&request[..IP]);
-    out.resize(ERROR, 0);
+    out.resize(quote, 0);
     out.extend_from_slice(&request[IP..end]);
-    out.copy_within(ethernet::SOURCE, 0);
-    out[ethernet::SOURCE].copy_from_slice(&request[ethernet::DESTINATION]);
-    let total = u16::try_from(out.len() - IP).unwrap_or(u16::MAX);
-    let ip = &mut out[IP..IP + ipv4::HEADER];
-    ip[ipv4::VERSION] = 0x45;
-    ip[ipv4::TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
-    ip[ipv4::TTL] = TTL;
-    ip[ipv4::PROTOCOL] = ipv4::ICMP;
-    ip[ipv4::SOURCE].copy_from_slice(&router.octets());
-    ip[ipv4::DESTINATION].copy_from_slice(&request[IP + ipv4::SOURCE.start..IP + ipv4::SOURCE.end]);
-    sum_into(ip, ipv4::CHECKSUM.start);
+    swap(out, ethernet::DESTINATION, ethernet::SOURCE);
+    out[layout.ttl] = TTL;
+    out[layout.destination.clone()].copy_from_slice(&request[layout.source.clone()]);
+    match router {
+        IpAddr::V4(router) => {
+            let total = u16::try_from(out.len() - IP).unwrap_or(u16::MAX);
+            let ip = &mut out[IP..own];
+            ip[ipv4::VERSION] = 0x45;
+            ip[ipv4::TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
+            ip[ipv4::PROTOCOL] = ipv4::ICMP;
+            ip[ipv4::SOURCE].copy_from_slice(&router.octets());
+            sum_into(ip, ipv4::CHECKSUM.start, 0);
+        }
+        IpAddr::V6(router) => {
+            let length = u16::try_from(out.len() - own).unwrap_or(u16::MAX);
+            let ip = &mut out[IP..own];
+            ip[ipv6::FLOW].copy_from_slice(&ipv6::VERSION.to_be_bytes());
+            ip[ipv6::PAYLOAD_LENGTH].copy_from_slice(&length.to_be_bytes());
+            ip[ipv6::NEXT_HEADER] = ipv6::ICMP;
+            ip[ipv6::SOURCE].copy_from_slice(&router.octets());
+        }
+    }
     // A router has counted the time to live down before it found out.
-    let quote = &mut out[ERROR..];
-    quote[ipv4::TTL] = quote[ipv4::TTL].saturating_sub(1);
-    let header = message - IP;
-    sum_into(&mut quote[..header], ipv4::CHECKSUM.start);
-    let (kind, code) = HOST_UNREACHABLE;
-    out[IP + ipv4::HEADER + icmp::TYPE] = kind;
-    out[IP + ipv4::HEADER + icmp::CODE] = code;
-    sum_into(&mut out[IP + ipv4::HEADER..], icmp::CHECKSUM.start);
+    let ttl = quote + layout.ttl - IP;
+    out[ttl] = out[ttl].saturating_sub(1);
+    if family == Family::V4 {
+        sum_into(&mut out[quote..quote + message - IP], ipv4::CHECKSUM.start, 0);
+    }
+    (out[own + icmp::TYPE], out[own + icmp::CODE]) = layout.unreachable;
+    sum_message(out, family, own);
+    quote
 }
 
-/// Back to where it came from.
-fn swap(frame: &mut [u8]) {
-    let (a, b) = frame.split_at_mut(ethernet::SOURCE.start);
-    a.swap_with_slice(&mut b[..6]);
-    let (a, b) = frame[IP + ipv4::SOURCE.start..].split_at_mut(4);
-    a.swap_with_slice(&mut b[..4]);
+/// Exchanges two fields of the same length, the first in front of the second.
+fn swap(frame: &mut [u8], first: Range<usize>, second: Range<usize>) {
+    let (a, b) = frame.split_at_mut(second.start);
+    a[first].swap_with_slice(&mut b[..second.len()]);
 }
 
 fn flip(bytes: &mut [u8], bit: usize) {
@@ -99,14 +172,32 @@ fn flip(bytes: &mut [u8], bit: usize) {
     bytes[bit / 8] ^= 1 << (bit % 8);
 }
 
-/// Writes the Internet checksum of `bytes` into them (RFC 1071).
-fn sum_into(bytes: &mut [u8], at: usize) {
+/// Writes the checksum of the ICMP message that begins at `message` into it. That of ICMPv6 covers addresses, length and next header too
+/// (RFC 8200, section 8.1).
+fn sum_message(frame: &mut [u8], family: Family, message: usize) {
+    let (headers, body) = frame.split_at_mut(message);
+    let beside = match family {
+        Family::V4 => 0,
+        Family::V6 => {
+            let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+            words(&headers[V6.source.start..V6.destination.end]) + length + u32::from(ipv6::ICMP)
+        }
+    };
+    sum_into(body, icmp::CHECKSUM.start, beside);
+}
+
+/// Writes the Internet checksum of `bytes`, and of what has been summed `beside` them, into them (RFC 1071).
+fn sum_into(bytes: &mut [u8], at: usize, beside: u32) {
     bytes[at..at + 2].fill(0);
-    let (pairs, odd) = bytes.as_chunks();
-    let words = pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair)));
-    // A frame has fewer words than would make this too large.
-    let sum = words.sum::<u32>() + odd.first().map_or(0, |last| u32::from(*last) << 8);
+    let sum = words(bytes) + beside;
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(u16::MAX);
     bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The sum of words of 16 bits. A frame has fewer of them than would make it too large.
+fn words(bytes: &[u8]) -> u32 {
+    let (pairs, odd) = bytes.as_chunks();
+    let words = pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair)));
+    words.sum::<u32>() + odd.first().map_or(0, |last| u32::from(*last) << 8)
 }

@@ -6,7 +6,7 @@ use echolot::{
     wire::{Key, ProbeFields, RejectedReason, Template},
     worker::{Proven, Reader, Slots, WireReader},
 };
-use probe_ebpf::wire::{ethernet, icmp, ipv4, payload};
+use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload};
 
 /// How probes are made, and who reads their answers.
 pub trait ProbeKind {
@@ -36,7 +36,7 @@ impl ProbeKind for BackToFront {
 
     fn make(template: &Template, frame: &mut [u8], fields: &ProbeFields, key: &Key) {
         template.write(frame, fields, key);
-        turn(frame, PAYLOAD);
+        turn(frame, message_at(frame) + icmp::HEADER);
     }
 }
 
@@ -50,11 +50,15 @@ impl Reader for BackToFront {
     }
 }
 
-/// Where the payload begins in a frame of the simulation: it has no tags and no options.
-const PAYLOAD: usize = MESSAGE + icmp::HEADER;
-const MESSAGE: usize = ethernet::HEADER + ipv4::HEADER;
-/// And where an error quotes it.
-const QUOTED: usize = PAYLOAD + ipv4::HEADER + icmp::HEADER;
+/// Whether a frame carries IPv6.
+fn is_v6(frame: &[u8]) -> bool {
+    frame.get(ethernet::ETHERTYPE).is_some_and(|ethertype| ethertype == ethernet::IPV6.to_be_bytes())
+}
+
+/// Where the ICMP message begins in a frame of the simulation: it has no tags, options and extension headers.
+fn message_at(frame: &[u8]) -> usize {
+    ethernet::HEADER + if is_v6(frame) { ipv6::HEADER } else { ipv4::HEADER }
+}
 
 /// Turns a payload round. One that is cut short stays as it is.
 fn turn(frame: &mut [u8], from: usize) {
@@ -67,7 +71,11 @@ fn turn(frame: &mut [u8], from: usize) {
 /// The frame as echo would have it.
 fn restored(frame: &[u8]) -> Vec<u8> {
     let mut restored = frame.to_vec();
-    let is_error = frame.get(MESSAGE).is_some_and(|kind| icmp::is_error(*kind));
-    turn(&mut restored, if is_error { QUOTED } else { PAYLOAD });
+    let message = message_at(frame);
+    let is_error = |kind: u8| if is_v6(frame) { icmpv6::is_error(kind) } else { icmp::is_error(kind) };
+    let quotes = frame.get(message).is_some_and(|kind| is_error(*kind));
+    // An error has as many headers in front of what it quotes as that has in front of its payload.
+    let headers = message - ethernet::HEADER + icmp::HEADER;
+    turn(&mut restored, ethernet::HEADER + if quotes { 2 * headers } else { headers });
     restored
 }

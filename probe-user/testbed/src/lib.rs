@@ -1,6 +1,7 @@
 //! What echolot is tested and measured against, and no part of it.
 //!
-//! - [`Network`]: the traits of echolot's `worker` in memory, a seeded network of delay, loss, reordering and duplication;
+//! - [`Network`]: the traits of echolot's `worker` in memory, a seeded network of delay, loss, reordering and duplication, for IPv4 and
+//!   IPv6;
 //! - [`FarEnd`]: a far end on an interface, for requests that are answered by rule;
 //! - [`bare`]: the loops under the transmit engines, and far ends that drop or keep silent.
 //!
@@ -19,6 +20,7 @@ mod near;
 mod network;
 mod numbers;
 pub mod object;
+mod prefix;
 pub mod read;
 pub mod rules;
 pub mod witness;
@@ -26,3 +28,4 @@ pub mod witness;
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
 pub use near::{Card, Near, Silence};
 pub use network::{Facts, Network, SimClock, SimEngine, SimQueue};
+pub use prefix::Prefix;

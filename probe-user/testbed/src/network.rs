@@ -9,24 +9,26 @@ use crate::{
     witness::Witnessed,
 };
 use echolot::{
-    base::{Cause, Nanos},
-    wire::{Key, ProbeFields, Template},
+    base::{AddressTable, Cause, Destination, Family, Nanos},
+    targets::Plan,
+    wire::{Key, Origin, ProbeFields, Shape, ShapeError, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
-use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4};
+use probe_ebpf::wire::{STAMP, icmp};
 use std::{
     cell::RefCell,
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
     marker::PhantomData,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-/// Frames of probes with the shortest payload.
-const FRAME: usize = 60;
-/// Frames of errors that quote all of such a probe: Ethernet, IPv4, ICMP, and the probe without its Ethernet header.
-const ERROR: usize = 14 + 20 + 8 + FRAME - 14;
+/// Frames of probes with the shortest payload, the longer ones: over IPv6.
+const FRAME: usize = Template::HEAD_V6;
+/// Frames of errors that quote all of such a probe: Ethernet, IPv6, ICMP, and the probe without its Ethernet header.
+const ERROR: usize = 14 + 40 + 8 + FRAME - 14;
 /// What handing over one probe costs, of simulated time.
 const SEND_COST: Nanos = Nanos(500);
 
@@ -59,14 +61,18 @@ struct Arrival {
     at: Nanos,
     /// Keeps arrivals of the same moment in order.
     serial: u64,
-    /// The probe's frame.
-    probe: [u8; FRAME],
+    /// Whom it was sent to.
+    address: IpAddr,
+    probe: Probe,
     form: Form,
     twist: u64,
     /// The word on the same probe that came before, unharmed.
     follows: Option<Word>,
     sent: Nanos,
 }
+
+/// A probe's frame: so many of its bytes.
+type Probe = ([u8; FRAME], usize);
 
 /// What a frame says of a probe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +102,9 @@ struct State {
     near: Near,
     timeout: Nanos,
     key: Key,
-    template: Template,
+    /// By `Due::shape`.
+    templates: Box<[Template]>,
+    addresses: Arc<AddressTable>,
     make: fn(&Template, &mut [u8], &ProbeFields, &Key),
     serial: u64,
     flying: BinaryHeap<Reverse<Arrival>>,
@@ -120,24 +128,37 @@ struct State {
 pub struct Network(Rc<RefCell<State>>);
 
 impl Network {
-    /// A network whose far end does what the rules say, and the prober's own side what `near` says; `timeout` is the probes', for its
-    /// [`Facts`]. `dropped` is told of dropped frames before the loop can learn of them.
+    /// A network for the probes of a plan, whose far end does what the rules say, and the prober's own side what `near` says. For its
+    /// [`Facts`] all probes have the timeout of the first group. `dropped` is told of dropped frames before the loop can learn of them.
+    ///
+    /// # Errors
+    /// A group's probes can't be.
+    ///
+    /// # Panics
+    /// Later, if a probe's frame is longer than the shortest over IPv6.
     pub fn new(
+        plan: &Plan,
         rules: RuleFile,
         near: Near,
-        timeout: Nanos,
         key: Key,
-        template: Template,
         dropped: impl FnMut(Nanos, Nanos, u64) + 'static,
-    ) -> Self {
-        Self(Rc::new(RefCell::new(State {
+    ) -> Result<Self, ShapeError> {
+        let template = |shape: &Shape| {
+            let source = match shape.family {
+                Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 63, 0, 1)),
+                Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 1)),
+            };
+            Template::new(*shape, Origin { mac: [2; 6], source, identifier: 4711, flow_key: 0 })
+        };
+        Ok(Self(Rc::new(RefCell::new(State {
             now: Nanos::from_secs(1),
             rng: fastrand::Rng::with_seed(rules.seed),
             rules,
             near,
-            timeout,
+            timeout: plan.groups.first().map_or(Nanos::MAX, |group| group.timeout),
             key,
-            template,
+            templates: plan.shapes().iter().map(template).collect::<Result<_, _>>()?,
+            addresses: Arc::clone(&plan.addresses),
             make: Echo::make,
             serial: 0,
             flying: BinaryHeap::with_capacity(4096),
@@ -149,7 +170,7 @@ impl Network {
             first: None,
             scratch: Vec::with_capacity(ERROR),
             record: None,
-        })))
+        }))))
     }
 
     /// From now on probes are of another kind. Their answers are to be read by a queue of the same: [`Network::queue_of`].
@@ -277,21 +298,32 @@ impl State {
     /// A probe comes to the far end: at once, but for what the card takes. What leaves there comes back at once.
     fn arrive(&mut self, due: &Due, sent: Nanos) {
         let arrival = if self.near.card.is_some() { self.busy_until } else { sent };
-        let (address, sequence) = (due.to.v4(), due.sequence.0);
+        let family = self.templates[usize::from(due.shape.0)].family();
+        let address = self.addresses.address(Destination { family, handle: due.to });
+        let sequence = due.sequence.0;
         let first = *self.first.get_or_insert(arrival);
         let mut decision = self.rules.decide(&Request { address, sequence, sent, since: arrival - first });
-        let probe = self.probe(due, sent);
+        let probe = self.probe(due, address, sent);
         let replies = decision.in_order();
         let mut follows = None;
         for Planned { after, form, twist } in replies {
             self.serial += 1;
             let (at, serial) = (arrival + *after, self.serial);
-            self.flying.push(Reverse(Arrival { at, serial, probe, form: *form, twist: *twist, follows, sent }));
+            self.flying.push(Reverse(Arrival {
+                at,
+                serial,
+                address,
+                probe,
+                form: *form,
+                twist: *twist,
+                follows,
+                sent,
+            }));
             follows = follows.or(Word::of(*form));
         }
         if let Some(record) = &mut self.record {
-            let at = ethernet::HEADER + ipv4::HEADER + icmp::IDENTIFIER.start;
-            let identifier = u16::from_be_bytes([probe[at], probe[at + 1]]);
+            let at = forms::message_at(&probe.0).map_or(0, |(_, message)| message + icmp::IDENTIFIER.start);
+            let identifier = u16::from_be_bytes([probe.0[at], probe.0[at + 1]]);
             let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
             for reply in replies {
                 witnessed.departed(reply.form, Some(arrival + reply.after));
@@ -302,19 +334,20 @@ impl State {
     }
 
     /// The probe's frame.
-    fn probe(&self, due: &Due, sent: Nanos) -> [u8; FRAME] {
+    fn probe(&self, due: &Due, destination: IpAddr, sent: Nanos) -> Probe {
+        let template = &self.templates[usize::from(due.shape.0)];
         let mut frame = [0; FRAME];
-        self.template.lay(&mut frame);
+        let length = template.lay(&mut frame);
         let fields = ProbeFields {
-            destination: due.to.v4().into(),
+            destination,
             target: due.target,
             generation: due.generation,
             sequence: due.sequence,
             sent,
             next_hop_mac: [2; 6],
         };
-        (self.make)(&self.template, &mut frame, &fields, &self.key);
-        frame
+        (self.make)(template, &mut frame[..length], &fields, &self.key);
+        (frame, length)
     }
 
     /// Time goes on to `until`, or to the first arrival before it. Returns whether something arrived.
@@ -360,7 +393,9 @@ impl State {
     /// A frame as it comes in. What steer would reject is shown too: the loop's own checks are to be tested.
     fn frame(&mut self, arrival: &Arrival) -> Frame {
         let mut frame = [0; ERROR];
-        let made = forms::reply(&arrival.probe, arrival.form, arrival.twist, self.rules.router, &mut self.scratch);
+        let Arrival { probe: (probe, length), address, form, twist, .. } = arrival;
+        let router = self.rules.router_to(*address);
+        let made = forms::reply(&probe[..*length], *form, *twist, router, &mut self.scratch);
         debug_assert!(made, "a probe is an echo request");
         frame[..self.scratch.len()].copy_from_slice(&self.scratch);
         frame[STAMP].copy_from_slice(&arrival.at.0.to_ne_bytes());

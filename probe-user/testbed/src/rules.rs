@@ -4,11 +4,12 @@
 use crate::{
     Treatment,
     dice::Dice,
+    prefix::Prefix,
     read::{self, Span},
 };
-use echolot::base::Nanos;
+use echolot::base::{Family, Nanos};
 use serde::Deserialize;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Replies to one request at most.
 pub const MOST_REPLIES: usize = 8;
@@ -27,9 +28,12 @@ pub struct RuleFile {
     /// How long the probes may be answered; several where it changes on the way. No reply is meant to come within
     /// [`CLEARANCE`] of any.
     pub timeouts: Vec<Span>,
-    /// Who says that a host can't be reached.
+    /// Who says that a host with an IPv4 address can't be reached.
     #[serde(default = "router")]
     pub router: Ipv4Addr,
+    /// The same of an IPv6 address.
+    #[serde(default = "router_v6")]
+    pub router_v6: Ipv6Addr,
     /// Of the ranges that an address is in, the one with the longest prefix counts.
     pub ranges: Vec<Range>,
 }
@@ -50,7 +54,7 @@ pub enum By {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Range {
-    /// Prefixes such as 10.64.0.0/16, or single addresses.
+    /// Prefixes such as 10.64.0.0/16 and fd00:64::/112, or single addresses.
     pub addresses: Vec<Prefix>,
     /// The far end's program answers and leaves no record: what nothing happens to, in numbers that nobody can write down.
     pub unrecorded: bool,
@@ -152,7 +156,7 @@ pub enum Quote {
     /// All of it.
     #[default]
     Full,
-    /// The IPv4 header and 8 bytes (RFC 792).
+    /// The IPv4 header and 8 bytes (RFC 792). Over IPv6 nobody quotes so little (RFC 4443, section 2.4): all of it there too.
     Short,
     /// The one or the other, by chance.
     Either,
@@ -167,47 +171,16 @@ pub struct Stretch {
     pub to: Span,
 }
 
-/// Addresses that begin with the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Prefix {
-    /// The first of them.
-    pub address: Ipv4Addr,
-    /// How many bits.
-    pub length: u8,
-}
-
-impl TryFrom<String> for Prefix {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is neither an address nor a prefix such as 10.64.0.0/16");
-        let (address, length) = text.split_once('/').unwrap_or((&text, "32"));
-        let prefix =
-            Self { address: address.parse().map_err(|_| wrong())?, length: length.parse().map_err(|_| wrong())? };
-        if prefix.length > 32 || prefix.address.to_bits() & !prefix.mask() != 0 {
-            return Err(wrong());
-        }
-        Ok(prefix)
-    }
-}
-
-impl Prefix {
-    fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0)
-    }
-
-    fn contains(self, address: Ipv4Addr) -> bool {
-        address.to_bits() & self.mask() == self.address.to_bits()
-    }
-}
-
 fn one() -> u8 {
     1
 }
 
 fn router() -> Ipv4Addr {
     Ipv4Addr::new(10, 63, 0, 2)
+}
+
+fn router_v6() -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 2)
 }
 
 /// What was decided about a request: a set.
@@ -290,11 +263,11 @@ impl Form {
         }
     }
 
-    fn error(quote: Quote, dice: &mut Dice) -> Self {
-        match quote {
-            Quote::Short => Self::ShortError,
-            Quote::Either if dice.falls(0.5) => Self::ShortError,
-            Quote::Full | Quote::Either => Self::Error,
+    fn error(quote: Quote, family: Family, dice: &mut Dice) -> Self {
+        match (family, quote) {
+            (Family::V4, Quote::Short) => Self::ShortError,
+            (Family::V4, Quote::Either) if dice.falls(0.5) => Self::ShortError,
+            _ => Self::Error,
         }
     }
 }
@@ -345,7 +318,7 @@ impl Decision {
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     /// Whom it was sent to.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its sequence number.
     pub sequence: u16,
     /// Its send stamp.
@@ -357,9 +330,9 @@ pub struct Request {
 impl RuleFile {
     /// The same for all addresses, and another thing each time. For tests that write no file.
     pub fn of(seed: u64, range: Range) -> Self {
-        let all = Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 };
-        let ranges = vec![Range { addresses: vec![all], ..range }];
-        Self { seed, by: By::Sent, timeouts: Vec::new(), router: router(), ranges }
+        let ranges = vec![Range { addresses: Prefix::EVERYTHING.into(), ..range }];
+        let (router, router_v6) = (router(), router_v6());
+        Self { seed, by: By::Sent, timeouts: Vec::new(), router, router_v6, ranges }
     }
 
     /// Reads a rule file in YAML and checks it.
@@ -386,21 +359,29 @@ impl RuleFile {
         Ok(())
     }
 
+    /// Who says that this address can't be reached.
+    pub const fn router_to(&self, address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(_) => IpAddr::V4(self.router),
+            IpAddr::V6(_) => IpAddr::V6(self.router_v6),
+        }
+    }
+
     /// The range that an address is in.
-    pub fn range(&self, address: Ipv4Addr) -> Option<&Range> {
+    pub fn range(&self, address: IpAddr) -> Option<&Range> {
         let longest = |range: &&Range| range.addresses.iter().filter(|p| p.contains(address)).map(|p| p.length).max();
         self.ranges.iter().filter(|range| longest(range).is_some()).max_by_key(longest)
     }
 
-    /// Every prefix, its length, and how a far end treats it: where nothing happens to probes, an XDP program can answer.
-    pub fn prefixes(&self) -> Vec<(Ipv4Addr, u8, Treatment)> {
+    /// Every prefix, and how a far end treats it: where nothing happens to probes, an XDP program can answer.
+    pub fn prefixes(&self) -> Vec<(Prefix, Treatment)> {
         let of = |range: &Range| {
             let treatment = match (range.unrecorded, range.is_harmless()) {
                 (true, _) => Treatment::NotRecorded,
                 (false, true) => Treatment::Recorded,
                 (false, false) => Treatment::Userspace,
             };
-            range.addresses.iter().map(move |prefix| (prefix.address, prefix.length, treatment)).collect::<Vec<_>>()
+            range.addresses.iter().map(move |prefix| (*prefix, treatment)).collect::<Vec<_>>()
         };
         self.ranges.iter().flat_map(of).collect()
     }
@@ -412,9 +393,15 @@ impl RuleFile {
             By::Sequence => u64::from(request.sequence),
             By::Sent => request.sent.0,
         };
-        let mut dice = Dice::of(&[self.seed, u64::from(request.address.to_bits()), variable]);
+        let mut dice = match request.address {
+            IpAddr::V4(address) => Dice::of(&[self.seed, u64::from(address.to_bits()), variable]),
+            IpAddr::V6(address) => {
+                let (high, low) = (address.to_bits() >> 64, address.to_bits() & u128::from(u64::MAX));
+                Dice::of(&[self.seed, high as u64, low as u64, variable])
+            }
+        };
         match self.range(request.address) {
-            Some(range) => range.decide(request.since, &mut decision, &mut dice),
+            Some(range) => range.decide(request, &mut decision, &mut dice),
             None => decision.reply(Nanos::ZERO, Form::Good, &mut dice),
         }
         decision
@@ -513,7 +500,8 @@ impl Range {
         times
     }
 
-    fn decide(&self, since: Nanos, decision: &mut Decision, dice: &mut Dice) {
+    fn decide(&self, request: &Request, decision: &mut Decision, dice: &mut Dice) {
+        let (since, family) = (request.since, Family::of(request.address));
         if self.silences.iter().any(|silence| silence.from.0 <= since && since < silence.to.0) {
             return decision.decided.add(Decided::SILENCE);
         }
@@ -548,12 +536,12 @@ impl Range {
             && dice.falls(error.share)
         {
             decision.decided.add(Decided::UNREACHABLE);
-            form = if form == Form::Payload { Form::CorruptError } else { Form::error(error.quote, dice) };
+            form = if form == Form::Payload { Form::CorruptError } else { Form::error(error.quote, family, dice) };
         } else if let Some(error) = self.error_then_reply
             && dice.falls(error.share)
         {
             decision.decided.add(Decided::ERROR_THEN_REPLY);
-            let form = Form::error(error.quote, dice);
+            let form = Form::error(error.quote, family, dice);
             decision.reply(after, form, dice);
             after += error.after.0;
         }

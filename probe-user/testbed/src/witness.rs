@@ -2,13 +2,13 @@
 
 use crate::rules::{Decided, Form, MOST_REPLIES};
 use echolot::base::Nanos;
-use std::{fmt::Write as _, net::Ipv4Addr};
+use std::{fmt::Write as _, net::IpAddr};
 
 /// What a far end knows of a request. Times are CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug)]
 pub struct Witnessed {
     /// Whom it was sent to.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its sequence number.
     pub sequence: u16,
     /// Its identifier.
@@ -32,7 +32,7 @@ struct Departed {
 
 impl Witnessed {
     /// A request that nobody has answered yet.
-    pub fn new(address: Ipv4Addr, sequence: u16, identifier: u16, sent: Nanos, arrival: Nanos) -> Self {
+    pub fn new(address: IpAddr, sequence: u16, identifier: u16, sent: Nanos, arrival: Nanos) -> Self {
         let replies = [Departed::default(); MOST_REPLIES];
         let decided = Decided::default();
         Self { address, sequence, identifier, sent, arrival, decided, replies, count: 0 }

@@ -4,7 +4,7 @@ use crate::harness::{SOON, Site, output};
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Stdio},
 };
@@ -13,8 +13,8 @@ use xtask::{
     lab::{End, FAR_ADDRESS, FAR_INTERFACE, Name},
 };
 
-/// Enough for Ethernet, IPv4, ICMP and the stamp.
-const HEAD: &str = "64";
+/// Enough for Ethernet, IP of either family, ICMP and the stamp.
+const HEAD: &str = "72";
 const FILE_HEADER: usize = 24;
 const FRAME_HEADER: usize = 16;
 
@@ -22,7 +22,7 @@ const FRAME_HEADER: usize = 16;
 pub(crate) struct Frames(Vec<u8>);
 
 /// What names a probe: whom it went to, and the stamp in it. Its reply brings both back.
-pub(crate) type Named = (Ipv4Addr, u64);
+pub(crate) type Named = (IpAddr, u64);
 
 impl Frames {
     fn read(path: &Path) -> Self {
@@ -43,27 +43,45 @@ impl Frames {
 
     /// The probes' requests.
     pub(crate) fn requests(&self) -> impl Iterator<Item = Named> {
-        self.iter().filter(|frame| is_probe(frame, 8)).map(|frame| named(frame, 30))
+        self.iter().filter_map(|frame| named(frame, Way::There))
     }
 
     /// Their replies.
     pub(crate) fn replies(&self) -> impl Iterator<Item = Named> {
-        self.iter().filter(|frame| is_probe(frame, 0)).map(|frame| named(frame, 26))
+        self.iter().filter_map(|frame| named(frame, Way::Back))
     }
 }
 
-/// Echo request (8) or reply (0), not of the far end's own address.
-fn is_probe(frame: &[u8], kind: u8) -> bool {
-    let is_echo = frame.len() >= 50 && frame[12..14] == [0x08, 0x00] && frame[23] == 1 && frame[34] == kind;
-    is_echo && address(frame, 26) != FAR_ADDRESS && address(frame, 30) != FAR_ADDRESS
+/// A request, or its reply.
+#[derive(Clone, Copy)]
+enum Way {
+    There,
+    Back,
 }
 
-fn address(frame: &[u8], at: usize) -> Ipv4Addr {
-    Ipv4Addr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap())
+/// Whom the probe in a frame went to, and its stamp. None: it is not about one, or about one to the far end's own address.
+fn named(frame: &[u8], way: Way) -> Option<Named> {
+    let (addresses, message) = match (frame.get(12..14)?, frame.get(20)?, frame.get(23)?) {
+        ([0x08, 0x00], _, 1) => ([v4(frame, 26)?, v4(frame, 30)?], 34),
+        ([0x86, 0xdd], 58, _) => ([v6(frame, 22)?, v6(frame, 38)?], 54),
+        _ => return None,
+    };
+    let ([source, destination], is_v4) = (addresses, addresses[0].is_ipv4());
+    let (target, kind) = match way {
+        Way::There => (destination, if is_v4 { 8 } else { 128 }),
+        Way::Back => (source, if is_v4 { 0 } else { 129 }),
+    };
+    let stamp = frame.get(message + 8..message + 16)?;
+    let is_probe = frame[message] == kind && !addresses.contains(&FAR_ADDRESS.into());
+    is_probe.then(|| (target, u64::from_be_bytes(stamp.try_into().unwrap())))
 }
 
-fn named(frame: &[u8], address_at: usize) -> Named {
-    (address(frame, address_at), u64::from_be_bytes(frame[42..50].try_into().unwrap()))
+fn v4(frame: &[u8], at: usize) -> Option<IpAddr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).unwrap()).into())
+}
+
+fn v6(frame: &[u8], at: usize) -> Option<IpAddr> {
+    Some(Ipv6Addr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).unwrap()).into())
 }
 
 /// tcpdump at work; killed if this is dropped early.
@@ -77,12 +95,17 @@ pub(crate) struct Capture {
 impl Capture {
     /// The beginnings of all ICMP frames, both ways.
     pub(crate) fn start(site: &Site) -> Self {
-        Self::of(site, &["-s", HEAD])
+        Self::of(site, &["-s", HEAD, "icmp"])
     }
 
     /// All ICMP frames whole.
     pub(crate) fn of_whole_frames(site: &Site) -> Self {
-        Self::of(site, &["-s", "0"])
+        Self::of(site, &["-s", "0", "icmp"])
+    }
+
+    /// The same of both families.
+    pub(crate) fn of_both_families(site: &Site) -> Self {
+        Self::of(site, &["-s", "0", "icmp or icmp6"])
     }
 
     fn of(site: &Site, options: &[&str]) -> Self {
@@ -90,8 +113,7 @@ impl Capture {
         let mut tcpdump = site.far("tcpdump");
         // A buffer for a second in which tcpdump gets no CPU; each frame is in the file once it is read.
         tcpdump.args(["-i", FAR_INTERFACE, "-B", "65536", "-U", "-n", "-Z", "root", "-w"]).arg(&file);
-        let mut tcpdump =
-            tcpdump.args(options).arg("icmp").stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut tcpdump = tcpdump.args(options).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut told = BufReader::new(tcpdump.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening on") {

@@ -16,7 +16,7 @@ use xtask::{
     lab::{Answer, End, FAR_ADDRESS, Lab, Name, TARGETS},
 };
 
-const ECHOLOT: &str = env!("CARGO_BIN_EXE_echolot");
+pub(crate) const ECHOLOT: &str = env!("CARGO_BIN_EXE_echolot");
 const LISTEN: &str = "127.0.0.1:10816";
 /// For what should happen at once, on a machine that has something else to do.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -124,10 +124,15 @@ impl Site {
     }
 
     fn begin(&self, targets: &str, format: &str) -> Echolot {
+        self.run_groups(&format!("  - name: all\n    targets: [{targets}]\n"), format)
+    }
+
+    /// Starts `echolot run` over these groups, as a configuration has them, at an interval of 1 s unless they say otherwise.
+    pub(crate) fn run_groups(&self, groups: &str, format: &str) -> Echolot {
         let config = self.path("echolot.yml");
         let text = format!(
             "interface: near0\nlisten: {LISTEN}\nglobal: {{interval: 1s, timeout: 1s}}\n\
-             groups:\n  - name: all\n    targets: [{targets}]\n"
+             groups:\n{groups}"
         );
         File::create(&config).unwrap().write_all(text.as_bytes()).unwrap();
         self.start(format, &["run", "-c", config.to_str().unwrap()])
@@ -248,7 +253,8 @@ impl Echolot {
         self.end_as(&[0, 3], within)
     }
 
-    fn end_as(mut self, codes: &[i32], within: Duration) -> Ended {
+    /// The same with one of these statuses.
+    pub(crate) fn end_as(mut self, codes: &[i32], within: Duration) -> Ended {
         let status = wait_until(within, || self.child.try_wait().unwrap());
         let ended = now();
         let told = self.told();
@@ -292,6 +298,14 @@ impl Scrape {
         let values: Vec<f64> = self.series(family, label).map(|(_, value)| value).collect();
         assert!(!values.is_empty(), "no {family}{{{label}}} in\n{}", self.0);
         values.iter().sum::<f64>() as u64
+    }
+
+    /// The sum of a family's series with all of these labels. 0 where there is none.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of probes and targets")]
+    pub(crate) fn sum_where(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
+        let wanted: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let of = self.series(family, "").filter(|(labels, _)| wanted.iter().all(|label| labels.contains(label)));
+        of.map(|(_, value)| value).sum::<f64>() as u64
     }
 
     #[track_caller]

@@ -8,13 +8,13 @@
 //! twenty may be left out.
 
 use crate::{
-    capture::Capture,
+    capture::{Capture, Named},
     harness::{Echolot, Site, Thread, is_long, now},
 };
 use std::{
     collections::HashMap,
     fmt,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -131,7 +131,7 @@ impl fmt::Display for Shown {
     }
 }
 
-fn judge(stamps: &[(Ipv4Addr, u64)], held_up: &[(u64, u64)]) -> Shown {
+fn judge(stamps: &[Named], held_up: &[(u64, u64)]) -> Shown {
     let first = stamps.iter().map(|(_, sent)| *sent).min().unwrap();
     let last = stamps.iter().map(|(_, sent)| *sent).max().unwrap();
     // The first round, in which everything is new, and the last bin, which is not full, don't count.
@@ -144,6 +144,7 @@ fn judge(stamps: &[(Ipv4Addr, u64)], held_up: &[(u64, u64)]) -> Shown {
             continue;
         };
         counts[bin] += 1;
+        let IpAddr::V4(address) = address else { panic!("{address} is none of the targets") };
         *blocks[bin].entry(address.to_bits() >> 8).or_default() += 1;
     }
     let mut shown =
@@ -200,12 +201,12 @@ fn even_and_scattered() {
 }
 
 /// Three seconds of a perfect schedule in an order of neighbours given by `place`, to be spoilt.
-fn schedule(place: impl Fn(u32) -> u32) -> Vec<(Ipv4Addr, u64)> {
+fn schedule(place: impl Fn(u32) -> u32) -> Vec<Named> {
     let first = Ipv4Addr::new(10, 64, 0, 0).to_bits();
     let probes = (0..3).flat_map(|round| (0..10_000u32).map(move |slot| (round, slot)));
     probes
         .map(|(round, slot)| {
-            (Ipv4Addr::from_bits(first + place(slot)), 1 + round * 1_000_000_000 + u64::from(slot) * 100_000)
+            (Ipv4Addr::from_bits(first + place(slot)).into(), 1 + round * 1_000_000_000 + u64::from(slot) * 100_000)
         })
         .collect()
 }

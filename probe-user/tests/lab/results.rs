@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::{BufRead as _, BufReader},
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -13,9 +13,12 @@ use std::{
 #[derive(Deserialize)]
 pub(crate) struct Record {
     pub(crate) sent_ns: u64,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) target: String,
+    pub(crate) address: IpAddr,
     pub(crate) seq: u64,
     pub(crate) outcome: Outcome,
+    pub(crate) reason: Option<String>,
+    pub(crate) from: Option<IpAddr>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]

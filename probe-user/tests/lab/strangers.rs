@@ -4,7 +4,6 @@
 use crate::harness::{Site, now};
 use std::{
     fs,
-    net::Ipv4Addr,
     os::fd::AsFd as _,
     sync::atomic::{
         AtomicBool,
@@ -13,7 +12,7 @@ use std::{
     thread,
     time::Duration,
 };
-use testbed::{FarEnd, FrameSender, Treatment};
+use testbed::{FarEnd, FrameSender, Prefix, Treatment};
 use xtask::lab::{Answer, End, FAR_INTERFACE, NEAR_INTERFACE};
 
 /// To the nearest bridge, from a switch; link layer discovery: a chassis, a port, a time to live, an end (IEEE 802.1AB).
@@ -42,7 +41,7 @@ fn talk(namespace: &str, is_over: &AtomicBool) {
     let space = fs::File::open(format!("/run/netns/{namespace}")).unwrap();
     rustix::thread::move_into_link_name_space(space.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network)).unwrap();
     // It answers nobody: requests come to rings that nobody reads.
-    let everybody = [(Ipv4Addr::UNSPECIFIED, 0, Treatment::Userspace)];
+    let everybody = Prefix::EVERYTHING.map(|prefix| (prefix, Treatment::Userspace));
     let mut far = FarEnd::open(FAR_INTERFACE, &everybody, 1_000).unwrap();
     while !is_over.load(Acquire) {
         let frames = [DISCOVERY.as_slice(), SPANNING_TREE.as_slice()];

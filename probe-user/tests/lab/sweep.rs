@@ -4,7 +4,10 @@ use crate::{
     harness::{Ended, Site},
     results::{Outcome, Record},
 };
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 use xtask::lab::{Answer, TARGETS};
 
 const ALL: usize = 1 << 20;
@@ -21,7 +24,8 @@ impl Seen {
     }
 
     #[track_caller]
-    fn note(&mut self, address: Ipv4Addr) {
+    fn note(&mut self, address: IpAddr) {
+        let IpAddr::V4(address) = address else { panic!("{address} is none of {TARGETS}") };
         let place = (address.to_bits().wrapping_sub(FIRST.to_bits())) as usize;
         let place = self.0.get_mut(place).unwrap_or_else(|| panic!("{address} is none of {TARGETS}"));
         assert!(!std::mem::replace(place, true), "{address} is there twice");

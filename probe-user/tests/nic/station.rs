@@ -23,7 +23,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use testbed::{FarEnd, FrameSender, Treatment};
+use testbed::{FarEnd, FrameSender, Prefix, Treatment};
 
 /// Where in a frame [`hold_replies`] leaves its word: behind the 18 bytes that probes have.
 const WORD: usize = 14 + 20 + 8 + 18;
@@ -308,7 +308,8 @@ impl Ended {
 
 /// The far end's part in a namespace of its own: holds every request to 10.78.0.0/16 for so long, and says so in the reply.
 pub(crate) fn hold_replies(delay: Nanos) -> ! {
-    let mut far = FarEnd::open("far0", &[(Ipv4Addr::new(10, 78, 0, 0), 16, Treatment::Userspace)], 200_000).unwrap();
+    let targets = Prefix { address: Ipv4Addr::new(10, 78, 0, 0).into(), length: 16 };
+    let mut far = FarEnd::open("far0", &[(targets, Treatment::Userspace)], 200_000).unwrap();
     println!("ready");
     let mut held: VecDeque<(Nanos, Vec<u8>)> = VecDeque::new();
     loop {

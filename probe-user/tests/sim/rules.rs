@@ -1,6 +1,7 @@
 //! Rule files: each of the things that can happen to a probe, played by the simulated network, and what the loop makes of it.
 
 use super::*;
+use echolot::base::Family;
 use std::collections::BTreeSet;
 
 /// Shares of all probes.
@@ -64,22 +65,30 @@ fn each() -> Vec<(&'static str, Shares)> {
 
 #[test]
 fn each_thing_that_a_rule_file_knows_happens_in_the_simulated_network() {
+    Family::ALL.into_iter().for_each(each_happens_over);
+}
+
+fn each_happens_over(family: Family) {
     let mut decided = BTreeSet::new();
     for (seed, (what, shares)) in (1..).zip(each()) {
         let comma = if what.is_empty() { "" } else { ", " };
         let text = format!(
-            "seed: {seed}\nby: sent\ntimeouts: [900ms]\nrouter: 10.63.0.254\nranges:\n\
-             - {{addresses: [10.64.0.0/16]{comma}{what}}}\n- {{addresses: [10.64.0.7]}}\n"
+            "seed: {seed}\nby: sent\ntimeouts: [900ms]\nrouter: 10.63.0.254\nrouter_v6: fd00:63::fe\nranges:\n\
+             - {{addresses: [10.64.0.0/16, 'fd00:64::/112']{comma}{what}}}\n\
+             - {{addresses: [10.64.0.7, 'fd00:64::7']}}\n"
         );
         let rules = RuleFile::read(&text).unwrap_or_else(|why| panic!("{text}{why}"));
-        let plan = plan(vec![(group("g", Nanos::from_secs(1), TIMEOUT, Some(SECONDS)), 201)]);
+        let mut plan = plan(vec![(group("g", Nanos::from_secs(1), TIMEOUT, Some(SECONDS)), 201)]);
+        if family == Family::V6 {
+            families::over_v6(&mut plan, 0..201);
+        }
         let mut world: World = joined(&plan, network(&plan, rules, Near::default()), 1, vec![gateway()], &[0; 201]);
         world.net.keep_record();
         while world.turn() {}
         world.compare();
 
         let probes = world.sum(|row| row.probes);
-        assert_eq!(probes, 201 * SECONDS, "{what}");
+        assert_eq!(probes, 201 * SECONDS, "{family:?} {what}");
         // The one that has a range of its own, with a longer prefix.
         assert_eq!(world.common.ledger.account(TargetIndex(7)).shown().settled[Outcome::Answered as usize], SECONDS);
         let rejected: u64 = world.snapshot().rejected.iter().sum();
@@ -94,7 +103,8 @@ fn each_thing_that_a_rule_file_knows_happens_in_the_simulated_network() {
         ] {
             let of_all = counted as f64 / (200 * SECONDS) as f64;
             let is_sure = share == 0.0 || share == 1.0;
-            assert!((of_all - share).abs() <= if is_sure { 0.0 } else { 0.03 }, "{what}: {name} {of_all}, not {share}");
+            let within = if is_sure { 0.0 } else { 0.03 };
+            assert!((of_all - share).abs() <= within, "{family:?} {what}: {name} {of_all}, not {share}");
         }
         decided.extend(world.net.witnessed().iter().flat_map(|witnessed| witnessed.decided.names()));
     }

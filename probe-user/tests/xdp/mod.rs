@@ -214,6 +214,14 @@ impl Rig {
         }
     }
 
+    /// The same of IPv6.
+    pub(crate) fn impair_v6(&mut self, ranges: &[([u8; 16], u32, u32)]) {
+        let mut trie = LpmTrie::<_, [u8; 16], u32>::try_from(self.ebpf.map_mut("IMPAIRED_V6").unwrap()).unwrap();
+        for (prefix, length, impaired) in ranges {
+            trie.insert(&Key::new(*length, *prefix), impaired, 0).unwrap();
+        }
+    }
+
     /// What `impair` has recorded since the last call.
     pub(crate) fn answered(&mut self) -> Vec<AnsweredRequest> {
         let mut ring = RingBuf::try_from(self.ebpf.map_mut("ANSWERED").unwrap()).unwrap();
