@@ -51,90 +51,28 @@ impl<const LENGTH: usize> Piece<LENGTH> {
     }
 }
 
-impl Piece<60> {
-    /// Writes all of it: little-endian words, and half a word. Only for frames that lie at a multiple of 8, as those of a test run
-    /// do: the compiler splits other stores into bytes.
+impl<const LENGTH: usize> Piece<LENGTH> {
+    /// Writes as many whole words as it has, little-endian. Only for frames that lie at a multiple of 8, as those of a test run do: the
+    /// compiler splits other stores into bytes.
     #[inline(always)]
-    pub(crate) fn words(self, words: [u64; 7], last: u32) {
+    pub(crate) fn words<const WORDS: usize>(self, words: [u64; WORDS]) {
+        const { assert!(LENGTH / 8 == WORDS) };
         let start = self.0.cast::<u64>();
-        let [a, b, c, d, e, f, g] = words;
-        // SAFETY: as in `write`; 7 words and a half are the 60 bytes. They are aligned: the kernel lays a test run's frames behind
-        // structures of its own, with a headroom of 256 bytes (`struct xdp_page_head`, net/bpf/test_run.c).
-        unsafe {
-            start.write(a);
-            start.add(1).write(b);
-            start.add(2).write(c);
-            start.add(3).write(d);
-            start.add(4).write(e);
-            start.add(5).write(f);
-            start.add(6).write(g);
-            start.add(7).cast::<u32>().write(last);
+        let mut i = 0;
+        while i < WORDS {
+            // SAFETY: as in `write`; so many words lie inside. They are aligned: the kernel lays a test run's frames behind structures
+            // of its own, with a headroom of 256 bytes (`struct xdp_page_head`, net/bpf/test_run.c).
+            unsafe { start.add(i).write(words[i]) };
+            i += 1;
         }
     }
-}
 
-impl Piece<64> {
-    /// As of 60 bytes, in whole words.
+    /// Writes the half word behind them.
     #[inline(always)]
-    pub(crate) fn words(self, words: [u64; 8]) {
-        let start = self.0.cast::<u64>();
-        let [a, b, c, d, e, f, g, h] = words;
-        // SAFETY: as above; 8 words are the 64 bytes.
-        unsafe {
-            start.write(a);
-            start.add(1).write(b);
-            start.add(2).write(c);
-            start.add(3).write(d);
-            start.add(4).write(e);
-            start.add(5).write(f);
-            start.add(6).write(g);
-            start.add(7).write(h);
-        }
-    }
-}
-
-impl Piece<80> {
-    /// As of 64 bytes.
-    #[inline(always)]
-    pub(crate) fn words(self, words: [u64; 10]) {
-        let start = self.0.cast::<u64>();
-        let [a, b, c, d, e, f, g, h, i, j] = words;
-        // SAFETY: as above; 10 words are the 80 bytes.
-        unsafe {
-            start.write(a);
-            start.add(1).write(b);
-            start.add(2).write(c);
-            start.add(3).write(d);
-            start.add(4).write(e);
-            start.add(5).write(f);
-            start.add(6).write(g);
-            start.add(7).write(h);
-            start.add(8).write(i);
-            start.add(9).write(j);
-        }
-    }
-}
-
-impl Piece<84> {
-    /// As of 60 bytes.
-    #[inline(always)]
-    pub(crate) fn words(self, words: [u64; 10], last: u32) {
-        let start = self.0.cast::<u64>();
-        let [a, b, c, d, e, f, g, h, i, j] = words;
-        // SAFETY: as above; 10 words and a half are the 84 bytes.
-        unsafe {
-            start.write(a);
-            start.add(1).write(b);
-            start.add(2).write(c);
-            start.add(3).write(d);
-            start.add(4).write(e);
-            start.add(5).write(f);
-            start.add(6).write(g);
-            start.add(7).write(h);
-            start.add(8).write(i);
-            start.add(9).write(j);
-            start.add(10).cast::<u32>().write(last);
-        }
+    pub(crate) fn half_word(self, half: u32) {
+        const { assert!(LENGTH % 8 == 4) };
+        // SAFETY: as above.
+        unsafe { self.0.cast::<u64>().add(LENGTH / 8).cast::<u32>().write(half) };
     }
 }
 

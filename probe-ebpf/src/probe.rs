@@ -101,7 +101,8 @@ fn lay_plain(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
         lowest(due.sequence) | stamp << 16,
         stamp >> 48 | u64::from(due.target.to_be()) << 16 | proof << 48,
     ];
-    frame.words(words, (proof >> 16) as u32);
+    frame.words(words);
+    frame.half_word((proof >> 16) as u32);
     pad::<HEAD>(ctx);
     Some(sent)
 }

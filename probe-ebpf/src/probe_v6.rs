@@ -99,7 +99,8 @@ fn lay_tagged(ctx: &XdpContext, due: &LiveDue, destination: &LiveDestination) ->
         lowest(due.sequence) | stamp << 16,
         stamp >> 48 | target << 16 | proof << 48,
     ];
-    frame.words(words, (proof >> 16) as u32);
+    frame.words(words);
+    frame.half_word((proof >> 16) as u32);
     pad::<TAGGED_HEAD>(ctx);
     Some(sent)
 }

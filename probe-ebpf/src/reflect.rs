@@ -56,18 +56,25 @@ fn reflect_v4(ctx: &XdpContext, link: &Link) -> Option<()> {
     Some(())
 }
 
-/// Only requests without extension headers: what those ask for is the kernel's to answer.
+/// An echo request over IPv6, without extension headers: what those ask for is the kernel's to answer.
+#[inline(always)]
+pub(crate) fn request_v6(ctx: &XdpContext, link: &Link) -> Option<Message<{ ipv6::HEADER }>> {
+    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
+    let offset = link.offset + ipv6::HEADER;
+    let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset)?;
+    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
+    let is_request = ipv6::is_version(ip.byte(0))
+        && ip.byte(ipv6::NEXT_HEADER) == ipv6::ICMP
+        && icmp.byte(icmp::TYPE) == icmpv6::ECHO_REQUEST
+        && icmp.byte(icmp::CODE) == 0
+        && length >= icmp::HEADER;
+    is_request.then_some(Message { ip, icmp, offset, length })
+}
+
 #[inline(always)]
 fn reflect_v6(ctx: &XdpContext, link: &Link) -> Option<()> {
-    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
-    let icmp = Piece::<{ icmp::HEADER }>::at(ctx, link.offset + ipv6::HEADER)?;
-    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
-    if !ipv6::is_version(ip.byte(0))
-        || ip.byte(ipv6::NEXT_HEADER) != ipv6::ICMP
-        || icmp.byte(icmp::TYPE) != icmpv6::ECHO_REQUEST
-        || icmp.byte(icmp::CODE) != 0
-        || length < icmp::HEADER
-        || link.offset + ipv6::HEADER + length > parse::frame_length(ctx)
+    let Message { ip, icmp, offset, length } = request_v6(ctx, link)?;
+    if offset + length > parse::frame_length(ctx)
         || !is_between_stations(link)
         || !is_host_v6(ip.address(ipv6::DESTINATION))
         || !is_host_v6(ip.address(ipv6::SOURCE))

@@ -111,21 +111,9 @@ fn request_v4(ctx: &XdpContext, link: &Link) -> Option<Request> {
     Some(Request { icmp, offset, end: offset + length, address: mapped(address), treatment })
 }
 
-/// Only requests without extension headers, as in `reflect`.
 #[inline(always)]
 fn request_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
-    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
-    let offset = link.offset + ipv6::HEADER;
-    let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset)?;
-    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
-    if !ipv6::is_version(ip.byte(0))
-        || ip.byte(ipv6::NEXT_HEADER) != ipv6::ICMP
-        || icmp.byte(icmp::TYPE) != icmpv6::ECHO_REQUEST
-        || icmp.byte(icmp::CODE) != 0
-        || length < icmp::HEADER
-    {
-        return None;
-    }
+    let parse::Message { ip, icmp, offset, length } = reflect::request_v6(ctx, link)?;
     let address = ip.bytes::<16>(ipv6::DESTINATION);
     let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
     Some(Request { icmp, offset, end: offset + length, address, treatment })

@@ -1,6 +1,9 @@
 //! Addresses of either family, in as little room as millions of them should take.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt::Debug,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -38,6 +41,65 @@ impl Family {
             Self::V4 => "4",
             Self::V6 => "6",
         }
+    }
+}
+
+/// An address of one family, which takes no more room than it must.
+pub trait Address: Copy + Ord + Debug + Into<IpAddr> {
+    /// The lowest.
+    const FIRST: Self;
+    /// Its length in bits.
+    const BITS: u8;
+
+    /// Where the address is of this family.
+    fn of(address: IpAddr) -> Option<Self>;
+
+    /// The first and the last address of a prefix: any address in it, and its length in bits, [`Address::BITS`] at most.
+    fn span(self, length: u8) -> (Self, Self);
+
+    /// The one that follows, if it is not the highest.
+    fn next(self) -> Option<Self>;
+}
+
+impl Address for Ipv4Addr {
+    const FIRST: Self = Self::UNSPECIFIED;
+    const BITS: u8 = 32;
+
+    fn of(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn span(self, length: u8) -> (Self, Self) {
+        let hosts = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+        (Self::from_bits(self.to_bits() & !hosts), Self::from_bits(self.to_bits() | hosts))
+    }
+
+    fn next(self) -> Option<Self> {
+        self.to_bits().checked_add(1).map(Self::from_bits)
+    }
+}
+
+impl Address for Ipv6Addr {
+    const FIRST: Self = Self::UNSPECIFIED;
+    const BITS: u8 = 128;
+
+    fn of(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    fn span(self, length: u8) -> (Self, Self) {
+        let hosts = u128::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+        (Self::from_bits(self.to_bits() & !hosts), Self::from_bits(self.to_bits() | hosts))
+    }
+
+    fn next(self) -> Option<Self> {
+        self.to_bits().checked_add(1).map(Self::from_bits)
     }
 }
 

@@ -7,7 +7,7 @@ mod settlement;
 mod sources;
 mod time;
 
-pub use address::{AddressHandle, AddressTable, Destination, Family};
+pub use address::{Address, AddressHandle, AddressTable, Destination, Family};
 pub use outcome::{Cause, Outcome, Reason, State};
 pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};

@@ -2,16 +2,14 @@
 
 use super::{
     TargetRow,
+    addresses::Addresses,
     atomic::AtomicU64,
     group::{Group, Groups},
     segment::{Cell, HopWord, Segment, Side},
     window::Place,
 };
 use crate::{
-    base::{
-        AddressHandle, AddressTable, Cause, Destination, Family, Generation, Nanos, Outcome, ProbeNumber, Sequence,
-        TargetIndex,
-    },
+    base::{AddressHandle, Cause, Destination, Family, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
     health::Health,
     route::{NO_ROUTE, NO_SOURCE},
     targets::INLINE_PLACES,
@@ -28,9 +26,16 @@ pub struct Account<'a> {
     pub(super) cell: &'a Cell,
     /// In which segment it is, and which of its targets.
     pub(super) place: (usize, usize),
-    pub(super) segments: &'a [Segment],
-    pub(super) groups: &'a Groups,
-    pub(super) addresses: &'a AddressTable,
+    pub(super) tables: &'a Tables,
+}
+
+/// What accounts are looked up in.
+#[derive(Debug)]
+pub(super) struct Tables {
+    /// All of them whole but the last.
+    pub(super) segments: Box<[Segment]>,
+    pub(super) groups: Groups,
+    pub(super) addresses: Addresses,
 }
 
 impl<'a> Account<'a> {
@@ -44,13 +49,13 @@ impl<'a> Account<'a> {
     #[inline]
     fn side(self) -> &'a Side {
         let (segment, index) = self.place;
-        &self.segments[segment].sides[index]
+        &self.tables.segments[segment].sides[index]
     }
 
     /// What it has in common with others.
     #[inline]
     pub fn group(self) -> &'a Group {
-        self.groups.of_row(self.row())
+        self.tables.groups.of_row(self.row())
     }
 
     /// Which sender walks a target.
@@ -69,7 +74,7 @@ impl<'a> Account<'a> {
             return Place::new(&self.cell.window, bit);
         }
         let (segment, index) = self.place;
-        self.segments[segment].place(index, bit)
+        self.tables.segments[segment].place(index, bit)
     }
 
     /// When a probe in flight was sent; None where send times are not kept. Of a probe that has not left yet it is an earlier one's.
@@ -89,7 +94,7 @@ impl<'a> Account<'a> {
     #[inline]
     fn sent_at(self, number: u64) -> Option<&'a AtomicU64> {
         let (segment, index) = self.place;
-        self.segments[segment].sent(index, number)
+        self.tables.segments[segment].sent(index, number)
     }
 
     /// Row of sums of a target.
@@ -101,7 +106,7 @@ impl<'a> Account<'a> {
     /// The name has turned out to be of this family: from now on the target is in the row of such targets, which is returned. Only the
     /// sender of the target calls this.
     pub fn settle_row(self, family: Family) -> u32 {
-        let row = self.groups.row_of_family(self.row(), family);
+        let row = self.tables.groups.row_of_family(self.row(), family);
         self.cell.row.store(row, Relaxed);
         row
     }
@@ -134,7 +139,7 @@ impl<'a> Account<'a> {
 
     /// Its address; None while its name is not resolved.
     pub fn address(self) -> Option<IpAddr> {
-        self.destination().map(|to| self.addresses.address(to))
+        self.destination().map(|to| self.tables.addresses.table.address(to))
     }
 
     /// By which next hop, or why by none.
@@ -174,7 +179,7 @@ impl<'a> Account<'a> {
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
     pub fn resolve(self, address: IpAddr, hop: u32) {
-        let to = self.addresses.enter(address);
+        let to = self.tables.addresses.table.enter(address);
         self.side().hop.store(HopWord::new(hop, to.family).0, Relaxed);
         self.side().address.store(to.handle.0, Release);
     }

@@ -1,7 +1,7 @@
 //! The ledger: everybody's account, and what is known of groups and addresses.
 
 use super::{
-    account::Account,
+    account::{Account, Tables},
     addresses::Addresses,
     group::{Group, Groups},
     segment::{self, Cell, Segment},
@@ -35,12 +35,9 @@ pub struct Run {
 /// Who owes what: every target's window, counters and state.
 #[derive(Debug)]
 pub struct Ledger {
-    /// All of them whole but the last.
-    segments: Box<[Segment]>,
+    tables: Tables,
     /// The cells of the first, without a look into the list: with it a probe took the ledger a tenth longer (`bench micro`).
     first: Arc<[Cell]>,
-    groups: Groups,
-    addresses: Addresses,
 }
 
 impl Ledger {
@@ -53,17 +50,17 @@ impl Ledger {
         let ranges = starts.map(|start| start..start.saturating_add(segment::TARGETS).min(end));
         let segments: Box<[_]> = ranges.map(|range| Segment::new(plan, hops, &groups.all, range, timed)).collect();
         let first = segments.first().map_or_else(|| Arc::from([]), |first: &Segment| Arc::clone(&first.cells));
-        Self { segments, first, groups, addresses: Addresses::new(plan) }
+        Self { tables: Tables { segments, groups, addresses: Addresses::new(plan) }, first }
     }
 
     /// How many targets.
     pub fn len(&self) -> usize {
-        self.segments.iter().map(|segment| segment.cells.len()).sum()
+        self.tables.segments.iter().map(|segment| segment.cells.len()).sum()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.tables.segments.is_empty()
     }
 
     /// Whether there is such a target.
@@ -79,7 +76,7 @@ impl Ledger {
             let targets = first..(first + facts.per_run).min(facts.targets.end);
             (first < facts.targets.end).then_some(Run { group, part: sender, targets })
         };
-        self.groups.all.iter().enumerate().filter_map(part).collect()
+        self.tables.groups.all.iter().enumerate().filter_map(part).collect()
     }
 
     /// Fetches what a reply will change. For a burst of replies before they are settled: processors wait for many loads at a time, and
@@ -94,61 +91,53 @@ impl Ledger {
     #[inline]
     fn cell(&self, target: TargetIndex) -> Option<&Cell> {
         let (segment, index) = segment::place_of(target.0);
-        if segment == 0 { self.first.get(index) } else { self.segments.get(segment)?.cells.get(index) }
+        if segment == 0 { self.first.get(index) } else { self.tables.segments.get(segment)?.cells.get(index) }
     }
 
     /// A target's account. Panics where there is no such target: ask [`Ledger::has`] about numbers from elsewhere.
     #[inline]
     pub fn account(&self, target: TargetIndex) -> Account<'_> {
         let (segment, index) = segment::place_of(target.0);
-        let cells = if segment == 0 { &self.first } else { &self.segments[segment].cells };
-        let Self { segments, groups, .. } = self;
-        Account {
-            target,
-            cell: &cells[index],
-            place: (segment, index),
-            segments,
-            groups,
-            addresses: &self.addresses.table,
-        }
+        let cells = if segment == 0 { &self.first } else { &self.tables.segments[segment].cells };
+        Account { target, cell: &cells[index], place: (segment, index), tables: &self.tables }
     }
 
     /// What the targets of a group have in common.
     #[inline]
     pub fn group(&self, group: usize) -> &Group {
-        &self.groups.all[group]
+        &self.tables.groups.all[group]
     }
 
     /// The targets with this address: one in each group that names it. A search, where [`Account::address`] is a look.
     pub fn targets_at(&self, address: IpAddr) -> impl Iterator<Item = TargetIndex> {
-        self.addresses.candidates(address).filter(move |target| self.account(*target).address() == Some(address))
+        self.tables.addresses.candidates(address).filter(move |target| self.account(*target).address() == Some(address))
     }
 
     /// Whether an address of a target lies in this range.
     pub fn is_any_in(&self, range: &RangeInclusive<IpAddr>) -> bool {
-        self.addresses.is_any_in(range, |target| self.account(target).address())
+        self.tables.addresses.is_any_in(range, |target| self.account(target).address())
     }
 
     /// The sender says which round a run is in, before it sends a probe of it.
     #[inline]
     pub fn begin_round(&self, run: &Run, round: u64) {
-        self.groups.all[run.group].rounds[run.part].store(round, Release);
+        self.tables.groups.all[run.group].rounds[run.part].store(round, Release);
     }
 
     /// How many targets have answered at least once.
     pub fn answered_targets(&self) -> u64 {
-        let cells = self.segments.iter().flat_map(|segment| &*segment.cells);
+        let cells = self.tables.segments.iter().flat_map(|segment| &*segment.cells);
         cells.filter(|cell| cell.settled[Outcome::Answered as usize].load(Relaxed) > 0).count() as u64
     }
 
     /// Unsettled bits, counted one by one: the audit of *in flight*.
     pub fn unsettled(&self) -> u64 {
-        self.segments.iter().flat_map(Segment::windows).map(|words| u64::from(window::pending(words))).sum()
+        self.tables.segments.iter().flat_map(Segment::windows).map(|words| u64::from(window::pending(words))).sum()
     }
 
     /// States of the targets by row of sums, for the tally that starts with them: indexed by row, then like `State::ALL`.
     pub fn states(&self, targets: Range<u32>) -> Vec<[u64; State::ALL.len()]> {
-        let mut rows = vec![[0; State::ALL.len()]; self.groups.rows()];
+        let mut rows = vec![[0; State::ALL.len()]; self.tables.groups.rows()];
         for target in targets.map(TargetIndex) {
             let account = self.account(target);
             rows[account.row() as usize][account.health().state() as usize] += 1;

@@ -4,8 +4,8 @@
 //! IPv4 tells nothing of the routes that go when a link or an address goes, and a socket whose buffer is full loses messages: so what is
 //! heard is only that something changed, and where. What is the case then, the kernel is asked.
 
-use super::{RouteError, connect, netlink::all, segments::Address};
-use crate::base::Family;
+use super::{RouteError, connect, netlink::all};
+use crate::base::{Address, Family};
 use rtnetlink::{
     MulticastGroup,
     packet_route::link::{LinkAttribute, LinkMessage},

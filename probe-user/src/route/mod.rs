@@ -47,7 +47,7 @@ pub use interface::{AttachedProgram, Interface, XdpMode};
 pub use life::Life;
 pub use link::LinkState;
 pub use members::{Members, PortView, View};
-pub use neighbours::{Address, Answer, NeighbourQueue, NeighbourTable, Question, Told, Wake, Weight};
+pub use neighbours::{Answer, NeighbourQueue, NeighbourTable, Question, Told, Wake, Weight};
 pub use netlink::{clock_offset, connect};
 pub use share::{KernelAsks, Share, neighbours_at_most, share_of_kernel};
 pub use stack::Stack;

@@ -1,66 +1,7 @@
 //! Cuts an address space at every prefix edge. Between two cuts the kernel's tables say the same of every address,
 //! so that one question answers for all targets there. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// An address of one family.
-pub(super) trait Address: Copy + Ord {
-    /// The lowest.
-    const FIRST: Self;
-    /// Its length in bits.
-    const BITS: u8;
-
-    /// Where the address is of this family.
-    fn of(address: IpAddr) -> Option<Self>;
-
-    /// The first and the last address of a prefix: any address in it, and its length in bits, [`Address::BITS`] at most.
-    fn span(self, length: u8) -> (Self, Self);
-
-    /// The one that follows, if it is not the highest.
-    fn next(self) -> Option<Self>;
-}
-
-impl Address for Ipv4Addr {
-    const FIRST: Self = Self::UNSPECIFIED;
-    const BITS: u8 = 32;
-
-    fn of(address: IpAddr) -> Option<Self> {
-        match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }
-    }
-
-    fn span(self, length: u8) -> (Self, Self) {
-        let hosts = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
-        (Self::from_bits(self.to_bits() & !hosts), Self::from_bits(self.to_bits() | hosts))
-    }
-
-    fn next(self) -> Option<Self> {
-        self.to_bits().checked_add(1).map(Self::from_bits)
-    }
-}
-
-impl Address for Ipv6Addr {
-    const FIRST: Self = Self::UNSPECIFIED;
-    const BITS: u8 = 128;
-
-    fn of(address: IpAddr) -> Option<Self> {
-        match address {
-            IpAddr::V6(address) => Some(address),
-            IpAddr::V4(_) => None,
-        }
-    }
-
-    fn span(self, length: u8) -> (Self, Self) {
-        let hosts = u128::MAX.checked_shr(u32::from(length)).unwrap_or(0);
-        (Self::from_bits(self.to_bits() & !hosts), Self::from_bits(self.to_bits() | hosts))
-    }
-
-    fn next(self) -> Option<Self> {
-        self.to_bits().checked_add(1).map(Self::from_bits)
-    }
-}
+use crate::base::Address;
 
 /// The starts of all segments, in order; the first is the lowest address.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +40,8 @@ impl<A: Address> Segments<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
     use std::fmt::Debug;
 

@@ -5,10 +5,10 @@ use super::{
     lookup::{Way, address_in, ask},
     netlink::{all, routes, to_io},
     own::OwnAddresses,
-    segments::{Address, Segments},
+    segments::Segments,
     several,
 };
-use crate::base::{Family, Sources};
+use crate::base::{Address, Family, Sources};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rtnetlink::{
     Handle, IpVersion,

@@ -4,8 +4,6 @@ use std::{fmt::Debug, hash::Hash, net::IpAddr};
 
 /// An address as a number: u32 for IPv4, u128 for IPv6.
 pub trait Number: Copy + Ord + Hash + Debug {
-    /// The last address that there is.
-    const LAST: Self;
     /// The one after it; None after the last.
     fn next(self) -> Option<Self>;
     /// The one before it. The first has none.
@@ -17,8 +15,6 @@ pub trait Number: Copy + Ord + Hash + Debug {
 }
 
 impl Number for u32 {
-    const LAST: Self = Self::MAX;
-
     fn next(self) -> Option<Self> {
         self.checked_add(1)
     }
@@ -37,8 +33,6 @@ impl Number for u32 {
 }
 
 impl Number for u128 {
-    const LAST: Self = Self::MAX;
-
     fn next(self) -> Option<Self> {
         self.checked_add(1)
     }

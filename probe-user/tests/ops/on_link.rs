@@ -171,14 +171,7 @@ fn a_monitor_finds_who_is_there_and_who_is_not() {
     let Some(place) = flat("flat-run") else { return };
     let config = place.config("10.97.60.0-10.97.67.255", "    timeout: 900ms\n");
     let running = place.run(&config, &[]);
-    let mut most = 0;
-    let states = wait_until(LONG, || {
-        most = most.max(entries(&place));
-        let (_, text) = place.get("/metrics")?;
-        let of = |state: &str| sum_of(&text, &format!("echolot_targets{{state=\"{state}\""));
-        (of("up") == 1_024.0 && of("down") == 1_024.0).then_some(text)
-    });
-    let text = states.unwrap_or_else(|| panic!("not all are told apart: {}", running.stderr()));
+    let text = told_apart(&place, &running, 1_024.0);
     let settled = |outcome: &str| sum_of(&text, &format!("echolot_probes_settled_total{{outcome=\"{outcome}\""));
     println!(
         "{} answered, {} unreachable, {} lost, {} unsent",
@@ -191,12 +184,28 @@ fn a_monitor_finds_who_is_there_and_who_is_not() {
     assert!(settled("unreachable") >= 1_024.0 * 3.0);
     let one = r#"echolot_targets{group="ops",state="unknown"}"#;
     assert!(text.lines().any(|line| line.starts_with(one) && line.ends_with(" 0")), "{text}");
+    run(place.lab.far("ip"), "route add local 10.97.60.7 dev lo");
+    who_comes_is_found(&place, running, 1_025.0);
+}
+
+/// Waits until a monitor says of so many that they are up, and of as many that they are down, with the kernel's table left alone all
+/// the while. What the metrics say then.
+fn told_apart(place: &Place, running: &Running, each: f64) -> String {
+    let mut most = 0;
+    let states = wait_until(LONG, || {
+        most = most.max(entries(place));
+        let (_, text) = place.get("/metrics")?;
+        let of = |state: &str| sum_of(&text, &format!("echolot_targets{{state=\"{state}\""));
+        (of("up") == each && of("down") == each).then_some(text)
+    });
     assert!(most <= SHARE, "{most} entries in the kernel's table");
-    // One who comes is found, though it has long been given up.
-    let come = place.lab.far("ip").args(["route", "add", "local", "10.97.60.7", "dev", "lo"]).output().unwrap();
-    assert!(come.status.success());
-    let up = wait_until(LONG, || (place.metric("echolot_targets{state=\"up\"") == 1_025.0).then_some(()));
-    assert!(up.is_some(), "who came is not found");
+    states.unwrap_or_else(|| panic!("not all are told apart: {}", running.stderr()))
+}
+
+/// One has come: it is found, though it has long been given up.
+fn who_comes_is_found(place: &Place, running: Running, up: f64) {
+    let found = wait_until(LONG, || (place.metric("echolot_targets{state=\"up\"") == up).then_some(()));
+    assert!(found.is_some(), "who came is not found");
     assert_eq!(running.stop().status.code(), Some(0));
 }
 
@@ -244,18 +253,7 @@ fn a_monitor_finds_who_is_there_and_who_is_not_over_ipv6() {
     let Some(place) = flat_v6("flat-v6-run") else { return };
     let config = place.config("\"fd00:97::700-fd00:97::8ff\"", "    timeout: 900ms\n");
     let running = place.run(&config, &[]);
-    let mut most = 0;
-    let states = wait_until(LONG, || {
-        most = most.max(entries(&place));
-        let (_, text) = place.get("/metrics")?;
-        let of = |state: &str| sum_of(&text, &format!("echolot_targets{{state=\"{state}\""));
-        (of("up") == 256.0 && of("down") == 256.0).then_some(())
-    });
-    assert!(states.is_some(), "not all are told apart: {}", running.stderr());
-    assert!(most <= SHARE, "{most} entries in the kernel's table");
-    // One who comes is found, though it has long been given up.
+    told_apart(&place, &running, 256.0);
     run(place.lab.far("ip"), "addr add fd00:97::742/128 dev far0 nodad");
-    let up = wait_until(LONG, || (place.metric("echolot_targets{state=\"up\"") == 257.0).then_some(()));
-    assert!(up.is_some(), "who came is not found");
-    assert_eq!(running.stop().status.code(), Some(0));
+    who_comes_is_found(&place, running, 257.0);
 }

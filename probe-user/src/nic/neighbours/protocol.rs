@@ -1,7 +1,8 @@
 //! What the two families ask by, ARP and neighbour discovery, as whoever asks needs them.
 
 use crate::{
-    route::{Address, Answer, Question, Weight},
+    base::Address,
+    route::{Answer, Question, Weight},
     wire::{arp, ndp},
 };
 use probe_ebpf::wire::{icmp, ipv6};

@@ -15,11 +15,11 @@ mod queue;
 pub use queue::{NeighbourQueue, Told, Wake};
 
 use super::{Hop, Hops, KernelAsks, Neighbour, Share};
-use crate::base::Nanos;
+use crate::base::{Address, Nanos};
 use std::{
     collections::VecDeque,
     fmt::Debug,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -38,24 +38,6 @@ const BURST: Nanos = Nanos::from_millis(1);
 /// half a minute to ask once each.
 fn again(neighbours: usize) -> Nanos {
     Nanos((30_000_000_000 / (neighbours as u64).max(1)).min(2_000_000)).max(SPACING)
-}
-
-/// An address of one family, which takes no more room than it must.
-pub trait Address: Copy + Ord + Debug + Into<IpAddr> {
-    /// If it is of this family.
-    fn of(address: IpAddr) -> Option<Self>;
-}
-
-impl Address for Ipv4Addr {
-    fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V4(address) = address { Some(address) } else { None }
-    }
-}
-
-impl Address for Ipv6Addr {
-    fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V6(address) = address { Some(address) } else { None }
-    }
 }
 
 /// What is to be asked now: who has this address?
