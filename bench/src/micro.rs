@@ -74,8 +74,13 @@ fn fields(number: u64) -> ProbeFields {
 }
 
 fn operations(short: bool) -> Result<Vec<Operation>, String> {
-    let origin =
-        Origin { mac: [2, 0, 0, 0, 0, 2], source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 7, flow_key: 0 };
+    let origin = Origin {
+        mac: [2, 0, 0, 0, 0, 2],
+        source: Ipv4Addr::new(10, 63, 0, 1).into(),
+        identifier: 7,
+        first_port: 61_000,
+        flow_key: 0,
+    };
     let template = Template::new(Shape::default(), origin).map_err(|error| error.to_string())?;
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);

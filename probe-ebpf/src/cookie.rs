@@ -1,12 +1,9 @@
 //! The keyed proof in a probe: SipHash-1-3 over what the probe says.
 //!
 //! Both sides compute it: the sender when it writes a probe, `steer` before it takes a reply, the receiver before it
-//! settles one. Every word that is hashed is what a little-endian load of the frame gives, so the kernel side swaps
-//! nothing, and the message lengths are constants, so all of it inlines into straight code.
-//!
-//! SipHash reads a message as little-endian words of 8 bytes; the last word holds what remains and, in its highest
-//! byte, the message's length (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, section 2). The length
-//! also keeps the messages below apart, whatever else is hashed under the same key one day.
+//! settles one.
+
+use crate::siphash::siphash_1_3;
 
 /// Bits of the cookie that travel.
 pub const BITS: u32 = 48;
@@ -86,44 +83,4 @@ pub const fn identification(key: &[u64; 2], destination: [u8; 4], sequence: u16)
     let tail =
         u32::from_le_bytes(destination) as u64 | (u16::from_le_bytes(sequence.to_be_bytes()) as u64) << 32 | 6 << 56;
     (siphash_1_3(key, [], tail) & 0xffff) as u16
-}
-
-/// SipHash-1-3 of whole words and a last word, as the module says.
-#[inline(always)]
-const fn siphash_1_3<const WORDS: usize>(key: &[u64; 2], words: [u64; WORDS], tail: u64) -> u64 {
-    let mut state = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
-    let mut i = 0;
-    while i < WORDS {
-        state = absorb(state, words[i]);
-        i += 1;
-    }
-    let [a, b, c, d] = absorb(state, tail);
-    let [a, b, c, d] = round(round(round([a, b, c ^ 0xff, d])));
-    a ^ b ^ c ^ d
-}
-
-#[inline(always)]
-const fn absorb([a, b, c, d]: [u64; 4], word: u64) -> [u64; 4] {
-    let [a, b, c, d] = round([a, b, c, d ^ word]);
-    [a ^ word, b, c, d]
-}
-
-#[inline(always)]
-const fn round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
-    a = a.wrapping_add(b);
-    b = b.rotate_left(13) ^ a;
-    a = a.rotate_left(32);
-    c = c.wrapping_add(d);
-    d = d.rotate_left(16) ^ c;
-    a = a.wrapping_add(d);
-    d = d.rotate_left(21) ^ a;
-    c = c.wrapping_add(b);
-    b = b.rotate_left(17) ^ c;
-    c = c.rotate_left(32);
-    [a, b, c, d]
 }

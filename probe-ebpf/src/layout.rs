@@ -94,14 +94,18 @@ pub struct Settings {
     pub source_count: u32,
     /// ICMP identifier of this instance, host byte order.
     pub identifier: u16,
-    /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: u16,
+    /// The first of the ports that probes are sent from, host byte order: as many as `port_count` follow one another.
+    pub first_port: u16,
     /// Of the flow labels of IPv6: `cookie::flow_key`.
     pub flow_key: u64,
     /// Our IPv6 addresses, each as it lies in memory, in words.
     pub sources_v6: [[u64; 2]; MAX_SOURCES],
     /// How many of them there are.
     pub source_count_v6: u32,
+    /// See `first_port`; 0 where only echo requests are sent.
+    pub port_count: u32,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: u32,
     /// Zero, which the verifier does not know: the program makes it forget with it what would only keep it busy.
     pub zero: u32,
 }
@@ -124,10 +128,12 @@ impl Settings {
         self.sources.iter().for_each(|address| put(&address.to_ne_bytes()));
         put(&self.source_count.to_ne_bytes());
         put(&self.identifier.to_ne_bytes());
-        put(&self.padding.to_ne_bytes());
+        put(&self.first_port.to_ne_bytes());
         put(&self.flow_key.to_ne_bytes());
         self.sources_v6.as_flattened().iter().for_each(|word| put(&word.to_ne_bytes()));
         put(&self.source_count_v6.to_ne_bytes());
+        put(&self.port_count.to_ne_bytes());
+        put(&self.padding.to_ne_bytes());
         put(&self.zero.to_ne_bytes());
         bytes
     }

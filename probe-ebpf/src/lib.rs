@@ -10,4 +10,6 @@
 pub mod cookie;
 pub mod far;
 pub mod layout;
+pub mod sequence;
+mod siphash;
 pub mod wire;

@@ -64,6 +64,8 @@ pub mod ipv4 {
     pub const HEADER: usize = 20;
     /// ICMP in the protocol field.
     pub const ICMP: u8 = 1;
+    /// TCP in the protocol field.
+    pub const TCP: u8 = 6;
     /// The flag "don't fragment".
     pub const DONT_FRAGMENT: u16 = 0x4000;
     /// "More fragments" and the fragment offset: zero in a datagram that is whole.
@@ -99,6 +101,8 @@ pub mod ipv6 {
     pub const VERSION: u32 = 6 << 28;
     /// ICMPv6 as a next header.
     pub const ICMP: u8 = 58;
+    /// TCP as a next header.
+    pub const TCP: u8 = 6;
     /// Hop-by-hop options as a next header.
     pub const HOP_BY_HOP: u8 = 0;
     /// A routing header.
@@ -199,6 +203,47 @@ pub mod icmp {
     pub const fn is_error(kind: u8) -> bool {
         matches!(kind, UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
     }
+}
+
+/// TCP (RFC 9293, section 3.1).
+pub mod tcp {
+    use core::ops::Range;
+
+    /// Source port.
+    pub const SOURCE: Range<usize> = 0..2;
+    /// Destination port.
+    pub const DESTINATION: Range<usize> = 2..4;
+    /// Sequence number. An ICMP error quotes at least as far as this.
+    pub const SEQUENCE: Range<usize> = 4..8;
+    /// Acknowledgment number.
+    pub const ACKNOWLEDGMENT: Range<usize> = 8..12;
+    /// Header length in words of 4 bytes, in the high 4 bits.
+    pub const OFFSET: usize = 12;
+    /// The eight flags.
+    pub const FLAGS: usize = 13;
+    /// Window.
+    pub const WINDOW: Range<usize> = 14..16;
+    /// Over pseudo-header and segment.
+    pub const CHECKSUM: Range<usize> = 16..18;
+    /// Urgent pointer.
+    pub const URGENT: Range<usize> = 18..20;
+    /// Bytes without options.
+    pub const HEADER: usize = 20;
+
+    /// The flag FIN.
+    pub const FIN: u8 = 1;
+    /// The flag SYN.
+    pub const SYN: u8 = 1 << 1;
+    /// The flag RST.
+    pub const RST: u8 = 1 << 2;
+    /// The flag ACK.
+    pub const ACK: u8 = 1 << 4;
+
+    /// Bytes of the options of a probe: those of Linux in its order, maximum segment size, selective acknowledgments, timestamps, window
+    /// scale.
+    pub const OPTIONS: usize = 20;
+    /// In those, the timestamp.
+    pub const TIMESTAMP: Range<usize> = 8..12;
 }
 
 /// What a probe carries, numbers big-endian. Longer probes are padded.

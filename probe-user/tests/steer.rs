@@ -390,7 +390,13 @@ fn builds_userspaces_frames(rig: &mut Rig, tags: Tags) {
 
 fn builds_frames_of(rig: &mut Rig, tags: Tags, source: IpAddr, payloads: &[u16], destination: impl Fn(u32) -> IpAddr) {
     for payload in payloads.iter().copied() {
-        let origin = Origin { mac: [2, 0, 0, 0, 0, 1], source, identifier: IDENTIFIER, flow_key: Key(KEY).flow_key() };
+        let origin = Origin {
+            mac: [2, 0, 0, 0, 0, 1],
+            source,
+            identifier: IDENTIFIER,
+            first_port: 61_000,
+            flow_key: Key(KEY).flow_key(),
+        };
         let shape = Shape { ttl: 61, ..Shape::echo(payload).over(Family::of(source)) };
         let template = Template::new(shape, origin).unwrap().tagged(tags);
         for i in 0..50u32 {

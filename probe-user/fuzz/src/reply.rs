@@ -71,6 +71,11 @@ pub(crate) fn check(data: &[u8]) {
             RejectedReason::Cookie => assert!(!signed, "{reply:?} has the right cookie"),
             RejectedReason::Truncated | RejectedReason::Corrupt => panic!("{reason:?} of {reply:?}"),
         },
+        (Err(reason), Ok(Heard::Segment(segment))) => match reason {
+            RejectedReason::Target => {}
+            RejectedReason::Cookie => assert_eq!(segment.number(&KEY), None),
+            _ => panic!("{reason:?} of {segment:?}"),
+        },
         (Err(reason), Ok(Heard::Refusal(refusal))) => {
             let age = refusal.quoted.is_some_and(|quoted| refusal.arrived < quoted.sent);
             match reason {
@@ -93,7 +98,7 @@ fn check_proof(destination: IpAddr, target: TargetIndex, sequence: Sequence, sen
         Family::V4 => Ipv4Addr::LOCALHOST.into(),
         Family::V6 => Ipv6Addr::LOCALHOST.into(),
     };
-    let origin = Origin { mac: [0; 6], source, identifier: 1, flow_key: 0 };
+    let origin = Origin { mac: [0; 6], source, identifier: 1, first_port: 61_000, flow_key: 0 };
     let template = Template::new(Shape::default().over(family), origin).expect("the shortest payload");
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);
@@ -330,7 +335,7 @@ fn probe(family: Family, payload: u16, target: u32) -> Vec<u8> {
         Family::V4 => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::new(10, 64, 0, 1).into()),
         Family::V6 => (Ipv6Addr::from_bits(0x2001_0db8 << 96 | 1).into(), Ipv6Addr::from_bits(0xfd << 120 | 2).into()),
     };
-    let origin = Origin { mac: [2; 6], source, identifier: 0xec07, flow_key: KEY.flow_key() };
+    let origin = Origin { mac: [2; 6], source, identifier: 0xec07, first_port: 61_000, flow_key: KEY.flow_key() };
     let template = Template::new(Shape::echo(payload).over(family), origin).expect("a payload in bounds");
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);

@@ -32,6 +32,25 @@ impl Outcome {
     }
 }
 
+/// What an answer to a TCP or UDP probe says of the port that it was sent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum PortState {
+    /// Somebody listens there.
+    Open,
+    /// The host is there, and nobody listens.
+    Closed,
+}
+
+impl PortState {
+    /// As in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Why this machine did not send a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]

@@ -1,6 +1,6 @@
 //! What a probe came to. Reply, error, deadline and refusal all become one of these.
 
-use super::{Cause, Nanos, Outcome, ProbeNumber, Reason, TargetIndex};
+use super::{Cause, Nanos, Outcome, PortState, ProbeNumber, Reason, TargetIndex};
 use std::net::IpAddr;
 
 /// One settled probe, as the loops hand it out.
@@ -25,6 +25,8 @@ pub enum Ended {
         arrived: Nanos,
         /// Time to live (hop limit) of the reply.
         ttl: u8,
+        /// Of a probe to a port, what is known of that now.
+        port: Option<PortState>,
     },
     /// An ICMP error says that the probe did not arrive.
     Refused {
@@ -93,6 +95,14 @@ impl Settlement {
         }
     }
 
+    /// What is known of the port that an answered probe was sent to.
+    pub const fn port(&self) -> Option<PortState> {
+        match self.ended {
+            Ended::Answered { port, .. } => port,
+            _ => None,
+        }
+    }
+
     /// Who said *unreachable*, where somebody did.
     pub const fn from(&self) -> Option<IpAddr> {
         match self.ended {
@@ -123,7 +133,7 @@ pub(crate) mod samples {
 
     pub(crate) fn answered_after(target: u32, number: u64, rtt: Nanos) -> Settlement {
         let lost = lost(target);
-        let ended = Ended::Answered { arrived: lost.sent + rtt, ttl: 64 };
+        let ended = Ended::Answered { arrived: lost.sent + rtt, ttl: 64, port: None };
         Settlement { number: ProbeNumber(number), ended, ..lost }
     }
 

@@ -96,7 +96,7 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
 fn group_info(group: &Group) -> Metric {
     let labels = vec![
         label("group", &group.name),
-        label("probe", group.shape.kind.name()),
+        label("probe", &group.shape.kind.to_string()),
         label(targets::FAMILY, group.family.name()),
     ];
     number(f::GROUP_INFO, labels, 1)

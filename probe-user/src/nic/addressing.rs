@@ -53,6 +53,8 @@ pub(super) struct Parts<'a> {
     pub(super) addresses: Arc<AddressTable>,
     pub(super) shapes: &'a [Shape],
     pub(super) max_age: Nanos,
+    /// How many ports are reserved.
+    pub(super) port_count: u32,
 }
 
 impl Parts<'_> {
@@ -67,6 +69,8 @@ impl Parts<'_> {
             flow_key: self.common.key.flow_key(),
             max_age_ns: self.max_age.0,
             identifier: self.common.identifier,
+            first_port: self.common.first_port,
+            port_count: self.port_count,
             ..Settings::default()
         };
         Slots::default().take(&self.sources(), Nanos::ZERO, self.max_age)?.lay(&mut settings);

@@ -74,9 +74,12 @@ use program::Counters;
 use receive::Incoming;
 use sender::{Half, NewHalves};
 use socket::Load;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Release},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Release},
+    },
 };
 
 /// How to attach, and how frames get between the card and our memory: `--mode`.
@@ -131,6 +134,8 @@ pub struct Options {
     pub key: Key,
     /// ICMP identifier of this instance.
     pub identifier: u16,
+    /// The ports that TCP probes are sent from, and only by this instance; none where there are no such probes.
+    pub ports: Range<u16>,
     /// What probes will look like: `Due::shape` is an index into it.
     pub shapes: Vec<Shape>,
     /// Replies to older probes are not taken: the longest timeout, and some slack for late ones to be counted.

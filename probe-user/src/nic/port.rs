@@ -127,14 +127,16 @@ impl Port {
         }
         check_length(interface, options, stack.tags)?;
         check_queues(interface, options)?;
-        let Options { identifier, key, .. } = *options;
-        let common = Common { mac: stack.source_mac(interface), tags: stack.tags, identifier, key };
+        let Options { identifier, key, ref ports, .. } = *options;
+        let common =
+            Common { mac: stack.source_mac(interface), tags: stack.tags, identifier, first_port: ports.start, key };
         let parts = addressing::Parts {
             common,
             hops: Arc::clone(&options.hops),
             addresses: Arc::clone(&options.addresses),
             shapes: &options.shapes,
             max_age: options.max_age,
+            port_count: ports.len() as u32,
         };
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.

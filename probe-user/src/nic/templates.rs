@@ -45,6 +45,8 @@ pub(super) struct Common {
     pub(super) mac: [u8; 6],
     pub(super) tags: Tags,
     pub(super) identifier: u16,
+    /// The first of the reserved ports.
+    pub(super) first_port: u16,
     pub(super) key: Key,
 }
 
@@ -67,11 +69,11 @@ impl Templates {
         sources: Vec<IpAddr>,
         generation: u64,
     ) -> Result<Self, NicError> {
-        let Common { mac, tags, identifier, key } = common;
+        let Common { mac, tags, identifier, first_port, key } = common;
         let flow_key = key.flow_key();
         let all = sources
             .iter()
-            .map(|source| Origin { mac, source: *source, identifier, flow_key })
+            .map(|source| Origin { mac, source: *source, identifier, first_port, flow_key })
             .flat_map(|origin| shapes.iter().map(move |shape| (*shape, origin)))
             .map(|(shape, origin)| {
                 let family = Family::of(origin.source);
@@ -127,7 +129,7 @@ impl Templates {
             return Err(NicError::Live { what: "lay the templates", reason });
         }
         let places = u32::from(self.first_live())..;
-        Ok(places.zip(self.all.iter().map(Template::live)))
+        Ok(places.zip(&self.all).filter_map(|(place, template)| Some((place, template.live()?))))
     }
 
     /// The template of a [`Load`].

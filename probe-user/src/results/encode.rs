@@ -454,7 +454,7 @@ mod tests {
                 Some(arrived) if refused => {
                     Ended::Refused { arrived, ttl, from: IpAddr::from([127, 0, 0, 1]), reason: Reason(2) }
                 }
-                Some(arrived) => Ended::Answered { arrived, ttl },
+                Some(arrived) => Ended::Answered { arrived, ttl, port: None },
             };
             let record = Settlement { number: ProbeNumber(number), sent, ended, ..lost(index) };
             let (rtt, ttl) = (record.rtt().map(|rtt| rtt.0), record.reply_ttl());

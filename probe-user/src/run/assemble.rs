@@ -72,6 +72,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         engine: job.network.engine,
         key,
         identifier: job.network.identifier.unwrap_or(identifier),
+        ports: 0..0,
         shapes: plan.shapes(),
         addresses: Arc::clone(&plan.addresses),
         max_age: longest + LATE,

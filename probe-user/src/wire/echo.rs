@@ -106,7 +106,7 @@ pub(super) fn make(message: &mut [u8; HEAD], sum: Sum, hash: u64, probe: &ProbeF
 /// Reads a reply.
 #[inline]
 pub(super) fn read(message: &Message<'_>) -> Result<Reply, RejectedReason> {
-    let Message { arrived, ip, body } = message;
+    let Message { arrived, ip, body, .. } = message;
     if body.len() < HEAD {
         return Err(RejectedReason::Truncated);
     }

@@ -1,17 +1,18 @@
-//! The ICMP message in a frame as steer hands it over.
+//! The ICMP message or TCP segment in a frame as steer hands it over.
 
 use super::{
     RejectedReason,
     fields::{field, number},
-    ip::Header,
+    ip::{Header, Protocol},
 };
 use crate::base::Nanos;
 use probe_ebpf::wire::{STAMP, ethernet};
 
-/// An ICMP message in its frame. Nothing of it has been checked but that it is all there.
+/// A message in its frame. Nothing of it has been checked but that it is all there.
 pub(super) struct Message<'a> {
     pub(super) arrived: Nanos,
     pub(super) ip: Header<'a>,
+    pub(super) protocol: Protocol,
     pub(super) body: &'a [u8],
 }
 
@@ -28,10 +29,11 @@ impl<'a> Message<'a> {
             ethertype = number(rest, ethernet::TAG - 2..ethernet::TAG)?;
             rest = &rest[ethernet::TAG..];
         }
-        let (ip, body) = Header::read(ethertype, rest)?;
-        Ok(Self { arrived: Nanos(arrived), ip, body })
+        let (ip, protocol, body) = Header::read(ethertype, rest)?;
+        Ok(Self { arrived: Nanos(arrived), ip, protocol, body })
     }
 
+    /// Whether the checksum of an ICMP message is right.
     #[inline]
     pub(super) fn is_intact(&self) -> bool {
         self.ip.vouches_for(self.body)

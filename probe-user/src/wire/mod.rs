@@ -1,6 +1,6 @@
 //! Bytes: frame templates, checksums, reading a reply or an error. Pure: no I/O, no clock.
 //!
-//! A kind of probe is a file: how it is prepared, made and read (`echo`). The IP header is a file for each family (`ip`). What is common
+//! A kind of probe is a file: how it is prepared, made and read (`echo`, `tcp`). The IP header is a file for each family (`ip`). What is common
 //! to all stands around them.
 //!
 //! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
@@ -19,6 +19,7 @@ mod refusal;
 mod refusal_tests;
 mod shape;
 mod tags;
+mod tcp;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use read::{Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};
 pub use shape::{Kind, Shape, ShapeError};
 pub use tags::{Tag, Tags, TooManyTags};
+pub use tcp::{Says, Segment};
 pub use template::{Live, Template};
 
 use probe_ebpf::cookie;

@@ -1,6 +1,11 @@
 //! Neighbour discovery for IPv6 over Ethernet (RFC 4861, RFC 2464): solicitations and advertisements, from the IPv6 header on.
 
-use super::{RejectedReason, checksum::Sum, fields::field, ip::v6};
+use super::{
+    RejectedReason,
+    checksum::Sum,
+    fields::field,
+    ip::{Protocol, v6},
+};
 use probe_ebpf::wire::{icmp, ipv6};
 use std::{net::Ipv6Addr, ops::Range};
 
@@ -57,7 +62,11 @@ pub fn solicitation(source: Ipv6Addr, source_mac: [u8; 6], target: Ipv6Addr, uni
     option[OPTION_MAC].copy_from_slice(&source_mac);
     let destination = if unicast { target } else { group(target) };
     let length = u16::try_from(MESSAGE).unwrap_or(u16::MAX);
-    let pseudo_header = v6::prepare(&mut header, source, HOP_LIMIT, length).and(v6::make(&mut header, destination, 0));
+    let pseudo_header = v6::prepare(&mut header, source, HOP_LIMIT, (Protocol::Icmp, length)).and(v6::make(
+        &mut header,
+        destination,
+        0,
+    ));
     let checksum = pseudo_header.and(Sum::of(&message)).checksum();
     message[icmp::CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     let mut packet = [0; LENGTH];
@@ -88,7 +97,7 @@ pub fn read(packet: &[u8]) -> Option<Advertisement> {
     let plain = ipv6::is_version(header[0]) && header[ipv6::NEXT_HEADER] == ipv6::ICMP;
     let here = header[ipv6::HOP_LIMIT] == HOP_LIMIT;
     let kind = fixed[icmp::TYPE] == ADVERTISEMENT && fixed[icmp::CODE] == 0;
-    let whole = || v6::pseudo_header(header, message.len()).and(Sum::of(message)).checksum() == 0;
+    let whole = || v6::pseudo_header(header, Protocol::Icmp, message.len()).and(Sum::of(message)).checksum() == 0;
     if !(plain && here && kind && whole()) {
         return None;
     }
@@ -226,7 +235,7 @@ mod tests {
             bytes[4..6].copy_from_slice(&u16::try_from(payload).unwrap().to_be_bytes());
             bytes[42..44].fill(0);
             let header = bytes.first_chunk::<40>().unwrap();
-            let checksum = v6::pseudo_header(header, payload).and(Sum::of(&bytes[40..])).checksum();
+            let checksum = v6::pseudo_header(header, Protocol::Icmp, payload).and(Sum::of(&bytes[40..])).checksum();
             bytes[42..44].copy_from_slice(&checksum.to_be_bytes());
             if let Some(said) = read(&bytes) {
                 prop_assert!(said.mac.is_none_or(|mac| mac != [0; 6] && mac[0] & 1 == 0));

@@ -12,6 +12,8 @@ pub struct Origin {
     pub source: IpAddr,
     /// ICMP identifier of this instance.
     pub identifier: u16,
+    /// The first of the ports that are reserved for probes of this instance; [`Shape::flow`](super::Shape::flow) counts from it.
+    pub first_port: u16,
     /// Of IPv6's flow labels: [`Key::flow_key`](super::Key::flow_key).
     pub flow_key: u64,
 }

@@ -1,6 +1,11 @@
 //! Reading what steer hands over: which reader a frame is for. Replies are read by their kind, errors in `refusal`.
 
-use super::{Refusal, RejectedReason, Reply, echo, ip::Header, message::Message};
+use super::{
+    Refusal, RejectedReason, Reply, Segment, echo,
+    ip::{Header, Protocol},
+    message::Message,
+    refusal,
+};
 use crate::base::TargetIndex;
 use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload};
 use std::ops::Range;
@@ -10,12 +15,15 @@ use std::ops::Range;
 pub enum Heard {
     /// The target answered.
     Reply(Reply),
-    /// Somebody says that the probe did not arrive.
+    /// Somebody says that the probe, an echo request, did not arrive.
     Refusal(Refusal),
+    /// Something is said of a TCP probe, by the target or by an error.
+    Segment(Segment),
 }
 
 /// Reads a whole Ethernet frame whose first 8 bytes are the arrival stamp in native byte order: up to two VLAN tags, IPv4
-/// with or without options or IPv6 with or without extension headers, an echo reply or an ICMP error that quotes an echo request.
+/// with or without options or IPv6 with or without extension headers, an echo reply, an answer to a SYN, or an ICMP error that quotes an
+/// echo request or a SYN.
 ///
 /// # Errors
 /// *Truncated*: the frame is shorter than its headers say, the reply shorter than a probe, or the quote than its headers.
@@ -23,12 +31,15 @@ pub enum Heard {
 #[inline]
 pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
     let message = Message::read(frame)?;
+    if message.protocol == Protocol::Tcp {
+        return Segment::read(&message).map(Heard::Segment);
+    }
     let is_error = match (message.ip, message.body.first()) {
         (Header::V4(_), Some(kind)) => icmp::is_error(*kind),
         (Header::V6(_), Some(kind)) => icmpv6::is_error(*kind),
         (_, None) => false,
     };
-    if is_error { Refusal::read(&message).map(Heard::Refusal) } else { echo::read(&message).map(Heard::Reply) }
+    if is_error { refusal::read(&message) } else { echo::read(&message).map(Heard::Reply) }
 }
 
 /// Where in a frame the target stands, behind this IP header, unless there are VLAN tags, options, extension headers or an error.

@@ -1,9 +1,9 @@
 //! Reading an ICMP error that quotes a probe: somebody on the way says that it did not arrive.
 
 use super::{
-    Key, RejectedReason, echo,
+    Heard, Key, RejectedReason, Segment, echo,
     fields::{field, number},
-    ip::{self, Header},
+    ip::{self, Header, Protocol},
     message::Message,
 };
 use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
@@ -67,20 +67,34 @@ impl Refusal {
         let Quoted { sent, target, cookie } = *quoted;
         cookie::on_wire(echo::hash(key, sent, self.destination, target, self.sequence), generation.0) == cookie
     }
+}
 
-    /// *Truncated*: there is too little of the quote, of IPv6 less than the probe's payload.
-    pub(super) fn read(message: &Message<'_>) -> Result<Self, RejectedReason> {
-        let Message { arrived, ip, body } = message;
-        let quote = body.get(icmp::HEADER..).unwrap_or_default();
-        let (header, identification, probe) = match ip {
-            Header::V4(_) => {
-                let (header, probe) = ip::v4::quoted(quote)?;
-                (Header::V4(header), Some(number(header, ipv4::IDENTIFICATION)?), probe)
-            }
-            Header::V6(_) => {
-                let (header, probe) = ip::v6::quoted(quote)?;
-                (Header::V6(header), None, probe)
-            }
+/// Reads an error, whatever kind of probe it quotes.
+///
+/// *Truncated*: there is too little of the quote, of an echo request over IPv6 less than the probe's payload.
+pub(super) fn read(message: &Message<'_>) -> Result<Heard, RejectedReason> {
+    let quote = message.body.get(icmp::HEADER..).unwrap_or_default();
+    let (header, protocol, probe) = match message.ip {
+        Header::V4(_) => {
+            ip::v4::quoted(quote).map(|(header, protocol, probe)| (Header::V4(header), protocol, probe))?
+        }
+        Header::V6(_) => {
+            ip::v6::quoted(quote).map(|(header, protocol, probe)| (Header::V6(header), protocol, probe))?
+        }
+    };
+    match protocol {
+        Protocol::Icmp => Refusal::read(message, header, probe).map(Heard::Refusal),
+        Protocol::Tcp => Segment::read_quote(message, header, probe).map(Heard::Segment),
+    }
+}
+
+impl Refusal {
+    /// `header` is quoted, and `probe` what follows it.
+    fn read(message: &Message<'_>, header: Header<'_>, probe: &[u8]) -> Result<Self, RejectedReason> {
+        let Message { arrived, ip, body, .. } = message;
+        let identification = match header {
+            Header::V4(header) => Some(number(header, ipv4::IDENTIFICATION)?),
+            Header::V6(_) => None,
         };
         let (echo, rest) = probe.split_first_chunk::<{ icmp::HEADER }>().ok_or(RejectedReason::Truncated)?;
         let destination = header.destination()?;
@@ -98,14 +112,10 @@ impl Refusal {
         if identification.is_none() && quoted.is_none() {
             return Err(RejectedReason::Truncated);
         }
-        let reason = match ip {
-            Header::V4(_) => reason,
-            Header::V6(_) => reason_v6,
-        };
         Ok(Self {
             arrived: *arrived,
             from: ip.source()?,
-            reason: reason(body[icmp::TYPE], body[icmp::CODE]),
+            reason: reason_of(*ip, body)?,
             ttl: ip.ttl(),
             destination,
             identifier: number(echo, icmp::IDENTIFIER)?,
@@ -114,6 +124,15 @@ impl Refusal {
             quoted: quoted.transpose()?,
         })
     }
+}
+
+/// The reason that an error gives which came behind this header.
+pub(super) fn reason_of(ip: Header<'_>, error: &[u8]) -> Result<Reason, RejectedReason> {
+    let [kind, code] = field(error, icmp::TYPE..icmp::CODE + 1)?;
+    Ok(match ip {
+        Header::V4(_) => reason(kind, code),
+        Header::V6(_) => reason_v6(kind, code),
+    })
 }
 
 /// The reason that an error of this type and code gives: codes that no RFC names have the name of their type.

@@ -24,7 +24,7 @@ fn router(family: Family) -> IpAddr {
 /// headers if somebody on the way has added any.
 fn probe(fields: &ProbeFields, key: &Key, around: &Wrapping) -> Vec<u8> {
     let family = Family::of(fields.destination);
-    let origin = Origin { mac: [2; 6], source: ours(family), identifier: IDENTIFIER, flow_key: 5 };
+    let origin = Origin { mac: [2; 6], source: ours(family), identifier: IDENTIFIER, first_port: 61_000, flow_key: 5 };
     let template = Template::new(Shape::default().over(family), origin).unwrap();
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);

@@ -1,8 +1,8 @@
 //! What probes of a group look like, resolved once when a plan is made. Where packets are handled a shape is an index.
 
-use super::echo;
+use super::{echo, tcp};
 use crate::base::Family;
-use std::ops::RangeInclusive;
+use std::{fmt, ops::RangeInclusive};
 
 /// What is asked of a target. Each kind has a file of its own here: how a probe is prepared, how it is made, how its answer is read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -10,13 +10,19 @@ pub enum Kind {
     /// ICMP echo, over either family.
     #[default]
     Echo,
+    /// A TCP SYN to this port.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
 }
 
 impl Kind {
-    /// As on the command line and in labels.
-    pub const fn name(self) -> &'static str {
+    /// Whether an answer brings the send time back. Else it is kept beside the window, and the source port says whose answer it is.
+    pub const fn carries_time(self) -> bool {
         match self {
-            Self::Echo => "icmp",
+            Self::Echo => true,
+            Self::Tcp { .. } => false,
         }
     }
 
@@ -24,6 +30,7 @@ impl Kind {
     pub const fn headers(self, family: Family) -> u16 {
         match self {
             Self::Echo => echo::headers(family),
+            Self::Tcp { .. } => tcp::headers(family),
         }
     }
 
@@ -31,6 +38,17 @@ impl Kind {
     pub const fn payloads(self, family: Family) -> RangeInclusive<u16> {
         match self {
             Self::Echo => echo::payloads(family),
+            Self::Tcp { .. } => 0..=0,
+        }
+    }
+}
+
+/// As on the command line and in labels: `icmp`, `tcp:443`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Echo => f.write_str("icmp"),
+            Self::Tcp { port } => write!(f, "tcp:{port}"),
         }
     }
 }
@@ -46,16 +64,26 @@ pub struct Shape {
     pub payload: u16,
     /// Time to live (of IPv6: hop limit) that probes are sent with.
     pub ttl: u8,
+    /// Of TCP, which of the reserved ports it is sent from, counted from the first: each group has its own.
+    pub flow: u16,
+    /// Of TCP, not the probe, but the RST by which a connection ends that a probe half opened.
+    pub reset: bool,
 }
 
 /// The shortest echo over IPv4, with a time to live of 64.
 impl Default for Shape {
     fn default() -> Self {
-        Self { family: Family::V4, kind: Kind::Echo, payload: *Kind::Echo.payloads(Family::V4).start(), ttl: 64 }
+        Self::of(Kind::Echo)
     }
 }
 
 impl Shape {
+    /// The shortest of a kind over IPv4, with a time to live of 64.
+    pub const fn of(kind: Kind) -> Self {
+        let payload = *kind.payloads(Family::V4).start();
+        Self { family: Family::V4, kind, payload, ttl: 64, flow: 0, reset: false }
+    }
+
     /// An echo over IPv4 with so many bytes of payload.
     pub fn echo(payload: u16) -> Self {
         Self { payload, ..Self::default() }
@@ -68,7 +96,7 @@ impl Shape {
 
     /// Bytes of the IP datagram in front of the payload.
     pub const fn headers(self) -> u16 {
-        self.kind.headers(self.family)
+        if self.reset { tcp::headers_of_reset(self.family) } else { self.kind.headers(self.family) }
     }
 
     /// Whether the family has room for its payload.

@@ -1,18 +1,25 @@
 //! The frame of a probe: laid once into a buffer, then only what changes is written (zmap's `prepare_packet` and
 //! `make_packet`). Ethernet is done here, the IP header by its family in `ip`, what comes behind it by the probe's kind.
 
-use super::{Key, Kind, Origin, ProbeFields, Shape, ShapeError, Tags, checksum::Sum, echo, ip};
-use crate::base::Family;
+use super::{
+    Key, Kind, Origin, ProbeFields, Shape, ShapeError, Tags,
+    checksum::Sum,
+    echo,
+    ip::{self, Protocol},
+    tcp::{self, Flow},
+};
+use crate::base::{Family, Sequence};
 use probe_ebpf::{
     cookie,
     layout::{LiveTemplate, LiveTemplateV6},
-    wire::{ethernet, icmp, ipv4, ipv6},
+    wire::{ethernet, icmp, ipv4, ipv6, tcp as segment},
 };
 use std::net::IpAddr;
 
-/// Bytes of a frame without tags in front of its payload: of IPv4, and of IPv6.
-const HEADERS: usize = IP + ipv4::HEADER + icmp::HEADER;
-const HEADERS_V6: usize = IP + ipv6::HEADER + icmp::HEADER;
+/// The most bytes of a frame without tags in front of its payload: a SYN over IPv6.
+const HEADERS: usize = IP + ipv6::HEADER + tcp::HEAD;
+/// The least that Ethernet carries, without tags (and frame check sequence): what is shorter is padded.
+const SHORTEST: usize = 60;
 /// Of those, what lies in front of the tags.
 const ADDRESSES: usize = ethernet::ETHERTYPE.start;
 /// The most that tags take.
@@ -24,8 +31,15 @@ const IP: usize = ethernet::HEADER;
 pub struct Template {
     family: Family,
     kind: Kind,
-    /// Without tags; of IPv4 the first [`HEADERS`] of them.
-    headers: [u8; HEADERS_V6],
+    /// Not the probe but the RST behind it.
+    reset: bool,
+    source: IpAddr,
+    /// Of TCP: ours, and the target's.
+    ports: (u16, u16),
+    /// Without tags.
+    headers: [u8; HEADERS],
+    /// So many of them.
+    laid: usize,
     tags: Tags,
     /// Bytes of the frame, tags included.
     length: usize,
@@ -57,13 +71,21 @@ impl Template {
     /// # Errors
     /// The kind has no payload of that length, or the source is of another family.
     pub fn new(shape: Shape, origin: Origin) -> Result<Self, ShapeError> {
-        let Shape { family, kind, payload, ttl } = shape;
+        let Shape { family, kind, payload, ttl, flow, reset } = shape;
         if !shape.payloads().contains(&payload) {
             return Err(ShapeError::Payload(shape));
         }
-        let mut headers = [0; HEADERS_V6];
+        let mut headers = [0; HEADERS];
         headers[ethernet::SOURCE].copy_from_slice(&origin.mac);
-        let behind = icmp::HEADER as u16 + payload;
+        let ip_header = match family {
+            Family::V4 => ipv4::HEADER,
+            Family::V6 => ipv6::HEADER,
+        };
+        let protocol = match kind {
+            Kind::Echo => Protocol::Icmp,
+            Kind::Tcp { .. } => Protocol::Tcp,
+        };
+        let behind = (protocol, shape.headers() - ip_header as u16 + payload);
         let (_, ip) = headers.split_first_chunk_mut::<IP>().expect("they begin with Ethernet's");
         let (ethertype, ip_sum, pseudo_sum, message) = match (family, origin.source) {
             (Family::V4, IpAddr::V4(source)) => {
@@ -76,15 +98,29 @@ impl Template {
             }
             _ => return Err(ShapeError::Source(shape)),
         };
-        let message = message.first_chunk_mut().expect("headers end with the kind's");
+        let ports = match kind {
+            Kind::Echo => (0, 0),
+            Kind::Tcp { port } => (origin.first_port.saturating_add(flow), port),
+        };
         let message_sum = match kind {
-            Kind::Echo => echo::prepare(message, family, origin.identifier),
+            Kind::Echo => {
+                let message = message.first_chunk_mut().expect("headers end with the kind's");
+                echo::prepare(message, family, origin.identifier)
+            }
+            // Its checksum covers its length, as that over IPv6 does already, and the rest of the pseudo-header.
+            Kind::Tcp { .. } => {
+                tcp::prepare(message, family, ports, reset).and(tcp::pseudo_header(origin.source, behind.1))
+            }
         };
         headers[ethernet::ETHERTYPE].copy_from_slice(&ethertype.to_be_bytes());
         Ok(Self {
             family,
             kind,
+            reset,
+            source: origin.source,
+            ports,
             headers,
+            laid: IP + usize::from(shape.headers()),
             tags: Tags::NONE,
             length: Self::length_of(shape, Tags::NONE),
             ip_sum,
@@ -98,14 +134,17 @@ impl Template {
         Self { length: self.length - self.tags.length() + tags.length(), tags, ..self }
     }
 
-    /// The same for the XDP program, which builds live frames with one tag at most.
-    pub fn live(&self) -> Live {
-        let mut headers = [0; HEADERS_V6 + TAGS];
+    /// The same for the XDP program, which builds live frames with one tag at most; None: such probes it gets as whole frames.
+    pub fn live(&self) -> Option<Live> {
+        if self.kind != Kind::Echo {
+            return None;
+        }
+        let mut headers = [0; HEADERS + TAGS];
         self.lay_headers(&mut headers);
         let (words, _) = headers.as_chunks::<8>();
         let word = |i: usize| u64::from_le_bytes(words[i]);
         let message_sum = self.message_sum.raw();
-        match self.family {
+        Some(match self.family {
             // The rest is the identifier, which has a field of its own, or the sequence number.
             Family::V4 => {
                 let at = IP + ipv4::HEADER + icmp::IDENTIFIER.start;
@@ -115,12 +154,12 @@ impl Template {
             }
             // The rest is the sequence number or less.
             Family::V6 => Live::V6(LiveTemplateV6 { headers: std::array::from_fn(word), icmp_sum: message_sum }),
-        }
+        })
     }
 
     /// Bytes of a frame of this shape.
     pub fn length_of(shape: Shape, tags: Tags) -> usize {
-        ethernet::HEADER + tags.length() + shape.datagram() as usize
+        tags.length() + (ethernet::HEADER + shape.datagram() as usize).max(SHORTEST)
     }
 
     /// That of its probes.
@@ -148,10 +187,7 @@ impl Template {
 
     /// What lies in front of the payload, tags included. Returns how much that is.
     fn lay_headers(&self, frame: &mut [u8]) -> usize {
-        let headers = match self.family {
-            Family::V4 => &self.headers[..HEADERS],
-            Family::V6 => &self.headers[..],
-        };
+        let headers = &self.headers[..self.laid];
         let (tags, end) = (ADDRESSES + self.tags.length(), headers.len() + self.tags.length());
         frame[..ADDRESSES].copy_from_slice(&headers[..ADDRESSES]);
         frame[ADDRESSES..tags].copy_from_slice(&self.tags.bytes()[..self.tags.length()]);
@@ -162,9 +198,50 @@ impl Template {
     /// Writes one probe into a frame that this template has laid, over the last one or the first time.
     ///
     /// # Panics
-    /// If the frame is shorter than [`Template::HEAD`], or over IPv6 [`Template::HEAD_V6`], and its tags: then nothing has laid it.
+    /// If the frame is shorter than [`Template::length`]: then nothing has laid it.
     #[inline]
     pub fn write(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
+        match self.kind {
+            Kind::Echo => self.write_echo(frame, probe, key),
+            Kind::Tcp { .. } => self.write_tcp(frame, probe, key),
+        }
+    }
+
+    /// The sequence number of a TCP probe with this number; None: it is another kind's template, or the destination of another family.
+    pub fn initial_sequence(&self, destination: IpAddr, number: Sequence, key: &Key) -> Option<u32> {
+        let flow = Flow::new(self.source, destination, self.ports).filter(|_| self.kind != Kind::Echo)?;
+        Some(flow.initial(key, low(number)))
+    }
+
+    #[inline]
+    fn write_tcp(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
+        frame[ethernet::DESTINATION].copy_from_slice(&probe.next_hop_mac);
+        let datagram = &mut frame[self.tags.length() + IP..];
+        let (message, sum) = match probe.destination {
+            IpAddr::V4(destination) => {
+                let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
+                // It is never fragmented, so that its identification says nothing (RFC 6864).
+                ip::v4::make(header, self.ip_sum, destination, 0);
+                (message, self.message_sum.double_word(destination.to_bits()))
+            }
+            IpAddr::V6(destination) => {
+                let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
+                let sum = ip::v6::make(header, destination, cookie::flow_label(self.flow_key, probe.target.0));
+                (message, self.message_sum.and(sum))
+            }
+        };
+        let flow = Flow::new(self.source, probe.destination, self.ports).expect("a probe of the template's family");
+        let sequence = flow.initial(key, low(probe.sequence));
+        if self.reset {
+            let segment: &mut [u8; segment::HEADER] = message.first_chunk_mut().expect("a frame ends with its segment");
+            tcp::make_reset(segment, sum, sequence);
+        } else {
+            tcp::make(message.first_chunk_mut().expect("a frame ends with its segment"), sum, sequence, probe.sent);
+        }
+    }
+
+    #[inline]
+    fn write_echo(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
         debug_assert_eq!(Family::of(probe.destination), self.family, "a probe of the template's family");
         frame[ethernet::DESTINATION].copy_from_slice(&probe.next_hop_mac);
         // Behind the tags a frame is as long as it is without, and so are the offsets of its fields: from here on they count from
@@ -190,9 +267,12 @@ impl Template {
                 (message, self.message_sum.and(sum), hash)
             }
         };
-        let message = message.first_chunk_mut().expect("a frame ends with its message");
-        match self.kind {
-            Kind::Echo => echo::make(message, sum, hash, probe),
-        }
+        echo::make(message.first_chunk_mut().expect("a frame ends with its message"), sum, hash, probe);
     }
+}
+
+/// The low bits of a probe's number, which a sequence number of TCP has.
+#[inline]
+const fn low(number: Sequence) -> u8 {
+    (number.0 & 0xff) as u8
 }

@@ -257,8 +257,8 @@ proptest! {
     ) {
         let tags = ids.iter().rev().zip([0x8100, 0x88a8]);
         let tags = tags.fold(Tags::NONE, |tags, (id, protocol)| tags.inside(Tag { protocol, id: *id }).unwrap());
-        let shape = Shape { family: Family::of(source), kind: Kind::Echo, payload, ttl };
-        let origin = Origin { mac: source_mac, source, identifier, flow_key: key.flow_key() };
+        let shape = Shape { family: Family::of(source), payload, ttl, ..Shape::default() };
+        let origin = Origin { mac: source_mac, source, identifier, first_port: 61_000, flow_key: key.flow_key() };
         let template = Template::new(shape, origin).unwrap().tagged(tags);
         let length = template.lay(&mut buffer);
         let expected = if source.is_ipv4() { 42 } else { 62 } + 4 * ids.len() + usize::from(payload);
@@ -463,9 +463,10 @@ proptest! {
         flow_key in any::<u64>(),
         sources_v6 in any::<[[u64; 2]; 16]>(),
         source_count_v6 in any::<u32>(),
+        (first_port, port_count) in any::<(u16, u32)>(),
     ) {
         let settings = Settings {
-            key, max_age_ns, sources, source_count, identifier, padding: 0, flow_key, sources_v6, source_count_v6, zero: 0,
+            key, max_age_ns, sources, source_count, identifier, first_port, flow_key, sources_v6, source_count_v6, port_count, padding: 0, zero: 0,
         };
         let bytes = settings.to_bytes();
         let mut expected = [0; SETTINGS_SIZE];
@@ -483,6 +484,8 @@ proptest! {
             put(std::mem::offset_of!(Settings, sources_v6) + 8 * i, &word.to_ne_bytes());
         }
         put(std::mem::offset_of!(Settings, source_count_v6), &source_count_v6.to_ne_bytes());
+        put(std::mem::offset_of!(Settings, first_port), &first_port.to_ne_bytes());
+        put(std::mem::offset_of!(Settings, port_count), &port_count.to_ne_bytes());
         prop_assert_eq!(&bytes[..], &expected[..]);
     }
 }
@@ -520,7 +523,7 @@ fn read_request<'a>(packet: &SlicedPacket<'a>) -> (IcmpEchoHeader, &'a [u8], u16
 #[test]
 fn payloads_that_no_probe_can_have() {
     for family in Family::ALL {
-        let origin = Origin { mac: [0; 6], source: ours(family), identifier: 1, flow_key: 0 };
+        let origin = Origin { mac: [0; 6], source: ours(family), identifier: 1, first_port: 61_000, flow_key: 0 };
         let most = if family == Family::V4 { 1472 } else { 1452 };
         for payload in [0, 17, most + 1, 65_508, u16::MAX] {
             let shape = Shape::echo(payload).over(family);
@@ -542,7 +545,7 @@ fn payloads_that_no_probe_can_have() {
 #[test]
 fn a_source_has_the_family_of_its_probes() {
     for (family, other) in [(Family::V4, Family::V6), (Family::V6, Family::V4)] {
-        let origin = Origin { mac: [0; 6], source: ours(other), identifier: 1, flow_key: 0 };
+        let origin = Origin { mac: [0; 6], source: ours(other), identifier: 1, first_port: 61_000, flow_key: 0 };
         let shape = Shape::default().over(family);
         assert_eq!(Template::new(shape, origin).map(|_| ()), Err(ShapeError::Source(shape)));
     }

@@ -98,6 +98,7 @@ pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, Reje
             Ok(Proven::Answer(reply))
         }
         Heard::Refusal(refusal) => prove_refusal(refusal, key, slots),
+        Heard::Segment(_) => Err(RejectedReason::Target),
     }
 }
 

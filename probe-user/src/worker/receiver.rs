@@ -89,7 +89,7 @@ impl Settle {
         }
         let arrived = if cfg!(broken = "rtt") { reply.sent + Nanos(rtt.0 / 1_000 * 1_024) } else { reply.arrived };
         let place = account.place(u64::from(reply.sequence.0));
-        let ended = Ended::Answered { arrived, ttl: reply.ttl };
+        let ended = Ended::Answered { arrived, ttl: reply.ttl, port: None };
         let number = || account.number_of(reply.sequence);
         match self.settler.settle(place, (account, reply.sent), ended, now, number) {
             Ok(()) => {}

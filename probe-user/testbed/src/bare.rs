@@ -243,7 +243,7 @@ pub fn live_frames(name: &str, time: Duration) -> Result<Sent, NicError> {
     let mut out: DevMap<_> = object::take(&mut program, "LIVE_OUT")?;
     out.set(0, interface.index, None, 0).map_err(|error| failed("write", "LIVE_OUT", error))?;
     let mut templates: Array<_, [u8; LIVE_TEMPLATE_SIZE]> = object::take(&mut program, "LIVE_TEMPLATES")?;
-    let Live::V4(live) = template.live() else { unreachable!("bare frames are IPv4") };
+    let Some(Live::V4(live)) = template.live() else { unreachable!("bare frames are IPv4") };
     templates.set(0, live.to_bytes(), 0).map_err(|error| failed("write", "LIVE_TEMPLATES", error))?;
     let cursors: Array<_, [u8; size_of::<LiveCursor>()]> = object::take(&mut program, "LIVE_CURSORS")?;
     let run = |error: ProgramError| failed("run", "bare", error);
@@ -277,6 +277,12 @@ fn fields(interface: &Interface) -> ProbeFields {
 }
 
 fn template(interface: &Interface) -> Result<Template, NicError> {
-    let origin = Origin { mac: interface.mac, source: Ipv4Addr::new(10, 63, 0, 1).into(), identifier: 1, flow_key: 0 };
+    let origin = Origin {
+        mac: interface.mac,
+        source: Ipv4Addr::new(10, 63, 0, 1).into(),
+        identifier: 1,
+        first_port: 61_000,
+        flow_key: 0,
+    };
     Ok(Template::new(Shape::default(), origin)?)
 }

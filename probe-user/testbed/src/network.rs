@@ -148,7 +148,7 @@ impl Network {
                 Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 63, 0, 1)),
                 Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 1)),
             };
-            Template::new(*shape, Origin { mac: [2; 6], source, identifier: 4711, flow_key: 0 })
+            Template::new(*shape, Origin { mac: [2; 6], source, identifier: 4711, first_port: 61_000, flow_key: 0 })
         };
         Ok(Self(Rc::new(RefCell::new(State {
             now: Nanos::from_secs(1),

@@ -19,7 +19,8 @@ const TTL: u8 = 64;
 const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const IDENTIFIER: u16 = 0xec07;
 /// Bytes of ICMP payload of probes: without padding, ping's, and some more.
-const ORIGIN: Origin = Origin { mac: [2; 6], source: IpAddr::V4(SOURCE), identifier: IDENTIFIER, flow_key: 0 };
+const ORIGIN: Origin =
+    Origin { mac: [2; 6], source: IpAddr::V4(SOURCE), identifier: IDENTIFIER, first_port: 61_000, flow_key: 0 };
 const PAYLOADS: [u16; 4] = [18, 18, 56, 191];
 
 /// Every slot of the table has a tenant of its own; the look-ups are the ledger's.

@@ -153,6 +153,7 @@ pub(crate) fn options_without_far(device: &str) -> Options {
         interface: device.into(),
         mode: Mode::Auto,
         key: KEY,
+        ports: 0..0,
         identifier: IDENTIFIER,
         shapes: vec![Shape::echo(18), Shape::echo(56)],
         max_age: Nanos::from_secs(60),

@@ -174,6 +174,7 @@ async fn allocations(apart: bool) {
         engine: nic::Engine::Auto,
         key,
         identifier: 77,
+        ports: 0..0,
         shapes: vec![Shape::default()],
         max_age: Nanos::from_secs(60),
         rate: 10_240,

@@ -158,7 +158,7 @@ impl Rig {
         let v6 = u32::from(probe.destination.is_ipv6());
         cursor[offset_of!(LiveCursor, v6)..][..4].copy_from_slice(&v6.to_ne_bytes());
         (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, cursor));
-        match template.live() {
+        match template.live().expect("an echo's template is the program's too") {
             Live::V4(template) => set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.to_bytes()),
             Live::V6(template) => set(&mut self.ebpf, "LIVE_TEMPLATES_V6", 0, template.to_bytes()),
         }

@@ -286,7 +286,7 @@ mod tests {
         let mut plan = plan();
         plan.targets.truncate(1);
         let sent = lost(0).sent + Nanos::from_millis(2_003);
-        let ended = Ended::Answered { arrived: sent + Nanos::from_micros(50), ttl: 64 };
+        let ended = Ended::Answered { arrived: sent + Nanos::from_micros(50), ttl: 64, port: None };
         let last = Settlement { sent, ended, ..lost(0) };
         assert_eq!(
             tally(1, &[with_rtt(0, 0, 40), lost(0), last]).statistics(&plan, 0),

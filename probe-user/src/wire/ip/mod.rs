@@ -7,7 +7,15 @@ use super::{RejectedReason, checksum::Sum, fields::field};
 use probe_ebpf::wire::{ethernet, ipv4, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A header that has arrived, without options and extension headers. ICMP of its family follows; what else it says has not been checked.
+/// What follows an IP header and what extension headers there are, if it can be about a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Protocol {
+    /// ICMP of the header's family.
+    Icmp,
+    Tcp,
+}
+
+/// A header that has arrived, without options and extension headers. What else it says has not been checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Header<'a> {
     V4(&'a [u8; ipv4::HEADER]),
@@ -17,10 +25,10 @@ pub(super) enum Header<'a> {
 impl<'a> Header<'a> {
     /// Reads the header of a datagram behind this Ethernet type. Returns the message too, all of it.
     #[inline]
-    pub(super) fn read(ethertype: u16, datagram: &'a [u8]) -> Result<(Self, &'a [u8]), RejectedReason> {
+    pub(super) fn read(ethertype: u16, datagram: &'a [u8]) -> Result<(Self, Protocol, &'a [u8]), RejectedReason> {
         match ethertype {
-            ethernet::IPV4 => v4::read(datagram).map(|(header, message)| (Self::V4(header), message)),
-            ethernet::IPV6 => v6::read(datagram).map(|(header, message)| (Self::V6(header), message)),
+            ethernet::IPV4 => v4::read(datagram).map(|(header, kind, message)| (Self::V4(header), kind, message)),
+            ethernet::IPV6 => v6::read(datagram).map(|(header, kind, message)| (Self::V6(header), kind, message)),
             _ => Err(RejectedReason::Corrupt),
         }
     }
@@ -50,13 +58,13 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Whether the checksum of the message behind it is right. That of ICMPv6 covers the addresses too.
+    /// Whether the checksum of the ICMP message behind it is right. That of ICMPv6 covers the addresses too.
     #[inline]
     pub(super) fn vouches_for(self, message: &[u8]) -> bool {
         let sum = Sum::of(message);
         let sum = match self {
             Self::V4(_) => sum,
-            Self::V6(header) => sum.and(v6::pseudo_header(header, message.len())),
+            Self::V6(header) => sum.and(v6::pseudo_header(header, Protocol::Icmp, message.len())),
         };
         sum.checksum() == 0
     }

@@ -1,18 +1,24 @@
 //! The IPv4 header.
 
+use super::Protocol;
 use crate::wire::{RejectedReason, checksum::Sum, fields::number};
 use probe_ebpf::wire::ipv4;
 use std::{net::Ipv4Addr, ops::Range};
 
 /// Lays what all probes have in common: all but identification, destination and checksum. Returns the sum over it. `length`: bytes
 /// behind the header.
-pub(in crate::wire) fn prepare(header: &mut [u8; ipv4::HEADER], source: Ipv4Addr, ttl: u8, length: u16) -> Sum {
+pub(in crate::wire) fn prepare(
+    header: &mut [u8; ipv4::HEADER],
+    source: Ipv4Addr,
+    ttl: u8,
+    (protocol, length): (Protocol, u16),
+) -> Sum {
     let mut put = |field: Range<usize>, bytes: &[u8]| header[field].copy_from_slice(bytes);
     put(ipv4::VERSION..ipv4::VERSION + 1, &[0x45]);
     put(ipv4::TOTAL_LENGTH, &(ipv4::HEADER as u16 + length).to_be_bytes());
     put(ipv4::FRAGMENT, &ipv4::DONT_FRAGMENT.to_be_bytes());
     put(ipv4::TTL..ipv4::TTL + 1, &[ttl]);
-    put(ipv4::PROTOCOL..ipv4::PROTOCOL + 1, &[ipv4::ICMP]);
+    put(ipv4::PROTOCOL..ipv4::PROTOCOL + 1, &[number_of(protocol)]);
     put(ipv4::SOURCE, &source.octets());
     Sum::of(header)
 }
@@ -27,28 +33,43 @@ pub(in crate::wire) fn make(header: &mut [u8; ipv4::HEADER], sum: Sum, destinati
     put(ipv4::CHECKSUM, &sum.to_be_bytes());
 }
 
-/// A header behind which ICMP follows, and the message.
-#[inline]
-pub(in crate::wire) fn read(datagram: &[u8]) -> Result<(&[u8; ipv4::HEADER], &[u8]), RejectedReason> {
-    let (ip, header) = head(datagram)?;
-    if ip[ipv4::PROTOCOL] != ipv4::ICMP {
-        return Err(RejectedReason::Corrupt);
+const fn number_of(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Icmp => ipv4::ICMP,
+        Protocol::Tcp => ipv4::TCP,
     }
+}
+
+/// What is behind a header.
+#[inline]
+const fn protocol(ip: &[u8; ipv4::HEADER]) -> Result<Protocol, RejectedReason> {
+    match ip[ipv4::PROTOCOL] {
+        ipv4::ICMP => Ok(Protocol::Icmp),
+        ipv4::TCP => Ok(Protocol::Tcp),
+        _ => Err(RejectedReason::Corrupt),
+    }
+}
+
+/// A header, and the message behind it.
+#[inline]
+pub(in crate::wire) fn read(datagram: &[u8]) -> Result<(&[u8; ipv4::HEADER], Protocol, &[u8]), RejectedReason> {
+    let (ip, header) = head(datagram)?;
+    let protocol = protocol(ip)?;
     // The header says how long the message is: Ethernet pads short frames.
     let total = usize::from(number(ip, ipv4::TOTAL_LENGTH)?);
     let message = datagram.get(header..total).ok_or(RejectedReason::Truncated)?;
-    Ok((ip, message))
+    Ok((ip, protocol, message))
 }
 
 /// The same of a datagram that an error quotes, from its beginning as far as it is quoted; no fragment. Of what it says of its length
 /// nothing is believed.
-pub(in crate::wire) fn quoted(quote: &[u8]) -> Result<(&[u8; ipv4::HEADER], &[u8]), RejectedReason> {
+pub(in crate::wire) fn quoted(quote: &[u8]) -> Result<(&[u8; ipv4::HEADER], Protocol, &[u8]), RejectedReason> {
     let (ip, header) = head(quote)?;
     let message = quote.get(header..).ok_or(RejectedReason::Truncated)?;
-    if ip[ipv4::PROTOCOL] != ipv4::ICMP || number(ip, ipv4::FRAGMENT)? & ipv4::IS_FRAGMENT != 0 {
+    if number(ip, ipv4::FRAGMENT)? & ipv4::IS_FRAGMENT != 0 {
         return Err(RejectedReason::Corrupt);
     }
-    Ok((ip, message))
+    Ok((ip, protocol(ip)?, message))
 }
 
 /// A header without its options, and how long it is with them.

@@ -1,19 +1,25 @@
 //! The IPv6 header, and the extension headers between it and the message.
 
+use super::Protocol;
 use crate::wire::{RejectedReason, checksum::Sum, fields::number};
 use probe_ebpf::wire::ipv6;
 use std::{net::Ipv6Addr, ops::Range};
 
 /// Lays what all probes have in common: all but flow label and destination. Returns the sum over the pseudo-header (RFC 8200, section
 /// 8.1) without the destination. `length`: bytes behind the header.
-pub(in crate::wire) fn prepare(header: &mut [u8; ipv6::HEADER], source: Ipv6Addr, hop_limit: u8, length: u16) -> Sum {
+pub(in crate::wire) fn prepare(
+    header: &mut [u8; ipv6::HEADER],
+    source: Ipv6Addr,
+    hop_limit: u8,
+    (protocol, length): (Protocol, u16),
+) -> Sum {
     let mut put = |field: Range<usize>, bytes: &[u8]| header[field].copy_from_slice(bytes);
     put(ipv6::FLOW, &ipv6::VERSION.to_be_bytes());
     put(ipv6::PAYLOAD_LENGTH, &length.to_be_bytes());
-    put(ipv6::NEXT_HEADER..ipv6::NEXT_HEADER + 1, &[ipv6::ICMP]);
+    put(ipv6::NEXT_HEADER..ipv6::NEXT_HEADER + 1, &[number_of(protocol)]);
     put(ipv6::HOP_LIMIT..ipv6::HOP_LIMIT + 1, &[hop_limit]);
     put(ipv6::SOURCE, &source.octets());
-    pseudo_header(header, usize::from(length))
+    pseudo_header(header, protocol, usize::from(length))
 }
 
 /// Writes what differs from probe to probe. Returns the sum over the destination, which the message's checksum covers.
@@ -24,31 +30,38 @@ pub(in crate::wire) fn make(header: &mut [u8; ipv6::HEADER], destination: Ipv6Ad
     Sum::of(&header[ipv6::DESTINATION])
 }
 
-/// What the checksum of an ICMPv6 message of so many bytes covers of the header in front of it.
-#[inline]
-pub(in crate::wire) fn pseudo_header(header: &[u8; ipv6::HEADER], message: usize) -> Sum {
-    let addresses = Sum::of(&header[ipv6::SOURCE.start..ipv6::DESTINATION.end]);
-    // A message is no longer than a frame.
-    addresses.word(u16::from(ipv6::ICMP)).double_word(u32::try_from(message).unwrap_or(u32::MAX))
+const fn number_of(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Icmp => ipv6::ICMP,
+        Protocol::Tcp => ipv6::TCP,
+    }
 }
 
-/// A header behind which ICMPv6 follows, perhaps with extension headers in between, and the message.
+/// What the checksum of a message of so many bytes covers of the header in front of it.
 #[inline]
-pub(in crate::wire) fn read(datagram: &[u8]) -> Result<(&[u8; ipv6::HEADER], &[u8]), RejectedReason> {
+pub(in crate::wire) fn pseudo_header(header: &[u8; ipv6::HEADER], protocol: Protocol, message: usize) -> Sum {
+    let addresses = Sum::of(&header[ipv6::SOURCE.start..ipv6::DESTINATION.end]);
+    // A message is no longer than a frame.
+    addresses.word(u16::from(number_of(protocol))).double_word(u32::try_from(message).unwrap_or(u32::MAX))
+}
+
+/// A header and the message behind it, perhaps with extension headers in between.
+#[inline]
+pub(in crate::wire) fn read(datagram: &[u8]) -> Result<(&[u8; ipv6::HEADER], Protocol, &[u8]), RejectedReason> {
     let (header, rest) = head(datagram)?;
     // The header says how long the rest is: Ethernet pads short frames.
     let length = usize::from(number(header, ipv6::PAYLOAD_LENGTH)?);
     let rest = rest.get(..length).ok_or(RejectedReason::Truncated)?;
-    let message = message(header[ipv6::NEXT_HEADER], rest)?;
-    Ok((header, message))
+    let (protocol, message) = message(header[ipv6::NEXT_HEADER], rest)?;
+    Ok((header, protocol, message))
 }
 
 /// The same of a datagram that an error quotes, from its beginning as far as it is quoted; no fragment. Of what it says of its length
 /// nothing is believed.
-pub(in crate::wire) fn quoted(quote: &[u8]) -> Result<(&[u8; ipv6::HEADER], &[u8]), RejectedReason> {
+pub(in crate::wire) fn quoted(quote: &[u8]) -> Result<(&[u8; ipv6::HEADER], Protocol, &[u8]), RejectedReason> {
     let (header, rest) = head(quote)?;
-    let message = message(header[ipv6::NEXT_HEADER], rest)?;
-    Ok((header, message))
+    let (protocol, message) = message(header[ipv6::NEXT_HEADER], rest)?;
+    Ok((header, protocol, message))
 }
 
 #[inline]
@@ -57,9 +70,9 @@ fn head(datagram: &[u8]) -> Result<(&[u8; ipv6::HEADER], &[u8]), RejectedReason>
     if ipv6::is_version(header[0]) { Ok((header, rest)) } else { Err(RejectedReason::Corrupt) }
 }
 
-/// What follows the extension headers, if it is ICMPv6.
+/// What follows the extension headers.
 #[inline]
-fn message(next: u8, rest: &[u8]) -> Result<&[u8], RejectedReason> {
+fn message(next: u8, rest: &[u8]) -> Result<(Protocol, &[u8]), RejectedReason> {
     let (mut next, mut rest) = (next, rest);
     for _ in 0..ipv6::MAX_EXTENSIONS {
         if !ipv6::is_extension(next) {
@@ -70,5 +83,9 @@ fn message(next: u8, rest: &[u8]) -> Result<&[u8], RejectedReason> {
         next = head[ipv6::EXTENSION_NEXT];
         rest = rest.get(length..).ok_or(RejectedReason::Truncated)?;
     }
-    if next == ipv6::ICMP { Ok(rest) } else { Err(RejectedReason::Corrupt) }
+    match next {
+        ipv6::ICMP => Ok((Protocol::Icmp, rest)),
+        ipv6::TCP => Ok((Protocol::Tcp, rest)),
+        _ => Err(RejectedReason::Corrupt),
+    }
 }
