@@ -323,7 +323,7 @@ proptest! {
         let reply = read_reply(&frame).unwrap();
         let family = Family::of(probe.destination);
         if around.message(family) == Wrapping::NONE.message(family) {
-            prop_assert_eq!(guess_target(&frame), Some(reply.target));
+            prop_assert_eq!(guess_target(&frame), Some(Guess::Target(reply.target)));
         }
         prop_assert_eq!(reply, Reply {
             arrived: Nanos(arrived),
