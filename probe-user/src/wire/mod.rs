@@ -20,6 +20,8 @@ mod refusal_tests;
 mod shape;
 mod tags;
 mod tcp;
+#[cfg(test)]
+mod tcp_tests;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -329,6 +329,7 @@ mod tests {
         let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);
         hop.life.watch();
         let network = Network {
+            first_port: 0,
             key: Key([1, 2]),
             hops: Arc::new(Hops::from([hop])),
             taken: Arc::new(Quiet),
@@ -423,7 +424,7 @@ mod tests {
                 let now = Nanos(at);
                 // Begun 5 before: in the model's units and in these.
                 let landed = Landed { begun: now - Nanos(5), deadline: now };
-                let mut landing = |verdict, silent| judge.judge(WHO, verdict, silent, landed, common.ledger.group(0));
+                let mut landing = |verdict, silent| judge.judge(common.ledger.account(WHO), verdict, silent, landed, common.ledger.group(0));
                 match step {
                     Step::Good => landing(Verdict::Good, false),
                     Step::Lost => landing(Verdict::Bad, true),
