@@ -85,7 +85,7 @@ fn replies_come_back() {
 
         opened.sampler.sample(&DropLog::default()).unwrap();
         assert!(opened.sampler.local_drops().iter().all(|drop| drop.frames == 0), "{:?}", opened.sampler.local_drops());
-        assert_eq!(opened.sampler.rejected().unwrap(), [0; 5]);
+        assert_eq!(opened.sampler.rejected().unwrap(), [0; 6]);
         let queues = || 0..opened.taken.queues();
         assert_eq!(queues().map(|q| opened.taken.taken(q)).sum::<u64>(), 10_000);
         assert_eq!(queues().map(|q| opened.taken.consumed(q)).sum::<u64>(), 10_000);
