@@ -78,7 +78,9 @@ pub(crate) fn check(data: &[u8]) {
             RejectedReason::Target => assert_eq!(Table.generation(reply.target), None),
             RejectedReason::Age => assert!(reply.arrived < reply.sent),
             RejectedReason::Cookie => assert!(!signed, "{reply:?} has the right cookie"),
-            RejectedReason::Truncated | RejectedReason::Corrupt => panic!("{reason:?} of {reply:?}"),
+            RejectedReason::Truncated | RejectedReason::Corrupt | RejectedReason::ResetWithoutAck => {
+                panic!("{reason:?} of {reply:?}")
+            }
         },
         (Err(reason), Ok(Heard::Segment(segment))) => match reason {
             RejectedReason::Target => assert_eq!(Table.target_of_flow(segment.destination, segment.ports), None),
@@ -94,7 +96,9 @@ pub(crate) fn check(data: &[u8]) {
                 },
                 RejectedReason::Age => assert!(age),
                 RejectedReason::Cookie => assert!(!signed, "{refusal:?} is signed"),
-                RejectedReason::Truncated | RejectedReason::Corrupt => panic!("{reason:?} of {refusal:?}"),
+                RejectedReason::Truncated | RejectedReason::Corrupt | RejectedReason::ResetWithoutAck => {
+                    panic!("{reason:?} of {refusal:?}")
+                }
             }
         }
     }

@@ -160,6 +160,11 @@ impl Options {
     fn sends_v6(&self) -> bool {
         self.shapes.iter().any(|shape| shape.family == Family::V6)
     }
+
+    /// Whether live frames would be laid by userspace.
+    fn sends_whole(&self) -> bool {
+        self.shapes.iter().any(|shape| templates::is_whole(*shape))
+    }
 }
 
 /// What is beneath the interface of that name: where programs and sockets go.

@@ -62,17 +62,20 @@ pub enum RejectedReason {
     Truncated,
     /// The ICMP checksum is wrong.
     Corrupt,
-    /// The cookie does not prove that we sent it to that address.
+    /// The cookie, or the sequence number of TCP, does not prove that we sent it to that address.
     Cookie,
     /// No such target.
     Target,
     /// Sent in the future, or longer ago than any timeout allows.
     Age,
+    /// A TCP RST to a port of ours that acknowledges nothing, so that nothing in it could be proof.
+    ResetWithoutAck,
 }
 
 impl RejectedReason {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 5] = [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age];
+    pub const ALL: [Self; 6] =
+        [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age, Self::ResetWithoutAck];
 
     /// As in metric labels.
     pub const fn name(self) -> &'static str {
@@ -82,6 +85,7 @@ impl RejectedReason {
             Self::Cookie => "cookie",
             Self::Target => "target",
             Self::Age => "age",
+            Self::ResetWithoutAck => "reset_without_ack",
         }
     }
 }
