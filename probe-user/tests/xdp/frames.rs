@@ -1,6 +1,6 @@
 //! Frames, made by etherparse.
 
-use etherparse::{IpFragOffset, IpHeaders, Ipv4Header, PacketBuilder, PacketBuilderStep, VlanId};
+use etherparse::{IpFragOffset, IpHeaders, Ipv4Header, PacketBuilder, PacketBuilderStep, TcpHeader, VlanId};
 
 pub(crate) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(crate) const THEIR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -95,6 +95,13 @@ impl Around {
     pub(crate) fn tcp(&self, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().tcp(7, 8, 9, 10).write(&mut frame, payload).unwrap();
+        frame
+    }
+
+    /// Any TCP segment.
+    pub(crate) fn segment(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().tcp_header(header.clone()).write(&mut frame, payload).unwrap();
         frame
     }
 }
