@@ -61,6 +61,25 @@ fn connections_are_opened_and_refused() {
     assert!(told.contains("requests answered on far0, ") && told.ends_with("other TCP segments swallowed"), "{told}");
 }
 
+/// As a lab starts it: every port is open, and then none.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_lab_has_a_far_end_that_answers_tcp() {
+    let of = |ports: &str| Answer::TcpReflector(ECHOLOT.into(), ports.into());
+    let Some(mut place) = Place::new("tcp-lab", &of("1-65535")) else { return };
+    let _passage = place.inside(|| Passage::attach(NEAR_INTERFACE)).unwrap();
+    let connect = |place: &Place, port: u16| {
+        let to = SocketAddr::new("fd00:64::1:1".parse().unwrap(), port);
+        place.inside(|| TcpStream::connect_timeout(&to, LONG)).map_err(|error| error.kind())
+    };
+    let held: Vec<_> = [1, 443, 65_535].map(|port| connect(&place, port).unwrap()).into();
+    place.lab.answer(&of("0")).unwrap();
+    for port in [1, 443, 65_535] {
+        assert_eq!(connect(&place, port).err(), Some(ErrorKind::ConnectionRefused));
+    }
+    drop(held);
+}
+
 /// Without the option TCP is none of its business.
 #[test]
 #[ignore = "needs root: make test runs it"]

@@ -60,6 +60,9 @@ pub enum Answer {
     Kernel,
     /// `echolot reflect`, the program being at the path given. The far kernel answers no echo request beside it.
     Reflector(PathBuf),
+    /// The same, and it answers TCP: these ports are open, as `echolot reflect --tcp` has them, and all others closed. What XDP sends
+    /// back arrives at the near end only while a program is attached there, too.
+    TcpReflector(PathBuf, String),
     /// Nobody. The link stays up, and ARP and neighbour discovery go on being answered.
     Silent,
 }
@@ -69,7 +72,7 @@ impl Answer {
     pub fn word(&self) -> &'static str {
         match self {
             Answer::Kernel => "kernel",
-            Answer::Reflector(_) => "reflector",
+            Answer::Reflector(_) | Answer::TcpReflector(..) => "reflector",
             Answer::Silent => "silent",
         }
     }
@@ -233,19 +236,20 @@ impl Name {
         self.sysctl(End::Far, "ipv6/icmp/echo_ignore_all", ignore)?;
         let path = self.folder().join("answer");
         let note = |answer: &Answer| fs::write(&path, answer.word()).map_err(|e| format!("{}: {e}", path.display()));
-        let Answer::Reflector(program) = answer else {
-            note(answer)?;
-            return Ok(None);
+        let reflect = ["reflect", "-I", FAR_INTERFACE];
+        let (program, arguments) = match answer {
+            Answer::Reflector(program) => (program, reflect.to_vec()),
+            Answer::TcpReflector(program, open) => (program, [&reflect[..], &["--tcp", open]].concat()),
+            Answer::Kernel | Answer::Silent => {
+                note(answer)?;
+                return Ok(None);
+            }
         };
         // What is true if it does not start.
         note(&Answer::Silent)?;
-        let reflector = self.start_reflector(program)?;
+        let reflector = self.start("reflector", program, &arguments)?;
         note(answer)?;
         Ok(Some(reflector))
-    }
-
-    fn start_reflector(&self, program: &Path) -> Result<Child, String> {
-        self.start("reflector", program, &["reflect", "-I", FAR_INTERFACE])
     }
 
     /// Has the far end drop what [`services`] says, and starts the rest of it there. `xtask` is this package's program.
