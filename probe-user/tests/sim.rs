@@ -11,7 +11,7 @@ use echolot::{
 };
 use std::{net::Ipv4Addr, sync::Arc};
 use testbed::{
-    Facts, Near, Network, Silence, SimClock, SimEngine, SimQueue,
+    FIRST_PORT, Facts, Near, Network, Silence, SimClock, SimEngine, SimQueue,
     kind::{BackToFront, Echo, ProbeKind},
     read::Span,
     rules::{Duplicate, ErrorThenReply, Forged, Late, Quote, Range, Reorder, RuleFile, Stretch, Unreachable},
@@ -23,6 +23,8 @@ mod cards;
 mod families;
 #[path = "sim/rules.rs"]
 mod rules;
+#[path = "sim/tcp.rs"]
+mod tcp;
 #[path = "sim/waiting.rs"]
 mod waiting;
 
@@ -105,7 +107,8 @@ fn joined<K: ProbeKind>(
     of: &[u32],
 ) -> World<K> {
     let hops = Arc::new(hops.into_iter().collect());
-    let network = worker::Network { key, hops, taken: net.numbers(), link: net.numbers(), drops };
+    let network =
+        worker::Network { key, first_port: FIRST_PORT, hops, taken: net.numbers(), link: net.numbers(), drops };
     let wanted = Wanted { changes: true, ..Wanted::default() };
     let mut assembly = Assembly::new(plan, of, network, (senders, senders), wanted);
     let clock = net.clock();

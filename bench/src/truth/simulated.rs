@@ -68,6 +68,7 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
     let ways: Vec<u32> =
         plan.targets.iter().map(|target| target.destination.map_or(0, |to| to.family as u32)).collect();
     let network = worker::Network {
+        first_port: testbed::FIRST_PORT,
         key,
         hops: Arc::new(gateways.into()),
         taken: net.numbers(),

@@ -34,6 +34,11 @@ impl Slots for Table {
     fn has_address(&self, address: IpAddr) -> bool {
         matches!(address, IpAddr::V4(address) if address.octets()[0] == 10)
     }
+
+    /// All that are sent from the first thousand ports.
+    fn target_of_flow(&self, address: IpAddr, (ours, _): (u16, u16)) -> Option<TargetIndex> {
+        (self.has_address(address) && ours < 1_000).then_some(TargetIndex(ours.into()))
+    }
 }
 
 pub(crate) fn check(data: &[u8]) {
@@ -63,6 +68,10 @@ pub(crate) fn check(data: &[u8]) {
             assert_eq!(proven, refusal);
             assert!(refusal.quoted.is_none() && Table.has_address(refusal.destination));
         }
+        (Ok(Proven::Segment(proven, number)), Ok(Heard::Segment(segment))) => {
+            assert_eq!((proven, Some(number)), (segment, segment.number(&KEY)));
+            assert!(Table.target_of_flow(segment.destination, segment.ports).is_some());
+        }
         (Ok(proven), read) => panic!("{proven:?} of {read:?}"),
         (Err(reason), Err(why)) => assert_eq!(reason, why, "the parser's reason stands"),
         (Err(reason), Ok(Heard::Reply(reply))) => match reason {
@@ -72,7 +81,7 @@ pub(crate) fn check(data: &[u8]) {
             RejectedReason::Truncated | RejectedReason::Corrupt => panic!("{reason:?} of {reply:?}"),
         },
         (Err(reason), Ok(Heard::Segment(segment))) => match reason {
-            RejectedReason::Target => {}
+            RejectedReason::Target => assert_eq!(Table.target_of_flow(segment.destination, segment.ports), None),
             RejectedReason::Cookie => assert_eq!(segment.number(&KEY), None),
             _ => panic!("{reason:?} of {segment:?}"),
         },

@@ -4,8 +4,9 @@ use super::{
     TargetRow,
     addresses::Addresses,
     atomic::AtomicU64,
+    flows::Flows,
     group::{Group, Groups},
-    segment::{Cell, HopWord, Segment, Side},
+    segment::{Cell, HopWord, Segment, Sent, Side},
     window::Place,
 };
 use crate::{
@@ -36,6 +37,18 @@ pub(super) struct Tables {
     pub(super) segments: Box<[Segment]>,
     pub(super) groups: Groups,
     pub(super) addresses: Addresses,
+    pub(super) flows: Flows,
+}
+
+/// When a probe was sent, as far as the ledger knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendTime {
+    /// Its place is another's.
+    Another,
+    /// It has been entered, and the sender has not said yet.
+    NotYet,
+    /// Then.
+    At(Nanos),
 }
 
 impl<'a> Account<'a> {
@@ -68,7 +81,12 @@ impl<'a> Account<'a> {
     /// The place of a target's probe by its number, or by as much of it as a reply says.
     #[inline]
     pub fn place(self, number: u64) -> Place<'a> {
-        let places = self.group().places;
+        self.place_of(self.group().places, number)
+    }
+
+    /// The same by who knows how many places the windows of the target's group have.
+    #[inline]
+    pub fn place_of(self, places: u32, number: u64) -> Place<'a> {
         let bit = (number & u64::from(places - 1)) as u32;
         if places <= INLINE_PLACES {
             return Place::new(&self.cell.window, bit);
@@ -77,17 +95,40 @@ impl<'a> Account<'a> {
         self.tables.segments[segment].place(index, bit)
     }
 
-    /// When a probe in flight was sent; None where send times are not kept. Of a probe that has not left yet it is an earlier one's.
+    /// When a probe was sent that left before `now`; None where send times are not kept, or it is another's or not known yet.
     #[inline]
-    pub fn sent(self, number: u64) -> Option<Nanos> {
-        Some(Nanos(self.sent_at(number)?.load(Relaxed)))
+    pub fn sent(self, number: u64, now: Nanos) -> Option<Nanos> {
+        let sent = Sent(self.sent_at(number)?.load(Acquire));
+        sent.is_of((number & 0xff) as u8).then(|| sent.before(now))?
+    }
+
+    /// The same by the low bits of the probe's number alone, for an answer that came before `now`: where these are another's, whatever
+    /// was sent with them is past its deadline.
+    #[inline]
+    pub fn sent_by_low(self, number: u8, now: Nanos) -> SendTime {
+        let Some(at) = self.sent_at(number.into()) else { return SendTime::Another };
+        let sent = Sent(at.load(Acquire));
+        match sent.before(now) {
+            _ if !sent.is_of(number) => SendTime::Another,
+            None => SendTime::NotYet,
+            Some(sent) => SendTime::At(sent),
+        }
+    }
+
+    /// A probe is about to be entered: when it was sent is not known yet, and what was sent before by the same place is past. Only the
+    /// sender of the target calls this, where answers bring no send time.
+    #[inline]
+    pub fn forget_sent(self, number: u64) {
+        if let Some(at) = self.sent_at(number) {
+            at.store(Sent::not_yet(number).0, Release);
+        }
     }
 
     /// Notes when a probe was sent, where that is kept. Only the sender of the target calls this.
     #[inline]
     pub fn set_sent(self, number: u64, sent: Nanos) {
         if let Some(at) = self.sent_at(number) {
-            at.store(sent.0, Relaxed);
+            at.store(Sent::at(number, sent).0, Release);
         }
     }
 
@@ -121,6 +162,12 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn generation(self) -> Generation {
         Generation((self.cell.entered.load(Relaxed) & 0xffff) as u16)
+    }
+
+    /// Whether it has an address.
+    #[inline]
+    pub fn is_resolved(self) -> bool {
+        self.side().address.load(Acquire) != 0
     }
 
     /// Where its probes go, as they are told; None while its name is not resolved.
@@ -220,10 +267,20 @@ impl<'a> Account<'a> {
     /// The full number of a probe from what its reply says: the latest with these low bits that has been entered.
     #[inline]
     pub fn number_of(self, sequence: Sequence) -> ProbeNumber {
-        let group = self.group();
-        let round = group.rounds[self.sender()].load(Acquire);
         let sequence = if cfg!(broken = "sequence") { Sequence(sequence.0.wrapping_sub(1)) } else { sequence };
-        ProbeNumber(round.wrapping_sub(round.wrapping_sub(u64::from(sequence.0)) & 0xffff))
+        self.latest(sequence.0.into(), 0xffff)
+    }
+
+    /// The same from the low 8 bits.
+    #[inline]
+    pub fn number_of_low(self, number: u8) -> ProbeNumber {
+        self.latest(number.into(), 0xff)
+    }
+
+    #[inline]
+    fn latest(self, low: u64, mask: u64) -> ProbeNumber {
+        let round = self.group().rounds[self.sender()].load(Acquire);
+        ProbeNumber(round.wrapping_sub(round.wrapping_sub(low) & mask))
     }
 
     /// What a target's own series show. Settled counters are read before the entered one.

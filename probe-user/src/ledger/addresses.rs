@@ -54,6 +54,11 @@ impl Addresses {
         v4.into_iter().flatten().chain(v6.into_iter().flatten()).chain(self.unresolved.iter().copied())
     }
 
+    /// All that had no address at the start.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = TargetIndex> {
+        self.unresolved.iter().copied()
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is the index")]
     fn at_v4(&self, address: Ipv4Addr) -> impl Iterator<Item = TargetIndex> {
         let address = u64::from(u32::from(address));

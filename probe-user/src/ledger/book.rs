@@ -3,6 +3,7 @@
 use super::{
     account::{Account, Tables},
     addresses::Addresses,
+    flows::Flows,
     group::{Group, Groups},
     segment::{self, Cell, Segment},
     window,
@@ -50,7 +51,15 @@ impl Ledger {
         let ranges = starts.map(|start| start..start.saturating_add(segment::TARGETS).min(end));
         let segments: Box<[_]> = ranges.map(|range| Segment::new(plan, hops, &groups.all, range, timed)).collect();
         let first = segments.first().map_or_else(|| Arc::from([]), |first: &Segment| Arc::clone(&first.cells));
-        Self { tables: Tables { segments, groups, addresses: Addresses::new(plan) }, first }
+        let flows = Flows::new(plan, &groups.all);
+        Self { tables: Tables { segments, groups, addresses: Addresses::new(plan), flows }, first }
+    }
+
+    /// The reserved ports begin here.
+    #[must_use]
+    pub fn sending_from(mut self, first_port: u16) -> Self {
+        self.tables.flows.first_port = first_port;
+        self
     }
 
     /// How many targets.
@@ -111,6 +120,21 @@ impl Ledger {
     /// The targets with this address: one in each group that names it. A search, where [`Account::address`] is a look.
     pub fn targets_at(&self, address: IpAddr) -> impl Iterator<Item = TargetIndex> {
         self.tables.addresses.candidates(address).filter(move |target| self.account(*target).address() == Some(address))
+    }
+
+    /// The targets with this address that are probed between these ports, ours and theirs: one, but for names that turned out to be the
+    /// same host.
+    #[inline]
+    pub fn targets_of_flow(&self, address: IpAddr, (ours, theirs): (u16, u16)) -> impl Iterator<Item = TargetIndex> {
+        let tables = &self.tables;
+        let group = tables.flows.group(ours).map(|group| self.group(group));
+        let group = group.filter(|group| group.ports.is_some_and(|(_, port)| port == theirs));
+        group.into_iter().flat_map(move |group| {
+            let known = tables.flows.candidates(address).chain(tables.addresses.unresolved());
+            known.filter(move |target| {
+                group.targets.contains(&target.0) && self.account(*target).address() == Some(address)
+            })
+        })
     }
 
     /// Whether an address of a target lies in this range.

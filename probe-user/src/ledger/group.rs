@@ -4,6 +4,7 @@ use super::atomic::AtomicU64;
 use crate::{
     base::{Family, Nanos, ShapeIndex},
     targets::Plan,
+    wire::Kind,
 };
 use crossbeam::utils::CachePadded;
 use std::ops::Range;
@@ -23,6 +24,11 @@ pub struct Group {
     pub down_after: u32,
     /// What its probes look like, by [`Family`](crate::base::Family).
     pub shapes: [ShapeIndex; 2],
+    /// What ends a connection that a probe half opened, by family; None: probes open none.
+    pub resets: Option<[ShapeIndex; 2]>,
+    /// Where answers bring no send time back, it is kept in the ledger, and this says which of the reserved ports the group's probes are
+    /// sent from, and to which port.
+    pub ports: Option<(u16, u16)>,
     /// Targets to a run; the last run may have fewer.
     pub(super) per_run: u32,
     /// The round that each run has come to.
@@ -54,6 +60,11 @@ impl Groups {
                 up_after: group.up_after,
                 down_after: group.down_after,
                 shapes: Family::ALL.map(|family| place(group.shape.over(family))),
+                resets: group.shape.then_reset().map(|reset| Family::ALL.map(|family| place(reset.over(family)))),
+                ports: match group.shape.kind {
+                    Kind::Echo => None,
+                    Kind::Tcp { port } => Some((group.shape.flow, port)),
+                },
                 per_run,
                 rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
                 targets,

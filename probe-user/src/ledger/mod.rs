@@ -14,9 +14,10 @@ mod atomic {
 mod account;
 mod addresses;
 mod book;
+mod flows;
 mod group;
 mod segment;
-pub use account::Account;
+pub use account::{Account, SendTime};
 pub use book::{Ledger, Run};
 pub use group::Group;
 pub use snapshot::{Snapshot, SumRow, TargetRow};

@@ -8,7 +8,7 @@ use super::{
     window::{PER_WORD, Place},
 };
 use crate::{
-    base::{Family, Outcome, TargetIndex},
+    base::{Family, Nanos, Outcome, TargetIndex},
     health::Health,
     targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan, Target},
 };
@@ -102,8 +102,39 @@ struct Columns {
     parts: Box<[Part]>,
     /// Words of windows that do not fit a cell.
     windows: Box<[AtomicU64]>,
-    /// Send times, CLOCK_MONOTONIC, where results are wanted. The sender writes.
-    sent: Option<Box<[AtomicU64]>>,
+    /// When probes were sent ([`Sent`]): where results are wanted, and of kinds whose answers don't say it. The sender writes.
+    sent: Box<[AtomicU64]>,
+}
+
+/// When a probe was sent, and the low 8 bits of its number, as a column has them: so a receiver finds out whose time it is. The time is
+/// the low 56 bits of CLOCK_MONOTONIC in nanoseconds, which go round in 2.3 years; 0: it has not been sent, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent(pub(super) u64);
+
+impl Sent {
+    const TIME: u64 = (1 << 56) - 1;
+
+    /// Of a probe that is on its way to the engine.
+    pub(super) const fn not_yet(number: u64) -> Self {
+        Self(number << 56)
+    }
+
+    pub(super) const fn at(number: u64, sent: Nanos) -> Self {
+        let time = sent.0 & Self::TIME;
+        // A nanosecond off, once in 2.3 years.
+        Self(number << 56 | time | (time == 0) as u64)
+    }
+
+    /// Whether it is that of a probe whose number has these low bits.
+    pub(super) const fn is_of(self, number: u8) -> bool {
+        self.0 >> 56 == number as u64
+    }
+
+    /// The moment, which was before `now`; None: not yet.
+    pub(super) fn before(self, now: Nanos) -> Option<Nanos> {
+        let time = self.0 & Self::TIME;
+        (time != 0).then(|| Nanos(now.0.wrapping_sub(now.0.wrapping_sub(time) & Self::TIME)))
+    }
 }
 
 /// The targets of a group in a segment.
@@ -114,8 +145,8 @@ struct Part {
     places: u32,
     /// Where the first has its window.
     window: usize,
-    /// Where it has its send times.
-    sent: usize,
+    /// Where it has its send times, if they are kept.
+    sent: Option<usize>,
 }
 
 /// Which segment a target is in, and which of its targets it is.
@@ -158,10 +189,12 @@ impl Segment {
     /// The send time of a target's probe, where those are kept.
     #[inline]
     pub(super) fn sent(&self, index: usize, number: u64) -> Option<&AtomicU64> {
-        let times = self.columns.sent.as_deref()?;
+        if self.columns.sent.is_empty() {
+            return None;
+        }
         let (part, before) = self.columns.part(index);
         let place = number & u64::from(part.places - 1);
-        Some(&times[part.sent + before * part.places as usize + place as usize])
+        Some(&self.columns.sent[part.sent? + before * part.places as usize + place as usize])
     }
 
     /// All words in which probes may be pending.
@@ -181,12 +214,13 @@ impl Columns {
             }
             let (many, places) = (targets.len(), group.places);
             let targets = targets.start - range.start..targets.end - range.start;
-            parts.push(Part { targets, places, window: windows, sent });
+            let is_timed = timed || group.ports.is_some();
+            parts.push(Part { targets, places, window: windows, sent: is_timed.then_some(sent) });
             windows += if places > INLINE_PLACES { many * (places / PER_WORD) as usize } else { 0 };
-            sent += many * places as usize;
+            sent += if is_timed { many * places as usize } else { 0 };
         }
         let zeros = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect();
-        Self { parts: parts.into(), windows: zeros(windows), sent: timed.then(|| zeros(sent)) }
+        Self { parts: parts.into(), windows: zeros(windows), sent: zeros(sent) }
     }
 
     /// What part a target is in, and how many targets of it come before.

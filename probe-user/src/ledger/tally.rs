@@ -54,6 +54,8 @@ pub struct Tally {
     pub receive_delay: Histogram,
     /// Arrival stamp of the last reply that proved to be ours; 0 before the first.
     pub heard_at: AtomicU64,
+    /// RSTs sent to targets at which a probe had half opened a connection. Senders alone.
+    pub resets: AtomicU64,
     /// Results that found their queue full.
     pub results_dropped: AtomicU64,
     /// When the card was last seen to be slower than what was to be sent; 0: never.
@@ -85,6 +87,7 @@ impl Tally {
             transmit_dwell: Histogram::default(),
             receive_delay: Histogram::default(),
             heard_at: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
             results_dropped: AtomicU64::new(0),
             full_at: AtomicU64::new(0),
             first_send: AtomicU64::new(u64::MAX),

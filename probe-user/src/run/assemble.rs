@@ -100,8 +100,14 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         }
         None => (Sink::discard(), None),
     };
-    let network =
-        worker::Network { key, hops: Arc::clone(&routes.hops), taken, link: nic.link(), drops: Arc::clone(&drops) };
+    let network = worker::Network {
+        key,
+        first_port: 0,
+        hops: Arc::clone(&routes.hops),
+        taken,
+        link: nic.link(),
+        drops: Arc::clone(&drops),
+    };
     // Only who monitors wants to be told of changes, and drops results rather than slow down.
     let wanted = Wanted { no_result_dropped: sink.is_wanted() && !job.for_ever, changes: job.for_ever, sink };
     let loops = (layout.senders.len(), layout.loops(receivers.len()));

@@ -291,9 +291,10 @@ impl Plan {
     }
 
     /// What probes look like: each shape that a group has, over each family that its targets have or may turn out to have, once, in
-    /// their order.
+    /// their order. With the shape of a probe that may half open a connection comes that of the RST which ends it.
     pub fn shapes(&self) -> Vec<Shape> {
         let of = |group| Family::ALL.into_iter().filter_map(move |family| self.shape(group, family));
+        let of = |group| of(group).flat_map(|shape| [Some(shape), shape.then_reset()]).flatten();
         let mut shapes: Vec<Shape> = self.groups.iter().flat_map(of).collect();
         shapes.sort_unstable();
         shapes.dedup();

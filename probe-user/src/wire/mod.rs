@@ -20,13 +20,15 @@ mod refusal_tests;
 mod shape;
 mod tags;
 mod tcp;
+#[cfg(test)]
+mod tcp_tests;
 mod template;
 #[cfg(test)]
 mod tests;
 
 pub use echo::Reply;
 pub use probe::{Origin, ProbeFields};
-pub use read::{Heard, guess_target, read_frame, read_reply};
+pub use read::{Guess, Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};
 pub use shape::{Kind, Shape, ShapeError};
 pub use tags::{Tag, Tags, TooManyTags};

@@ -2,13 +2,14 @@
 
 use super::{
     Refusal, RejectedReason, Reply, Segment, echo,
+    fields::{field, number},
     ip::{Header, Protocol},
     message::Message,
     refusal,
 };
 use crate::base::TargetIndex;
-use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload};
-use std::ops::Range;
+use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp};
+use std::{net::IpAddr, ops::Range};
 
 /// What steer hands over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +43,15 @@ pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
     if is_error { refusal::read(&message) } else { echo::read(&message).map(Heard::Reply) }
 }
 
+/// Whose probe a frame is probably about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guess {
+    /// This target's.
+    Target(TargetIndex),
+    /// One from this port of ours to this address and port.
+    Flow(IpAddr, (u16, u16)),
+}
+
 /// Where in a frame the target stands, behind this IP header, unless there are VLAN tags, options, extension headers or an error.
 const fn usual_target(ip: usize) -> Range<usize> {
     let payload = ethernet::HEADER + ip + icmp::HEADER;
@@ -50,10 +60,26 @@ const fn usual_target(ip: usize) -> Range<usize> {
 
 /// Whose probe a frame is probably about. Nothing is checked: a guess, to have the target's account at hand when it has been.
 #[inline]
-pub fn guess_target(frame: &[u8]) -> Option<TargetIndex> {
+pub fn guess_target(frame: &[u8]) -> Option<Guess> {
     let is_v6 = frame.get(ethernet::ETHERTYPE)? == ethernet::IPV6.to_be_bytes();
+    let (protocol, tcp) = if is_v6 { (ipv6::NEXT_HEADER, ipv6::TCP) } else { (ipv4::PROTOCOL, ipv4::TCP) };
+    if *frame.get(ethernet::HEADER + protocol)? == tcp {
+        return guess_flow(frame, is_v6);
+    }
     let at = if is_v6 { const { usual_target(ipv6::HEADER) } } else { const { usual_target(ipv4::HEADER) } };
-    Some(TargetIndex(u32::from_be_bytes(*frame.get(at)?.first_chunk()?)))
+    Some(Guess::Target(TargetIndex(u32::from_be_bytes(*frame.get(at)?.first_chunk()?))))
+}
+
+#[inline]
+fn guess_flow(frame: &[u8], is_v6: bool) -> Option<Guess> {
+    let datagram = frame.get(ethernet::HEADER..)?;
+    let (address, segment): (IpAddr, _) = if is_v6 {
+        (field::<16>(datagram, ipv6::SOURCE).ok()?.into(), datagram.get(ipv6::HEADER..)?)
+    } else {
+        (field::<4>(datagram, ipv4::SOURCE).ok()?.into(), datagram.get(ipv4::HEADER..)?)
+    };
+    let ports = (number(segment, tcp::DESTINATION).ok()?, number(segment, tcp::SOURCE).ok()?);
+    Some(Guess::Flow(address, ports))
 }
 
 /// As [`read_frame`], where only replies are waited for.

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const IDENTIFIER: u16 = 0xec40;
 
-fn router(family: Family) -> IpAddr {
+pub(super) fn router(family: Family) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(203, 0, 113, 1).into(),
         Family::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | 0xff).into(),
@@ -50,7 +50,7 @@ fn probe(fields: &ProbeFields, key: &Key, around: &Wrapping) -> Vec<u8> {
 }
 
 /// An error about `quote` as it reaches us, and where its ICMP message begins and how long it is.
-fn error(family: Family, kind: u8, code: u8, quote: &[u8], around: &Wrapping) -> (Vec<u8>, usize, usize) {
+pub(super) fn error(family: Family, kind: u8, code: u8, quote: &[u8], around: &Wrapping) -> (Vec<u8>, usize, usize) {
     let builder = around.builder(router(family), ours(family));
     let mut frame = Vec::new();
     match family {

@@ -94,6 +94,11 @@ impl Shape {
         Self { family, ..self }
     }
 
+    /// Of probes that may half open a connection, the RST which ends it.
+    pub fn then_reset(self) -> Option<Self> {
+        matches!(self.kind, Kind::Tcp { .. }).then_some(Self { reset: true, ..self })
+    }
+
     /// Bytes of the IP datagram in front of the payload.
     pub const fn headers(self) -> u16 {
         if self.reset { tcp::headers_of_reset(self.family) } else { self.kind.headers(self.family) }

@@ -207,6 +207,11 @@ impl Template {
         }
     }
 
+    /// Whether what it makes is no probe but the RST behind one.
+    pub fn is_reset(&self) -> bool {
+        self.reset
+    }
+
     /// The sequence number of a TCP probe with this number; None: it is another kind's template, or the destination of another family.
     pub fn initial_sequence(&self, destination: IpAddr, number: Sequence, key: &Key) -> Option<u32> {
         let flow = Flow::new(self.source, destination, self.ports).filter(|_| self.kind != Kind::Echo)?;

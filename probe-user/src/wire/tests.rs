@@ -20,7 +20,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-fn siphasher(key: [u64; 2], message: &[u8]) -> u64 {
+pub(super) fn siphasher(key: [u64; 2], message: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
     hasher.write(message);
     hasher.finish()
@@ -35,7 +35,7 @@ fn hash_of(key: &Key, probe: &ProbeFields) -> u64 {
     siphasher(key.0, &message)
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -323,7 +323,7 @@ proptest! {
         let reply = read_reply(&frame).unwrap();
         let family = Family::of(probe.destination);
         if around.message(family) == Wrapping::NONE.message(family) {
-            prop_assert_eq!(guess_target(&frame), Some(reply.target));
+            prop_assert_eq!(guess_target(&frame), Some(Guess::Target(reply.target)));
         }
         prop_assert_eq!(reply, Reply {
             arrived: Nanos(arrived),

@@ -1,8 +1,8 @@
 //! Joining loops to a network: a card's, or a simulated one.
 
 use super::{
-    Asked, Changes, Clock, Common, Link, Loop, NoQueues, NoTransmit, Receive, Receiver, Rest, Sender, ShortQuotes,
-    Sink, Taken, Transmit,
+    Asked, Changes, Clock, Common, HandedOver, Link, Loop, NoQueues, NoTransmit, Receive, Receiver, Resets, Rest,
+    Sender, Sink, Taken, Transmit,
 };
 use crate::{
     base::Nanos,
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct Network {
     /// Proves probes.
     pub key: Key,
+    /// The first of the ports that TCP probes are sent from.
+    pub first_port: u16,
     /// Next hops, by `Due::hop`.
     pub hops: Arc<Hops>,
     /// How far each receive queue has come.
@@ -58,9 +60,10 @@ impl<'a> Assembly<'a> {
         (senders, loops): (usize, usize),
         wanted: Wanted,
     ) -> Self {
-        let Network { key, hops: all, taken, link, drops } = network;
+        let Network { key, first_port, hops: all, taken, link, drops } = network;
+        let ledger = Ledger::new(plan, hops, senders, wanted.sink.is_wanted()).sending_from(first_port);
         let common = Common {
-            ledger: Arc::new(Ledger::new(plan, hops, senders, wanted.sink.is_wanted())),
+            ledger: Arc::new(ledger),
             key,
             hops: all,
             taken,
@@ -68,7 +71,8 @@ impl<'a> Assembly<'a> {
             drops,
             records: wanted.sink.is_wanted(),
             no_result_dropped: wanted.no_result_dropped,
-            short_quotes: (0..senders).map(|_| ShortQuotes::default()).collect(),
+            handed_over: (0..senders).map(|_| HandedOver::default()).collect(),
+            resets: (0..senders).map(|_| Resets::default()).collect(),
             changes: wanted.changes.then(|| Arc::new(Changes::new(plan.targets.len()))),
             tallies: (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
             asked: Asked::new(u32::try_from(senders).unwrap_or(u32::MAX)),

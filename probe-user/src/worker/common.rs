@@ -1,6 +1,6 @@
 //! What all loops of a worker see.
 
-use super::{Changes, Link, ShortQuotes, Taken};
+use super::{Changes, HandedOver, Link, Resets, Taken};
 use crate::{
     base::{Cause, Nanos},
     ledger::{
@@ -49,8 +49,10 @@ pub struct Common {
     pub records: bool,
     /// Slow down rather than drop a result.
     pub no_result_dropped: bool,
-    /// Errors for each sender to settle.
-    pub short_quotes: Box<[ShortQuotes]>,
+    /// What only the sender can settle by, for each.
+    pub handed_over: Box<[HandedOver]>,
+    /// Connections that probes of each sender half opened, for it to end.
+    pub resets: Box<[Resets]>,
     /// Where changes of state are told, if anybody wants to know.
     pub changes: Option<Arc<Changes>>,
     /// What each loop has counted.

@@ -10,7 +10,7 @@ use super::{Common, Transition};
 use crate::{
     base::{Nanos, State, TargetIndex},
     health::{Health, Verdict},
-    ledger::{Group, Run, tally::Tally},
+    ledger::{Account, Group, Run, tally::Tally},
     route::Hop,
     schedule::Landed,
 };
@@ -85,35 +85,41 @@ impl Judge {
 
     /// A probe has landed. `silent`: nobody said anything, which is the gateway's word only if the gateway is alive.
     #[inline]
-    pub(super) fn judge(&mut self, target: TargetIndex, verdict: Verdict, silent: bool, landed: Landed, group: &Group) {
+    pub(super) fn judge(
+        &mut self,
+        account: Account<'_>,
+        verdict: Verdict,
+        silent: bool,
+        landed: Landed,
+        group: &Group,
+    ) {
         let before = match verdict {
             Verdict::Silent => return,
-            Verdict::Good => self.common.ledger.account(target).health(),
-            Verdict::Bad => match self.speaks_against(target, silent, landed) {
+            Verdict::Good => account.health(),
+            Verdict::Bad => match self.speaks_against(account, silent, landed) {
                 Some(health) => health,
                 None => return,
             },
         };
         let mut after = before.after(verdict, group.up_after, group.down_after);
-        if after.state() == State::Down && before.state() != State::Down && !self.is_proven(target, silent, landed) {
+        if after.state() == State::Down && before.state() != State::Down && !self.is_proven(account, silent, landed) {
             after = after.put_off(before);
             if self.owed.len() < self.owed.capacity() && !before.owes_down(group.down_after) {
-                self.owed.push_back((target, landed.deadline));
+                self.owed.push_back((account.target(), landed.deadline));
             }
         }
         if after != before {
-            set(&self.common, &self.tally, target, before, after, landed.deadline);
+            set(&self.common, &self.tally, account, before, after, landed.deadline);
         }
     }
 
     /// The target's health before a bad probe, if that probe says anything about it.
     #[inline]
-    fn speaks_against(&self, target: TargetIndex, silent: bool, landed: Landed) -> Option<Health> {
-        let Common { ledger, hops, link, .. } = &*self.common;
+    fn speaks_against(&self, account: Account<'_>, silent: bool, landed: Landed) -> Option<Health> {
+        let Common { hops, link, .. } = &*self.common;
         if link.was_down(landed.begun, landed.deadline) {
             return None;
         }
-        let account = ledger.account(target);
         let before = account.health();
         let Some((place, hop)) = account.hop().ok().and_then(|place| Some((place, hops.get(place)?))) else {
             // The way that it left by is gone: from here on nobody can say what became of it.
@@ -124,31 +130,31 @@ impl Judge {
             return None;
         }
         if account.has_moved() {
-            return self.arrives(target, (place, hop), before, landed);
+            return Self::arrives(account, (place, hop), before, landed);
         }
         Some(before)
     }
 
     /// The first bad probes of a target that came to another hop: what was on its way then says nothing, nor does what was before.
     #[cold]
-    fn arrives(&self, target: TargetIndex, hop: (u32, &Hop), before: Health, landed: Landed) -> Option<Health> {
+    fn arrives(account: Account<'_>, hop: (u32, &Hop), before: Health, landed: Landed) -> Option<Health> {
         let (place, hop) = hop;
         let cleared = before.without_bad_streak();
         if cleared != before {
-            self.common.ledger.account(target).set_health(cleared);
+            account.set_health(cleared);
         }
         if landed.begun <= hop.moved_until() {
             return None;
         }
-        self.common.ledger.account(target).has_arrived(place);
+        account.has_arrived(place);
         Some(cleared)
     }
 
     /// Whether the way to a target that failed to answer is known to have been there then. Else finding out is begun.
     #[cold]
-    fn is_proven(&self, target: TargetIndex, silent: bool, landed: Landed) -> bool {
+    fn is_proven(&self, account: Account<'_>, silent: bool, landed: Landed) -> bool {
         let hops = &self.common.hops;
-        let Some(hop) = self.common.ledger.account(target).hop().ok().and_then(|place| hops.get(place)) else {
+        let Some(hop) = account.hop().ok().and_then(|place| hops.get(place)) else {
             return true;
         };
         let is_known = hops.known_until() >= landed.deadline;
@@ -198,7 +204,7 @@ impl Judge {
                 Owed::Due if self.common.link.was_down(deadline, now) => {
                     account.set_health(health.without_bad_streak());
                 }
-                Owed::Due => set(&self.common, &self.tally, target, health, health.with_down(), now),
+                Owed::Due => set(&self.common, &self.tally, account, health, health.with_down(), now),
                 Owed::Unknown => {
                     self.owed.push_back((target, deadline));
                     unknown += 1;
@@ -256,13 +262,13 @@ impl Gate {
     }
 }
 
-fn set(common: &Common, tally: &Tally, target: TargetIndex, before: Health, after: Health, at: Nanos) {
-    common.ledger.account(target).set_health(after);
+fn set(common: &Common, tally: &Tally, account: Account<'_>, before: Health, after: Health, at: Nanos) {
+    account.set_health(after);
     let (from, to) = (before.state(), after.state());
     if from != to {
-        tally.state(common.ledger.account(target).row(), from, to);
+        tally.state(account.row(), from, to);
         if let Some(changes) = &common.changes {
-            changes.push(Transition { target, from, to, at });
+            changes.push(Transition { target: account.target(), from, to, at });
         }
     }
 }
@@ -323,6 +329,7 @@ mod tests {
         let hop = Hop::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, false);
         hop.life.watch();
         let network = Network {
+            first_port: 0,
             key: Key([1, 2]),
             hops: Arc::new(Hops::from([hop])),
             taken: Arc::new(Quiet),
@@ -417,7 +424,7 @@ mod tests {
                 let now = Nanos(at);
                 // Begun 5 before: in the model's units and in these.
                 let landed = Landed { begun: now - Nanos(5), deadline: now };
-                let mut landing = |verdict, silent| judge.judge(WHO, verdict, silent, landed, common.ledger.group(0));
+                let mut landing = |verdict, silent| judge.judge(common.ledger.account(WHO), verdict, silent, landed, common.ledger.group(0));
                 match step {
                     Step::Good => landing(Verdict::Good, false),
                     Step::Lost => landing(Verdict::Bad, true),

@@ -45,10 +45,10 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
     #[inline]
     pub fn turn(&mut self) -> bool {
         let mut own = self.sender.as_mut();
-        let received = self.receiver.receive(&self.clock, |number, refusal| match &mut own {
+        let received = self.receiver.receive(&self.clock, |number, word| match &mut own {
             // In the order of arrival: a reply that came behind it is the second word.
-            Some(sender) if sender.number() == number => sender.hear(&refusal, self.clock.now()),
-            _ => self.common.short_quotes[number].put(refusal),
+            Some(sender) if sender.number() == number => sender.hear(&word, self.clock.now()),
+            _ => self.common.handed_over[number].put(word),
         });
         let Some(sender) = &mut self.sender else {
             if self.is_over() {
@@ -60,6 +60,7 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
         let expired = sender.expire(&self.clock);
         let entered = sender.enter(&self.clock);
         sender.transmit(&self.clock);
+        sender.reset(&self.clock);
         if sender.is_finished() || self.common.phase() == Phase::Abort {
             self.common.sender_finished();
             // Its queues may bring replies to another sender's probes.

@@ -10,6 +10,9 @@
 //! | source address, sequence, send time, target, the slot's generation | the cookie, all 48 bits of it |
 //! | identifier, destination address, not a fragment, age below any timeout | `steer`, before it takes a frame |
 //!
+//! Of an answer to a SYN, and of an error that quotes one, addresses, ports and the low bits of the probe's number are held by the 24 keyed
+//! bits of its sequence number. Its TCP checksum is not asked for: that of a host behind a veth pair is not filled in.
+//!
 //! The rest may be anything. MAC addresses have been overwritten by the arrival stamp, which is this machine's own word. The network
 //! changes VLAN ids, TOS, TTL and IP options on the way. The IP identification of a reply is its sender's affair. The IP checksum
 //! covers nothing that the cookie doesn't but those. Padding behind the 18 bytes of proof says nothing, and there are hosts that
@@ -18,7 +21,7 @@
 use crate::{
     base::{Generation, TargetIndex},
     ledger::Ledger,
-    wire::{self, Heard, Key, Quoted, Refusal, RejectedReason, Reply},
+    wire::{self, Guess, Heard, Key, Quoted, Refusal, RejectedReason, Reply, Segment},
 };
 use std::net::IpAddr;
 
@@ -28,6 +31,8 @@ pub trait Slots {
     fn generation(&self, target: TargetIndex) -> Option<Generation>;
     /// Whether some target has this address.
     fn has_address(&self, address: IpAddr) -> bool;
+    /// A target with this address that is probed between these ports, ours and theirs.
+    fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex>;
 }
 
 impl Slots for Ledger {
@@ -38,6 +43,11 @@ impl Slots for Ledger {
 
     fn has_address(&self, address: IpAddr) -> bool {
         self.targets_at(address).next().is_some()
+    }
+
+    #[inline]
+    fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex> {
+        self.targets_of_flow(address, ports).next()
     }
 }
 
@@ -50,7 +60,7 @@ pub trait Reader {
     fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason>;
 
     /// Whose probe a frame is probably about. Nothing is checked: a guess, to have the target's account at hand when it has been.
-    fn guess(frame: &[u8]) -> Option<TargetIndex>;
+    fn guess(frame: &[u8], slots: &impl Slots) -> Option<TargetIndex>;
 }
 
 /// Reads every kind of probe that `wire` makes.
@@ -63,8 +73,11 @@ impl Reader for WireReader {
     }
 
     #[inline]
-    fn guess(frame: &[u8]) -> Option<TargetIndex> {
-        wire::guess_target(frame)
+    fn guess(frame: &[u8], slots: &impl Slots) -> Option<TargetIndex> {
+        match wire::guess_target(frame)? {
+            Guess::Target(target) => Some(target),
+            Guess::Flow(address, ports) => slots.target_of_flow(address, ports),
+        }
     }
 }
 
@@ -77,6 +90,9 @@ pub enum Proven {
     Refused(Refusal, Quoted),
     /// The same, with 16 keyed bits for all proof: whose probe it was remains to be found.
     ShortQuote(Refusal),
+    /// Something is said of the TCP probe whose number has these low bits, with 24 keyed bits for all proof. When that was sent the ledger
+    /// knows.
+    Segment(Segment, u8),
 }
 
 /// Judges a frame as `steer` hands it over, see [`wire::read_frame`].
@@ -98,7 +114,11 @@ pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, Reje
             Ok(Proven::Answer(reply))
         }
         Heard::Refusal(refusal) => prove_refusal(refusal, key, slots),
-        Heard::Segment(_) => Err(RejectedReason::Target),
+        Heard::Segment(segment) => {
+            let number = segment.number(key).ok_or(RejectedReason::Cookie)?;
+            let known = slots.target_of_flow(segment.destination, segment.ports).is_some();
+            if known { Ok(Proven::Segment(segment, number)) } else { Err(RejectedReason::Target) }
+        }
     }
 }
 

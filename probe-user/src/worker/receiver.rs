@@ -1,14 +1,15 @@
 //! Settles what has arrived.
 
 use super::{
-    Clock, Common, Receive,
+    Clock, Common, Receive, handed_over,
     proof::{Proven, Reader},
+    segment,
     settle::{Settler, Word, refused},
 };
 use crate::{
-    base::{Ended, Nanos},
+    base::{Ended, Nanos, PortState},
     ledger::{histogram::add, tally::Tally, window::Standing},
-    wire::{Quoted, Refusal, Reply},
+    wire::{Quoted, Refusal, Reply, Says, Segment},
     worker::Sink,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -37,14 +38,14 @@ impl<R: Receive> Receiver<R> {
         &mut self.queues
     }
 
-    /// Takes what has arrived and settles it, but for short quotes: those go to `hand_over`, with the number of the sender whose
-    /// they are. Returns how many frames there were.
+    /// Takes what has arrived and settles it, but for what only a sender can settle by: that goes to `hand_over`, with the number of that
+    /// sender. Returns how many frames there were.
     #[inline]
-    pub fn receive(&mut self, clock: &impl Clock, mut hand_over: impl FnMut(usize, Refusal)) -> usize {
+    pub fn receive(&mut self, clock: &impl Clock, mut hand_over: impl FnMut(usize, handed_over::Word)) -> usize {
         let settle = &self.settle;
         self.queues.receive(&mut |frames| {
             let now = clock.now();
-            let guessed = frames.iter().filter_map(|frame| R::Reader::guess(frame));
+            let guessed = frames.iter().filter_map(|frame| R::Reader::guess(frame, &*settle.common.ledger));
             guessed.for_each(|target| settle.common.ledger.fetch(target));
             for frame in frames {
                 settle.frame::<R::Reader>(frame, now, &mut hand_over);
@@ -55,25 +56,50 @@ impl<R: Receive> Receiver<R> {
 
 impl Settle {
     #[inline]
-    fn frame<W: Reader>(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, Refusal)) {
+    fn frame<W: Reader>(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
         let Common { key, ledger, .. } = &*self.common;
         match W::prove(frame, key, &**ledger) {
             Ok(Proven::Answer(reply)) => self.answer(&reply, now),
             Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
             Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),
+            Ok(Proven::Segment(segment, number)) => self.segment(&segment, number, now, hand_over),
             Err(reason) => add(&self.tally.rejected[reason as usize], 1),
         }
     }
 
     /// To the sender that walks the target: of several groups that name the address, each may be another sender's.
     #[cold]
-    fn short_quote(&self, refusal: Refusal, hand_over: &mut impl FnMut(usize, Refusal)) {
+    fn short_quote(&self, refusal: Refusal, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
         let mut told = None;
         for target in self.common.ledger.targets_at(refusal.destination) {
             let sender = self.common.ledger.account(target).sender();
             if told.replace(sender) != Some(sender) {
-                hand_over(sender, refusal);
+                hand_over(sender, handed_over::Word::ShortQuote(refusal));
             }
+        }
+    }
+
+    /// Something is said of a TCP probe.
+    #[inline]
+    fn segment(&self, segment: &Segment, number: u8, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
+        if !matches!(segment.says, Says::Refused(_)) {
+            self.tally.heard_at.store(segment.arrived.0, Relaxed);
+        }
+        if matches!(segment.says, Says::Port(PortState::Open) | Says::HalfOpen) {
+            self.reset(segment, number);
+        }
+        match segment::settle(&self.common, &self.settler, (segment, number), now, false) {
+            Ok(()) => self.tally.receive_delay.record(now - segment.arrived),
+            Err(sender) => hand_over(sender, handed_over::Word::Segment(*segment, number)),
+        }
+    }
+
+    /// Has the connection ended that a probe half opened.
+    #[inline]
+    fn reset(&self, segment: &Segment, number: u8) {
+        let Common { ledger, resets, .. } = &*self.common;
+        if let Some(target) = ledger.targets_of_flow(segment.destination, segment.ports).next() {
+            resets[ledger.account(target).sender()].put((target, number));
         }
     }
 

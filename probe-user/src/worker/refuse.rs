@@ -24,12 +24,15 @@ pub(super) fn short_quote(common: &Common, settler: &Settler, walks: &[Walk], re
             // Age first, here as well. Without a stamp the deadline is that of the last probe that left together with this one.
             Some((number, deadline))
                 if refusal.arrived > deadline
-                    || account.sent(number).is_some_and(|sent| refusal.arrived - sent > account.timeout()) =>
+                    || account
+                        .sent(number, refusal.arrived)
+                        .is_some_and(|sent| refusal.arrived - sent > account.timeout()) =>
             {
                 None
             }
             Some((number, _)) => {
-                let (place, sent) = (account.place(number), account.sent(number).unwrap_or(refusal.arrived));
+                let (place, sent) =
+                    (account.place(number), account.sent(number, refusal.arrived).unwrap_or(refusal.arrived));
                 match settler.settle(place, (account, sent), refused(refusal), now, || ProbeNumber(number)) {
                     Ok(()) => return,
                     Err(standing) => Some(standing),

@@ -1,27 +1,29 @@
 //! Enters what is due, hands it over, and settles what nobody answered.
 
+mod ending;
 mod fates;
 mod waiting;
 
 use super::{
-    Clock, Common, Due, Fate, Leaving, Phase, Sink, Transmit,
+    Clock, Common, Due, Fate, Leaving, Phase, Sink, Transmit, Word,
     backlog::Backlog,
     drained::Drained,
     drops_known::{DropsKnown, judged_until},
     dwell,
     judge::Judge,
     refuse,
+    resets::Allowance,
+    segment,
     settle::Settler,
     walk::Walk,
 };
 use crate::{
-    base::{Cause, Ended, Nanos, ProbeNumber, State, TargetIndex},
+    base::{Cause, Ended, Nanos, ProbeNumber, State},
     health::{Health, Verdict},
-    ledger::{Run, histogram::add, tally::Tally, window::Standing},
+    ledger::{Account, Run, histogram::add, tally::Tally, window::Standing},
     route::{Neighbour, NeighbourQueue},
     schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
-    wire::Refusal,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use waiting::{Held, Late, Waiting};
@@ -60,6 +62,11 @@ pub struct Sender<T> {
     late_due: usize,
     /// Where it is said which neighbours are to be asked.
     neighbours: Option<Arc<NeighbourQueue>>,
+    /// RSTs that are to be sent.
+    resets: Vec<Due>,
+    allowance: Allowance,
+    /// When each probe was sent is kept: somebody wants to know, or answers will not say.
+    keeps_times: bool,
     /// There is an end to it: no due time is missed by waiting.
     may_wait: bool,
     stopped: bool,
@@ -104,6 +111,7 @@ impl<T: Transmit> Sender<T> {
                 ticks: 0,
                 since: None,
                 held: None,
+                is_mute: ledger.group(run.group).ports.is_some(),
                 run,
             }
         };
@@ -114,6 +122,7 @@ impl<T: Transmit> Sender<T> {
         let company = Company::new(company);
         let walks: Vec<Walk> = runs.into_iter().map(walk).collect();
         let batch = engine.batch();
+        let keeps_times = common.records || walks.iter().any(|walk| walk.is_mute);
         Self {
             engine,
             drained: Drained::new(common.taken.queues()),
@@ -130,6 +139,9 @@ impl<T: Transmit> Sender<T> {
             waiting: Waiting::of(walks.len()),
             late_due: 0,
             neighbours: None,
+            resets: Vec::new(),
+            allowance: Allowance::new(start),
+            keeps_times,
             may_wait,
             walks,
             stopped: false,
@@ -150,7 +162,7 @@ impl<T: Transmit> Sender<T> {
     /// Whether everything has been sent and settled. Who was told to end early does not wait for deadlines of what is settled.
     pub fn is_finished(&self) -> bool {
         let landed = |walk: &Walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none();
-        self.due.is_empty() && self.waiting.is_empty() && self.walks.iter().all(landed)
+        self.due.is_empty() && self.waiting.is_empty() && !self.resets() && self.walks.iter().all(landed)
             || self.stopped && self.may_wait && self.common.in_flight() == 0
     }
 
@@ -187,6 +199,7 @@ impl<T: Transmit> Sender<T> {
             return self.hear_quotes(clock);
         }
         let past = self.drained.past(clock, &*self.common.taken);
+        let ledger = Arc::clone(&self.common.ledger);
         // After that look: whatever had arrived by then has been handed over, so nothing that lands below has an error waiting.
         let heard = self.hear_quotes(clock);
         let mut budget = EXPIRE_AT_ONCE;
@@ -195,8 +208,9 @@ impl<T: Transmit> Sender<T> {
                 let walk = &mut self.walks[index];
                 let (round, slot) = walk.landing;
                 let target = walk.target(slot);
-                // Looked up once: both whether it is pending and what it has come to.
-                let place = self.common.ledger.account(target).place(round);
+                // Looked up once: whether it is pending, what it has come to, and all that follows from that.
+                let account = ledger.account(target);
+                let place = account.place_of(walk.places, round);
                 let deadline = walk.flights.next_at();
                 if walk.drops_known.waits(&self.common.drops, deadline, past, || place.is_pending()) {
                     break;
@@ -207,7 +221,7 @@ impl<T: Transmit> Sender<T> {
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
                 if !self.waiting.is_away(target, walk.place(round)) {
                     let standing = place.take();
-                    self.land(index, target, round, standing, landed, past);
+                    self.land(index, account, round, standing, landed, past);
                 }
             }
             while budget > 0
@@ -217,8 +231,9 @@ impl<T: Transmit> Sender<T> {
                 let Late { target, number, landed } = late;
                 budget -= 1;
                 self.waiting.forget(target, self.walks[index].place(number));
-                let standing = self.common.ledger.account(target).place(number).take();
-                self.land(index, target, number, standing, landed, past);
+                let account = ledger.account(target);
+                let standing = account.place(number).take();
+                self.land(index, account, number, standing, landed, past);
             }
         }
         heard || budget < EXPIRE_AT_ONCE
@@ -226,7 +241,15 @@ impl<T: Transmit> Sender<T> {
 
     /// A probe is past its deadline and has been taken out, as it stood: settles it if nobody has.
     #[inline]
-    fn land(&mut self, walk: usize, target: TargetIndex, number: u64, standing: Standing, landed: Landed, past: Nanos) {
+    fn land(
+        &mut self,
+        walk: usize,
+        account: Account<'_>,
+        number: u64,
+        standing: Standing,
+        landed: Landed,
+        past: Nanos,
+    ) {
         let walk = &self.walks[walk];
         let silent = standing == Standing::Pending;
         let verdict = match standing {
@@ -236,33 +259,40 @@ impl<T: Transmit> Sender<T> {
             Standing::Pending => {
                 let excused = self.common.link.was_down(landed.begun, landed.deadline)
                     || self.common.drops.claim(landed.begun, landed.deadline)
-                    || self.common.short_quotes[self.number].claim();
+                    || self.common.handed_over[self.number].claim();
                 let ended = if excused { Ended::Unheard } else { Ended::Lost };
-                let account = self.common.ledger.account(target);
-                let sent = account.sent(number).unwrap_or_default();
+                let sent = account.sent(number, past).unwrap_or_default();
                 self.settler.count((account, sent), ended, past, || ProbeNumber(number));
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
-        self.judge.judge(target, verdict, silent, landed, self.common.ledger.group(walk.run.group));
+        self.judge.judge(account, verdict, silent, landed, self.common.ledger.group(walk.run.group));
     }
 
-    /// Settles the probes of which errors said no more than address and sequence number. True if there was something.
+    /// Settles by what receivers have handed over. True if there was something.
     #[inline]
     fn hear_quotes(&mut self, clock: &impl Clock) -> bool {
         let mut heard = false;
-        for refusal in self.common.short_quotes[self.number].take() {
+        for word in self.common.handed_over[self.number].take() {
             heard = true;
-            self.hear(&refusal, clock.now());
+            self.hear(&word, clock.now());
         }
         heard
     }
 
-    /// Settles the probe of which an error said no more than address and sequence number.
-    #[cold]
-    pub fn hear(&self, refusal: &Refusal, now: Nanos) {
-        self.tally.receive_delay.record(now - refusal.arrived);
-        refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
+    /// Settles the probe of which a receiver can't say when it was sent, or whose it is.
+    pub fn hear(&self, word: &Word, now: Nanos) {
+        match word {
+            Word::ShortQuote(refusal) => {
+                self.tally.receive_delay.record(now - refusal.arrived);
+                refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
+            }
+            Word::Segment(segment, number) => {
+                self.tally.receive_delay.record(now - segment.arrived);
+                // Never an error: all that can be known is known here.
+                let _settled = segment::settle(&self.common, &self.settler, (segment, *number), now, true);
+            }
+        }
     }
 
     /// Enters what is due, at most a batch. True if there was something.
@@ -350,12 +380,14 @@ impl<T: Transmit> Sender<T> {
             ledger.begin_round(&walk.run, tick.round);
         }
         let account = ledger.account(target);
-        let mut row = account.row();
-        let Some(to) = account.destination() else { return };
         if tick.skip {
-            add(&tally.rows[row as usize].skipped, 1);
+            if account.is_resolved() {
+                add(&tally.rows[account.row() as usize].skipped, 1);
+            }
             return;
         }
+        let mut row = account.row();
+        let Some(to) = account.destination() else { return };
         if account.health().state() == State::Unresolved {
             account.set_health(Health::new(true));
             let unresolved = std::mem::replace(&mut row, account.settle_row(to.family));
@@ -372,7 +404,10 @@ impl<T: Transmit> Sender<T> {
             Ok(hop) => hop,
             Err(cause) => return unsent(cause),
         };
-        let place = account.place(tick.round);
+        let place = account.place_of(walk.places, tick.round);
+        if walk.is_mute {
+            account.forget_sent(tick.round);
+        }
         match self.common.hops.get(hop).map(|hop| (hop.neighbour(), hop.on_link)) {
             Some((Neighbour::Resolved(_), _)) | None if !self.waiting.has(hop) => {}
             Some((Neighbour::Unresolved, true)) => {
@@ -413,7 +448,8 @@ impl<T: Transmit> Sender<T> {
             if let Leaving::Together(together) = self.engine.leaving() {
                 dwell::record(&self.tally.transmit_dwell, fates, in_order, together, ended);
             }
-            if in_order && !self.common.records && self.late_due == 0 {
+            self.allowance.earn(self.due.len() as u64);
+            if in_order && !self.keeps_times && self.late_due == 0 {
                 // Nobody wants to know when: nothing to do for each.
                 self.tally.send_lag.record_all(self.notes.iter().map(|note| begun - note.due));
                 self.backlog.handed(self.due.len(), ended);
@@ -452,6 +488,6 @@ impl<T: Transmit> Sender<T> {
         let in_flight = self.common.in_flight();
         let free = usize::try_from((self.settler.room() as u64).saturating_sub(in_flight)).unwrap_or(usize::MAX);
         // Each sender takes no more than its share: they look at the same moment.
-        (free / self.common.short_quotes.len()).min(self.engine.batch())
+        (free / self.common.handed_over.len()).min(self.engine.batch())
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Walk {
     pub(super) since: Option<Nanos>,
     /// The first whose probe has found no room yet: how many were before it, ever, and when it was first handed over.
     pub(super) held: Option<(u64, Nanos)>,
+    /// Answers to its probes don't say when those were sent: the ledger has to.
+    pub(super) is_mute: bool,
 }
 
 impl Walk {

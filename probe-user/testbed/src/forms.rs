@@ -1,9 +1,10 @@
-//! Reply frames of either family in every form that rule files know, made of the request's frame. Written on its own: it shares with
+//! Reply frames of either family in every form that rule files know, made of the request's frame: of an echo request, or of a SYN, of which
+//! even ports are open and odd ones closed. Written on its own: it shares with
 //! `wire` where fields lie, and no code.
 
 use crate::rules::Form;
 use echolot::base::Family;
-use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload};
+use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp};
 use std::{net::IpAddr, ops::Range};
 
 const IP: usize = ethernet::HEADER;
@@ -56,13 +57,13 @@ impl Layout {
     }
 }
 
-/// Of a frame of the far end's or the simulation's: the family of what it carries, and where its ICMP message begins. None: it has no IP
-/// header, or not all of it.
+/// Of a frame of the far end's or the simulation's: the family of what it carries, and where its ICMP message or TCP segment begins. None:
+/// it has no IP header, or not all of it.
 pub fn message_at(frame: &[u8]) -> Option<(Family, usize)> {
     let first = *frame.get(IP)?;
     let (family, header) = match ipv4::header_length(first) {
         Some(header) => (Family::V4, header),
-        None if ipv6::is_version(first) && *frame.get(IP + ipv6::NEXT_HEADER)? == ipv6::ICMP => {
+        None if ipv6::is_version(first) && matches!(*frame.get(IP + ipv6::NEXT_HEADER)?, ipv6::ICMP | ipv6::TCP) => {
             (Family::V6, ipv6::HEADER)
         }
         None => return None,
@@ -70,14 +71,24 @@ pub fn message_at(frame: &[u8]) -> Option<(Family, usize)> {
     (frame.len() >= IP + header + icmp::HEADER).then_some((family, IP + header))
 }
 
-/// Makes a reply to an echo request: an untagged Ethernet frame with an IP header and at least a probe's payload. The
+/// Whether a frame, of which the family is known, carries TCP.
+pub fn is_tcp(frame: &[u8], family: Family) -> bool {
+    match family {
+        Family::V4 => frame[IP + ipv4::PROTOCOL] == ipv4::TCP,
+        Family::V6 => frame[IP + ipv6::NEXT_HEADER] == ipv6::TCP,
+    }
+}
+
+/// Makes a reply to an echo request or a SYN: an untagged Ethernet frame with an IP header and at least a probe's payload. The
 /// reply is written to `reply`, whose content is lost. `twist` chooses the bit or the address where the form has one to
 /// choose; errors come from `router`, which has an address of the request's family. False: that is no such request.
 pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut Vec<u8>) -> bool {
     reply.clear();
     let Some((family, message)) = message_at(request) else { return false };
     let probe = message + icmp::HEADER;
-    if request.len() < probe + payload::LENGTH || Family::of(router) != family {
+    let is_tcp = is_tcp(request, family);
+    let least = if is_tcp { message + tcp::HEADER } else { probe + payload::LENGTH };
+    if request.len() < least || Family::of(router) != family {
         return false;
     }
     // Both are far below what a usize holds.
@@ -91,6 +102,10 @@ pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut
         return true;
     }
     let layout = Layout::of(family);
+    if is_tcp {
+        segment(request, family, message, reply);
+        return alter(reply, layout, message, form, twist);
+    }
     reply.extend_from_slice(request);
     swap(reply, ethernet::DESTINATION, ethernet::SOURCE);
     swap(reply, layout.source.clone(), layout.destination.clone());
@@ -112,6 +127,58 @@ pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut
     sum_message(reply, family, message);
     if form == Form::Payload {
         flip(&mut reply[probe..], twist);
+    }
+    true
+}
+
+/// The answer to a SYN: an even port is open, an odd one closed.
+fn segment(request: &[u8], family: Family, message: usize, out: &mut Vec<u8>) {
+    let layout = Layout::of(family);
+    out.extend_from_slice(&request[..message]);
+    out.resize(message + tcp::HEADER, 0);
+    swap(out, ethernet::DESTINATION, ethernet::SOURCE);
+    swap(out, layout.source.clone(), layout.destination.clone());
+    out[layout.ttl] = TTL;
+    let syn = &request[message..];
+    let (headers, answer) = out.split_at_mut(message);
+    let is_open = syn[tcp::DESTINATION.end - 1].is_multiple_of(2);
+    answer[tcp::SOURCE].copy_from_slice(&syn[tcp::DESTINATION]);
+    answer[tcp::DESTINATION].copy_from_slice(&syn[tcp::SOURCE]);
+    answer[tcp::OFFSET] = (tcp::HEADER as u8 / 4) << 4;
+    answer[tcp::FLAGS] = tcp::ACK | if is_open { tcp::SYN } else { tcp::RST };
+    if is_open {
+        answer[tcp::SEQUENCE].copy_from_slice(&[1, 2, 3, 4]);
+        answer[tcp::WINDOW].copy_from_slice(&[0xff, 0xff]);
+    }
+    let sequence = u32::from_be_bytes([syn[4], syn[5], syn[6], syn[7]]);
+    answer[tcp::ACKNOWLEDGMENT].copy_from_slice(&sequence.wrapping_add(1).to_be_bytes());
+    let length = answer.len();
+    match family {
+        Family::V4 => {
+            let total = u16::try_from(message - IP + length).unwrap_or(u16::MAX);
+            headers[IP + ipv4::TOTAL_LENGTH.start..][..2].copy_from_slice(&total.to_be_bytes());
+            sum_into(&mut headers[IP..], ipv4::CHECKSUM.start, 0);
+        }
+        Family::V6 => {
+            let length = u16::try_from(length).unwrap_or(u16::MAX);
+            headers[IP + ipv6::PAYLOAD_LENGTH.start..][..2].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+    let addresses = words(&headers[layout.source.start..layout.destination.end]);
+    sum_into(answer, tcp::CHECKSUM.start, addresses + u32::from(ipv4::TCP) + u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+/// Harms an answer to a SYN as its form says. What is harmed is what it proves itself by: nothing else of it is believed.
+fn alter(answer: &mut [u8], layout: &Layout, message: usize, form: Form, twist: usize) -> bool {
+    // Without the last bit: a RST may acknowledge the SYN or not.
+    let acknowledged = message + tcp::ACKNOWLEDGMENT.start..message + tcp::ACKNOWLEDGMENT.end - 1;
+    match form {
+        Form::Payload | Form::Cookie => flip(&mut answer[acknowledged], twist),
+        Form::Forged => answer[layout.source.end - 1] ^= u8::try_from(1 + twist % 255).unwrap_or(1),
+        Form::Stranger => {
+            answer[layout.source.start..][..layout.nobodys.len()].copy_from_slice(layout.nobodys);
+        }
+        _ => {}
     }
     true
 }

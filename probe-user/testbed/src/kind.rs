@@ -45,8 +45,8 @@ impl Reader for BackToFront {
         WireReader::prove(&restored(frame), key, slots)
     }
 
-    fn guess(frame: &[u8]) -> Option<TargetIndex> {
-        WireReader::guess(&restored(frame))
+    fn guess(frame: &[u8], slots: &impl Slots) -> Option<TargetIndex> {
+        WireReader::guess(&restored(frame), slots)
     }
 }
 

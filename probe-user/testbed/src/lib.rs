@@ -27,5 +27,5 @@ pub mod witness;
 
 pub use far::{FarEnd, FrameSender, OpenedFarEnd, Treatment};
 pub use near::{Card, Near, Silence};
-pub use network::{Facts, Network, SimClock, SimEngine, SimQueue};
+pub use network::{FIRST_PORT, Facts, Network, SimClock, SimEngine, SimQueue};
 pub use prefix::Prefix;

@@ -14,7 +14,7 @@ use echolot::{
     wire::{Key, Origin, ProbeFields, Shape, ShapeError, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
-use probe_ebpf::wire::{STAMP, icmp};
+use probe_ebpf::wire::{STAMP, icmp, tcp};
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -25,10 +25,12 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-/// Frames of probes with the shortest payload, the longer ones: over IPv6.
-const FRAME: usize = Template::HEAD_V6;
+/// Frames of the shortest probes, the longer ones: SYNs over IPv6.
+const FRAME: usize = 94;
 /// Frames of errors that quote all of such a probe: Ethernet, IPv6, ICMP, and the probe without its Ethernet header.
 const ERROR: usize = 14 + 40 + 8 + FRAME - 14;
+/// Where the reserved ports of a simulated prober begin.
+pub const FIRST_PORT: u16 = 61_000;
 /// What handing over one probe costs, of simulated time.
 const SEND_COST: Nanos = Nanos(500);
 
@@ -37,6 +39,12 @@ const SEND_COST: Nanos = Nanos(500);
 pub struct Facts {
     /// Probes that were sent.
     pub sent: u64,
+    /// RSTs that were sent behind probes which half opened a connection.
+    pub resets: u64,
+    /// RSTs that were refused.
+    pub resets_refused: u64,
+    /// SYN-ACKs that arrived unharmed.
+    pub opened: u64,
     /// Probes that were refused.
     pub refused: u64,
     /// Probes whose first reply arrived unharmed and in time, by the stamp.
@@ -90,6 +98,13 @@ impl Word {
             Form::Payload | Form::Cookie | Form::Forged | Form::Stranger | Form::CorruptError => None,
         }
     }
+}
+
+/// Whether a probe is a SYN to a port that is open.
+fn opens((probe, length): &Probe) -> bool {
+    forms::message_at(&probe[..*length]).is_some_and(|(family, message)| {
+        forms::is_tcp(probe, family) && probe[message + tcp::DESTINATION.end - 1].is_multiple_of(2)
+    })
 }
 
 /// A frame in the ring: so many of its bytes.
@@ -148,7 +163,7 @@ impl Network {
                 Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 63, 0, 1)),
                 Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 1)),
             };
-            Template::new(*shape, Origin { mac: [2; 6], source, identifier: 4711, first_port: 61_000, flow_key: 0 })
+            Template::new(*shape, Origin { mac: [2; 6], source, identifier: 4711, first_port: FIRST_PORT, flow_key: 0 })
         };
         Ok(Self(Rc::new(RefCell::new(State {
             now: Nanos::from_secs(1),
@@ -281,12 +296,17 @@ impl State {
     }
 
     fn send(&mut self, due: &Due) -> Fate {
+        let is_reset = self.templates[usize::from(due.shape.0)].is_reset();
         if self.rng.f64() < self.near.refuse {
-            self.facts.refused += 1;
+            *(if is_reset { &mut self.facts.resets_refused } else { &mut self.facts.refused }) += 1;
             return Fate::Unsent(Cause::Refused);
         }
         let sent = self.now;
         self.now += SEND_COST;
+        if is_reset {
+            self.facts.resets += 1;
+            return Fate::Sent(sent);
+        }
         self.facts.sent += 1;
         let is_deaf = |(hop, when): &(u32, Silence)| *hop == due.hop && (when.from..when.to).contains(&sent);
         if !self.near.deaf_hops.iter().any(is_deaf) {
@@ -379,6 +399,7 @@ impl State {
 
     fn count(&mut self, arrival: &Arrival) {
         let facts = &mut self.facts;
+        facts.opened += u64::from(Word::of(arrival.form) == Some(Word::Reply) && opens(&arrival.probe));
         let counter = match (Word::of(arrival.form), arrival.follows) {
             (None, _) => &mut facts.corrupt,
             _ if arrival.at - arrival.sent > self.timeout => &mut facts.late,
@@ -396,7 +417,7 @@ impl State {
         let Arrival { probe: (probe, length), address, form, twist, .. } = arrival;
         let router = self.rules.router_to(*address);
         let made = forms::reply(&probe[..*length], *form, *twist, router, &mut self.scratch);
-        debug_assert!(made, "a probe is an echo request");
+        debug_assert!(made, "a probe is an echo request or a SYN");
         frame[..self.scratch.len()].copy_from_slice(&self.scratch);
         frame[STAMP].copy_from_slice(&arrival.at.0.to_ne_bytes());
         (frame, self.scratch.len())

@@ -43,6 +43,10 @@ impl Slots for World {
     fn has_address(&self, address: IpAddr) -> bool {
         self.ledger.has_address(address)
     }
+
+    fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex> {
+        self.ledger.target_of_flow(address, ports)
+    }
 }
 
 impl World {

@@ -186,7 +186,7 @@ async fn allocations(apart: bool) {
     })
     .unwrap();
     let (sink, queue) = queue(1 << 16);
-    let network = Network { key, hops, taken, link, drops: Arc::default() };
+    let network = Network { key, first_port: 0, hops, taken, link, drops: Arc::default() };
     let wanted = Wanted { sink, no_result_dropped: true, changes: false };
     let mut assembly = Assembly::new(&plan, &routes.of, network, (1, 1 + usize::from(apart)), wanted);
     let common = Arc::clone(assembly.common());

@@ -10,7 +10,7 @@ use super::{
 use crate::{GENERATION, IDENTIFIER, KEY, MAX_AGE, SEQUENCE, TARGET, is_taken, passes, settings};
 use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
-    wire::{Heard, Key, Refusal, guess_target, read_frame, read_reply},
+    wire::{Guess, Heard, Key, Refusal, guess_target, read_frame, read_reply},
 };
 use probe_ebpf::{
     cookie,
@@ -73,7 +73,7 @@ fn replies_are_taken_whatever_lies_around_them() {
             assert_eq!((read.source, read.ttl), (Ipv6Addr::from(THEIRS).into(), 64));
             assert!(read.is_proven(&Key(KEY), Generation(GENERATION)));
             if around.tags == 0 && around.extensions.is_empty() {
-                assert_eq!(guess_target(&taken), Some(read.target));
+                assert_eq!(guess_target(&taken), Some(Guess::Target(read.target)));
             }
         }
         let mut padded = reply(&around);

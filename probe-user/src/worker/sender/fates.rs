@@ -18,7 +18,7 @@ impl<T: Transmit> Sender<T> {
             let (due, mut note) = (self.due[i], self.notes[i]);
             let cause = match self.fates[i] {
                 Fate::Sent(at) => {
-                    if self.common.records {
+                    if self.keeps_times {
                         self.common.ledger.account(due.target).set_sent(note.number, at);
                     }
                     None

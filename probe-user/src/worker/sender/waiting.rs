@@ -260,7 +260,7 @@ impl<T: Transmit> Sender<T> {
                     Standing::Free | Standing::Pending => Verdict::Silent,
                 };
                 let landed = Landed { begun: since, deadline: now };
-                self.judge.judge(target, verdict, false, landed, account.group());
+                self.judge.judge(account, verdict, false, landed, account.group());
             }
         }
         true
