@@ -7,7 +7,8 @@
 //! | `TAKEN` | array, mappable | [`MAX_QUEUES`] | [`QueueLine`]: frames that `steer` took for a queue, and how many it may |
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
-//! | `REFLECTED` | per-CPU array | 1 | u64: echo requests that `reflect` answered |
+//! | `REFLECTED` | per-CPU array | [`Reflected`] | u64: frames by what `reflect` made of them |
+//! | `TCP_PORTS` | array | 1 | [`TcpPorts`]: what `reflect` answers TCP with |
 //! | `LIVE_CURSORS` | array, mappable | [`MAX_CPUS`] | [`LiveCursor`], by CPU |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
 //! | `LIVE_DESTINATIONS` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDestination`]: of the IPv6 probe in the same place of `LIVE_DUE` |
@@ -237,6 +238,62 @@ impl Verdict {
     /// replies.
     pub const fn is_rejected(self) -> bool {
         matches!(self, Self::Truncated | Self::Cookie | Self::ResetWithoutAck | Self::Age)
+    }
+}
+
+/// What `reflect` made of a frame; what it passed on to the kernel is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reflected {
+    /// An echo request, answered.
+    Echo,
+    /// A SYN, answered.
+    Tcp,
+    /// Another TCP segment, dropped.
+    Swallowed,
+}
+
+impl Reflected {
+    /// How many counters there are.
+    pub const COUNT: u32 = 3;
+}
+
+/// The TCP ports that `reflect` says are open, at every address: zeros until userspace writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct TcpPorts {
+    /// 0: TCP is the kernel's.
+    pub answers: u64,
+    /// A bit for each port, the first in the lowest bit of the first word.
+    pub open: [u64; 1024],
+}
+
+/// Bytes of [`TcpPorts`].
+pub const TCP_PORTS_SIZE: usize = size_of::<TcpPorts>();
+
+impl TcpPorts {
+    /// TCP is answered, and no port is open.
+    pub const CLOSED: Self = Self { answers: 1, open: [0; 1024] };
+
+    /// Opens a port.
+    pub const fn open(&mut self, port: u16) {
+        self.open[(port >> 6) as usize] |= 1 << (port & 63);
+    }
+
+    /// Whether a port is open.
+    #[inline(always)]
+    pub const fn is_open(&self, port: u16) -> bool {
+        self.open[(port >> 6) as usize] >> (port & 63) & 1 != 0
+    }
+
+    /// As it lies in memory, for a map whose value is bytes.
+    pub fn to_bytes(&self) -> [u8; TCP_PORTS_SIZE] {
+        let mut bytes = [0; TCP_PORTS_SIZE];
+        let words = [self.answers].into_iter().chain(self.open);
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
     }
 }
 

@@ -5,7 +5,7 @@ use aya_ebpf::programs::XdpContext;
 use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6};
 
 /// Time to live, or hop limit, of the answers.
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Turns a valid echo request into its reply. None: it is something else, and was not touched.
 #[inline(always)]
@@ -100,7 +100,7 @@ fn reflect_v6(ctx: &XdpContext, link: &Link) -> Option<()> {
 
 /// Back to where it came from.
 #[inline(always)]
-fn turn(Link { ethernet, .. }: &Link) {
+pub(crate) fn turn(Link { ethernet, .. }: &Link) {
     let (destination, source) = (ethernet.bytes::<6>(ethernet::DESTINATION), ethernet.bytes::<6>(ethernet::SOURCE));
     ethernet.write(ethernet::DESTINATION, source);
     ethernet.write(ethernet::SOURCE, destination);
@@ -108,26 +108,26 @@ fn turn(Link { ethernet, .. }: &Link) {
 
 /// From one station to one station: what came to many is never answered, and nothing is sent to many.
 #[inline(always)]
-fn is_between_stations(Link { ethernet, .. }: &Link) -> bool {
+pub(crate) fn is_between_stations(Link { ethernet, .. }: &Link) -> bool {
     let both = ethernet.byte(ethernet::DESTINATION.start) | ethernet.byte(ethernet::SOURCE.start);
     both & ethernet::GROUP == 0
 }
 
 /// Whether an IPv6 address can be a host's: not unspecified, not multicast.
 #[inline(always)]
-fn is_host_v6(address: [u64; 2]) -> bool {
+pub(crate) fn is_host_v6(address: [u64; 2]) -> bool {
     address != [0; 2] && address[0] as u8 != ipv6::MULTICAST
 }
 
 /// Whether an IPv4 address with this first byte can be a host's: not "this network", multicast, reserved or broadcast.
 #[inline(always)]
-fn is_host(first: u8) -> bool {
+pub(crate) fn is_host(first: u8) -> bool {
     first != 0 && first < 224
 }
 
 /// A checksum after one of the words under it has changed: RFC 1624, equation 3.
 #[inline(always)]
-fn adjust(checksum: u16, before: u16, after: u16) -> u16 {
+pub(crate) fn adjust(checksum: u16, before: u16, after: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum + (sum >> 16)) as u16)

@@ -12,6 +12,8 @@ pub mod ethernet {
     pub const ETHERTYPE: Range<usize> = 12..14;
     /// Bytes without tags.
     pub const HEADER: usize = 14;
+    /// Bytes of the shortest frame, without its check sequence.
+    pub const SHORTEST: usize = 60;
     /// IPv4 follows.
     pub const IPV4: u16 = 0x0800;
     /// IPv6, as an Ethernet type.

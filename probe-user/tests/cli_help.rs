@@ -139,6 +139,7 @@ fn wrong_arguments_say_what_was_expected() {
         ("echolot run", "--config <FILE>"),
         ("echolot run -c a.yml --progress-interval 1ms", "0, or 100ms to 1h"),
         ("echolot reflect", "--interface <IFACE>"),
+        ("echolot reflect -I veth1 --tcp 80,65536", "a port from 0 to 65535, or a range such as 8000-8099"),
         ("echolot check", "<FILE>"),
         ("echolot trace 10.64.0.1", "unrecognized subcommand 'trace'"),
         ("echolot", "Usage"),

@@ -10,6 +10,7 @@
 //! | `threads` | loop threads kick and sleep, and allocate nothing |
 //! | `neighbours` | the host's own ping and TCP don't notice echolot beside them |
 //! | `on_link` | a large flat network is probed from the first second on, and the host's neighbour table stays the host's |
+//! | `reflect` | a far end that answers TCP: this machine's own connections to it are opened and refused |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -27,6 +28,8 @@ mod on_link;
 mod output;
 #[path = "ops/place.rs"]
 mod place;
+#[path = "ops/reflect.rs"]
+mod reflect;
 #[path = "ops/scraped.rs"]
 mod scraped;
 #[path = "ops/threads.rs"]

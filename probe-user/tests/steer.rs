@@ -444,6 +444,7 @@ fn the_product_has_its_own_programs_and_maps_only() {
         "REFLECTED",
         "SETTINGS",
         "TAKEN",
+        "TCP_PORTS",
         "VERDICTS",
         "XSKS",
     ];

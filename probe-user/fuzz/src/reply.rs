@@ -6,7 +6,7 @@
 
 use echolot::{
     base::{Family, Generation, Nanos, Sequence, TargetIndex},
-    wire::{Heard, Key, Origin, ProbeFields, Kind, RejectedReason, Reply, Shape, Template, read_frame},
+    wire::{Heard, Key, Kind, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};

@@ -8,20 +8,31 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Answers echo requests until a signal comes, or for so many seconds.
+/// Answers echo requests, and TCP if asked, until a signal comes, or for so many seconds.
 pub(super) fn run(args: &ReflectArgs) -> Result<Status, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let reflector = Reflector::attach(&args.interface, Mode::Auto)?;
+        let mut reflector = Reflector::attach(&args.interface, Mode::Auto)?;
+        let answers_tcp = !args.tcp.is_empty();
+        if answers_tcp {
+            reflector.answer_tcp(args.tcp.iter().cloned())?;
+        }
         let how = if reflector.is_generic() { ", generic mode" } else { "" };
-        eprintln!("ready: answering echo requests on {}{how}", args.interface);
+        let what = if answers_tcp { "echo requests and TCP" } else { "echo requests" };
+        eprintln!("ready: answering {what} on {}{how}", args.interface);
         let end = Duration::from_secs(args.seconds.unwrap_or(u64::from(u32::MAX)));
         tokio::select! {
             () = signals.next() => {}
             () = tokio::time::sleep(end) => {}
         }
-        eprintln!("{} answered on {}", counted(reflector.answered()?, "echo request"), args.interface);
+        if answers_tcp {
+            let (answered, swallowed) = (counted(reflector.answered()?, "request"), reflector.swallowed()?);
+            let swallowed = counted(swallowed, "other TCP segment");
+            eprintln!("{answered} answered on {}, {swallowed} swallowed", args.interface);
+        } else {
+            eprintln!("{} answered on {}", counted(reflector.answered()?, "echo request"), args.interface);
+        }
         Ok(Status::Complete)
     })
 }

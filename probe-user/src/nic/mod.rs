@@ -70,12 +70,13 @@ use crate::{
 use counts::QueueCounts;
 use joining::Joining;
 use port::Port;
-use program::Counters;
+use probe_ebpf::layout::{Reflected, TCP_PORTS_SIZE, TcpPorts};
+use program::{Counters, Table};
 use receive::Incoming;
 use sender::{Half, NewHalves};
 use socket::Load;
 use std::{
-    ops::Range,
+    ops::{Range, RangeInclusive},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Release},
@@ -356,10 +357,11 @@ impl Link for Links {
     }
 }
 
-/// Answers every echo request that comes in, in XDP: `echolot reflect`. Dropping it detaches.
+/// Answers every echo request that comes in, and TCP if asked, in XDP: `echolot reflect`. Dropping it detaches.
 pub struct Reflector {
     program: Program,
-    answered: Counters,
+    counters: Counters,
+    tcp: Table<TCP_PORTS_SIZE>,
 }
 
 impl Reflector {
@@ -373,16 +375,35 @@ impl Reflector {
             return Err(NicError::Down { interface: interface.name });
         }
         let mut program = Program::attach(&interface, mode, &Source { name: "reflect", ..Source::default() })?;
-        let answered = program.take_counters("REFLECTED")?;
-        Ok(Self { program, answered })
+        let (counters, tcp) = (program.take_counters("REFLECTED")?, program.take_table("TCP_PORTS")?);
+        Ok(Self { program, counters, tcp })
     }
 
-    /// Echo requests answered so far.
+    /// From now on TCP is answered too, for whatever address: SYNs to these ports by a SYN-ACK, those to others by a RST. Other
+    /// segments are swallowed.
     ///
     /// # Errors
-    /// If the program's counter can't be read.
+    /// If the program can't be told.
+    pub fn answer_tcp(&mut self, open: impl IntoIterator<Item = RangeInclusive<u16>>) -> Result<(), NicError> {
+        let mut ports = TcpPorts::CLOSED;
+        open.into_iter().flatten().for_each(|port| ports.open(port));
+        self.tcp.set(0, ports.to_bytes())
+    }
+
+    /// Echo requests and SYNs answered so far.
+    ///
+    /// # Errors
+    /// If the program's counters can't be read.
     pub fn answered(&self) -> Result<u64, NicError> {
-        self.answered.sum(0)
+        Ok(self.counters.sum(Reflected::Echo as u32)? + self.counters.sum(Reflected::Tcp as u32)?)
+    }
+
+    /// TCP segments swallowed so far: neither answered nor passed on.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn swallowed(&self) -> Result<u64, NicError> {
+        self.counters.sum(Reflected::Swallowed as u32)
     }
 
     /// Whether it runs behind the driver, slowly.

@@ -103,6 +103,13 @@ impl Around {
         self.builder().tcp(7, 8, 9, 10).write(&mut frame, payload).unwrap();
         frame
     }
+
+    /// Any TCP segment.
+    pub(crate) fn any_tcp(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().tcp_header(header.clone()).write(&mut frame, payload).unwrap();
+        frame
+    }
 }
 
 /// A TCP segment.

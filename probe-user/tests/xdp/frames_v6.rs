@@ -1,7 +1,7 @@
 //! Frames over IPv6, made by etherparse; extension headers are put in by hand, so that there can be any.
 
 use super::frames::{OUR_MAC, Segment, THEIR_MAC};
-use etherparse::{IpHeaders, Ipv6Header, PacketBuilder, PacketBuilderStep, VlanId};
+use etherparse::{IpHeaders, Ipv6Header, PacketBuilder, PacketBuilderStep, TcpHeader, VlanId};
 
 pub(crate) const OURS: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 pub(crate) const THEIRS: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0xff, 3, 2, 1, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10];
@@ -88,6 +88,11 @@ impl Around {
 
     pub(crate) fn tcp(&self, payload: &[u8]) -> Vec<u8> {
         self.frame(|builder, frame| builder.tcp(7, 8, 9, 10).write(frame, payload).unwrap())
+    }
+
+    /// Any TCP segment.
+    pub(crate) fn any_tcp(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
+        self.frame(|builder, frame| builder.tcp_header(header.clone()).write(frame, payload).unwrap())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod frames;
 pub(crate) mod frames_v6;
 mod impair;
 mod reflect;
+mod reflect_tcp;
 mod reflect_v6;
 mod tcp;
 mod v6;
@@ -21,8 +22,8 @@ use echolot::{
 use probe_ebpf::{
     far::AnsweredRequest,
     layout::{
-        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_WHOLE, LiveCursor, MAX_CPUS, QueueLine, SETTINGS_SIZE, Settings,
-        Verdict,
+        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_WHOLE, LiveCursor, MAX_CPUS, QueueLine, Reflected, SETTINGS_SIZE,
+        Settings, TCP_PORTS_SIZE, TcpPorts, Verdict,
     },
 };
 use rustix::{
@@ -257,7 +258,20 @@ impl Rig {
 
     /// Echo requests that were answered.
     pub(crate) fn reflected(&self) -> u64 {
-        sum(&PerCpuArray::try_from(self.ebpf.map("REFLECTED").unwrap()).unwrap(), 0)
+        self.reflected_as(Reflected::Echo)
+    }
+
+    /// Frames that `reflect` did this with.
+    pub(crate) fn reflected_as(&self, what: Reflected) -> u64 {
+        sum(&PerCpuArray::try_from(self.ebpf.map("REFLECTED").unwrap()).unwrap(), what as usize)
+    }
+
+    /// Tells `reflect` to answer TCP, and which ports are open.
+    pub(crate) fn answer_tcp(&mut self, open: &[u16]) {
+        let mut ports = TcpPorts::CLOSED;
+        open.iter().for_each(|port| ports.open(*port));
+        let map = self.ebpf.map_mut("TCP_PORTS").unwrap();
+        Array::<_, [u8; TCP_PORTS_SIZE]>::try_from(map).unwrap().set(0, ports.to_bytes(), 0).unwrap();
     }
 }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask lab ...`.
 
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
+use super::services::{DNS_PORT, DROPPED_PORT, ECHO_PORT, OPEN_PORTS, Services};
 use super::*;
 
 /// What `cargo xtask lab --help` prints.
@@ -14,8 +16,9 @@ cargo xtask lab status [--name NAME]
 cargo xtask lab down   [--name NAME]
 
 Two network namespaces, NAME-near and NAME-far (NAME is echolot), joined by a veth pair with two queues on each end and
-without a route out. 10.64.0.0/12 lies behind the far end, which answers for it from its kernel's own stack, by
-`echolot reflect` (PROGRAM is target/release/echolot) or not at all. Needs root.
+without a route out. 10.64.0.0/12 and fd00:64::/108 lie behind the far end, which answers echo requests for them from its
+kernel's own stack, by `echolot reflect` (PROGRAM is target/release/echolot) or not at all. TCP and UDP are its kernel's: some
+ports are open, one is dropped, all others are closed; `lab up` says which. Needs root.
 
 Example:
   cargo build --release && cargo xtask lab up
@@ -37,6 +40,8 @@ pub enum LabCommand {
     Status(Name),
     /// Take it down.
     Down(Name),
+    /// Serve TCP and UDP, which `lab up` starts in the far namespace: [`services`].
+    Serve,
 }
 
 /// Reads the arguments after `lab`.
@@ -89,7 +94,8 @@ pub fn parse(arguments: &[String]) -> Result<LabCommand, String> {
         }
         ("status", []) => Ok(LabCommand::Status(name)),
         ("down", []) => Ok(LabCommand::Down(name)),
-        ("up" | "status" | "down", [extra, ..]) => Err(format!("lab {verb} takes no {extra:?}\n\n{USAGE}")),
+        ("serve", []) => Ok(LabCommand::Serve),
+        ("up" | "status" | "down" | "serve", [extra, ..]) => Err(format!("lab {verb} takes no {extra:?}\n\n{USAGE}")),
         _ => Err(format!("lab {verb} is unknown\n\n{USAGE}")),
     }
 }
@@ -104,8 +110,13 @@ pub fn perform(command: LabCommand) -> Result<(), String> {
                 println!("lab {name} is up already, {} answers", name.answer_word().unwrap_or_default());
                 return Ok(());
             }
-            Lab::up(&name.to_string(), &answer)?.keep();
-            println!("lab {name} is up: {TARGETS} is behind {FAR_ADDRESS}, {} answers", answer.word());
+            let own = std::env::current_exe().map_err(|e| format!("own path: {e}"))?;
+            let mut lab = Lab::up(&name.to_string(), &answer)?;
+            lab.serve(&own)?;
+            lab.keep();
+            let behind = format!("{TARGETS} is behind {FAR_ADDRESS}, {TARGETS_V6} behind {FAR_ADDRESS_V6}");
+            println!("lab {name} is up: {behind}, {} answers echo requests", answer.word());
+            print!("{}", served());
         }
         LabCommand::Answer(name, answer) => {
             require_up(&name)?;
@@ -137,8 +148,26 @@ pub fn perform(command: LabCommand) -> Result<(), String> {
             name.down()?;
             println!("lab {name} {}", if was_up { "is down" } else { "was down already" });
         }
+        LabCommand::Serve => {
+            let services = Services::bind()?;
+            eprintln!("ready");
+            services.run()?;
+        }
     }
     Ok(())
+}
+
+/// What answers where beside echo replies, for people.
+fn served() -> String {
+    let list = |words: &mut dyn Iterator<Item = String>| words.collect::<Vec<_>>().join(", ");
+    let open = list(&mut OPEN_PORTS.iter().map(u16::to_string));
+    let hosts = list(&mut Services::hosts().filter(IpAddr::is_ipv4).map(|host| host.to_string()));
+    let hosts_v6 = list(&mut Services::hosts().filter(IpAddr::is_ipv6).map(|host| host.to_string()));
+    let names = list(&mut dns::NAMES.iter().map(|(name, ..)| (*name).to_owned()));
+    format!(
+        "  TCP {open:<10} open, at every address\n  TCP, UDP {DROPPED_PORT:<5} dropped\n  UDP {ECHO_PORT:<10} echoed at\n    \
+         {hosts},\n    {hosts_v6}\n  UDP {DNS_PORT:<10} DNS, there too: {names}; no other name\n  any other port is closed\n"
+    )
 }
 
 fn require_up(name: &Name) -> Result<(), String> {
@@ -170,6 +199,7 @@ mod tests {
         assert_eq!(read("up --answer reflector --reflector p"), Ok(LabCommand::Up(name("echolot"), reflector.clone())));
         assert_eq!(read("answer reflector --reflector p"), Ok(LabCommand::Answer(name("echolot"), reflector)));
         assert_eq!(read("--name y down"), Ok(LabCommand::Down(name("y"))));
+        assert_eq!(read("serve"), Ok(LabCommand::Serve));
         assert_eq!(read("status"), Ok(LabCommand::Status(name("echolot"))));
         assert_eq!(read("up --help"), Ok(LabCommand::Help));
     }

@@ -8,11 +8,13 @@
 //!          fd00:64::/108 via fd00:63::2             and of fd00:64::/108
 //! ```
 //!
-//! Who answers is the lab's [`Answer`]: the far kernel's own stack, echolot's XDP reflector, or nobody. In a test,
-//! [`Lab::up`] gives a guard: the lab goes when it is dropped, on a panic, and when the process is killed (a small shell
+//! Who answers echo requests is the lab's [`Answer`]: the far kernel's own stack, echolot's XDP reflector, or nobody. TCP and UDP are
+//! the far kernel's: every port is closed, but where [`Lab::serve`] has opened some ([`services`]). In a test, [`Lab::up`] gives a guard: the lab goes when it is dropped, on a panic, and when the process is killed (a small shell
 //! waits for the other end of a pipe to close). Needs root and iproute2, nothing else.
 
 pub mod cli;
+pub mod dns;
+pub mod services;
 
 use std::fmt;
 use std::fs;
@@ -48,7 +50,7 @@ pub const TARGETS_V6: &str = "fd00:64::/108";
 
 const CLEAN: &str = include_str!("clean.sh");
 const STATE: &str = "/run/echolot-lab";
-/// How long a reflector may take until it says that it is ready. Generous: it loads and attaches an XDP program.
+/// How long a reflector (or another program of the lab's) may take until it says that it is ready. Generous: it loads and attaches an XDP program.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Who answers for [`TARGETS`] and [`TARGETS_V6`].
@@ -58,6 +60,9 @@ pub enum Answer {
     Kernel,
     /// `echolot reflect`, the program being at the path given. The far kernel answers no echo request beside it.
     Reflector(PathBuf),
+    /// The same, and it answers TCP: these ports are open, as `echolot reflect --tcp` has them, and all others closed. What XDP sends
+    /// back arrives at the near end only while a program is attached there, too.
+    TcpReflector(PathBuf, String),
     /// Nobody. The link stays up, and ARP and neighbour discovery go on being answered.
     Silent,
 }
@@ -67,7 +72,7 @@ impl Answer {
     pub fn word(&self) -> &'static str {
         match self {
             Answer::Kernel => "kernel",
-            Answer::Reflector(_) => "reflector",
+            Answer::Reflector(_) | Answer::TcpReflector(..) => "reflector",
             Answer::Silent => "silent",
         }
     }
@@ -145,8 +150,8 @@ impl Name {
         Path::new("/run/netns").join(self.namespace(end))
     }
 
-    /// The lab's folder, which goes with it. Holds `answer` (written last: the lab is complete), the reflector's pid and
-    /// output, and what a lab's owner puts there.
+    /// The lab's folder, which goes with it. Holds `answer` (written last: the lab is complete), pid and output of the
+    /// reflector and of the services, and what a lab's owner puts there.
     pub fn folder(&self) -> PathBuf {
         Path::new(STATE).join(&self.0)
     }
@@ -173,6 +178,8 @@ impl Name {
                 }
             }
             self.sysctl(end, "ipv6/icmp/ratelimit", "0")?;
+            // A type that there is not: else a limit on all errors together holds back those about closed ports.
+            self.sysctl(end, "ipv6/icmp/ratemask", "0")?;
             self.sysctl(end, "ipv4/conf/all/rp_filter", "0")?;
             self.sysctl(end, "ipv4/conf/default/rp_filter", "0")?;
             // Echo replies aren't limited by default; other ICMP is, and a test may ask for it.
@@ -229,28 +236,51 @@ impl Name {
         self.sysctl(End::Far, "ipv6/icmp/echo_ignore_all", ignore)?;
         let path = self.folder().join("answer");
         let note = |answer: &Answer| fs::write(&path, answer.word()).map_err(|e| format!("{}: {e}", path.display()));
-        let Answer::Reflector(program) = answer else {
-            note(answer)?;
-            return Ok(None);
+        let reflect = ["reflect", "-I", FAR_INTERFACE];
+        let (program, arguments) = match answer {
+            Answer::Reflector(program) => (program, reflect.to_vec()),
+            Answer::TcpReflector(program, open) => (program, [&reflect[..], &["--tcp", open]].concat()),
+            Answer::Kernel | Answer::Silent => {
+                note(answer)?;
+                return Ok(None);
+            }
         };
         // What is true if it does not start.
         note(&Answer::Silent)?;
-        let reflector = self.start_reflector(program)?;
+        let reflector = self.start("reflector", program, &arguments)?;
         note(answer)?;
         Ok(Some(reflector))
     }
 
-    fn start_reflector(&self, program: &Path) -> Result<Child, String> {
-        let log = self.folder().join("reflector.log");
+    /// Has the far end drop what [`services`] says, and starts the rest of it there. `xtask` is this package's program.
+    fn serve(&self, xtask: &Path) -> Result<Child, String> {
+        let far = self.namespace(End::Far);
+        for family in ["-4", "-6"] {
+            // Rules that are asked before the table of this host's own addresses.
+            ip(&format!("{family} -n {far} rule add pref 100 lookup local"))?;
+            ip(&format!("{family} -n {far} rule del pref 0 lookup local"))?;
+            for protocol in ["tcp", "udp"] {
+                let what = format!("iif {FAR_INTERFACE} ipproto {protocol} dport {}", services::DROPPED_PORT);
+                ip(&format!("{family} -n {far} rule add pref 1 {what} type blackhole"))?;
+            }
+        }
+        // For IPv6 a route is not enough to make an address one that can be bound.
+        self.sysctl(End::Far, "ipv6/ip_nonlocal_bind", "1")?;
+        self.start("services", xtask, &["lab", "serve"])
+    }
+
+    /// Starts a program at the far end that stays there, and waits until it says on standard error that it is ready.
+    fn start(&self, what: &str, program: &Path, arguments: &[&str]) -> Result<Child, String> {
+        let log = self.folder().join(format!("{what}.log"));
         let told = fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
-        let shown = format!("{} reflect -I {FAR_INTERFACE}", program.display());
+        let shown = format!("{} {}", program.display(), arguments.join(" "));
         let program = program.canonicalize().map_err(|e| format!("{}: {e}. Is it built?", program.display()))?;
         let mut command = self.command(End::Far, program);
-        command.args(["reflect", "-I", FAR_INTERFACE]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(told);
-        // A Ctrl-C at the terminal is for whoever started the lab; the lab ends its reflector itself.
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(told);
+        // A Ctrl-C at the terminal is for whoever started the lab; the lab ends itself what runs in it.
         command.process_group(0);
         let mut child = command.spawn().map_err(|e| format!("{shown}: {e}"))?;
-        let pid = self.folder().join("reflector.pid");
+        let pid = self.folder().join(format!("{what}.pid"));
         fs::write(&pid, child.id().to_string()).map_err(|e| format!("{}: {e}", pid.display()))?;
         let text = || fs::read_to_string(&log).unwrap_or_default();
         let ended = wait_until(READY_WITHIN, || {
@@ -304,6 +334,7 @@ impl Name {
 pub struct Lab {
     name: Name,
     reflector: Option<Child>,
+    services: Option<Child>,
     /// Cleans up once its standard input is closed, by us or by our death.
     guard: Child,
 }
@@ -323,7 +354,7 @@ impl Lab {
         // Not in our process group: a Ctrl-C would end it with us.
         guard.process_group(0);
         let guard = guard.spawn().map_err(|e| format!("sh could not be started: {e}"))?;
-        let mut lab = Lab { name, reflector: None, guard };
+        let mut lab = Lab { name, reflector: None, services: None, guard };
         // From here on dropping `lab` cleans up.
         lab.name.build()?;
         lab.answer(answer)?;
@@ -336,6 +367,16 @@ impl Lab {
         if let Some(mut old) = std::mem::replace(&mut self.reflector, started) {
             let _ = old.wait();
         }
+        Ok(())
+    }
+
+    /// Has the far end drop, open and serve ports as [`services`] says, until the lab goes. `xtask` is this package's program, which
+    /// does it. Once only.
+    ///
+    /// # Errors
+    /// What failed and why: a kernel without routing by ports, a program that is not there or won't start.
+    pub fn serve(&mut self, xtask: &Path) -> Result<(), String> {
+        self.services = Some(self.name.serve(xtask)?);
         Ok(())
     }
 
@@ -374,8 +415,8 @@ impl Drop for Lab {
         // The guard does the work, and this waits for it: a killed parent's lab goes the same way.
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
-        if let Some(mut reflector) = self.reflector.take() {
-            let _ = reflector.wait();
+        for child in [&mut self.reflector, &mut self.services] {
+            let _ = child.as_mut().map(Child::wait);
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum, builder::PossibleValue, builder::PossibleValuesParser,
     builder::TypedValueParser,
 };
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
 mod values;
 pub use values::Rate;
@@ -52,7 +52,7 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Say what this machine can do, and what is in the way
     Doctor(DoctorArgs),
-    /// Answer echo requests at XDP speed: a test network's far end
+    /// Answer echo requests, and TCP, at XDP speed: a test network's far end
     Reflect(ReflectArgs),
     /// Check a configuration file: is it right, how much memory, what rate?
     Check(CheckArgs),
@@ -206,15 +206,20 @@ pub struct DoctorArgs {
 #[command(after_help = "Examples:
   echolot reflect -I veth1                until Ctrl-C
   echolot reflect -I veth1 --seconds 30   for half a minute
+  echolot reflect -I veth1 --tcp 80,443   TCP too: these two ports are open, all others closed
 
 It prints `ready` on standard error once it answers. It answers every echo request that arrives, to whatever \
-address: use it in test networks only.
+address: use it in test networks only. With --tcp it answers SYNs likewise and swallows all other TCP, so no \
+connection to this host, such as one by SSH, gets through this interface; without it TCP is left to the kernel.
 
 Exit status: 0 ended as asked, 2 could not run.")]
 pub struct ReflectArgs {
-    /// The interface whose echo requests are answered
+    /// The interface whose echo requests, and SYNs, are answered
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: String,
+    /// Answer TCP too; these are the ports that are open, separated by commas, or FROM-TO: a SYN to any other is refused with a RST
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
+    pub tcp: Vec<RangeInclusive<u16>>,
     /// End after this many seconds [default: on Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,

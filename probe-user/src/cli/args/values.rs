@@ -1,7 +1,7 @@
 //! Values of options: times, rates, shards. Each error says what was expected.
 
 use crate::base::Nanos;
-use std::{fmt, num::NonZeroU64, str::FromStr};
+use std::{fmt, num::NonZeroU64, ops::RangeInclusive, str::FromStr};
 
 /// How fast a sweep sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,19 @@ pub(super) fn identifier(text: &str) -> Result<u16, String> {
     text.strip_prefix("0x")
         .map_or_else(|| text.parse(), |digits| u16::from_str_radix(digits, 16))
         .map_err(|_| "an identifier is a number from 0 to 65535, or 0x0 to 0xffff".into())
+}
+
+/// A port or a range of ports.
+pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| {
+        let is_number = text.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| text.parse::<u16>().ok()).flatten()
+    };
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err("it must be a port from 0 to 65535, or a range such as 8000-8099".into()),
+    }
 }
 
 fn between(text: &str, least: Nanos, most: Nanos, range: &str) -> Result<Nanos, String> {
@@ -157,10 +170,19 @@ mod tests {
         assert!(identifier("65536").is_err() && identifier("0x").is_err() && identifier("x").is_err());
     }
 
+    #[test]
+    fn ports_are_one_or_a_range() {
+        assert_eq!((ports("0"), ports("443"), ports("65535")), (Ok(0..=0), Ok(443..=443), Ok(65535..=65535)));
+        assert_eq!((ports("8000-8099"), ports("0-65535")), (Ok(8000..=8099), Ok(0..=65535)));
+        for wrong in ["", "-", "80-", "-80", "81-80", "65536", "1-65536", "+80", " 80", "80-81-82", "http"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".{0,30}") {
-            let _either = (span(&text), text.parse::<Rate>(), identifier(&text));
+            let _either = (span(&text), text.parse::<Rate>(), identifier(&text), ports(&text));
         }
 
         #[test]
