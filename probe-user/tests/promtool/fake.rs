@@ -117,6 +117,7 @@ impl Fake {
             at: Nanos::from_secs(100),
             sums: (1..=4).map(row).collect(),
             rejected: [1, 2, 3, 4, 5, 6],
+            resets: [7, 8],
             unsent: [1; Cause::ALL.len()],
             send_lag: rtts((0..5000).map(|i| i % 300)),
             transmit_dwell: rtts((0..5000).map(|i| i % 40)),
