@@ -192,6 +192,29 @@ fn a_host_that_is_not_ready() {
     place.ended(&mut place.echolot(words("ping 10.64.0.1"))).refused(&["no route to 10.64.0.1", "ip route"]);
 }
 
+/// Nobody gets the source ports of TCP probes while it runs, whatever the family, and whoever wants them afterwards does.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn source_ports_are_held_while_it_runs() {
+    let Some(place) = Place::new("ports", &Answer::Silent) else { return };
+    let text = format!(
+        "source_port: 61000\nlisten: {LISTEN}\nglobal: {{probe: tcp:443}}\ngroups:\n  - {{name: a, targets: [10.64.0.1]}}\n  \
+         - {{name: b, targets: [10.64.0.1]}}\n"
+    );
+    let running = place.run(&place.file("echolot.yml", &text), &[]);
+    for address in ["0.0.0.0:61000", "[::]:61000", "127.0.0.1:61001", "[::1]:61001"] {
+        let taken = place.inside(|| TcpListener::bind(address).map(drop).unwrap_err());
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse, "{address}");
+    }
+    place.inside(|| TcpListener::bind("0.0.0.0:61002").map(drop)).unwrap();
+    let ended = place.ended(&mut place.echolot(words("ping -p tcp:443 --source-port 61001 10.64.0.1")));
+    ended.refused(&["source port 61001 is in use", "another echolot"]);
+    assert_eq!(running.stop().status.code(), Some(0));
+    for address in ["0.0.0.0:61000", "[::]:61001"] {
+        place.inside(|| TcpListener::bind(address).map(drop)).unwrap();
+    }
+}
+
 /// A resolver that never answers holds nothing up but the name that needs it.
 #[test]
 #[ignore = "needs root: make test runs it"]
