@@ -30,7 +30,7 @@ pub use echo::Reply;
 pub use probe::{Origin, ProbeFields};
 pub use read::{Guess, Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};
-pub use shape::{Kind, Shape, ShapeError};
+pub use shape::{Kind, KindError, Shape, ShapeError};
 pub use tags::{Tag, Tags, TooManyTags};
 pub use tcp::{Says, Segment};
 pub use template::{Live, Template};
