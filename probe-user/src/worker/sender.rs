@@ -181,6 +181,9 @@ impl<T: Transmit> Sender<T> {
         if let (false, Some(again)) = (self.due.is_empty(), again) {
             next = next.min(again);
         }
+        if self.resets() {
+            next = next.min(now + LOOK_AGAIN);
+        }
         if self.waiting.is_empty() {
             return next;
         }

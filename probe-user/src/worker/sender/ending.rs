@@ -6,6 +6,9 @@ use crate::{
     worker::{Clock, Due, Fate, Transmit},
 };
 
+/// Calls of the engine in one turn, so that RSTs do not hold up probes: as many as frames are taken from a queue in one turn.
+const BATCHES_AT_ONCE: usize = 64;
+
 impl<T: Transmit> Sender<T> {
     /// Whether a connection waits to be ended.
     pub(super) fn resets(&self) -> bool {
@@ -15,12 +18,15 @@ impl<T: Transmit> Sender<T> {
     /// Sends the RSTs that receivers have asked for, as far as there is room. They are no probes: nobody waits for what becomes of them.
     #[inline]
     pub fn reset(&mut self, clock: &impl Clock) {
-        if self.resets() {
-            self.send_resets(clock);
+        for _ in 0..BATCHES_AT_ONCE {
+            if !self.resets() || !self.send_resets(clock) {
+                break;
+            }
         }
     }
 
-    fn send_resets(&mut self, clock: &impl Clock) {
+    /// As many as are sent at once. Whether there may be room for more.
+    fn send_resets(&mut self, clock: &impl Clock) -> bool {
         let now = clock.now();
         let room = self.engine.room(now).probes.min(self.fates.len());
         let waiting = &self.common.resets[self.number];
@@ -43,7 +49,7 @@ impl<T: Transmit> Sender<T> {
         }
         let many = self.resets.len().min(room);
         if many == 0 {
-            return;
+            return false;
         }
         let fates = &mut self.fates[..many];
         self.engine.transmit(&self.resets[..many], fates);
@@ -59,5 +65,6 @@ impl<T: Transmit> Sender<T> {
             }
         }
         self.resets.drain(kept..many);
+        kept == 0
     }
 }
