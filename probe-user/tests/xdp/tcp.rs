@@ -84,10 +84,18 @@ impl Around {
     }
 
     /// From somebody else.
-    fn from_router(&self) -> Self {
+    fn by_router(&self) -> Self {
         match self.clone() {
             Self::V4(around) => Self::V4(frames::Around { source: [203, 0, 113, 1], ..around }),
             Self::V6(around) => Self::V6(frames_v6::Around { source: [0xfe; 16], ..around }),
+        }
+    }
+
+    /// Where the IP header begins.
+    fn ip(&self) -> usize {
+        match self {
+            Self::V4(around) => around.ip(),
+            Self::V6(around) => around.ip(),
         }
     }
 
@@ -528,7 +536,7 @@ fn without_ports_tcp_is_not_looked_at() {
             around.say_length(&mut frame, 3);
             passes(&rig, "said to be shorter", &frame, Verdict::NotReply);
         }
-        let quote = around.from_router().error(&syn(family, 1));
+        let quote = around.by_router().error(&syn(family, 1));
         passes(&rig, "a quote", &quote, Verdict::ForeignQuote);
     }
 }
@@ -549,7 +557,7 @@ fn with_ports_echo_is_what_it_was() {
 #[ignore = "needs root: make test runs it"]
 fn errors_about_our_syns_are_taken_whatever_lies_around_them() {
     let Some(rig) = rig() else { return };
-    for around in Around::all().iter().map(Around::from_router) {
+    for around in Around::all().iter().map(Around::by_router) {
         let family = around.family();
         for flow in 0..PORTS {
             let quotes: Vec<Vec<u8>> = match family {
@@ -593,7 +601,7 @@ fn with_options(quote: &[u8], words: usize) -> Vec<u8> {
 #[ignore = "needs root: make test runs it"]
 fn a_cut_or_short_quote_is_never_taken() {
     let Some(rig) = rig() else { return };
-    for around in Around::some().iter().map(Around::from_router) {
+    for around in Around::some().iter().map(Around::by_router) {
         let quote = syn(around.family(), 1);
         // Behind the IP header and the first eight bytes of the segment.
         let enough = quote.len() - 32;
@@ -624,7 +632,7 @@ fn a_cut_or_short_quote_is_never_taken() {
 #[ignore = "needs root: make test runs it"]
 fn errors_about_others_are_passed() {
     let Some(rig) = rig() else { return };
-    for around in Around::some().iter().map(Around::from_router) {
+    for around in Around::some().iter().map(Around::by_router) {
         let family = around.family();
         let quote = syn(family, 1);
         let segment = if family == Family::V4 { 20 } else { 40 };
@@ -697,6 +705,65 @@ fn errors_of_the_known_types_are_taken_and_others_passed() {
             _ => passes(&rig, &what, &frame, Verdict::NotReply),
         }
     }
+}
+
+/// Frames in which anything may be wrong: of answers steer takes those that userspace finds proven, and no others. What is proven, errors
+/// among it, is to a port and an address of ours.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn steer_and_userspace_judge_alike() {
+    let Some(rig) = rig() else { return };
+    let mut rng = fastrand::Rng::with_seed(0x7c9);
+    let (mut taken, mut passed) = (0, 0);
+    let arounds = Around::some();
+    for round in 0..60_000 {
+        let around = rng.choice(&arounds).unwrap();
+        let (flags, beyond, _) = *rng.choice(&ANSWERS).unwrap();
+        let is_error = rng.bool();
+        let mut frame = if is_error {
+            around.by_router().error(&syn(around.family(), 1))
+        } else {
+            around.segment(&Segment { options: vec![1; 4 * rng.usize(..3)], ..answer(around.family(), flags, beyond) })
+        };
+        for _ in 0..rng.usize(1..3) {
+            let byte = rng.usize(around.ip()..frame.len());
+            frame[byte] = if rng.bool() { rng.u8(..) } else { frame[byte] ^ 1 << rng.u32(..8) };
+        }
+        let ran = rig.run("steer", &frame);
+        let is_taken = ran.action == super::XDP_REDIRECT;
+        let proven = match read_frame(&frame) {
+            Ok(Heard::Segment(segment)) => segment.number(&Key(KEY)).map(|_| segment),
+            _ => None,
+        };
+        let what = format!("round {round}, {around:?}: {frame:02x?}");
+        match proven {
+            Some(segment) => {
+                let ours = segment.source == ours(around.family());
+                assert!(
+                    ours && (FIRST_PORT..FIRST_PORT + PORTS).contains(&segment.ports.0),
+                    "proven, but whose? {what}"
+                );
+            }
+            // The checksum of an error is userspace's to judge.
+            None => assert!(!is_taken || is_error, "taken without proof: {what}"),
+        }
+        let may_pass = proven.is_none() || is_error || asks_more(around, &frame);
+        assert!(is_taken || may_pass, "proven, and passed: {what}");
+        if is_taken { taken += 1 } else { passed += 1 }
+    }
+    assert!(taken > 10_000 && passed > 10_000, "{taken} taken, {passed} passed");
+}
+
+/// What steer asks and userspace doesn't, which reads only what steer has taken: no fragment, a routing header that has arrived, a TCP
+/// header as long as it says.
+fn asks_more(around: &Around, frame: &[u8]) -> bool {
+    let words = usize::from(frame[around.body() + 12] >> 4);
+    let number = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    let (end, asks_more) = match around {
+        Around::V4(around) => (around.ip() + number(around.ip() + 2), number(around.ip() + 6) & 0x3fff != 0),
+        Around::V6(around) => (around.ip() + 40 + number(around.ip() + 4), !around.extensions.is_empty()),
+    };
+    asks_more || words < 5 || around.body() + 4 * words > end
 }
 
 /// What the program copies is, byte for byte, what userspace has written: SYNs and RSTs, over both families, with no, one and two tags.
