@@ -5,6 +5,7 @@
 mod beside;
 mod idle;
 mod inside;
+mod kinds;
 mod lab;
 mod ladder;
 mod measure;
@@ -37,6 +38,8 @@ enum Command {
     Peers(peers::Args),
     /// Each engine's send rate beside the bare loop of the same mechanism
     Transmit(transmit::Args),
+    /// Each kind of probe by the same engines, where all are answered
+    Kinds(kinds::Args),
     /// What a probe costs with a thousand to ten million others pending
     Scaling(scaling::Args),
     /// What a target takes, and how long starting takes, with a thousand to ten million of them
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Peers(args) => peers::run(&args),
         Command::Transmit(args) => transmit::run(&args),
+        Command::Kinds(args) => kinds::run(&args),
         Command::Scaling(args) => scaling::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Ladder(args) => ladder::run(&args),

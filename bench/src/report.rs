@@ -16,6 +16,9 @@ pub(crate) struct Common {
     /// Each row is measured so often, in turn; the medians count
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Measure only rows whose name has one of these texts in it. What is a share of another row needs that one too
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// One small round, in seconds: shows that the command works, and measures nothing
     #[arg(long)]
     pub(crate) short: bool,
@@ -92,24 +95,29 @@ impl Common {
             heading: (*heading).into(),
             decimals: *decimals,
         });
-        let rows = contestants.iter().map(|contestant| {
+        let row = |contestant| {
             let (name, with) = named(contestant);
-            Row { name, with, figures: BTreeMap::new() }
-        });
+            let wanted = self.only.is_empty() || self.only.iter().any(|text| name.contains(text));
+            wanted.then(|| (contestant, Row { name, with, figures: BTreeMap::new() }))
+        };
+        let (contestants, rows): (Vec<_>, Vec<_>) = contestants.iter().filter_map(row).unzip();
+        if rows.is_empty() {
+            return Err(format!("--only {}: no row has that in its name", self.only.join(" --only ")));
+        }
         let mut report = Report {
             bench: bench.into(),
             about: about.into(),
             machine: machine(),
             rounds,
             columns: columns.collect(),
-            rows: rows.collect(),
+            rows,
         };
         if !self.short {
             eprintln!("{bench}: {rounds} rounds, about {:.0} s in all", f64::from(rounds) * seconds);
         }
         let mut failures = Vec::new();
         for round in 1..=rounds {
-            for (contestant, row) in contestants.iter().zip(&mut report.rows) {
+            for (contestant, row) in contestants.iter().copied().zip(&mut report.rows) {
                 eprintln!("round {round} of {rounds}: {}", row.name);
                 // One that fails doesn't cost the others their figures.
                 let measured = match measure(contestant) {
@@ -120,7 +128,7 @@ impl Common {
                     }
                 };
                 row.with = measured.with.unwrap_or(std::mem::take(&mut row.with));
-                for (key, value) in measured.figures {
+                for (key, value) in measured.figures.into_iter().filter(|(_, value)| value.is_finite()) {
                     let figure = row.figures.entry(key.into()).or_default();
                     figure.rounds.push(value);
                     figure.median = median(figure.rounds.clone());

@@ -28,6 +28,8 @@ enum Contestant {
     Bare(&'static str),
     /// `echolot sweep` with an engine: all is sent before the first deadline.
     Sweep(&'static str, Cpus, Family),
+    /// The same with a SYN to each.
+    Tcp(&'static str),
     /// `echolot run` with an engine: deadlines pass while it sends.
     Run(&'static str, Cpus, Family),
 }
@@ -44,6 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             Contestant::Sweep(engine, Cpus::All, Family::V4),
             Contestant::Sweep(engine, Cpus::One, Family::V6),
             Contestant::Run(engine, Cpus::One, Family::V6),
+            Contestant::Tcp(engine),
         ]
     };
     let contestants = [with("afxdp"), with("live-frames")].concat();
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         ),
         Contestant::Sweep(engine, cpus, family) => (named("sweep", engine, *cpus, *family), String::new()),
         Contestant::Run(engine, cpus, family) => (named("run", engine, *cpus, *family), String::new()),
+        Contestant::Tcp(engine) => (format!("echolot sweep, TCP, {engine}, one CPU"), String::new()),
     };
     // Each beside the bare loop of the same round, which was measured just before.
     let bare = Cell::new(f64::NAN);
@@ -87,6 +91,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 let arguments = ["sweep", targets, "-r", "max", "-f", "none", "--engine", engine, "-W"];
                 let timeout = if common.short { "300ms" } else { "4s" };
                 echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), *cpus, WITHIN)?)
+            }
+            Contestant::Tcp(engine) => {
+                let targets = match (common.short, *engine) {
+                    (true, _) => "10.128.0.0/16",
+                    (false, "afxdp") => "10.128.0.0/11",
+                    (false, _) => "10.128.0.0/10",
+                };
+                let arguments =
+                    ["sweep", targets, "-p", "tcp:443", "-r", "max", "-f", "none", "--engine", engine, "-W"];
+                let timeout = if common.short { "300ms" } else { "4s" };
+                echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), Cpus::One, WITHIN)?)
             }
             Contestant::Run(engine, cpus, family) => {
                 let count = if common.short { 1 << 16 } else { 1 << 20 };

@@ -1,4 +1,5 @@
-//! Which answers over IPv4 are about echo probes of ours. How such a probe is made is in `probe`.
+//! Which ICMP messages over IPv4 are about echo probes of ours. How such a probe is made is in `probe`. Errors that quote a TCP segment
+//! are read here too, and judged in `segment`.
 
 use crate::parse::{self, Piece};
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
@@ -12,8 +13,11 @@ type Message = parse::Message<{ ipv4::HEADER }>;
 
 /// What a message says of a probe: echoed by a reply, or quoted by an error.
 pub(crate) struct Answer {
-    icmp: Piece<{ icmp::HEADER }>,
-    destination: [u8; 4],
+    /// The first bytes of the probe itself: its ICMP header, or as much of its TCP header.
+    pub(crate) icmp: Piece<{ icmp::HEADER }>,
+    pub(crate) destination: [u8; 4],
+    /// Not an echo request is quoted, but a TCP segment.
+    pub(crate) is_segment: bool,
     /// Where in the frame its payload begins, if there is as much of it.
     payload: usize,
     /// The IPv4 identification that it was sent with, which only an error quotes; else [`NOT_QUOTED`]. No Option: the value of a
@@ -48,27 +52,31 @@ impl Answer {
         Self {
             icmp: reply.icmp,
             destination: reply.ip.bytes(ipv4::SOURCE),
+            is_segment: false,
             payload: reply.offset + icmp::HEADER,
             identification: NOT_QUOTED,
         }
     }
 
-    /// None: what is quoted is no echo request from the address that the error was sent to, or there is too little of it.
+    /// None: what is quoted is neither echo request nor TCP segment from the address that the error was sent to, or there is too little
+    /// of it.
     #[inline(always)]
     fn quoted(ctx: &XdpContext, error: &Message) -> Option<Self> {
         let offset = error.offset + icmp::HEADER;
         let ip = Piece::<{ ipv4::HEADER }>::at(ctx, offset)?;
         let header = ipv4::header_length(ip.byte(ipv4::VERSION))?;
         let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset + header)?;
-        let is_request = error.length >= icmp::HEADER + header + icmp::HEADER
-            && ip.byte(ipv4::PROTOCOL) == ipv4::ICMP
-            && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
-            && ip.bytes::<4>(ipv4::SOURCE) == error.ip.bytes::<4>(ipv4::DESTINATION)
+        let is_segment = ip.byte(ipv4::PROTOCOL) == ipv4::TCP;
+        let is_request = ip.byte(ipv4::PROTOCOL) == ipv4::ICMP
             && icmp.byte(icmp::TYPE) == icmp::ECHO_REQUEST
             && icmp.byte(icmp::CODE) == 0;
-        is_request.then_some(Self {
+        let is_from_here = error.length >= icmp::HEADER + header + icmp::HEADER
+            && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
+            && ip.bytes::<4>(ipv4::SOURCE) == error.ip.bytes::<4>(ipv4::DESTINATION);
+        (is_from_here && (is_request || is_segment)).then_some(Self {
             icmp,
             destination: ip.bytes(ipv4::DESTINATION),
+            is_segment,
             payload: offset + header + icmp::HEADER,
             identification: u32::from(ip.number(ipv4::IDENTIFICATION)),
         })

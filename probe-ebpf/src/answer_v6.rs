@@ -1,4 +1,5 @@
-//! Which answers over IPv6 are about echo probes of ours. How such a probe is made is in `probe_v6`.
+//! Which ICMPv6 messages are about echo probes of ours. How such a probe is made is in `probe_v6`. Errors that quote a TCP segment are
+//! read here too, and judged in `segment`.
 
 use crate::{
     answer::judge_age,
@@ -15,9 +16,12 @@ type Message = parse::Message<{ ipv6::HEADER }>;
 
 /// What a message says of a probe: echoed by a reply, or quoted by an error.
 pub(crate) struct Answer {
-    icmp: Piece<{ icmp::HEADER }>,
+    /// The first bytes of the probe itself: its ICMPv6 header, or as much of its TCP header.
+    pub(crate) icmp: Piece<{ icmp::HEADER }>,
     /// In words, as it lies in memory.
-    destination: [u64; 2],
+    pub(crate) destination: [u64; 2],
+    /// Not an echo request is quoted, but a TCP segment.
+    pub(crate) is_segment: bool,
     /// Where in the frame its payload begins, if there is as much of it.
     payload: usize,
 }
@@ -44,23 +48,34 @@ impl Answer {
 
     #[inline(always)]
     fn echoed(reply: &Message) -> Self {
-        Self { icmp: reply.icmp, destination: reply.ip.address(ipv6::SOURCE), payload: reply.offset + icmp::HEADER }
+        Self {
+            icmp: reply.icmp,
+            destination: reply.ip.address(ipv6::SOURCE),
+            is_segment: false,
+            payload: reply.offset + icmp::HEADER,
+        }
     }
 
-    /// None: what is quoted is no echo request from the address that the error was sent to, or there is too little of it.
+    /// None: what is quoted is neither echo request nor TCP segment from the address that the error was sent to, or there is too little
+    /// of it.
     #[inline(always)]
     fn quoted(ctx: &XdpContext, error: &Message, zero: u32) -> Option<Self> {
         let ip = Piece::<{ ipv6::HEADER }>::at(ctx, error.offset + icmp::HEADER)?;
         let first = error.offset + icmp::HEADER + ipv6::HEADER;
         let (next, offset) = parse::walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero).ok()?;
         let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset)?;
-        let is_request = error.offset + error.length >= offset + icmp::HEADER
+        let is_segment = next == ipv6::TCP;
+        let is_request =
+            next == ipv6::ICMP && icmp.byte(icmp::TYPE) == icmpv6::ECHO_REQUEST && icmp.byte(icmp::CODE) == 0;
+        let is_from_here = error.offset + error.length >= offset + icmp::HEADER
             && ipv6::is_version(ip.byte(0))
-            && next == ipv6::ICMP
-            && ip.address(ipv6::SOURCE) == error.ip.address(ipv6::DESTINATION)
-            && icmp.byte(icmp::TYPE) == icmpv6::ECHO_REQUEST
-            && icmp.byte(icmp::CODE) == 0;
-        is_request.then_some(Self { icmp, destination: ip.address(ipv6::DESTINATION), payload: offset + icmp::HEADER })
+            && ip.address(ipv6::SOURCE) == error.ip.address(ipv6::DESTINATION);
+        (is_from_here && (is_request || is_segment)).then_some(Self {
+            icmp,
+            destination: ip.address(ipv6::DESTINATION),
+            is_segment,
+            payload: offset + icmp::HEADER,
+        })
     }
 
     /// Whether we sent the probe, to that address, not too long ago. `end`: of the message, in the frame. All of the proof must be there:

@@ -12,6 +12,7 @@
 //! | `LIVE_CURSORS` | array, mappable | [`MAX_CPUS`] | [`LiveCursor`], by CPU |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
 //! | `LIVE_DESTINATIONS` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDestination`]: of the IPv6 probe in the same place of `LIVE_DUE` |
+//! | `LIVE_FRAMES` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveFrame`]: of the probe in the same place of `LIVE_DUE` |
 //! | `LIVE_TEMPLATES` | array | [`MAX_TEMPLATES`] | [`LiveTemplate`] |
 //! | `LIVE_TEMPLATES_V6` | array | [`MAX_TEMPLATES`] | [`LiveTemplateV6`] |
 //! | `LIVE_OUT` | devices | 1 | the interface that live frames leave by |
@@ -141,35 +142,43 @@ impl Settings {
 }
 
 /// What `steer` made of a frame. All but [`Verdict::Taken`] and [`Verdict::RingFull`] went on to the kernel, untouched. In this order
-/// the checks are made: a frame counts under the first that it fails.
+/// the checks are made: a frame counts under the first that it fails. Only of TCP the proof comes before the lengths: others on this host
+/// may use our ports behind an address translation, and without proof nothing of theirs is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Verdict {
-    /// A reply to us or an error that quotes a probe of ours: stamped and redirected to the queue's socket.
+    /// A reply or another answer to us, or an error that quotes a probe of ours: stamped and redirected to the queue's socket.
     Taken,
     /// Neither IPv4 nor IPv6, behind at most two VLAN tags, but ARP.
     NotIp,
     /// None of the three: the host's kernel may have no handler for it, and then counts it among the interface's dropped frames.
     UnknownProtocol,
-    /// Too short for its headers up to the ICMP identifier, or an IP header that contradicts itself.
+    /// Too short for its headers up to the ICMP identifier, or an IP header that contradicts itself. Where TCP probes are sent, also a
+    /// TCP header that does not fit.
     Malformed,
-    /// IPv4 or IPv6, and neither an ICMP echo reply nor an ICMP error. Neighbour discovery is among these, and what has more extension
-    /// headers in front than are looked behind, or such as can't be.
+    /// IPv4 or IPv6, and neither an ICMP echo reply nor an ICMP error, nor a TCP segment to one of our ports that can be an answer: not a
+    /// bare ACK without proof. Neighbour discovery is among these, and what has more extension headers in front than are looked behind,
+    /// or such as can't be.
     NotReply,
     /// A fragment of an ICMP message.
     Fragment,
     /// An echo reply to somebody else's identifier: the host's own ping.
     ForeignIdentifier,
-    /// An ICMP error that quotes no echo request with our identifier, or too little to say: about the host's own traffic.
+    /// An ICMP error that quotes neither an echo request with our identifier nor a proven SYN of ours, or too little to say: about the
+    /// host's own traffic.
     ForeignQuote,
-    /// Our identifier, sent to an address that is not among ours.
+    /// Our identifier or one of our ports, sent to an address that is not among ours.
     ForeignAddress,
     /// Longer than [`MAX_FRAME`], or in several pieces.
     Large,
-    /// Our identifier, shorter than its IP header says, or a reply or an IPv6 error's quote shorter than a probe.
+    /// Our identifier, shorter than its IP header says, or a reply or an IPv6 error's quote shorter than a probe. Of TCP, proven ours
+    /// and shorter than its IP header says.
     Truncated,
-    /// Our identifier, and no proof that we sent it.
+    /// Our identifier, or a SYN-ACK or RST to one of our ports, and no proof that we sent what it answers.
     Cookie,
+    /// A RST to one of our ports that acknowledges nothing, so that nothing in it could be proof. No host answers a SYN so (RFC 9293,
+    /// section 3.10.7.1).
+    ResetWithoutAck,
     /// Proven ours, and older than any timeout or from the future.
     Age,
     /// Ours, and arrived at a member at which its bond discards frames: the bond is left to do so.
@@ -182,7 +191,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// All, in the order of their counters in `VERDICTS`.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Taken,
         Self::NotIp,
         Self::UnknownProtocol,
@@ -195,6 +204,7 @@ impl Verdict {
         Self::Large,
         Self::Truncated,
         Self::Cookie,
+        Self::ResetWithoutAck,
         Self::Age,
         Self::Inactive,
         Self::NoSocket,
@@ -216,6 +226,7 @@ impl Verdict {
             Self::Large => "large",
             Self::Truncated => "truncated",
             Self::Cookie => "cookie",
+            Self::ResetWithoutAck => "reset_without_ack",
             Self::Age => "age",
             Self::Inactive => "inactive",
             Self::NoSocket => "no_socket",
@@ -223,9 +234,10 @@ impl Verdict {
         }
     }
 
-    /// Whether the frame claimed to be a reply to this instance, or an error about it, and failed a check: these are the rejected replies.
+    /// Whether the frame claimed to be an answer to this instance, or an error about it, and failed a check: these are the rejected
+    /// replies.
     pub const fn is_rejected(self) -> bool {
-        matches!(self, Self::Truncated | Self::Cookie | Self::Age)
+        matches!(self, Self::Truncated | Self::Cookie | Self::ResetWithoutAck | Self::Age)
     }
 }
 
@@ -317,13 +329,21 @@ pub struct LiveCursor {
     pub task: u64,
     /// The error with which the driver refused a whole bulk in this call, as a positive number; 0: none. The watcher writes.
     pub error: u32,
-    /// Not 0: this call's probes are over IPv6. They all have one shape. The sender says it before the call.
-    pub v6: u32,
+    /// What this call's probes are, all of one shape: [`LIVE_ECHO_V4`], [`LIVE_ECHO_V6`] or [`LIVE_WHOLE`]. The sender says it before
+    /// the call.
+    pub form: u32,
     /// Zero. Spelled out so that the structure has no hidden bytes.
     pub padding: [u32; 2],
 }
 
-/// A probe to be built. The sender writes it, but for `sent_ns` and `refused`.
+/// In [`LiveCursor::form`]: echo requests over IPv4, which the program builds by [`LiveTemplate`]s.
+pub const LIVE_ECHO_V4: u32 = 0;
+/// The same over IPv6, by [`LiveTemplateV6`]s.
+pub const LIVE_ECHO_V6: u32 = 1;
+/// Any others: the program copies them from `LIVE_FRAMES`.
+pub const LIVE_WHOLE: u32 = 2;
+
+/// A probe to be built. The sender writes it, but for `sent_ns` and `refused`; of a whole frame those two are all that counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveDue {
@@ -356,6 +376,14 @@ impl From<[u8; 16]> for LiveDestination {
         Self([u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])])
     }
 }
+
+/// Bytes of the longest frame that is copied.
+pub const LIVE_FRAME: usize = 128;
+
+/// A probe that the sender has written itself, from its first byte on. It has as many as the frames of the call have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct LiveFrame(pub [u8; LIVE_FRAME]);
 
 /// What IPv4 probes from one source with one payload size have in common: `wire::Template`, for the program. With one VLAN tag at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,6 +419,7 @@ pub const LIVE_TEMPLATE_V6_SIZE: usize = size_of::<LiveTemplateV6>();
 
 const _: () = assert!(size_of::<LiveDue>() == 32 && size_of::<LiveCursor>() == 64 && LIVE_TEMPLATE_SIZE == 64);
 const _: () = assert!(size_of::<LiveDestination>() == 16 && LIVE_TEMPLATE_V6_SIZE == 72);
+const _: () = assert!(size_of::<LiveFrame>() == LIVE_FRAME);
 
 impl LiveTemplateV6 {
     /// As it lies in memory, for a map whose value is bytes.

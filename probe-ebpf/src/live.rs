@@ -1,16 +1,16 @@
 //! Building probes in the kernel: what userspace has laid into a table leaves as frames of the kernel's own.
 //!
 //! Userspace has the kernel run the program on live frames (BPF_PROG_TEST_RUN, `BPF_F_TEST_XDP_LIVE_FRAMES`). How a frame is written is
-//! said in `probe`.
+//! said in `probe`; those that userspace has written itself are copied by `frame`.
 
-use crate::{LIVE_CURSORS, LIVE_DESTINATIONS, LIVE_DUE, probe, probe_v6};
+use crate::{LIVE_CURSORS, LIVE_DESTINATIONS, LIVE_DUE, LIVE_FRAMES, frame, probe, probe_v6};
 use aya_ebpf::{
     bindings::bpf_pidns_info,
     bindings::xdp_action,
     helpers::{bpf_get_current_task, bpf_get_ns_current_pid_tgid, bpf_get_smp_processor_id},
     programs::{BtfTracePointContext, XdpContext},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDue};
+use probe_ebpf::layout::{LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_TABLE, LiveCursor, LiveDue};
 
 /// Most frames of a device map's bulk (the kernel's DEV_MAP_BULK_SIZE).
 const BULK: u64 = 16;
@@ -59,10 +59,11 @@ pub(crate) fn transmit(ctx: &XdpContext, cursor: &mut LiveCursor) -> u32 {
 #[inline(always)]
 fn build(ctx: &XdpContext, cursor: &mut LiveCursor) -> Option<u32> {
     let due = due(cursor.sender, cursor.built)?;
-    due.sent_ns = if cursor.v6 == 0 {
-        probe::lay(ctx, due)?
-    } else {
-        probe_v6::lay(ctx, due, LIVE_DESTINATIONS.get(place(cursor.sender, cursor.built))?)?
+    let place = place(cursor.sender, cursor.built);
+    due.sent_ns = match cursor.form {
+        LIVE_ECHO_V4 => probe::lay(ctx, due)?,
+        LIVE_ECHO_V6 => probe_v6::lay(ctx, due, LIVE_DESTINATIONS.get(place)?)?,
+        _ => frame::lay(ctx, LIVE_FRAMES.get(place)?)?,
     };
     cursor.built += 1;
     Some(probe::send())

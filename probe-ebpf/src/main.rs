@@ -1,4 +1,4 @@
-//! The product's XDP programs: `steer` takes replies to our probes and errors about them, and `reflect` answers echo requests and, if asked,
+//! The product's XDP programs: `steer` takes answers to our probes and errors about them, and `reflect` answers echo requests and, if asked,
 //! TCP. Those of tests and measurements are an object of their own, `far`.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
@@ -11,6 +11,7 @@
 
 mod answer;
 mod answer_v6;
+mod frame;
 mod live;
 mod object;
 mod parse;
@@ -18,6 +19,7 @@ mod probe;
 mod probe_v6;
 mod reflect;
 mod reflect_tcp;
+mod segment;
 mod steer;
 
 use aya_ebpf::{
@@ -28,8 +30,8 @@ use aya_ebpf::{
 };
 use object::count;
 use probe_ebpf::layout::{
-    LiveCursor, LiveDestination, LiveDue, LiveTemplate, LiveTemplateV6, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES, QueueLine,
-    Reflected, Settings, TcpPorts, Verdict,
+    LiveCursor, LiveDestination, LiveDue, LiveFrame, LiveTemplate, LiveTemplateV6, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES,
+    QueueLine, Reflected, Settings, TcpPorts, Verdict,
 };
 
 /// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
@@ -57,6 +59,9 @@ static LIVE_DUE: Array<LiveDue> = Array::with_max_entries(1, MAPPABLE);
 /// Made larger when there are IPv6 probes: for each place of `LIVE_DUE` one.
 #[map]
 static LIVE_DESTINATIONS: Array<LiveDestination> = Array::with_max_entries(1, MAPPABLE);
+/// Made larger when there are probes that are whole frames: for each place of `LIVE_DUE` one.
+#[map]
+static LIVE_FRAMES: Array<LiveFrame> = Array::with_max_entries(1, MAPPABLE);
 #[map]
 static LIVE_TEMPLATES: Array<LiveTemplate> = Array::with_max_entries(MAX_TEMPLATES, 0);
 #[map]
@@ -64,7 +69,7 @@ static LIVE_TEMPLATES_V6: Array<LiveTemplateV6> = Array::with_max_entries(MAX_TE
 #[map]
 static LIVE_OUT: DevMap = DevMap::with_max_entries(1, 0);
 
-/// Replies to us, and errors about our probes, go to the socket of their queue, or nowhere if that is full; all else to the kernel,
+/// Answers to us, and errors about our probes, go to the socket of their queue, or nowhere if that is full; all else to the kernel,
 /// untouched.
 ///
 /// One program for both jobs: run on live frames on a sender's CPU, it makes probes. A program that is attached stays in the

@@ -1,11 +1,11 @@
-//! From a frame to its ICMP message, checked in the way that the kernel's verifier can follow: each piece is a pointer to
+//! From a frame to its ICMP message or TCP segment, checked in the way that the kernel's verifier can follow: each piece is a pointer to
 //! an array of constant size, compared once with the end of the frame; after that no access can fail.
 
 use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use core::ops::Range;
 use probe_ebpf::{
     layout::Verdict,
-    wire::{ethernet, icmp, ipv4, ipv6},
+    wire::{ethernet, icmp, ipv4, ipv6, tcp},
 };
 
 /// Bytes of a frame that lie inside it.
@@ -101,6 +101,44 @@ pub(crate) struct Link {
     pub(crate) offset: usize,
 }
 
+/// An IP datagram that is no fragment, up to what it carries; its header has so many bytes without what may lie in between.
+pub(crate) struct Datagram<const HEADER: usize> {
+    pub(crate) ip: Piece<HEADER>,
+    /// What it carries, behind extension headers.
+    pub(crate) protocol: u8,
+    /// Where that begins in the frame.
+    offset: usize,
+    /// Where it ends, as the IP header has it.
+    pub(crate) end: usize,
+}
+
+impl<const HEADER: usize> Datagram<HEADER> {
+    /// What it carries begins with a header of so many bytes.
+    #[inline(always)]
+    fn head<const LENGTH: usize>(&self, ctx: &XdpContext) -> Result<Piece<LENGTH>, Verdict> {
+        // Ethernet pads short frames: what the IP header doesn't cover is no message.
+        if self.end < self.offset + LENGTH {
+            return Err(Verdict::Malformed);
+        }
+        Piece::at(ctx, self.offset).ok_or(Verdict::Malformed)
+    }
+
+    /// The ICMP message that it carries.
+    #[inline(always)]
+    pub(crate) fn message(&self, ctx: &XdpContext) -> Result<Message<HEADER>, Verdict> {
+        let icmp = self.head(ctx)?;
+        Ok(Message { ip: self.ip, icmp, offset: self.offset, length: self.end - self.offset })
+    }
+
+    /// The header, without options, of the TCP segment that it carries.
+    #[inline(always)]
+    pub(crate) fn segment(&self, ctx: &XdpContext) -> Result<Piece<{ tcp::HEADER }>, Verdict> {
+        let tcp = self.head::<{ tcp::HEADER }>(ctx)?;
+        let header = tcp::header_length(tcp.byte(tcp::OFFSET)).ok_or(Verdict::Malformed)?;
+        if self.offset + header > self.end { Err(Verdict::Malformed) } else { Ok(tcp) }
+    }
+}
+
 /// An ICMP message that is no fragment, behind an IP header of so many bytes without what may lie in between.
 pub(crate) struct Message<const HEADER: usize> {
     pub(crate) ip: Piece<HEADER>,
@@ -130,49 +168,41 @@ pub(crate) fn link(ctx: &XdpContext) -> Result<Link, Verdict> {
 /// Reads an IPv4 datagram up to its ICMP header.
 #[inline(always)]
 pub(crate) fn ipv4(ctx: &XdpContext, link: &Link) -> Result<Message<{ ipv4::HEADER }>, Verdict> {
-    let ip = Piece::<{ ipv4::HEADER }>::at(ctx, link.offset).ok_or(Verdict::Malformed)?;
-    let header = ipv4::header_length(ip.byte(ipv4::VERSION)).ok_or(Verdict::Malformed)?;
-    if ip.byte(ipv4::PROTOCOL) != ipv4::ICMP {
-        return Err(Verdict::NotReply);
-    }
-    if ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT != 0 {
-        return Err(Verdict::Fragment);
-    }
-    // Ethernet pads short frames: what the IPv4 header doesn't cover is no message.
-    let total = usize::from(ip.number(ipv4::TOTAL_LENGTH));
-    if total < header + icmp::HEADER {
-        return Err(Verdict::Malformed);
-    }
-    let offset = link.offset + header;
-    let icmp = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
-    Ok(Message { ip, icmp, offset, length: total - header })
+    let datagram = datagram_v4(ctx, link)?;
+    if datagram.protocol == ipv4::ICMP { datagram.message(ctx) } else { Err(Verdict::NotReply) }
 }
 
-/// Reads an IPv6 datagram up to its ICMPv6 header. `zero`: see [`forget`].
+/// Reads an IPv4 datagram up to what it carries.
 #[inline(always)]
-pub(crate) fn ipv6(ctx: &XdpContext, link: &Link, zero: u32) -> Result<Message<{ ipv6::HEADER }>, Verdict> {
+pub(crate) fn datagram_v4(ctx: &XdpContext, link: &Link) -> Result<Datagram<{ ipv4::HEADER }>, Verdict> {
+    let ip = Piece::<{ ipv4::HEADER }>::at(ctx, link.offset).ok_or(Verdict::Malformed)?;
+    let header = ipv4::header_length(ip.byte(ipv4::VERSION)).ok_or(Verdict::Malformed)?;
+    let protocol = ip.byte(ipv4::PROTOCOL);
+    if ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT != 0 {
+        return Err(if protocol == ipv4::ICMP { Verdict::Fragment } else { Verdict::NotReply });
+    }
+    let end = link.offset + usize::from(ip.number(ipv4::TOTAL_LENGTH));
+    Ok(Datagram { ip, protocol, offset: link.offset + header, end })
+}
+
+/// Reads an IPv6 datagram up to what it carries. `zero`: see [`forget`].
+#[inline(always)]
+pub(crate) fn datagram_v6(ctx: &XdpContext, link: &Link, zero: u32) -> Result<Datagram<{ ipv6::HEADER }>, Verdict> {
     let start = forget(link.offset, zero)?;
     let ip = Piece::<{ ipv6::HEADER }>::at(ctx, start).ok_or(Verdict::Malformed)?;
     if !ipv6::is_version(ip.byte(0)) {
         return Err(Verdict::Malformed);
     }
     let first = start + ipv6::HEADER;
-    let (next, offset) = walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero)?;
-    if next == ipv6::FRAGMENT {
+    let (protocol, offset) = walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero)?;
+    if protocol == ipv6::FRAGMENT {
         let fragment = Piece::<{ ipv6::EXTENSION }>::at(ctx, offset).ok_or(Verdict::Malformed)?;
         let of_icmp = fragment.byte(ipv6::EXTENSION_NEXT) == ipv6::ICMP;
         return Err(if of_icmp { Verdict::Fragment } else { Verdict::NotReply });
     }
-    if next != ipv6::ICMP {
-        return Err(Verdict::NotReply);
-    }
-    // As of IPv4. A jumbogram says 0.
-    let rest = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
-    if rest < offset - first + icmp::HEADER {
-        return Err(Verdict::Malformed);
-    }
-    let icmp = Piece::at(ctx, offset).ok_or(Verdict::Malformed)?;
-    Ok(Message { ip, icmp, offset, length: rest - (offset - first) })
+    // A jumbogram says 0.
+    let end = first + usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
+    Ok(Datagram { ip, protocol, offset, end })
 }
 
 /// Walks over the extension headers that begin at `offset`, the first of them being `next`: as many as are looked behind. Returns what

@@ -3,12 +3,13 @@
 use crate::{
     INACTIVE, SETTINGS, TAKEN, XSKS, answer, answer_v6,
     object::{add_one, now},
-    parse::{self, Link},
+    parse::{self, Datagram, Link},
+    segment,
 };
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use probe_ebpf::{
     layout::{MAX_FRAME, MAX_SOURCES, QueueLine, Settings, Verdict},
-    wire::{STAMP, ethernet, ipv4, ipv6},
+    wire::{STAMP, ethernet, ipv4, ipv6, tcp},
 };
 
 /// Judges a frame. What is [`Verdict::Taken`] carries its arrival stamp and is to be redirected, what is [`Verdict::RingFull`] is to be
@@ -54,33 +55,115 @@ fn judge(ctx: &XdpContext, link: &Link) -> Result<Queue, Verdict> {
 
 #[inline(always)]
 fn judge_v4(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
-    let message = parse::ipv4(ctx, link)?;
+    let datagram = parse::datagram_v4(ctx, link)?;
+    match datagram.protocol {
+        ipv4::ICMP => judge_message_v4(ctx, &datagram, settings),
+        ipv4::TCP if settings.port_count != 0 => judge_segment_v4(ctx, &datagram, settings),
+        _ => Err(Verdict::NotReply),
+    }
+}
+
+#[inline(always)]
+fn judge_v6(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
+    let datagram = parse::datagram_v6(ctx, link, settings.zero)?;
+    match datagram.protocol {
+        ipv6::ICMP => judge_message_v6(ctx, &datagram, settings),
+        ipv6::TCP if settings.port_count != 0 => judge_segment_v6(ctx, &datagram, settings),
+        _ => Err(Verdict::NotReply),
+    }
+}
+
+#[inline(always)]
+fn judge_message_v4(
+    ctx: &XdpContext,
+    datagram: &Datagram<{ ipv4::HEADER }>,
+    settings: &Settings,
+) -> Result<(), Verdict> {
+    let message = datagram.message(ctx)?;
     let (answer, foreign) = answer::Answer::read(ctx, &message)?;
+    if answer.is_segment {
+        if !segment::is_port(settings, answer.icmp.number(tcp::SOURCE)) {
+            return Err(foreign);
+        }
+        // It was quoted with the address that the error was sent to.
+        let source = message.ip.bytes(ipv4::DESTINATION);
+        if !is_source(settings, u32::from_ne_bytes(source)) {
+            return Err(Verdict::ForeignAddress);
+        }
+        segment::prove_quote(settings, segment::flow_v4(source, answer.destination), answer.icmp)?;
+        return is_whole(ctx, datagram.end);
+    }
     if answer.identifier() != settings.identifier {
         return Err(foreign);
     }
     if !is_source(settings, u32::from_ne_bytes(message.ip.bytes(ipv4::DESTINATION))) {
         return Err(Verdict::ForeignAddress);
     }
-    let end = message.offset + message.length;
-    is_whole(ctx, end)?;
-    answer.prove(ctx, settings, end)
+    is_whole(ctx, datagram.end)?;
+    answer.prove(ctx, settings, datagram.end)
 }
 
 #[inline(always)]
-fn judge_v6(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
-    let zero = settings.zero;
-    let message = parse::ipv6(ctx, link, zero)?;
-    let (answer, foreign) = answer_v6::Answer::read(ctx, &message, zero)?;
+fn judge_message_v6(
+    ctx: &XdpContext,
+    datagram: &Datagram<{ ipv6::HEADER }>,
+    settings: &Settings,
+) -> Result<(), Verdict> {
+    let message = datagram.message(ctx)?;
+    // Asked before what an error quotes is walked over, and forgotten: else the verifier goes through all addresses for every way there.
+    let ours = message.ip.address(ipv6::DESTINATION);
+    let is_ours = u32::from(is_source_v6(settings, ours)) ^ settings.zero;
+    let (answer, foreign) = answer_v6::Answer::read(ctx, &message, settings.zero)?;
+    if answer.is_segment {
+        if !segment::is_port(settings, answer.icmp.number(tcp::SOURCE)) {
+            return Err(foreign);
+        }
+        if is_ours == 0 {
+            return Err(Verdict::ForeignAddress);
+        }
+        segment::prove_quote(settings, segment::flow_v6(ours, answer.destination), answer.icmp)?;
+        return is_whole(ctx, datagram.end);
+    }
     if answer.identifier() != settings.identifier {
         return Err(foreign);
     }
-    if !is_source_v6(settings, message.ip.address(ipv6::DESTINATION)) {
+    if is_ours == 0 {
         return Err(Verdict::ForeignAddress);
     }
-    let end = message.offset + message.length;
-    is_whole(ctx, end)?;
-    answer.prove(ctx, settings, end)
+    is_whole(ctx, datagram.end)?;
+    answer.prove(ctx, settings, datagram.end)
+}
+
+#[inline(always)]
+fn judge_segment_v4(
+    ctx: &XdpContext,
+    datagram: &Datagram<{ ipv4::HEADER }>,
+    settings: &Settings,
+) -> Result<(), Verdict> {
+    let segment = datagram.segment(ctx)?;
+    let says = segment::read(settings, segment)?;
+    let ours = datagram.ip.bytes(ipv4::DESTINATION);
+    if !is_source(settings, u32::from_ne_bytes(ours)) {
+        return Err(Verdict::ForeignAddress);
+    }
+    segment::prove(settings, segment::flow_v4(ours, datagram.ip.bytes(ipv4::SOURCE)), segment, says)?;
+    is_whole(ctx, datagram.end)
+}
+
+#[inline(always)]
+fn judge_segment_v6(
+    ctx: &XdpContext,
+    datagram: &Datagram<{ ipv6::HEADER }>,
+    settings: &Settings,
+) -> Result<(), Verdict> {
+    let segment = datagram.segment(ctx)?;
+    let says = segment::read(settings, segment)?;
+    let ours = datagram.ip.address(ipv6::DESTINATION);
+    if !is_source_v6(settings, ours) {
+        return Err(Verdict::ForeignAddress);
+    }
+    segment::prove(settings, segment::flow_v6(ours, datagram.ip.address(ipv6::SOURCE)), segment, says)?;
+    is_whole(ctx, datagram.end)
 }
 
 /// Whether the frame is one that a socket can have, and reaches as far as its message.

@@ -246,6 +246,13 @@ pub mod tcp {
     pub const OPTIONS: usize = 20;
     /// In those, the timestamp.
     pub const TIMESTAMP: Range<usize> = 8..12;
+
+    /// Bytes of the header with this byte at [`OFFSET`]; None if there can be no such header.
+    #[inline(always)]
+    pub const fn header_length(offset: u8) -> Option<usize> {
+        let length = (offset >> 4) as usize * 4;
+        if length >= HEADER { Some(length) } else { None }
+    }
 }
 
 /// What a probe carries, numbers big-endian. Longer probes are padded.

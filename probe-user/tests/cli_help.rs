@@ -4,10 +4,11 @@
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use echolot::{
     base::{Nanos, Outcome},
-    cli::args::{Cli, Command, Rate},
+    cli::args::{Cli, Command, PingArgs, Rate, SweepArgs},
     nic::Mode,
     results::Format,
     targets::Shard,
+    wire::Kind,
 };
 
 const COMMANDS: [&str; 6] = ["run", "ping", "sweep", "doctor", "reflect", "check"];
@@ -65,7 +66,9 @@ fn help_groups_options_and_shows_defaults() {
     for heading in ["Targets:", "Probes:", "Network:", "Output:"] {
         assert!(sweep.contains(&format!("\n{heading}\n")), "{heading}\n{sweep}");
     }
-    for default in ["[default: 10000]", "[default: 1s]", "[default: text]", "[default: auto]"] {
+    for default in
+        ["[default: 10000]", "[default: 1s; of TCP 3s]", "[default: icmp]", "[default: text]", "[default: auto]"]
+    {
         assert!(sweep.contains(default), "{default}\n{sweep}");
     }
     assert!(help("ping").contains("[default: 56]"));
@@ -77,12 +80,12 @@ fn ping_takes_what_the_ping_that_people_know_takes() {
     else {
         panic!("not ping")
     };
-    assert_eq!((args.count, args.size, args.quiet), (Some(3), 18, true));
-    assert_eq!((args.interval, args.timeout), (Nanos::from_millis(200), Nanos::from_millis(250)));
+    assert_eq!((args.count, args.size, args.quiet), (Some(3), Some(18), true));
+    assert_eq!((args.interval, args.probes.timeout), (Nanos::from_millis(200), Some(Nanos::from_millis(250))));
     assert_eq!(args.targets.targets, ["10.64.0.1", "host.example"]);
     let Command::Ping(args) = parse("echolot ping 10.64.0.1").unwrap() else { panic!("not ping") };
-    assert_eq!((args.count, args.interval, args.timeout), (None, Nanos::from_secs(1), Nanos::from_secs(1)));
-    assert_eq!((args.size, args.format), (56, Format::Text));
+    assert_eq!((args.count, args.interval, args.probes.timeout), (None, Nanos::from_secs(1), None));
+    assert_eq!((args.size, args.format, args.probes.probe), (None, Format::Text, Kind::Echo));
     assert_eq!((args.network.engine, args.network.mode), (None, None));
 }
 
@@ -110,6 +113,19 @@ fn sweep_takes_rates_shards_and_outcomes() {
 }
 
 #[test]
+fn ping_and_sweep_take_the_kind_of_probe() {
+    for command in ["ping", "sweep"] {
+        let line = format!("echolot {command} -p tcp:443 -W 2 --source-port 61000 10.64.0.1");
+        let (Command::Ping(PingArgs { probes, .. }) | Command::Sweep(SweepArgs { probes, .. })) = parse(&line).unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!((probes.probe, probes.source_port), (Kind::Tcp { port: 443 }, Some(61_000)));
+        assert_eq!(probes.timeout, Some(Nanos::from_secs(2)));
+    }
+}
+
+#[test]
 fn run_writes_no_results_unless_asked() {
     let Command::Run(args) = parse("echolot run -c echolot.yml").unwrap() else { panic!("not run") };
     assert_eq!((args.format, args.progress_interval), (Format::None, Nanos::ZERO));
@@ -131,6 +147,11 @@ fn wrong_arguments_say_what_was_expected() {
         ("echolot ping -i soon 10.64.0.1", "a time is a number of seconds such as 1 or 0.2, or has a unit"),
         ("echolot ping -c 0 10.64.0.1", "-c"),
         ("echolot ping -s 17 10.64.0.1", "18..=1472"),
+        ("echolot ping -p tcp 10.64.0.1", "a TCP probe goes to a port from 1 to 65535; write one such as tcp:443"),
+        ("echolot ping -p tcp:0 10.64.0.1", "a port from 1 to 65535"),
+        ("echolot sweep -p udp:53 10.64.0.1", "UDP probes are not built yet"),
+        ("echolot sweep --probe arp 10.64.0.1", "the kinds of probe are icmp and tcp:PORT, such as tcp:443"),
+        ("echolot ping -p tcp:80 --source-port 1023 10.64.0.1", "1023 is not in 1024..=65534"),
         ("echolot ping -q -f csv 10.64.0.1", "cannot be used with"),
         ("echolot ping -S host 10.64.0.1", "invalid IP address"),
         ("echolot ping --identifier 70000 10.64.0.1", "an identifier is a number from 0 to 65535"),

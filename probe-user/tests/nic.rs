@@ -26,6 +26,7 @@
 //! | `only_kicks_and_sleeps` | strace sees nothing else on a loop thread |
 //! | `stall::…` | a receiver held up for 2 s moves no round-trip time and loses nothing but what its ring had no room for |
 //! | `v6::…` | probes of both families mix; replies and errors of the far kernel over IPv6 are taken, its neighbour discovery is passed |
+//! | `tcp::…` | SYNs and RSTs by either engine; the far kernel's answers and errors are taken, and none of ours reaches this host's kernel |
 //! | `causes::…` | each cause of a local drop: its counter moves, and its probes are unsent or unheard, never lost |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -37,6 +38,8 @@ mod harness;
 mod stall;
 #[path = "nic/station.rs"]
 mod station;
+#[path = "nic/tcp.rs"]
+mod tcp;
 #[path = "nic/v6.rs"]
 mod v6;
 
@@ -85,7 +88,7 @@ fn replies_come_back() {
 
         opened.sampler.sample(&DropLog::default()).unwrap();
         assert!(opened.sampler.local_drops().iter().all(|drop| drop.frames == 0), "{:?}", opened.sampler.local_drops());
-        assert_eq!(opened.sampler.rejected().unwrap(), [0; 5]);
+        assert_eq!(opened.sampler.rejected().unwrap(), [0; 6]);
         let queues = || 0..opened.taken.queues();
         assert_eq!(queues().map(|q| opened.taken.taken(q)).sum::<u64>(), 10_000);
         assert_eq!(queues().map(|q| opened.taken.consumed(q)).sum::<u64>(), 10_000);

@@ -437,6 +437,7 @@ fn the_product_has_its_own_programs_and_maps_only() {
         "LIVE_CURSORS",
         "LIVE_DESTINATIONS",
         "LIVE_DUE",
+        "LIVE_FRAMES",
         "LIVE_OUT",
         "LIVE_TEMPLATES",
         "LIVE_TEMPLATES_V6",

@@ -6,13 +6,13 @@
 
 use echolot::{
     base::{Family, Generation, Nanos, Sequence, TargetIndex},
-    wire::{Heard, Key, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
+    wire::{Heard, Key, Kind, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use probe_ebpf::{
     cookie,
-    wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload},
+    wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -35,9 +35,9 @@ impl Slots for Table {
         matches!(address, IpAddr::V4(address) if address.octets()[0] == 10)
     }
 
-    /// All that are sent from the first thousand ports.
-    fn target_of_flow(&self, address: IpAddr, (ours, _): (u16, u16)) -> Option<TargetIndex> {
-        (self.has_address(address) && ours < 1_000).then_some(TargetIndex(ours.into()))
+    /// A thousand ports, a target each, whatever its address.
+    fn target_of_flow(&self, _: IpAddr, (ours, _): (u16, u16)) -> Option<TargetIndex> {
+        (ours < 1_000).then_some(TargetIndex(ours.into()))
     }
 }
 
@@ -78,7 +78,9 @@ pub(crate) fn check(data: &[u8]) {
             RejectedReason::Target => assert_eq!(Table.generation(reply.target), None),
             RejectedReason::Age => assert!(reply.arrived < reply.sent),
             RejectedReason::Cookie => assert!(!signed, "{reply:?} has the right cookie"),
-            RejectedReason::Truncated | RejectedReason::Corrupt => panic!("{reason:?} of {reply:?}"),
+            RejectedReason::Truncated | RejectedReason::Corrupt | RejectedReason::ResetWithoutAck => {
+                panic!("{reason:?} of {reply:?}")
+            }
         },
         (Err(reason), Ok(Heard::Segment(segment))) => match reason {
             RejectedReason::Target => assert_eq!(Table.target_of_flow(segment.destination, segment.ports), None),
@@ -94,7 +96,9 @@ pub(crate) fn check(data: &[u8]) {
                 },
                 RejectedReason::Age => assert!(age),
                 RejectedReason::Cookie => assert!(!signed, "{refusal:?} is signed"),
-                RejectedReason::Truncated | RejectedReason::Corrupt => panic!("{reason:?} of {refusal:?}"),
+                RejectedReason::Truncated | RejectedReason::Corrupt | RejectedReason::ResetWithoutAck => {
+                    panic!("{reason:?} of {refusal:?}")
+                }
             }
         }
     }
@@ -211,6 +215,14 @@ impl Found {
         (message.len() >= icmp::HEADER).then_some(Self { family, ip, message })
     }
 
+    /// Whether it says so itself, without extension headers. Nobody asks for a TCP checksum.
+    fn is_tcp(&self, frame: &[u8]) -> bool {
+        match self.family {
+            Family::V4 => frame[self.ip + ipv4::PROTOCOL] == ipv4::TCP,
+            Family::V6 => frame[self.ip + ipv6::NEXT_HEADER] == ipv6::TCP,
+        }
+    }
+
     fn is_error(&self, frame: &[u8]) -> bool {
         match self.family {
             Family::V4 => icmp::is_error(frame[self.message.start]),
@@ -278,7 +290,7 @@ fn sign(frame: &mut [u8]) -> Option<()> {
 
 /// Makes the ICMP checksum right.
 fn mend(frame: &mut [u8]) {
-    let Some(outer) = Found::outer(frame) else { return };
+    let Some(outer) = Found::outer(frame).filter(|outer| !outer.is_tcp(frame)) else { return };
     let length = outer.message.len();
     frame[within(outer.message.start, icmp::CHECKSUM)].fill(0);
     let words = |bytes: &[u8]| -> u64 {
@@ -328,6 +340,10 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "refused-v6-signed",
             arrive(error(&probe(Family::V6, 18, 24), icmpv6::PACKET_TOO_BIG, quoted.0), now, SIGN | MEND),
         ),
+        ("segment", arrive(answer(syn(Family::V4), tcp::SYN | tcp::ACK), now, 0)),
+        ("segment-v6", arrive(answer(syn(Family::V6), tcp::RST | tcp::ACK), now, 0)),
+        ("segment-refused", arrive(error(&syn(Family::V4), icmp::UNREACHABLE, 8), now, 0)),
+        ("segment-refused-v6", arrive(error(&syn(Family::V6), icmpv6::UNREACHABLE, 40), now, 0)),
         ("rejected-v6-short", arrive(error(&probe(Family::V6, 18, 25), icmpv6::UNREACHABLE, quoted.1), now, 0)),
     ]
 }
@@ -340,12 +356,37 @@ fn header(frame: &[u8]) -> usize {
 }
 
 fn probe(family: Family, payload: u16, target: u32) -> Vec<u8> {
+    made(Shape::echo(payload).over(family), target)
+}
+
+/// A SYN from one of the ports that have a target.
+fn syn(family: Family) -> Vec<u8> {
+    made(Shape { flow: 3, ..Shape::of(Kind::Tcp { port: 443 }) }.over(family), 3)
+}
+
+/// The answer of these flags to a SYN, as long as that: its options are the SYN's.
+fn answer(mut frame: Vec<u8>, flags: u8) -> Vec<u8> {
+    let found = Found::outer(&frame).expect("a SYN");
+    let (source, destination) = (found.source(), found.destination());
+    let (before, behind) = frame.split_at_mut(destination.start);
+    before[source].swap_with_slice(&mut behind[..destination.len()]);
+    let segment = &mut frame[found.message];
+    segment.swap(0, 2);
+    segment.swap(1, 3);
+    let sequence = u32::from_be_bytes(segment[tcp::SEQUENCE].try_into().expect("4 bytes"));
+    segment[tcp::ACKNOWLEDGMENT].copy_from_slice(&sequence.wrapping_add(1).to_be_bytes());
+    segment[tcp::FLAGS] = flags;
+    frame
+}
+
+fn made(shape: Shape, target: u32) -> Vec<u8> {
+    let family = shape.family;
     let (source, destination): (IpAddr, IpAddr) = match family {
         Family::V4 => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::new(10, 64, 0, 1).into()),
         Family::V6 => (Ipv6Addr::from_bits(0x2001_0db8 << 96 | 1).into(), Ipv6Addr::from_bits(0xfd << 120 | 2).into()),
     };
-    let origin = Origin { mac: [2; 6], source, identifier: 0xec07, first_port: 61_000, flow_key: KEY.flow_key() };
-    let template = Template::new(Shape::echo(payload).over(family), origin).expect("a payload in bounds");
+    let origin = Origin { mac: [2; 6], source, identifier: 0xec07, first_port: 0, flow_key: KEY.flow_key() };
+    let template = Template::new(shape, origin).expect("a payload in bounds");
     let mut frame = vec![0; template.length()];
     template.lay(&mut frame);
     let fields = ProbeFields {
@@ -381,6 +422,9 @@ fn echo(mut frame: Vec<u8>) -> Vec<u8> {
 fn error(frame: &[u8], kind: u8, quoted: usize) -> Vec<u8> {
     let message = IP + header(frame);
     let mut error = frame[..message].to_vec();
+    if message == IP + ipv4::HEADER {
+        error[IP + ipv4::PROTOCOL] = ipv4::ICMP;
+    }
     error.extend([kind, 1, 0, 0, 0, 0, 0, 0]);
     error.extend(&frame[IP..message + quoted]);
     if message == IP + ipv4::HEADER {
@@ -430,6 +474,7 @@ mod tests {
                 Ok(Proven::Answer(_)) => "answered",
                 Ok(Proven::Refused(..)) => "refused",
                 Ok(Proven::ShortQuote(_)) => "refused-short",
+                Ok(Proven::Segment(..)) => "segment",
                 Err(RejectedReason::Corrupt) => "rejected-request",
                 Err(RejectedReason::Target) => "rejected-target",
                 Err(RejectedReason::Age) => "rejected-age",

@@ -42,6 +42,9 @@ pub enum PortState {
 }
 
 impl PortState {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Open, Self::Closed];
+
     /// As in results.
     pub const fn name(self) -> &'static str {
         match self {

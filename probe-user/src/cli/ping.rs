@@ -12,7 +12,7 @@ use crate::{
     results::{Format, Outcomes, Summary},
     run::{self, Job, Live, Moment, Results, Source, Starting, View},
     targets::{Group, Options},
-    wire::Shape,
+    wire::Kind,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,13 +21,10 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the targets", live, Status::Problem)?;
-    let group = Group {
-        interval: args.interval,
-        timeout: args.timeout,
-        shape: Shape::echo(args.size),
-        count: args.count,
-        ..Group::named("ping")
-    };
+    // As many bytes as ping sends.
+    let size = args.size.or((args.probes.probe == Kind::Echo).then_some(56));
+    let group = Group { interval: args.interval, count: args.count, ..args.probes.group("ping", size)? };
+    group.check_window().map_err(|error| Failure::new(format!("-i, -W: {error}")))?;
     let options = Options { seed: args.network.seed_or_random(), shard: None };
     let (plan, exclude) = args.targets.plan(group, &options)?;
     let rate = run::whole(plan.needed_rate());
@@ -51,7 +48,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     };
     let job = Job {
         plan,
-        network: args.network.network()?,
+        network: args.network.network(&args.probes)?,
         rate,
         results: Some(results),
         summary: args.output.summary.clone(),

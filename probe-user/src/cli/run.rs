@@ -56,6 +56,7 @@ fn network(args: &NetworkArgs, config: &Config) -> Result<Network, Failure> {
         mode: args.mode.unwrap_or(config.mode),
         engine: args.engine.unwrap_or(config.engine),
         identifier: args.identifier.or(config.identifier),
+        source_port: config.source_port,
     })
 }
 

@@ -19,7 +19,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the targets", live.clone(), Status::Incomplete)?;
-    let group = Group { timeout: args.timeout, count: Some(1), ..Group::named("sweep") };
+    let group = Group { count: Some(1), ..args.probes.group("sweep", None)? };
     let options = Options { seed: args.network.seed_or_random(), shard: args.shard };
     let (mut plan, exclude) = args.targets.plan(group, &options)?;
     let total = plan.targets.len() as u64;
@@ -34,7 +34,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     }
     let job = Job {
         plan,
-        network: args.network.network()?,
+        network: args.network.network(&args.probes)?,
         rate,
         results: args.output.results(args.format, args.outcomes()),
         summary: args.output.summary.clone(),

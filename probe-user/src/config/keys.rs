@@ -7,9 +7,10 @@ pub(super) const HOMES: [(&[&str], &str); 4] = [
     (&["rate"], "in `limits`"),
     (&TOP, "at the top level"),
 ];
-pub(super) const TOP: [&str; 12] = [
+pub(super) const TOP: [&str; 13] = [
     "interface",
     "source",
+    "source_port",
     "listen",
     "events",
     "engine",
@@ -21,14 +22,16 @@ pub(super) const TOP: [&str; 12] = [
     "exclude",
     "limits",
 ];
-pub(super) const SETTINGS: [&str; 7] = ["interval", "timeout", "family", "size", "down_after", "up_after", "buckets"];
-pub(super) const GROUP: [&str; 13] = [
+pub(super) const SETTINGS: [&str; 8] =
+    ["probe", "interval", "timeout", "family", "size", "down_after", "up_after", "buckets"];
+pub(super) const GROUP: [&str; 14] = [
     "name",
     "targets",
     "target_files",
     "labels",
     "sum_by",
     "per_target",
+    "probe",
     "interval",
     "timeout",
     "family",

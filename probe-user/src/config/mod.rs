@@ -49,6 +49,8 @@ pub struct Config {
     pub interface: Option<String>,
     /// Source addresses of probes, where they are not those that the kernel would take.
     pub sources: Sources,
+    /// The first of the ports that TCP probes are sent from; None for a free one.
+    pub source_port: Option<u16>,
     /// Where metrics are served; None for nowhere.
     pub listen: Option<SocketAddr>,
     /// Events are appended to this file; a relative path is joined to the folder of this one. None for nowhere.
@@ -67,7 +69,7 @@ pub struct Config {
     pub groups: Vec<GroupConfig>,
     /// What is never probed.
     pub exclude: Exclusions,
-    /// Where `groups` and, if it is there, `limits.rate` stand.
+    /// Where `groups` and, if they are there, `limits.rate` and `source_port` stand.
     places: Places,
 }
 
@@ -75,6 +77,7 @@ pub struct Config {
 struct Places {
     groups: Place,
     rate: Option<Place>,
+    source_port: Option<Place>,
 }
 
 /// A group as the file has it.

@@ -7,10 +7,12 @@ use super::{
 };
 use crate::{
     base::{Nanos, Sources},
-    nic::{Engine, Mode},
+    nic::{Engine, Mode, SOURCE_PORTS},
     targets::{
-        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml,
+        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, default_timeout, labels,
+        shorten, yaml,
     },
+    wire::{Kind, Shape},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,17 +46,19 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
 fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> {
     let p = problems;
     let top = root.table(&TOP, "a table of keys, such as `groups`", p)?;
-    let mut global = Group::named("");
+    let mut global = Settings::default();
     if let Some(table) = top.get("global").and_then(|field| field.table(&SETTINGS, "a table of settings", p)) {
-        settings(&table, &mut global, p);
+        global.read(&table, p);
     }
     let limits = top.get("limits").and_then(|field| field.table(&["rate"], "a table with `rate`", p));
     let rate = limits.and_then(|table| table.get("rate"));
+    let source_port = top.get("source_port");
     let folder = file.parent().unwrap_or(Path::new(""));
     let config = Config {
         file: file.to_owned(),
         interface: top.get("interface").and_then(|f| f.parsed("the name of an interface", p, interface)),
         sources: top.get("source").map(|f| sources(&f, p)).unwrap_or_default(),
+        source_port: source_port.as_ref().and_then(|f| f.number(SOURCE_PORTS, p)).and_then(|n| u16::try_from(n).ok()),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
         events: top.get("events").and_then(|f| f.parsed("the path of a file", p, path)).map(|path| folder.join(path)),
         engine: top
@@ -65,14 +69,18 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         identifier: top.get("identifier").and_then(|f| f.number(0..=0xffff, p)).and_then(|n| u16::try_from(n).ok()),
         seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
         rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),
-        places: Places { groups: top.get("groups").map_or(top.place, |f| f.place()), rate: rate.map(|f| f.place()) },
+        places: Places {
+            groups: top.get("groups").map_or(top.place, |f| f.place()),
+            rate: rate.map(|f| f.place()),
+            source_port: source_port.map(|f| f.place()),
+        },
         groups: groups(&top, &global, folder, p),
         exclude: top.get("exclude").map(|f| exclude(&f, p)).unwrap_or_default(),
     };
     Some(config)
 }
 
-fn groups(top: &Table, global: &Group, folder: &Path, problems: &mut Problems) -> Vec<GroupConfig> {
+fn groups(top: &Table, global: &Settings, folder: &Path, problems: &mut Problems) -> Vec<GroupConfig> {
     let Some(field) = top.get("groups") else {
         problems.add(top.place, "", "`groups` is missing; write at least one group with `name` and `targets`");
         return Vec::new();
@@ -101,12 +109,21 @@ fn groups(top: &Table, global: &Group, folder: &Path, problems: &mut Problems) -
     groups
 }
 
-fn group(field: &Field, global: &Group, folder: &Path, p: &mut Problems) -> Option<GroupConfig> {
+fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> Option<GroupConfig> {
     let begin = p.0.len();
     let table = field.table(&GROUP, "a group: a table with `name` and `targets`", p)?;
     let misspelt = p.0.len() > begin;
-    let mut group = global.clone();
-    settings(&table, &mut group, p);
+    let mut settings = global.clone();
+    let before = p.0.len();
+    settings.read(&table, p);
+    let mut group = settings.group();
+    if p.0.len() == before
+        && let Err(error) = group.check_window()
+    {
+        // Of the two that it follows from, the one that is the group's own.
+        let own = ["timeout", "interval"].into_iter().find_map(|key| table.get(key));
+        own.as_ref().unwrap_or(field).wrong(p, error.to_string());
+    }
     let name = table.get("name");
     match &name {
         Some(name) => group.name = name.parsed("the group's name", p, group_name).unwrap_or_default(),
@@ -162,15 +179,63 @@ pub(super) fn unknown_label<'a>(name: &str, known: impl Iterator<Item = &'a Stri
 }
 
 /// What `global` and groups have in common.
-fn settings(table: &Table, group: &mut Group, p: &mut Problems) {
+#[derive(Clone)]
+struct Settings {
+    /// All of a group but what follows from the kind of probe.
+    group: Group,
+    kind: Kind,
+    timeout: Option<Nanos>,
+    /// Bytes of an echo's payload.
+    size: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let group = Group::named("");
+        Self { kind: group.shape.kind, timeout: None, size: group.shape.payload, group }
+    }
+}
+
+impl Settings {
+    /// Overlays what a table has.
+    fn read(&mut self, table: &Table, p: &mut Problems) {
+        if let Some(kind) = table.get("probe").and_then(|f| f.parsed("icmp, or tcp:PORT such as tcp:443", p, probe)) {
+            self.kind = kind;
+        }
+        if let Some(timeout) = table.get("timeout").and_then(|f| f.duration(TIMEOUTS, p)) {
+            self.timeout = Some(timeout);
+        }
+        if let Some(field) = table.get("size") {
+            let size = field.number(SIZES, p).and_then(|n| u16::try_from(n).ok());
+            match (self.kind, size) {
+                (Kind::Echo, Some(size)) => self.size = size,
+                (kind @ Kind::Tcp { .. }, Some(_)) => {
+                    field.wrong(p, format!("a {kind} probe is a SYN, which carries no payload: remove `size`"));
+                }
+                (_, None) => {}
+            }
+        }
+        common(table, &mut self.group, p);
+    }
+
+    /// A group that has them.
+    fn group(&self) -> Group {
+        let shape = match self.kind {
+            Kind::Echo => Shape::echo(self.size),
+            kind @ Kind::Tcp { .. } => Shape::of(kind),
+        };
+        Group { shape, timeout: self.timeout.unwrap_or(default_timeout(self.kind)), ..self.group.clone() }
+    }
+}
+
+fn probe(text: &str) -> Result<Kind, String> {
+    text.parse().map_err(|error: crate::wire::KindError| format!("`{}`: {error}", shorten(text)))
+}
+
+/// What does not depend on the kind of probe.
+fn common(table: &Table, group: &mut Group, p: &mut Problems) {
     if let Some(interval) = table.get("interval").and_then(|f| f.duration(INTERVALS, p)) {
         group.interval = interval;
-    }
-    if let Some(timeout) = table.get("timeout").and_then(|f| f.duration(TIMEOUTS, p)) {
-        group.timeout = timeout;
-    }
-    if let Some(size) = table.get("size").and_then(|f| f.number(SIZES, p)).and_then(|n| u16::try_from(n).ok()) {
-        group.shape.payload = size;
     }
     if let Some(family) =
         table.get("family").and_then(|f| f.word(&Families::ALL.map(|family| (family.name(), family)), p))

@@ -27,6 +27,7 @@ fn the_smallest_file_gets_the_defaults() {
     let group = &config.groups[0].group;
     assert_eq!((group.interval, group.timeout), (Nanos::from_secs(1), Nanos::from_secs(1)));
     assert_eq!((group.shape.payload, group.down_after, group.up_after, group.count), (18, 3, 1, None));
+    assert_eq!((group.shape.kind, config.source_port), (Kind::Echo, None));
     assert_eq!((group.buckets.len(), group.buckets[0], group.buckets[19]), (20, 1e-5, 5.24288));
     assert!(!group.per_target && group.sum_by.is_empty());
 }
@@ -37,6 +38,7 @@ fn every_key_is_read() {
         "
 interface: eth0
 source: 192.0.2.1
+source_port: 61000
 listen: 127.0.0.1:10816
 engine: afxdp
 mode: zero-copy
@@ -51,6 +53,7 @@ groups:
     sum_by: [site]
     per_target: all
   - {name: core, targets: [10.0.0.1], interval: 1m, timeout: 2s, size: 1472, down_after: 1, up_after: 1, buckets: [1s]}
+  - {name: web, targets: [10.0.0.1], probe: tcp:443}
 exclude: [198.51.100.13/32, 10.0.0.5, 10.0.0.6-7]
 limits: {rate: 500000}
 ",
@@ -58,11 +61,12 @@ limits: {rate: 500000}
     .unwrap();
     assert_eq!(config.interface.as_deref(), Some("eth0"));
     assert_eq!((config.sources.v4, config.sources.v6), (Some([192, 0, 2, 1].into()), None));
+    assert_eq!(config.source_port, Some(61_000));
     assert_eq!(config.listen, Some("127.0.0.1:10816".parse().unwrap()));
     assert_eq!((config.engine, config.mode), (Engine::Afxdp, Mode::ZeroCopy));
     assert_eq!((config.identifier, config.seed, config.rate_limit), (Some(0xbeef), Some(u64::MAX), 500_000));
     assert_eq!(config.exclude.ranges().count(), 2);
-    let [edge, core] = &config.groups[..] else { panic!() };
+    let [edge, core, web] = &config.groups[..] else { panic!() };
     assert_eq!((edge.group.interval, edge.group.timeout), (Nanos::from_secs(10), Nanos::from_millis(500)));
     assert_eq!((edge.group.shape.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
     assert_eq!((&edge.group.buckets[..], &edge.group.sum_by[..]), (&[0.001, 0.01][..], &["site".to_owned()][..]));
@@ -74,6 +78,46 @@ limits: {rate: 500000}
     assert_eq!(edge.labels["rack"], "7");
     assert_eq!((core.group.interval, core.group.timeout), (Nanos::from_secs(60), Nanos::from_secs(2)));
     assert_eq!((core.group.shape.payload, core.group.down_after, &core.group.buckets[..]), (1472, 1, &[1.0][..]));
+    assert_eq!((web.group.shape, web.group.timeout), (Shape::of(Kind::Tcp { port: 443 }), Nanos::from_millis(500)));
+}
+
+#[test]
+fn what_is_asked_decides_on_the_timeout_and_the_size() {
+    let read = |global: &str, group: &str| {
+        let text = format!("global: {{{global}}}\ngroups: [{{name: a, targets: [10.0.0.1], {group}}}]\n");
+        let Group { shape, timeout, .. } = read(&text).unwrap().groups[0].group.clone();
+        (shape.kind.to_string(), shape.payload, timeout.0 / 1_000_000)
+    };
+    for (global, group, kind, payload, timeout) in [
+        ("", "probe: icmp", "icmp", 18, 1_000),
+        ("", "probe: tcp:80", "tcp:80", 0, 3_000),
+        ("probe: tcp:80", "", "tcp:80", 0, 3_000),
+        ("probe: tcp:80", "probe: tcp:443", "tcp:443", 0, 3_000),
+        // What is written holds for all kinds; what isn't follows from the group's own.
+        ("probe: tcp:80", "probe: icmp, size: 56", "icmp", 56, 1_000),
+        ("timeout: 1s", "probe: tcp:80", "tcp:80", 0, 1_000),
+        ("size: 56", "probe: tcp:80, timeout: 2s", "tcp:80", 0, 2_000),
+    ] {
+        assert_eq!(read(global, group), (kind.to_owned(), payload, timeout), "{global} / {group}");
+    }
+}
+
+#[test]
+fn tcp_probes_that_could_not_be_told_apart_are_blamed_on_the_groups_own_line() {
+    for (global, group, expected) in [
+        ("", "timeout: 2s, interval: 10ms", "2:58: groups[0].timeout: with an interval of 10ms and a timeout of 2s"),
+        (
+            "",
+            "interval: 10ms",
+            "2:59: groups[0].interval: with an interval of 10ms and a timeout of 3s more than 103 probes",
+        ),
+        ("interval: 10ms", "", "2:10: groups[0]: with an interval of 10ms"),
+        ("interval: 10ms", "", "lengthen the interval to 32ms, or shorten the timeout to 770ms"),
+    ] {
+        let group = format!("name: a, probe: tcp:80, targets: [b], {group}");
+        let error = error(&format!("global: {{{global}}}\ngroups: [{{{group}}}]\n"));
+        assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
+    }
 }
 
 /// Each wrong file with what must be said of it: place, field and words.
@@ -135,7 +179,7 @@ fn errors_name_place_field_and_remedy() {
     let table = [
         ("intervall: 1s\n", "2:1: unknown key `intervall`; `interval` stands in `global` or in a group"),
         ("rate: 5\n", "unknown key `rate`; `rate` stands in `limits`"),
-        ("colour: red\n", "2:1: unknown key `colour`; known here are interface, source, listen"),
+        ("colour: red\n", "2:1: unknown key `colour`; known here are interface, source, source_port, listen"),
         ("gruops: 1s\n", "unknown key `gruops`; did you mean `groups`?"),
         ("global: {intervall: 1s}\n", "2:10: global: unknown key `intervall`; did you mean `interval`?"),
         ("global: {Timeout: 1s}\n", "unknown key `Timeout`; did you mean `timeout`?"),
@@ -153,6 +197,19 @@ fn errors_name_place_field_and_remedy() {
         ("global: {size: 17}\n", "global.size: found the number 17, expected a whole number from 18 to 1472"),
         ("global: {size: 1473}\n", "expected a whole number from 18 to 1472"),
         ("global: {size: '56'}\n", "found `56`, expected a whole number"),
+        ("global: {probe: tcp}\n", "2:17: global.probe: `tcp`: a TCP probe goes to a port from 1 to 65535; write one"),
+        ("global: {probe: 'tcp:0'}\n", "global.probe: `tcp:0`: a TCP probe goes to a port from 1 to 65535"),
+        ("global: {probe: udp:53}\n", "global.probe: `udp:53`: UDP probes are not built yet"),
+        ("global: {probe: tpc:443}\n", "`tpc:443`: the kinds of probe are icmp and tcp:PORT, such as tcp:443"),
+        (
+            "global: {probe: {tcp: 443}}\n",
+            "global.probe: found a table of keys and values, expected icmp, or tcp:PORT such as tcp:443",
+        ),
+        (
+            "global: {probe: tcp:443, size: 56}\n",
+            "2:32: global.size: a tcp:443 probe is a SYN, which carries no payload: remove `size`",
+        ),
+        ("source_port: 1023\n", "source_port: found the number 1023, expected a whole number from 1024 to 65534"),
         ("global: {down_after: 0}\n", "global.down_after: found the number 0"),
         ("global: {up_after: -1}\n", "found the number -1"),
         ("global: {buckets: [2ms, 1ms]}\n", "2:25: global.buckets[1]: a bucket is not longer than the one before"),

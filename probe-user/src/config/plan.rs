@@ -1,7 +1,10 @@
 //! From a configuration to a plan: target files are read, targets expanded, the rate held against its limit.
 
 use super::{Config, ConfigError, GroupConfig, parse::unknown_label};
-use crate::targets::{self, FAMILY, Group, GroupInput, Options, Place, Plan, TargetList, file_sd};
+use crate::{
+    nic,
+    targets::{self, FAMILY, Group, GroupInput, Options, Place, Plan, TargetList, file_sd},
+};
 use std::{
     collections::BTreeSet,
     fs,
@@ -21,6 +24,7 @@ impl Config {
         let options = Options { seed: self.seed, shard: None };
         let plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
         self.check_rate(&plan)?;
+        self.check_ports(&plan)?;
         Ok(plan)
     }
 
@@ -83,6 +87,13 @@ impl Config {
         });
         let (place, field) = found.unwrap_or((self.places.groups, "groups".into()));
         ConfigError::of_targets(&self.file, Some(place), &field, error)
+    }
+
+    /// Whether what `source_port` begins with has room for a port for each group that needs one.
+    fn check_ports(&self, plan: &Plan) -> Result<(), ConfigError> {
+        let (Some(first), Some(place)) = (self.source_port, self.places.source_port) else { return Ok(()) };
+        nic::check_source_ports(first, plan.ports())
+            .map_err(|error| ConfigError::at(&self.file, Some(place), "source_port", error.to_string()))
     }
 
     fn check_rate(&self, plan: &Plan) -> Result<(), ConfigError> {

@@ -154,6 +154,44 @@ fn patterns_match_as_in_a_shell() {
 }
 
 #[test]
+fn each_group_with_tcp_probes_has_a_source_port_of_its_own() {
+    let config = |source_port| {
+        format!(
+            "source_port: {source_port}\ngroups:\n  - {{name: a, targets: [10.0.0.1], probe: tcp:80}}\n  - {{name: b, targets: [10.0.0.1]}}\n  \
+             - {{name: c, targets: [10.0.0.1], probe: tcp:80}}\n"
+        )
+    };
+    let plan = plan(&folder(&config(61_000), &[])).unwrap();
+    let flows: Vec<_> = plan.groups.iter().map(|group| group.shape.flow).collect();
+    assert_eq!((plan.ports(), flows), (2, vec![0, 0, 1]));
+    assert_eq!(plan.probe(), "tcp:80,icmp");
+    let text = error(&config(65_534), &[]);
+    let expected =
+        ":1:14: source_port: source ports for TCP probes: 2 needed, one a group, and 65534 is too late to begin with";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_report_says_what_tcp_probes_take() {
+    let report_of = |groups: &str| {
+        let dir = folder(&format!("source_port: 61000\ngroups: [{groups}]\n"), &[]);
+        let config = load(&dir.join("echolot.yml")).unwrap();
+        report(&config, &config.plan().unwrap())
+    };
+    let tcp = report_of(
+        "{name: web, targets: [10.0.0.0/24], probe: tcp:443, interval: 100ms}, {name: b, targets: [10.0.0.1]}",
+    );
+    let text = tcp.to_string();
+    let expected = "group web: 256 targets, a tcp:443 probe every 100ms, timeout 3s, window 64, 2560/s, 1 row of sums, 155.8 KiB\n";
+    assert!(text.contains(expected) && text.contains("\nsource ports for TCP probes: 1\n"), "{text}");
+    assert_eq!(tcp.groups[0].memory_bytes, 256 * (100 + 8 * 64 + 11));
+    assert_eq!((&*tcp.groups[0].probe, &*tcp.groups[1].probe, tcp.source_ports), ("tcp:443", "icmp", 1));
+    assert!(tcp.warnings.is_empty());
+    let echo = report_of("{name: b, targets: [10.0.0.1]}");
+    assert_eq!(echo.warnings, ["source_port is for TCP probes, and no group has such"]);
+}
+
+#[test]
 fn a_report_says_what_it_comes_to() {
     let config = "
 groups:

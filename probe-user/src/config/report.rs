@@ -26,6 +26,8 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Bytes that can be had now; null where the system does not say.
     pub memory_available_bytes: Option<u64>,
+    /// Source ports that its TCP probes need, one for each group that has such.
+    pub source_ports: u16,
     /// Addresses that are never probed.
     pub excluded_addresses: u128,
     /// What is allowed and probably not meant.
@@ -45,7 +47,9 @@ pub struct GroupReport {
     pub interval_seconds: f64,
     /// Seconds that a probe may be answered.
     pub timeout_seconds: f64,
-    /// Bytes of ICMP payload.
+    /// What is asked: `icmp`, `tcp:443`.
+    pub probe: String,
+    /// Bytes of ICMP payload; 0 of a TCP probe.
     pub size: usize,
     /// Probes of one target that can be in flight.
     pub window: u64,
@@ -83,6 +87,9 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
     if memory_available_bytes.is_some_and(|available| memory_bytes > available / 2) {
         warnings.push("this needs more than half of the memory that is available".into());
     }
+    if config.source_port.is_some() && plan.ports() == 0 {
+        warnings.push("source_port is for TCP probes, and no group has such".into());
+    }
     Report {
         file: config.file.display().to_string(),
         targets: plan.targets.len(),
@@ -90,6 +97,7 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         rate_limit: config.rate_limit,
         memory_bytes,
         memory_available_bytes,
+        source_ports: plan.ports(),
         excluded_addresses: config.exclude.ranges().fold(0, |sum: u128, range| sum.saturating_add(range.count())),
         warnings,
         groups,
@@ -103,6 +111,7 @@ fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
         names: plan.names.range(group.targets.clone()).count(),
         interval_seconds: group.interval.as_secs_f64(),
         timeout_seconds: group.timeout.as_secs_f64(),
+        probe: group.shape.kind.to_string(),
         size: group.shape.payload.into(),
         window: u64::from(group.places()),
         rate: group.needed_rate(),
@@ -133,10 +142,13 @@ impl fmt::Display for Report {
             if group.names > 0 {
                 write!(f, " ({} by name)", group.names)?;
             }
+            match group.size {
+                0 => write!(f, ", a {} probe", group.probe)?,
+                size => write!(f, ", a probe of {size} bytes")?,
+            }
             write!(
                 f,
-                ", a probe of {} bytes every {}, timeout {}, window {}, {}/s, {}, {}",
-                group.size,
+                " every {}, timeout {}, window {}, {}/s, {}, {}",
                 seconds(group.interval_seconds),
                 seconds(group.timeout_seconds),
                 group.window,
@@ -145,6 +157,9 @@ impl fmt::Display for Report {
                 Bytes(group.memory_bytes),
             )?;
             writeln!(f, "{}", if group.per_target { ", series per target" } else { "" })?;
+        }
+        if self.source_ports > 0 {
+            writeln!(f, "source ports for TCP probes: {}", self.source_ports)?;
         }
         if self.excluded_addresses > 0 {
             writeln!(f, "excluded addresses: {}", self.excluded_addresses)?;

@@ -15,6 +15,7 @@ mod neighbours;
 mod path;
 mod privileges;
 mod queues;
+mod source_ports;
 mod xdp;
 
 use crate::base::Sources;
@@ -97,6 +98,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     checks.extend(kernel::checks());
     checks.push(clock::check());
     checks.push(cpus::check());
+    checks.push(source_ports::check());
     checks.push(accuracy::check());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Err(error) = runtime.block_on(look_at_network(options, &mut checks)) {

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub sums: Vec<SumRow>,
     /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
     pub rejected: [u64; RejectedReason::ALL.len()],
+    /// RSTs to targets at which a TCP probe had half opened a connection: sent, and dropped for want of room or by their limit.
+    pub resets: [u64; 2],
     /// Probes that this machine did not send, of all rows, indexed like `Cause::ALL`.
     pub unsent: [u64; Cause::ALL.len()],
     /// From the configured due time to the hand-over to the engine.

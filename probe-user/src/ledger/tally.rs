@@ -54,8 +54,8 @@ pub struct Tally {
     pub receive_delay: Histogram,
     /// Arrival stamp of the last reply that proved to be ours; 0 before the first.
     pub heard_at: AtomicU64,
-    /// RSTs sent to targets at which a probe had half opened a connection. Senders alone.
-    pub resets: AtomicU64,
+    /// RSTs to targets at which a probe had half opened a connection: sent by the engine, and dropped for want of room or by their limit.
+    pub resets: [AtomicU64; 2],
     /// Results that found their queue full.
     pub results_dropped: AtomicU64,
     /// When the card was last seen to be slower than what was to be sent; 0: never.
@@ -87,12 +87,17 @@ impl Tally {
             transmit_dwell: Histogram::default(),
             receive_delay: Histogram::default(),
             heard_at: AtomicU64::new(0),
-            resets: AtomicU64::new(0),
+            resets: zeros(),
             results_dropped: AtomicU64::new(0),
             full_at: AtomicU64::new(0),
             first_send: AtomicU64::new(u64::MAX),
             last_settled: AtomicU64::new(0),
         }
+    }
+
+    /// Counts RSTs that were sent, or were not.
+    pub fn count_reset(&self, sent: bool) {
+        add(&self.resets[usize::from(!sent)], 1);
     }
 
     /// Counts a settled probe in a row.
@@ -134,6 +139,7 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
             row.rtt.add_to(&mut sum.rtt);
         }
         add_all(&mut all.rejected, &tally.rejected);
+        add_all(&mut all.resets, &tally.resets);
         tally.send_lag.add_to(&mut all.send_lag);
         tally.transmit_dwell.add_to(&mut all.transmit_dwell);
         tally.receive_delay.add_to(&mut all.receive_delay);

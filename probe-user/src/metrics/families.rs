@@ -72,6 +72,10 @@ pub(super) const GROUP_INFO: Family =
     gauge("echolot_group_info", "What a group asks of its targets, and over which families of addresses.");
 
 // Of this machine.
+pub(super) const RESETS: Family = counter(
+    "echolot_tcp_resets_total",
+    "RSTs to targets at which a TCP probe had half opened a connection, by what became of them.",
+);
 pub(super) const REJECTED: Family =
     counter("echolot_replies_rejected_total", "Frames that claimed to be replies and failed a check, by reason.");
 pub(super) const LOCAL_DROPS: Family =
@@ -141,6 +145,7 @@ pub fn all() -> impl Iterator<Item = Family> {
     ];
     let local = [
         REJECTED,
+        RESETS,
         LOCAL_DROPS,
         SEND_LAG,
         TRANSMIT_DWELL,

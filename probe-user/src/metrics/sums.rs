@@ -105,6 +105,8 @@ fn group_info(group: &Group) -> Metric {
 fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
     let rejected = RejectedReason::ALL.iter().zip(snapshot.rejected);
     let rejected = rejected.map(|(reason, n)| number(f::REJECTED, vec![label("reason", reason.name())], n));
+    let resets = ["sent", "dropped"].iter().zip(snapshot.resets);
+    let resets = resets.map(|(result, n)| number(f::RESETS, vec![label("result", result)], n));
     let drops = source.drops();
     let drops = drops.iter().map(|drop| {
         let labels =
@@ -127,6 +129,7 @@ fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
     let holds = holds.map(|(hold, held)| number(f::STATE_HOLD, vec![label("reason", hold.name())], u64::from(held)));
     vec![
         family(f::REJECTED, rejected),
+        family(f::RESETS, resets),
         family(f::LOCAL_DROPS, drops),
         family(f::SEND_LAG, [distribution(Vec::new(), &snapshot.send_lag, &delays)]),
         family(f::TRANSMIT_DWELL, [distribution(Vec::new(), &snapshot.transmit_dwell, &dwells)]),

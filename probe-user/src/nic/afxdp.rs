@@ -31,8 +31,7 @@ use super::{
     templates::{Current, Held, Load},
 };
 use crate::{
-    base::{Cause, Family, Nanos},
-    wire::ProbeFields,
+    base::{Cause, Nanos},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
 use std::sync::Arc;
@@ -186,17 +185,7 @@ impl AfxdpSender {
             }
             let probe = &due[usize::from(self.owners[place])];
             let template = self.templates.get(*load);
-            let fields = ProbeFields {
-                destination: match template.family() {
-                    Family::V4 => probe.to.v4().into(),
-                    Family::V6 => self.templates.addresses.v6(probe.to).into(),
-                },
-                target: probe.target,
-                generation: probe.generation,
-                sequence: probe.sequence,
-                sent,
-                next_hop_mac: load.mac,
-            };
+            let fields = self.templates.fields(probe, *load, sent);
             let probe = Probe { index: load.template, template, fields, key: &self.templates.key };
             match fresh[place].take() {
                 Some(frame) => written[place] = Some(self.ring.write(frame, &probe)),

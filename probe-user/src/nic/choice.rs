@@ -1,10 +1,11 @@
 //! Which engine sends, and why.
 
-use super::{NicError, Options};
+use super::{NicError, Options, templates::is_whole};
 use crate::{
     route::{Interface, XdpFeatures},
-    wire::Tags,
+    wire::{Shape, Tags, Template},
 };
+use probe_ebpf::layout::LIVE_FRAME;
 
 /// Copy-mode AF_XDP carries this many probes a second with ease, their replies included.
 pub const EASY: u64 = 250_000;
@@ -53,8 +54,11 @@ pub(super) fn choose(
     tags: Tags,
 ) -> Result<(Engine, String), NicError> {
     let obstacle = || {
-        let two = (tags.as_slice().len() > 1).then(|| "they carry one VLAN tag at most".to_owned());
-        two.or_else(|| obstacle(generic, interface, options.senders.iter().all(Option::is_some)))
+        options
+            .shapes
+            .iter()
+            .find_map(|shape| obstacle_of(*shape, tags))
+            .or_else(|| obstacle(generic, interface, options.senders.iter().all(Option::is_some)))
     };
     match options.engine {
         Engine::Afxdp => Ok((Engine::Afxdp, "asked for".into())),
@@ -111,6 +115,17 @@ fn decide(rate: u64, zero_copy: bool, obstacle: impl FnOnce() -> Option<String>)
     }
 }
 
+/// What is in the way of live frames of a shape.
+fn obstacle_of(shape: Shape, tags: Tags) -> Option<String> {
+    let length = Template::length_of(shape, tags);
+    match is_whole(shape) {
+        false => (tags.as_slice().len() > 1).then(|| "they carry one VLAN tag at most".into()),
+        true => (length > LIVE_FRAME).then(|| {
+            format!("frames of probe {} are {length} bytes long, and they are copied up to {LIVE_FRAME}", shape.kind)
+        }),
+    }
+}
+
 /// What is in the way of live frames, if anything is.
 fn obstacle(generic: bool, interface: u32, pinned: bool) -> Option<String> {
     if generic {
@@ -154,7 +169,12 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+    use crate::{
+        base::Family,
+        wire::{Kind, Tag},
+    };
 
     #[test]
     fn auto_says_what_and_why() {
@@ -164,6 +184,24 @@ mod tests {
         assert_eq!(decide(EASY + 1, false, none).0, Engine::LiveFrames);
         let (engine, why) = decide(EASY + 1, false, || Some("the moon is full".into()));
         assert!(engine == Engine::Afxdp && why.ends_with("but the moon is full"), "{why}");
+    }
+
+    #[test]
+    fn two_tags_are_in_the_way_of_what_the_program_builds_and_of_nothing_that_it_copies() {
+        let tag = |id| Tag { protocol: 0x8100, id };
+        let one = Tags::NONE.inside(tag(7)).unwrap();
+        let two = one.inside(tag(8)).unwrap();
+        assert_eq!(two.as_slice().len(), 2);
+        let syn = Shape::of(Kind::Tcp { port: 443 });
+        for tags in [Tags::NONE, one, two] {
+            for shape in [syn, Shape { reset: true, ..syn }] {
+                assert_eq!(obstacle_of(shape, tags), None);
+                assert_eq!(obstacle_of(shape.over(Family::V6), tags), None);
+            }
+            assert_eq!(obstacle_of(Shape::echo(1472), tags).is_some(), tags == two);
+        }
+        let long = Shape { payload: 80, ..syn };
+        assert!(obstacle_of(long, one).is_some_and(|why| why.contains("tcp:443") && why.contains("158 bytes")));
     }
 
     #[test]

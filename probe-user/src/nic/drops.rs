@@ -409,6 +409,7 @@ impl PortSampler {
             (RejectedReason::Truncated, Verdict::Truncated),
             (RejectedReason::Cookie, Verdict::Cookie),
             (RejectedReason::Age, Verdict::Age),
+            (RejectedReason::ResetWithoutAck, Verdict::ResetWithoutAck),
         ] {
             rejected[reason as usize] = self.verdicts.verdict(verdict)?;
         }

@@ -2,7 +2,8 @@
 //!
 //! The sender lays what is due into a table that it shares with the XDP program, and has the kernel run the program once for each
 //! entry (BPF_PROG_TEST_RUN with live frames, Linux 5.18). The program builds the probe, stamps it and redirects it to the
-//! interface. It needs no zero-copy driver, only one that takes redirected frames (ndo_xdp_xmit).
+//! interface. It needs no zero-copy driver, only one that takes redirected frames (ndo_xdp_xmit). What the program builds are echo
+//! requests; probes of other kinds lie in the table as whole frames, and it copies them.
 //!
 //! What the driver refuses comes to light in the tracepoint `xdp_devmap_xmit`, which tells for each bulk of 16 how many it took. What
 //! was refused may be offered again, and [`Pace`] says when: calls follow the card's pace, so that its ring is not full all the time.
@@ -16,14 +17,15 @@ use super::{
     flush::Flush,
     mapped::Mapped,
     pace::Pace,
+    ring::BARE,
     seats::{self, Seats},
-    templates::{Current, Held},
+    templates::{Current, Form, Held},
 };
 use crate::{
     base::{Cause, Family, Nanos, ShapeIndex},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, MAX_CPUS};
+use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, LiveFrame, MAX_CPUS};
 use std::{
     io,
     os::{
@@ -68,6 +70,10 @@ pub struct LiveSender {
     table: Mapped<LiveDue>,
     /// Where its IPv6 probes go, if there are any.
     destinations: Option<Mapped<LiveDestination>>,
+    /// Its probes that are whole frames, if there are any.
+    frames: Option<Mapped<LiveFrame>>,
+    /// Which template is laid in each of those places, or [`BARE`].
+    laid: Vec<u16>,
     cursors: Mapped<LiveCursor>,
     templates: Held,
     link: Arc<dyn Link>,
@@ -98,6 +104,7 @@ pub(super) struct Parts {
     pub(super) program: OwnedFd,
     pub(super) table: Mapped<LiveDue>,
     pub(super) destinations: Option<Mapped<LiveDestination>>,
+    pub(super) frames: Option<Mapped<LiveFrame>>,
     pub(super) cursors: Mapped<LiveCursor>,
     pub(super) templates: Arc<Current>,
     pub(super) link: Arc<dyn Link>,
@@ -108,8 +115,8 @@ impl LiveSender {
     /// # Errors
     /// If /proc does not tell about this process, or no cursor is for that CPU.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { number, cpu, seats, interface, program, table, destinations, mut cursors, templates, link, drops } =
-            parts;
+        let Parts { number, cpu, seats, interface, program, table, destinations, frames, mut cursors, .. } = parts;
+        let Parts { templates, link, drops, .. } = parts;
         if cpu >= MAX_CPUS as usize {
             return Err(io::Error::other(format!(
                 "live frames are sent by the first {MAX_CPUS} CPUs, not by CPU {cpu}"
@@ -130,6 +137,8 @@ impl LiveSender {
             program,
             table,
             destinations,
+            laid: vec![BARE; if frames.is_some() { CALL } else { 0 }],
+            frames,
             cursors,
             blank: vec![0; templates.longest()],
             templates,
@@ -145,9 +154,9 @@ impl LiveSender {
         })
     }
 
-    /// One call, for the open probes, whose frames have this family and length. What the driver does not take stays open. Returns what
-    /// is to become of those.
-    fn call(&mut self, due: &[Due], fates: &mut [Fate], (family, length): (Family, usize)) -> Fate {
+    /// One call, for the open probes, whose frames have this form. What the driver does not take stays open. Returns what is to become
+    /// of those.
+    fn call(&mut self, due: &[Due], fates: &mut [Fate], form: Form) -> Fate {
         self.stay();
         let many = self.open.len();
         // Another sender may have come to this CPU, if there is none left for each.
@@ -158,7 +167,7 @@ impl LiveSender {
             sender: sender(self.number),
             namespace: self.namespace,
             thread: *self.thread.get_or_insert_with(own_thread),
-            v6: u32::from(family == Family::V6),
+            form: form.live(),
             ..LiveCursor::default()
         };
         self.cursors.set(self.cpu, cursor);
@@ -167,9 +176,16 @@ impl LiveSender {
         let table = unsafe { self.table.slice(first..first + many) };
         let destinations = match &mut self.destinations {
             // SAFETY: as above.
-            Some(destinations) if family == Family::V6 => unsafe { destinations.slice(first..first + many) },
+            Some(destinations) if form.family == Family::V6 => unsafe { destinations.slice(first..first + many) },
             _ => &mut [],
         };
+        let frames = match &mut self.frames {
+            // SAFETY: as above.
+            Some(frames) if form.is_whole => unsafe { frames.slice(first..first + many) },
+            _ => &mut [],
+        };
+        // Of whole frames: what they say of the time. That of their stamp the program tells.
+        let laid = self.clock.now();
         let mut filled = 0;
         // Neighbours on the list mostly share their next hop.
         let mut known = None;
@@ -194,7 +210,15 @@ impl LiveSender {
                         template: self.templates.first_live() + load.template,
                         refused: 0,
                     };
-                    if let Some(destination) = destinations.get_mut(filled) {
+                    if let Some(frame) = frames.get_mut(filled) {
+                        let template = self.templates.get(load);
+                        let bytes = &mut frame.0[..form.length];
+                        if self.laid[filled] != load.template {
+                            template.lay(bytes);
+                            self.laid[filled] = load.template;
+                        }
+                        template.write(bytes, &self.templates.fields(probe, load, laid), &self.templates.key);
+                    } else if let Some(destination) = destinations.get_mut(filled) {
                         *destination = LiveDestination::from(self.templates.addresses.v6(probe.to).octets());
                     }
                     self.open[filled] = owner;
@@ -208,7 +232,7 @@ impl LiveSender {
         }
         let begun = self.clock.now();
         self.together = if filled <= FEW && !self.flush.is_pressed(begun) { RELAXED_BATCH } else { BATCH };
-        let error = test_run(&self.program, &self.blank[..length], filled, self.together);
+        let error = test_run(&self.program, &self.blank[..form.length], filled, self.together);
         let cursor = self.cursors.get(self.cpu);
         let confirmed = usize::try_from(cursor.confirmed).unwrap_or(usize::MAX).min(filled);
         // SAFETY: as above.
@@ -347,7 +371,9 @@ impl Transmit for LiveSender {
 
     fn transmit(&mut self, due: &[Due], fates: &mut [Fate]) {
         assert_eq!(due.len(), fates.len(), "one fate for each probe");
-        self.templates.renew();
+        if self.templates.renew() {
+            self.laid.fill(BARE);
+        }
         if !self.link.is_up() {
             fates.fill(Fate::Full(Cause::LinkDown));
             return;
@@ -355,7 +381,7 @@ impl Transmit for LiveSender {
         let allowed = usize::try_from(self.pace.allowed(self.clock.now()).frames).unwrap_or(usize::MAX);
         let many = due.len().min(allowed);
         fates[many..].fill(Fate::Full(Cause::Refused));
-        // Frames of one call have one family and one length. Probes of different shapes may take turns: all of one shape go together.
+        // Frames of one call have one form. Probes of different shapes may take turns: all of one shape go together.
         self.sent.clear();
         let mut left = many;
         for first in 0..many {

@@ -37,6 +37,7 @@ mod seats;
 mod sender;
 mod socket;
 mod sockets;
+mod source_ports;
 mod stacked;
 mod templates;
 pub mod thread;
@@ -59,6 +60,7 @@ pub use ring::{Kicked, Ring};
 pub use sampler::DropSampler;
 pub use sender::Sender;
 pub use sockets::Sockets;
+pub use source_ports::{SOURCE_PORTS, SourcePorts, SourcePortsError, check_source_ports, room_for_source_ports};
 pub use stacked::Addressing;
 
 use crate::{
@@ -160,6 +162,11 @@ impl Options {
     /// Whether there will be probes over IPv6.
     fn sends_v6(&self) -> bool {
         self.shapes.iter().any(|shape| shape.family == Family::V6)
+    }
+
+    /// Whether live frames would be laid by userspace.
+    fn sends_whole(&self) -> bool {
+        self.shapes.iter().any(|shape| templates::is_whole(*shape))
     }
 }
 

@@ -141,7 +141,7 @@ impl Port {
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.
         let senders = number(options.senders.len());
-        let tables = Tables { senders, v6: options.sends_v6() };
+        let tables = Tables { senders, v6: options.sends_v6(), whole: options.sends_whole() };
         let mut program = Program::steer(interface, options.mode, &parts.settings()?, tables, stack.tags)?;
         let addressing = Addressing::new(&parts, &mut program)?;
         let bond = stack.bond.as_ref().and_then(|bond| bond.bond);
@@ -310,6 +310,7 @@ impl Port {
         let entries = options.senders.len() * LIVE_TABLE as usize;
         let halves = options.senders.iter().flatten().enumerate().map(|(number, cpu)| {
             let destinations = options.sends_v6().then(|| mapped(&self.program, "LIVE_DESTINATIONS", entries));
+            let frames = options.sends_whole().then(|| mapped(&self.program, "LIVE_FRAMES", entries));
             let sender = LiveSender::new(live::Parts {
                 number,
                 cpu: *cpu,
@@ -318,6 +319,7 @@ impl Port {
                 program: self.program.share()?,
                 table: mapped(&self.program, "LIVE_DUE", entries)?,
                 destinations: destinations.transpose()?,
+                frames: frames.transpose()?,
                 cursors: mapped(&self.program, "LIVE_CURSORS", MAX_CPUS as usize)?,
                 templates: addressing.current(),
                 link: self.link.clone(),

@@ -61,6 +61,8 @@ pub(super) struct Tables {
     pub(super) senders: u32,
     /// Whether there are IPv6 probes among it.
     pub(super) v6: bool,
+    /// Whether there are probes that are only copied.
+    pub(super) whole: bool,
 }
 
 impl Default for Source<'_> {
@@ -80,7 +82,8 @@ impl Program {
         tags: Tags,
     ) -> Result<Self, NicError> {
         let entries = (tables.senders * LIVE_TABLE).max(1);
-        let sizes = [("LIVE_DUE", entries), ("LIVE_DESTINATIONS", if tables.v6 { entries } else { 1 })];
+        let of = |wanted| if wanted { entries } else { 1 };
+        let sizes = [("LIVE_DUE", entries), ("LIVE_DESTINATIONS", of(tables.v6)), ("LIVE_FRAMES", of(tables.whole))];
         let tagged = tags != Tags::NONE;
         Self::attach(interface, mode, &Source { settings: Some(settings), sizes: &sizes, tagged, ..Source::default() })
     }

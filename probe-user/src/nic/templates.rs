@@ -3,12 +3,12 @@
 
 use super::NicError;
 use crate::{
-    base::{AddressTable, Cause, Family, ShapeIndex},
+    base::{AddressTable, Cause, Family, Nanos, ShapeIndex},
     route::{Hops, Neighbour},
-    wire::{Key, Live, Origin, Shape, Tags, Template},
+    wire::{Key, Kind, Live, Origin, ProbeFields, Shape, Tags, Template},
     worker::Due,
 };
-use probe_ebpf::layout::LIVE_TEMPLATES_AT_ONCE;
+use probe_ebpf::layout::{LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_TEMPLATES_AT_ONCE, LIVE_WHOLE};
 use std::{
     net::IpAddr,
     ops::Deref,
@@ -31,8 +31,8 @@ pub(super) struct Templates {
     hops: Arc<Hops>,
     /// What the IPv6 addresses of probes are looked up in.
     pub(super) addresses: Arc<AddressTable>,
-    /// Family and length of the frames of each shape.
-    shapes: Vec<(Family, usize)>,
+    /// Of each shape.
+    shapes: Vec<Form>,
     /// Few: mostly one.
     sources: Vec<IpAddr>,
     /// Source by source, each with all shapes. Where the two are of different families, one that nobody asks for.
@@ -48,6 +48,37 @@ pub(super) struct Common {
     /// The first of the reserved ports.
     pub(super) first_port: u16,
     pub(super) key: Key,
+}
+
+/// What all frames of a shape have in common for who sends them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Form {
+    pub(super) family: Family,
+    /// Bytes, tags included.
+    pub(super) length: usize,
+    /// As a live frame it is laid by userspace, and only copied in the kernel.
+    pub(super) is_whole: bool,
+}
+
+impl Form {
+    fn new(shape: Shape, tags: Tags) -> Self {
+        let length = Template::length_of(shape, tags);
+        Self { family: shape.family, length, is_whole: is_whole(shape) }
+    }
+
+    /// How the XDP program knows it.
+    pub(super) fn live(self) -> u32 {
+        match (self.is_whole, self.family) {
+            (true, _) => LIVE_WHOLE,
+            (false, Family::V4) => LIVE_ECHO_V4,
+            (false, Family::V6) => LIVE_ECHO_V6,
+        }
+    }
+}
+
+/// Whether live frames of a shape are laid by userspace: there is no [`Template::live`] of it.
+pub(super) fn is_whole(shape: Shape) -> bool {
+    shape.kind != Kind::Echo
 }
 
 /// What it takes to write a probe.
@@ -81,7 +112,7 @@ impl Templates {
                 Template::new(shape, origin).map(|template| template.tagged(tags))
             })
             .collect::<Result<_, _>>()?;
-        let shapes = shapes.iter().map(|shape| (shape.family, Template::length_of(*shape, tags))).collect();
+        let shapes = shapes.iter().map(|shape| Form::new(*shape, tags)).collect();
         Ok(Self { key, mac, generation, hops, addresses, shapes, sources, all })
     }
 
@@ -92,7 +123,7 @@ impl Templates {
         // An address that went away while the probe was on its way here.
         let source = self.sources.iter().position(|source| *source == hop.source).ok_or(Cause::Source)?;
         // A next hop of the other family leads nowhere.
-        if self.form_of(due.shape).0 != Family::of(hop.source) {
+        if self.form_of(due.shape).family != Family::of(hop.source) {
             return Err(Cause::NoRoute);
         }
         let shape = usize::from(due.shape.0);
@@ -101,14 +132,15 @@ impl Templates {
         Ok(Load { mac, template })
     }
 
-    /// The family of a shape, and the bytes of a frame of it.
-    pub(super) fn form_of(&self, shape: ShapeIndex) -> (Family, usize) {
-        self.shapes.get(usize::from(shape.0)).copied().unwrap_or((Family::V4, Template::HEAD))
+    /// What frames of a shape have in common.
+    pub(super) fn form_of(&self, shape: ShapeIndex) -> Form {
+        let form = self.shapes.get(usize::from(shape.0)).copied();
+        form.unwrap_or_else(|| Form::new(Shape::default(), Tags::NONE))
     }
 
     /// Bytes of the longest frame.
     pub(super) fn longest(&self) -> usize {
-        self.shapes.iter().map(|(_, length)| *length).max().unwrap_or(0)
+        self.shapes.iter().map(|form| form.length).max().unwrap_or(0)
     }
 
     /// Where the XDP program finds the first of them. Two generations take turns, so that the one in use is never written over.
@@ -130,6 +162,22 @@ impl Templates {
         }
         let places = u32::from(self.first_live())..;
         Ok(places.zip(&self.all).filter_map(|(place, template)| Some((place, template.live()?))))
+    }
+
+    /// What is written into the frame of a probe by the template of its load.
+    #[inline]
+    pub(super) fn fields(&self, due: &Due, load: Load, sent: Nanos) -> ProbeFields {
+        ProbeFields {
+            destination: match self.get(load).family() {
+                Family::V4 => due.to.v4().into(),
+                Family::V6 => self.addresses.v6(due.to).into(),
+            },
+            target: due.target,
+            generation: due.generation,
+            sequence: due.sequence,
+            sent,
+            next_hop_mac: load.mac,
+        }
     }
 
     /// The template of a [`Load`].
@@ -205,5 +253,25 @@ impl Deref for Held {
 
     fn deref(&self) -> &Templates {
         &self.held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn what_the_program_can_not_build_is_a_whole_frame() {
+        let syn = Shape::of(Kind::Tcp { port: 443 });
+        for shape in [Shape::default(), Shape::echo(56), syn, Shape { reset: true, ..syn }] {
+            for (family, source) in [(Family::V4, Ipv4Addr::LOCALHOST.into()), (Family::V6, Ipv6Addr::LOCALHOST.into())]
+            {
+                let origin = Origin { mac: [0; 6], source, identifier: 1, first_port: 61_000, flow_key: 0 };
+                let template = Template::new(shape.over(family), origin).unwrap();
+                assert_eq!(is_whole(shape), template.live().is_none(), "{shape:?}");
+            }
+        }
     }
 }

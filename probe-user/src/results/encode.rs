@@ -5,9 +5,10 @@ use super::{
     text::{self, Subject},
 };
 use crate::{
-    base::{Nanos, Outcome, Settlement, Stamp, TargetIndex},
+    base::{Nanos, Outcome, PortState, Settlement, Stamp, TargetIndex},
     ledger::Ledger,
     targets::Plan,
+    wire::{Kind, Shape},
 };
 use std::{
     net::IpAddr,
@@ -52,7 +53,7 @@ impl WallClock {
 
 /// The columns of CSV, in order; JSON has the same members.
 const CSV_HEADER: &str =
-    "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from\n";
+    "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port\n";
 
 /// Turns records into lines. Appends to a buffer; allocates nothing a record.
 #[derive(Debug)]
@@ -76,10 +77,12 @@ pub struct Encoder {
 struct GroupText {
     /// The first target index after the group's.
     end: u32,
-    payload: usize,
+    shape: Shape,
     /// The name, already quoted.
     json: Vec<u8>,
     csv: Vec<u8>,
+    /// What is asked, where it is not an echo.
+    probe: Option<String>,
 }
 
 impl Encoder {
@@ -89,7 +92,9 @@ impl Encoder {
             let (mut json, mut csv) = (Vec::new(), Vec::new());
             push_json_string(&mut json, &group.name);
             push_csv(&mut csv, &group.name);
-            GroupText { end: group.targets.end, payload: group.shape.payload.into(), json, csv }
+            let kind = group.shape.kind;
+            let probe = (kind != Kind::Echo).then(|| kind.to_string());
+            GroupText { end: group.targets.end, shape: group.shape, json, csv, probe }
         });
         let groups = groups.collect();
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
@@ -165,7 +170,7 @@ impl Encoder {
             }
             _ => {
                 let group_name = &self.plan.groups[position].name;
-                let subject = Subject { group: group_name, name, address, payload: group.payload };
+                let subject = Subject { group: group_name, name, address, shape: group.shape };
                 if self.like_ping {
                     text::ping(record, &subject, out);
                 } else {
@@ -249,6 +254,12 @@ fn json(
         push_address(out, from);
         out.push(b'"');
     }
+    if let Some(probe) = &group.probe {
+        push_member(out, b",\"probe\":\"", probe);
+    }
+    if let Some(port) = record.port() {
+        push_member(out, b",\"port\":\"", port.name());
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -300,6 +311,10 @@ fn csv(
     out.push(b',');
     if let Some(from) = record.from() {
         push_address(out, from);
+    }
+    for word in [group.probe.as_deref(), record.port().map(PortState::name)] {
+        out.push(b',');
+        out.extend_from_slice(word.unwrap_or_default().as_bytes());
     }
     out.push(b'\n');
 }
@@ -360,13 +375,81 @@ mod tests {
         assert_eq!(
             text,
             concat!(
-                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,\n",
+                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,,,\n",
             )
         );
+    }
+
+    /// As [`plan`], but "edge" asks for port 443.
+    fn tcp(format: Format) -> Encoder {
+        let mut plan = plan();
+        plan.groups[0].shape = Shape::of(Kind::Tcp { port: 443 });
+        Encoder::new(format, Arc::new(plan), CLOCK)
+    }
+
+    /// An answer that says this of its port.
+    fn port(target: u32, state: PortState) -> Settlement {
+        let answered = answered(target, 0);
+        let ended = Ended::Answered { arrived: answered.sent + Nanos(41_234), ttl: 64, port: Some(state) };
+        Settlement { ended, ..answered }
+    }
+
+    #[test]
+    fn answers_of_a_port_say_what_was_asked_and_whether_it_is_open() {
+        let records = [port(0, PortState::Open), port(1, PortState::Closed), lost(0), answered(2, 0)];
+        let json = lines(tcp(Format::Jsonl), &records);
+        let ends = [
+            r#""tx_stamp":"user","rx_stamp":"xdp","probe":"tcp:443","port":"open"}"#,
+            r#""tx_stamp":"user","rx_stamp":"xdp","probe":"tcp:443","port":"closed"}"#,
+            r#""outcome":"lost","tx_stamp":"user","probe":"tcp:443"}"#,
+            r#""tx_stamp":"user","rx_stamp":"xdp"}"#,
+        ];
+        assert_eq!(json.lines().count(), ends.len());
+        for (line, end) in json.lines().zip(ends) {
+            assert!(line.ends_with(end), "{line}");
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        let csv = lines(tcp(Format::Csv), &records);
+        let columns = csv.lines().map(|line| line.rsplitn(3, ',').take(2).collect::<Vec<_>>());
+        assert_eq!(
+            columns.collect::<Vec<_>>(),
+            [["port", "probe"], ["open", "tcp:443"], ["closed", "tcp:443"], ["", "tcp:443"], ["", ""]]
+        );
+        assert_eq!(
+            lines(tcp(Format::Text), &records),
+            "2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=0 answered 41.2 us ttl=64 (port 443 open)\n\
+             2026-11-20T21:00:00.123Z edge host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64 (port 443 closed)\n\
+             2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=0 lost\n\
+             2026-11-20T21:00:00.123Z the \"far\", side 10.64.0.2 seq=0 answered 41.2 us ttl=64\n"
+        );
+        assert_eq!(lines(tcp(Format::List), &records), "10.64.0.0\n10.64.0.1\n10.64.0.2\n");
+    }
+
+    #[test]
+    fn ping_text_of_a_port_says_whether_it_is_open() {
+        let records = [port(1, PortState::Open), port(0, PortState::Closed), lost(0), unreachable(0, 3), unsent(1, 1)];
+        assert_eq!(
+            lines(tcp(Format::Text).like_ping(), &records),
+            "port 443 open at host.example (10.64.0.1): seq=0 ttl=64 time=0.041 ms\n\
+             port 443 closed at 10.64.0.0: seq=0 ttl=64 time=0.041 ms\n\
+             no reply from 10.64.0.0: seq=0 (lost)\n\
+             unreachable 10.64.0.0: seq=3 (host_unreachable) from 10.64.0.254\n\
+             not sent to host.example (10.64.0.1): seq=1 (link_down)\n"
+        );
+    }
+
+    #[test]
+    fn the_columns_are_documented() {
+        let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md")).unwrap();
+        let (_, section) = docs.split_once("## Results\n").unwrap();
+        assert!(section.contains(CSV_HEADER));
+        let columns = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: Vec<&str> = columns.take(CSV_HEADER.split(',').count()).collect();
+        assert_eq!(documented.join(","), CSV_HEADER.trim_end());
     }
 
     #[test]
@@ -467,7 +550,7 @@ mod tests {
             proptest::prop_assert_eq!(value["outcome"].as_str(), Some(record.outcome().name()));
             let csv = lines(encoder(Format::Csv), &[record]);
             let columns = csv.lines().nth(1).unwrap().replace("\"the \"\"far\"\", side\"", "far");
-            proptest::prop_assert_eq!(columns.split(',').count(), 13);
+            proptest::prop_assert_eq!(columns.split(',').count(), 15);
         }
     }
 }

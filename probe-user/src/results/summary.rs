@@ -5,7 +5,7 @@ use crate::{
     base::{Cause, Nanos, Outcome},
     ledger::{Snapshot, histogram::Distribution},
     nic::{InterfaceInfo, LocalDrops},
-    wire::RejectedReason,
+    wire::{Kind, RejectedReason},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::{
@@ -45,6 +45,8 @@ pub struct Summary {
     pub span: Nanos,
     /// Round-trip times; None when nothing was answered.
     pub rtt: Option<Times>,
+    /// What was asked of targets: `icmp`, `tcp:443`; of groups that ask differently, all of it, separated by commas.
+    pub probe: String,
     /// The interface's name.
     pub interface: String,
     /// "afxdp" or "live-frames".
@@ -115,6 +117,7 @@ impl Summary {
                 _ => Nanos::ZERO,
             },
             rtt: None,
+            probe: Kind::default().to_string(),
             interface: interface.name.clone(),
             engine: interface.engine,
             mode: interface.mode,
@@ -135,6 +138,12 @@ impl Summary {
         }
         summary.add_drops("results".to_owned(), results_dropped);
         summary
+    }
+
+    /// Says what was asked of targets. Unless it is said: an echo.
+    #[must_use]
+    pub fn asking(self, probe: String) -> Self {
+        Self { probe, ..self }
     }
 
     /// Several queues or interfaces may have dropped for the same cause.
@@ -244,6 +253,7 @@ impl Serialize for Summary {
         map.serialize_entry("drops", &Pairs(|| self.drops.iter().map(|(cause, n)| (cause.as_str(), *n))))?;
         map.serialize_entry("seconds", &self.span.as_secs_f64())?;
         map.serialize_entry("rtt_ns", &self.rtt)?;
+        map.serialize_entry("probe", &self.probe)?;
         map.serialize_entry("interface", &self.interface)?;
         map.serialize_entry("engine", self.engine)?;
         map.serialize_entry("mode", self.mode)?;
@@ -284,7 +294,7 @@ mod tests {
         };
         let snapshot = Snapshot {
             sums: vec![row.clone(), SumRow { rtt: Distribution::default(), ..row }],
-            rejected: [0, 1, 0, 0, 2],
+            rejected: [0, 1, 0, 0, 2, 3],
             first_send: Some(Nanos::from_secs(5)),
             last_settled: Some(Nanos::from_millis(6_500)),
             ..Snapshot::default()
@@ -293,13 +303,13 @@ mod tests {
         let drops = [drop("receive", "ring_full", 3), drop("transmit", "refused", 0), drop("receive", "ring_full", 4)];
         let interface =
             InterfaceInfo { name: "eth0".into(), mode: "copy", engine: "afxdp", ..InterfaceInfo::default() };
-        Summary::new(&snapshot, &drops, &interface, 60, 50, 9)
+        Summary::new(&snapshot, &drops, &interface, 60, 50, 9).asking("icmp,tcp:443".into())
     }
 
     #[test]
     fn json_has_every_member_in_order() {
         let expected = format!(
-            r#"{{"targets":60,"targets_answered":50,"probes":200,"answered":180,"unreachable":6,"lost":8,"unheard":2,"unsent":2,"in_flight":2,"skipped":10,"late":12,"duplicate":14,"contradicted":16,"rejected":{{"truncated":0,"corrupt":1,"cookie":0,"target":0,"age":2}},"drops":{{"receive_ring_full":7,"transmit_refused":0,"results":9}},"seconds":1.5,"rtt_ns":{{"min":1000,"mean":2000,"stddev":816,"p50":2016,"p90":3000,"p99":3000,"p999":3000,"max":3000}},"interface":"eth0","engine":"afxdp","mode":"copy","version":"{}"}}"#,
+            r#"{{"targets":60,"targets_answered":50,"probes":200,"answered":180,"unreachable":6,"lost":8,"unheard":2,"unsent":2,"in_flight":2,"skipped":10,"late":12,"duplicate":14,"contradicted":16,"rejected":{{"truncated":0,"corrupt":1,"cookie":0,"target":0,"age":2,"reset_without_ack":3}},"drops":{{"receive_ring_full":7,"transmit_refused":0,"results":9}},"seconds":1.5,"rtt_ns":{{"min":1000,"mean":2000,"stddev":816,"p50":2016,"p90":3000,"p99":3000,"p999":3000,"max":3000}},"probe":"icmp,tcp:443","interface":"eth0","engine":"afxdp","mode":"copy","version":"{}"}}"#,
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(serde_json::to_string(&summary()).unwrap(), expected);

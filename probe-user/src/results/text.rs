@@ -4,7 +4,10 @@ use super::{
     fields::{push_address, push_padded, push_u64},
     human::push_span,
 };
-use crate::base::{Nanos, Outcome, Settlement};
+use crate::{
+    base::{Nanos, Outcome, Settlement},
+    wire::{Kind, Shape},
+};
 use std::net::IpAddr;
 
 /// Who a record is about.
@@ -13,8 +16,8 @@ pub(super) struct Subject<'a> {
     /// None where the target is known by its address alone.
     pub(super) name: Option<&'a str>,
     pub(super) address: Option<IpAddr>,
-    /// Bytes of ICMP payload.
-    pub(super) payload: usize,
+    /// What its probes look like.
+    pub(super) shape: Shape,
 }
 
 /// Appends a result after its time: `host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64`.
@@ -36,17 +39,26 @@ pub(super) fn result(record: &Settlement, subject: &Subject<'_>, with_group: boo
         out.extend_from_slice(b" ttl=");
         push_u64(out, ttl.into());
     }
+    if record.port().is_some() {
+        out.extend_from_slice(b" (");
+        push_port(out, record, subject);
+        out.push(b')');
+    }
     push_reason(out, record);
     out.push(b'\n');
 }
 
-/// Appends a result as the ping that people know writes it: `64 bytes from 10.64.0.1: icmp_seq=0 ttl=64 time=0.041 ms`.
-/// What did not come back has a line too.
+/// Appends a result as the ping that people know writes it: `64 bytes from 10.64.0.1: icmp_seq=0 ttl=64 time=0.041 ms`, and of a port
+/// `port 443 open at 10.64.0.1: seq=0 ttl=64 time=0.041 ms`. What did not come back has a line too.
 pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>) {
     match record.outcome() {
+        Outcome::Answered if record.port().is_some() => {
+            push_port(out, record, subject);
+            out.extend_from_slice(b" at ");
+        }
         Outcome::Answered => {
             // ping counts the ICMP header's 8 bytes, too.
-            push_u64(out, subject.payload as u64 + 8);
+            push_u64(out, u64::from(subject.shape.payload) + 8);
             out.extend_from_slice(b" bytes from ");
         }
         Outcome::Lost | Outcome::Unheard => out.extend_from_slice(b"no reply from "),
@@ -54,7 +66,10 @@ pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>
         Outcome::Unsent => out.extend_from_slice(b"not sent to "),
     }
     push_subject(out, subject);
-    out.extend_from_slice(b": icmp_seq=");
+    out.extend_from_slice(match subject.shape.kind {
+        Kind::Echo => b": icmp_seq=",
+        Kind::Tcp { .. } => b": seq=",
+    });
     push_u64(out, record.number.0);
     match record.outcome() {
         Outcome::Answered => {
@@ -86,6 +101,16 @@ fn push_subject(out: &mut Vec<u8>, subject: &Subject<'_>) {
         (Some(name), None) => out.extend_from_slice(name.as_bytes()),
         (None, Some(address)) => push_address(out, address),
         (None, None) => out.extend_from_slice(b"a target without an address"),
+    }
+}
+
+/// `port 443 open`, or closed.
+fn push_port(out: &mut Vec<u8>, record: &Settlement, subject: &Subject<'_>) {
+    if let (Kind::Tcp { port }, Some(state)) = (subject.shape.kind, record.port()) {
+        out.extend_from_slice(b"port ");
+        push_u64(out, port.into());
+        out.push(b' ');
+        out.extend_from_slice(state.name().as_bytes());
     }
 }
 

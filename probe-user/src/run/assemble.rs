@@ -15,7 +15,7 @@ use crate::{
     http,
     ledger::unheard::DropLog,
     metrics::Source as _,
-    nic::{self, InterfaceInfo, Nic},
+    nic::{self, InterfaceInfo, Nic, SourcePorts, SourcePortsError},
     results::{Encoder, Summary, WallClock, human::counted},
     route::{self, LinkState, RouteError, Routes, Watch},
     targets::{Bytes, MANY, Target},
@@ -35,6 +35,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     // A port in use, or a summary without a place, is known before anything is touched.
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
+    let ports = reserve_ports(&job)?;
     let handle = route::connect()?;
     if !job.plan.names.is_empty() {
         starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
@@ -72,7 +73,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         engine: job.network.engine,
         key,
         identifier: job.network.identifier.unwrap_or(identifier),
-        ports: 0..0,
+        ports: ports.as_ref().map_or(0..0, SourcePorts::ports),
         shapes: plan.shapes(),
         addresses: Arc::clone(&plan.addresses),
         max_age: longest + LATE,
@@ -102,7 +103,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     };
     let network = worker::Network {
         key,
-        first_port: 0,
+        first_port: ports.as_ref().map_or(0, |ports| ports.ports().start),
         hops: Arc::clone(&routes.hops),
         taken,
         link: nic.link(),
@@ -178,6 +179,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         common,
         longest,
         link,
+        ports,
         nic,
         neighbours: asking,
         sampler,
@@ -193,6 +195,14 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         serving: serving.map(|server| Serving { server, stop: stop_http }),
         signals,
     })
+}
+
+/// The ports that its probes are sent from; None where they have none.
+fn reserve_ports(job: &Job) -> Result<Option<SourcePorts>, SourcePortsError> {
+    match job.plan.ports() {
+        0 => Ok(None),
+        count => SourcePorts::reserve(job.network.source_port, count).map(Some),
+    }
 }
 
 /// A key for the cookies and an identifier, by the kernel's generator: whoever could guess the key could answer for a target.

@@ -16,7 +16,7 @@ use crate::{
     http::HttpError,
     ledger::unheard::DropLog,
     metrics::Source as _,
-    nic::{DropSampler, NeighbourThread, Nic},
+    nic::{DropSampler, NeighbourThread, Nic, SourcePorts},
     results::{Summary, Writing},
     route::{Hops, LinkState, RouteError},
     targets::Plan,
@@ -45,6 +45,8 @@ pub(super) struct Station {
     /// The longest timeout.
     pub(super) longest: Nanos,
     pub(super) link: Arc<LinkState>,
+    /// Held for their drop.
+    pub(super) ports: Option<SourcePorts>,
     pub(super) nic: Nic,
     /// Held for its drop.
     pub(super) neighbours: Option<NeighbourThread>,
@@ -148,7 +150,7 @@ impl Station {
             tracing::error!("{error}");
         }
         source.sampled(&sampler);
-        drop((self.nic, self.neighbours));
+        drop((self.nic, self.neighbours, self.ports));
         let serving = self.serving.map(|Serving { server, stop }| {
             drop(stop);
             server
@@ -165,7 +167,8 @@ impl Station {
         let dropped = report.as_ref().map_or(0, |report| report.dropped);
         let targets = plan.targets.len() as u64;
         let (drops, interface) = (source.drops(), source.interface());
-        let summary = Summary::new(&snapshot, &drops, &interface, targets, common.ledger.answered_targets(), dropped);
+        let answered = common.ledger.answered_targets();
+        let summary = Summary::new(&snapshot, &drops, &interface, targets, answered, dropped).asking(plan.probe());
         view.end(&summary, &Moment { source: &source, snapshot: &snapshot });
         if let Some(path) = &self.summary {
             summary.write(path)?;

@@ -1,7 +1,7 @@
 //! What a job would do.
 
 use super::{Failure, Job, Status, assemble::find_routes, names};
-use crate::{results::human::counted, route};
+use crate::{results::human::counted, route, wire::Kind};
 
 /// Says what a job would do, and does nothing of it.
 pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
@@ -17,11 +17,12 @@ pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
     println!("would probe {} through {}:", counted(plan.targets.len() as u64, "target"), routes.interface.name);
     for group in &plan.groups {
         let rounds = group.count.map_or_else(|| "for ever".to_owned(), |count| counted(count, "time"));
+        let what = match group.shape.kind {
+            Kind::Echo => format!("{} bytes", group.shape.payload),
+            Kind::Tcp { port } => format!("TCP port {port}"),
+        };
         let (targets, every) = (counted(group.targets.len() as u64, "target"), group.interval);
-        println!(
-            "  {}: {targets}, every {every}, {rounds}, {} to answer, {} bytes",
-            group.name, group.timeout, group.shape.payload
-        );
+        println!("  {}: {targets}, every {every}, {rounds}, {} to answer, {what}", group.name, group.timeout);
     }
     for hop in routes.hops.iter().filter(|hop| !hop.on_link) {
         println!("  by gateway {} from {}", hop.address, hop.source);

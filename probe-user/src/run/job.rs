@@ -36,6 +36,8 @@ pub(crate) struct Network {
     pub(crate) mode: nic::Mode,
     pub(crate) engine: nic::Engine,
     pub(crate) identifier: Option<u16>,
+    /// The first of the ports that TCP probes are sent from; None for a free one.
+    pub(crate) source_port: Option<u16>,
 }
 
 /// Where results go, and which.

@@ -6,7 +6,10 @@ use super::{
     order::{Order, Ordered},
     span::{self, Span},
 };
-use crate::base::{AddressTable, Family};
+use crate::{
+    base::{AddressTable, Family},
+    wire::Shape,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A group as it is handed over to be built.
@@ -146,7 +149,10 @@ impl Builder<'_> {
         let names = self.names(&group, lists, &label_sets);
         self.merge(&v4, &v6, names);
         let range = index(first)..index(self.plan.targets.len());
-        self.plan.groups.push(Group { targets: range, ..group });
+        // Whose answer it is, a source address and port say where the answer brings nothing else: so each group has a port of its own.
+        let flow = if group.shape.kind.carries_time() { 0 } else { self.plan.ports() };
+        let shape = Shape { flow, ..group.shape };
+        self.plan.groups.push(Group { targets: range, shape, ..group });
     }
 
     /// The addresses of some lists, each once, by their keys. `count`: of how many there may be room at once.

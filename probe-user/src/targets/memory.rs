@@ -11,6 +11,12 @@ pub const ACCOUNT_BYTES: usize = 84;
 /// do names, and send times where results are written (8 bytes a place of the window).
 pub const BYTES_PER_TARGET: u64 = (size_of::<Target>() + ACCOUNT_BYTES + size_of::<u32>()) as u64;
 
+/// Bytes that a target takes besides where answers bring no send time back: a send time for each place of its window, and 11 for the
+/// table by which an answer's address leads to it.
+pub(super) const fn kept_bytes(places: u32) -> u64 {
+    size_of::<u64>() as u64 * places as u64 + 11
+}
+
 /// Ten million targets in 1.3 GB: what the rest of the machine can count on.
 const _: () = assert!(BYTES_PER_TARGET <= 128);
 

@@ -5,7 +5,7 @@
 
 use crate::{
     base::{AddressTable, Destination, Family, Nanos, TargetIndex},
-    wire::Shape,
+    wire::{Kind, Shape},
 };
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, available as available_
 pub use shard::Shard;
 pub use span::{Number, Span};
 pub use spec::{AddressRange, SpecError, TargetSpec};
-pub use window::INLINE_PLACES;
+pub use window::{INLINE_PLACES, WindowError};
 pub use yaml::Place;
 
 pub(crate) use exclude::NAMES_REFUSED;
@@ -208,12 +208,12 @@ impl Target {
 }
 
 impl Group {
-    /// A group with the defaults: a probe a second, 1 s to answer, the smallest payload, for ever; down after 3, up after 1.
+    /// A group with the defaults: an echo a second, 1 s to answer, the smallest payload, for ever; down after 3, up after 1.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             interval: Nanos::from_secs(1),
-            timeout: Nanos::from_secs(1),
+            timeout: default_timeout(Kind::Echo),
             shape: Shape::default(),
             family: Families::Any,
             count: None,
@@ -228,13 +228,22 @@ impl Group {
 
     /// Estimated bytes a target takes, with its window.
     pub fn bytes_per_target(&self) -> u64 {
-        BYTES_PER_TARGET + window::wide_bytes(self.places())
+        let kept = if self.shape.kind.carries_time() { 0 } else { memory::kept_bytes(self.places()) };
+        BYTES_PER_TARGET + window::wide_bytes(self.places()) + kept
     }
 
     /// Probes a second that its targets need.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn needed_rate(&self) -> f64 {
         self.targets.len() as f64 * 1e9 / self.interval.0.max(1) as f64
+    }
+}
+
+/// How long a probe may be answered unless it is said: 1 s; of TCP 3 s, as long as a client waits at first (RFC 1122, section 4.2.3.1).
+pub const fn default_timeout(kind: Kind) -> Nanos {
+    match kind {
+        Kind::Echo => Nanos::from_secs(1),
+        Kind::Tcp { .. } => Nanos::from_secs(3),
     }
 }
 
@@ -288,6 +297,23 @@ impl Plan {
     pub fn group_of(&self, index: TargetIndex) -> Option<usize> {
         let group = self.groups.partition_point(|group| group.targets.end <= index.0);
         (group < self.groups.len()).then_some(group)
+    }
+
+    /// How many source ports of their own its probes need: one for each group whose probes have ports, the `flow` of its shape.
+    pub fn ports(&self) -> u16 {
+        let with_ports = self.groups.iter().filter(|group| !group.shape.kind.carries_time()).count();
+        u16::try_from(with_ports).unwrap_or(u16::MAX)
+    }
+
+    /// What is asked of targets, each kind once, in the order of the groups, separated by commas: `icmp,tcp:443`.
+    pub fn probe(&self) -> String {
+        let mut kinds: Vec<String> = Vec::new();
+        for kind in self.groups.iter().map(|group| group.shape.kind.to_string()) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds.join(",")
     }
 
     /// What probes look like: each shape that a group has, over each family that its targets have or may turn out to have, once, in

@@ -30,7 +30,7 @@ pub use echo::Reply;
 pub use probe::{Origin, ProbeFields};
 pub use read::{Guess, Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};
-pub use shape::{Kind, Shape, ShapeError};
+pub use shape::{Kind, KindError, Shape, ShapeError};
 pub use tags::{Tag, Tags, TooManyTags};
 pub use tcp::{Says, Segment};
 pub use template::{Live, Template};
@@ -62,17 +62,20 @@ pub enum RejectedReason {
     Truncated,
     /// The ICMP checksum is wrong.
     Corrupt,
-    /// The cookie does not prove that we sent it to that address.
+    /// The cookie, or the sequence number of TCP, does not prove that we sent it to that address.
     Cookie,
     /// No such target.
     Target,
     /// Sent in the future, or longer ago than any timeout allows.
     Age,
+    /// A TCP RST to a port of ours that acknowledges nothing, so that nothing in it could be proof.
+    ResetWithoutAck,
 }
 
 impl RejectedReason {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 5] = [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age];
+    pub const ALL: [Self; 6] =
+        [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age, Self::ResetWithoutAck];
 
     /// As in metric labels.
     pub const fn name(self) -> &'static str {
@@ -82,6 +85,7 @@ impl RejectedReason {
             Self::Cookie => "cookie",
             Self::Target => "target",
             Self::Age => "age",
+            Self::ResetWithoutAck => "reset_without_ack",
         }
     }
 }

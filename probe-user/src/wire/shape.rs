@@ -2,7 +2,7 @@
 
 use super::{echo, tcp};
 use crate::base::Family;
-use std::{fmt, ops::RangeInclusive};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 /// What is asked of a target. Each kind has a file of its own here: how a probe is prepared, how it is made, how its answer is read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -49,6 +49,39 @@ impl fmt::Display for Kind {
         match self {
             Self::Echo => f.write_str("icmp"),
             Self::Tcp { port } => write!(f, "tcp:{port}"),
+        }
+    }
+}
+
+/// Why a text is no kind of probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KindError {
+    /// Neither of the two.
+    #[error("the kinds of probe are icmp and tcp:PORT, such as tcp:443")]
+    Unknown,
+    /// `tcp` with no port, or with something else than a port.
+    #[error("a TCP probe goes to a port from 1 to 65535; write one such as tcp:443")]
+    Port,
+    /// `udp:53`.
+    #[error("UDP probes are not built yet; the kinds of probe are icmp and tcp:PORT, such as tcp:443")]
+    Udp,
+}
+
+/// As [`Kind`] is shown.
+impl FromStr for Kind {
+    type Err = KindError;
+
+    fn from_str(text: &str) -> Result<Self, KindError> {
+        let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+        match (name, port) {
+            ("icmp", None) => Ok(Self::Echo),
+            ("tcp", port) => {
+                let digits = port.filter(|port| port.bytes().all(|digit| digit.is_ascii_digit()));
+                let port = digits.and_then(|port| port.parse().ok()).filter(|port| *port > 0);
+                port.map(|port| Self::Tcp { port }).ok_or(KindError::Port)
+            }
+            ("udp", _) => Err(KindError::Udp),
+            _ => Err(KindError::Unknown),
         }
     }
 }
@@ -129,4 +162,23 @@ pub enum ShapeError {
     /// Its source is an address of the other family.
     #[error("a probe over IPv{} from an address of the other family", .0.family.name())]
     Source(Shape),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_as_they_are_shown() {
+        for kind in [Kind::Echo, Kind::Tcp { port: 1 }, Kind::Tcp { port: 65_535 }] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        for text in ["tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:+80", "tcp:http", "tcp:80 ", "tcp:80:81"] {
+            assert_eq!(text.parse::<Kind>(), Err(KindError::Port), "{text}");
+        }
+        assert_eq!("udp:53".parse::<Kind>(), Err(KindError::Udp));
+        for text in ["", "ICMP", "icmp:0", "tpc:443", "443"] {
+            assert_eq!(text.parse::<Kind>(), Err(KindError::Unknown), "{text}");
+        }
+    }
 }

@@ -6,10 +6,6 @@
 
 use crate::base::{Nanos, TargetIndex};
 use crossbeam::queue::ArrayQueue;
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed},
-};
 
 /// RSTs that may wait for one sender; it takes them each turn.
 const ROOM: usize = 1 << 14;
@@ -23,44 +19,29 @@ pub(super) type HalfOpen = (TargetIndex, u8);
 
 /// What waits for a sender. Receivers put, it takes.
 #[derive(Debug)]
-pub struct Resets {
-    waiting: ArrayQueue<HalfOpen>,
-    dropped: AtomicU64,
-}
+pub struct Resets(ArrayQueue<HalfOpen>);
 
 impl Default for Resets {
     fn default() -> Self {
-        Self { waiting: ArrayQueue::new(ROOM), dropped: AtomicU64::new(0) }
+        Self(ArrayQueue::new(ROOM))
     }
 }
 
 impl Resets {
-    /// Where there is no room it is counted as not sent: the target will answer again.
+    /// Whether there was room. Else the target will answer again, and be met then.
     #[inline]
-    pub(super) fn put(&self, half_open: HalfOpen) {
-        if self.waiting.push(half_open).is_err() {
-            self.drop_one();
-        }
+    pub(super) fn put(&self, half_open: HalfOpen) -> bool {
+        self.0.push(half_open).is_ok()
     }
 
     #[inline]
     pub(super) fn take(&self) -> Option<HalfOpen> {
-        self.waiting.pop()
+        self.0.pop()
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// One more that nobody sends.
-    pub(super) fn drop_one(&self) {
-        self.dropped.fetch_add(1, Relaxed);
-    }
-
-    /// How many were not sent.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Acquire)
+        self.0.is_empty()
     }
 }
 
@@ -113,12 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted() {
+    fn they_come_out_in_order_and_no_more_than_there_is_room_for() {
         let resets = Resets::default();
-        (0..ROOM as u32 + 3).for_each(|n| resets.put((TargetIndex(n), 0)));
-        assert_eq!(resets.dropped(), 3);
-        assert_eq!(resets.take(), Some((TargetIndex(0), 0)));
-        assert_eq!((0..).map_while(|_| resets.take()).count(), ROOM - 1);
+        let put = (0..ROOM as u32 + 3).filter(|n| resets.put((TargetIndex(*n), 7))).count();
+        assert_eq!((put, resets.take()), (ROOM, Some((TargetIndex(0), 7))));
+        assert_eq!(std::iter::from_fn(|| resets.take()).count(), ROOM - 1);
         assert!(resets.is_empty());
     }
 }

@@ -165,6 +165,7 @@ impl Station {
         let spare = if roles == Roles::Apart { senders.split_off(1) } else { Vec::new() };
         let loops = if roles == Roles::Apart { 1 + receivers.len() } else { senders.len() };
         let network = Network {
+            first_port: options.ports.start,
             key: KEY,
             hops: Arc::clone(&options.hops),
             taken,

@@ -23,7 +23,7 @@ const NEAR_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 const FAR_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
 /// As in `options`, with shapes and next hops of both families: 0 is IPv4, 1 is IPv6.
-fn options_v6() -> Options {
+pub(super) fn options_v6() -> Options {
     for ns in [run as fn(&str) -> String, far] {
         // Addresses that are still tentative ask for no neighbour.
         ns("sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
@@ -53,7 +53,7 @@ fn options_v6() -> Options {
 }
 
 /// A probe to an address, over IPv6 unless it is IPv4.
-fn due_to(table: &AddressTable, number: u32, address: IpAddr, shape: u16) -> Due {
+pub(super) fn due_to(table: &AddressTable, number: u32, address: IpAddr, shape: u16) -> Due {
     let hop = u32::from(address.is_ipv6());
     Due { to: table.enter(address).handle, hop, shape: ShapeIndex(shape), ..due(number) }
 }
@@ -68,7 +68,7 @@ fn mixed(table: &AddressTable, number: u32) -> Due {
 }
 
 /// What comes until there is so much of it, or nothing for a second.
-fn heard(opened: &mut Opened, count: usize) -> Vec<Heard> {
+pub(super) fn heard(opened: &mut Opened, count: usize) -> Vec<Heard> {
     let mut seen = Vec::new();
     let mut quiet = Instant::now();
     while seen.len() < count && quiet.elapsed() < Duration::from_secs(1) {

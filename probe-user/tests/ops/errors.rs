@@ -40,6 +40,14 @@ fn arguments_typed_wrong() {
         ("sweep --only lots 10.64.0.1", &["lots", "--only", "answered"]),
         ("ping -i 0 10.64.0.1", &["--interval", "10ms to 1h"]),
         ("ping -s 2000 10.64.0.1", &["2000", "--size", "1472"]),
+        ("ping -p tcp 10.64.0.1", &["--probe", "port from 1 to 65535", "tcp:443"]),
+        ("ping -p tcp:443 -s 56 10.64.0.1", &["-s", "no payload"]),
+        ("ping -p tcp:443 -i 10ms 10.64.0.1", &["-i, -W", "103 probes", "interval to 32ms", "timeout to 770ms"]),
+        ("sweep --source-port 61000 10.64.0.1", &["--source-port", "add -p tcp:PORT"]),
+        (
+            "sweep -p tcp:443 --source-port 40000 10.64.0.1",
+            &["source port 40000", "ip_local_port_range", "32768 to 60999"],
+        ),
         ("ping -c 1 nobody.invalid", &["nobody.invalid", "does not resolve", "getent"]),
         ("ping -S 192.0.2.9 10.64.0.1", &["source 192.0.2.9", "not an address of this host", "10.63.0.1"]),
         ("ping -I lo 10.64.0.1", &["lo", "loopback", "--interface"]),
@@ -83,6 +91,11 @@ fn configurations_written_wrong() {
         ("groups:\n  - name: edge\n    targets: [0.0.0.0/0]\n    interval: 1h\n".into(), &["0.0.0.0/0", "GiB"]),
         (format!("{group}    target_files: [gone/*.yml]\n"), &[":4:", "target_files", "gone"]),
         (format!("listen: 127.0.0.1\n{group}"), &[":1:9:", "listen", "10816"]),
+        (format!("{group}    probe: tcp\n"), &[":4:12:", "groups[0].probe", "`tcp`", "tcp:443"]),
+        (
+            format!("{group}    probe: tcp:443\n    interval: 10ms\n"),
+            &[":5:15:", "groups[0].interval", "32ms", "770ms"],
+        ),
     ] {
         let path = place.file("wrong.yml", &text);
         for arguments in [["run", "-c"].as_slice(), &["check"]] {
@@ -125,6 +138,26 @@ fn a_host_that_is_not_ready() {
         .refused(&[LISTEN, "in use", &pid, "listen"]);
     drop(holder);
 
+    // Somebody else's source port, and none that could be had.
+    let holder = place.inside(|| TcpListener::bind("10.63.0.1:61000").unwrap());
+    let ended = place.ended(&mut place.echolot(words("sweep -p tcp:443 --source-port 61000 10.64.0.1")));
+    ended.refused(&["source port 61000 is in use", "another echolot", "ss -tanp sport = :61000", "--source-port"]);
+    drop(holder);
+    let range = |ports: &str| {
+        let setting = format!("net.ipv4.ip_local_port_range={ports}");
+        assert!(place.lab.near("sysctl").args(["-qw", &setting]).status().unwrap().success(), "{ports}");
+    };
+    range("1024 65535");
+    let ended = place.ended(&mut place.echolot(words("sweep -p tcp:443 10.64.0.1")));
+    ended.refused(&[
+        "source ports for TCP probes: 1 needed",
+        "ip_local_port_range (1024 to 65535) leaves 0",
+        "sysctl -w",
+    ]);
+    let doctor = place.ended(&mut place.echolot(words("doctor -I near0")));
+    assert!(doctor.stdout.contains("warn  source ports"), "{}", doctor.stdout);
+    range("32768 60999");
+
     // Somebody else's XDP program: another echolot's, then a reflector's.
     let first = place.run(&config, &[]);
     let id = format!("(id {})", place.attached().unwrap());
@@ -157,6 +190,29 @@ fn a_host_that_is_not_ready() {
     }
     // Its routes went with it.
     place.ended(&mut place.echolot(words("ping 10.64.0.1"))).refused(&["no route to 10.64.0.1", "ip route"]);
+}
+
+/// Nobody gets the source ports of TCP probes while it runs, whatever the family, and whoever wants them afterwards does.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn source_ports_are_held_while_it_runs() {
+    let Some(place) = Place::new("ports", &Answer::Silent) else { return };
+    let text = format!(
+        "source_port: 61000\nlisten: {LISTEN}\nglobal: {{probe: tcp:443}}\ngroups:\n  - {{name: a, targets: [10.64.0.1]}}\n  \
+         - {{name: b, targets: [10.64.0.1]}}\n"
+    );
+    let running = place.run(&place.file("echolot.yml", &text), &[]);
+    for address in ["0.0.0.0:61000", "[::]:61000", "127.0.0.1:61001", "[::1]:61001"] {
+        let taken = place.inside(|| TcpListener::bind(address).map(drop).unwrap_err());
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse, "{address}");
+    }
+    place.inside(|| TcpListener::bind("0.0.0.0:61002").map(drop)).unwrap();
+    let ended = place.ended(&mut place.echolot(words("ping -p tcp:443 --source-port 61001 10.64.0.1")));
+    ended.refused(&["source port 61001 is in use", "another echolot"]);
+    assert_eq!(running.stop().status.code(), Some(0));
+    for address in ["0.0.0.0:61000", "[::]:61001"] {
+        place.inside(|| TcpListener::bind(address).map(drop)).unwrap();
+    }
 }
 
 /// A resolver that never answers holds nothing up but the name that needs it.

@@ -64,7 +64,7 @@ impl Fake {
             states: [0, 1, 0, 0],
             flapping: 0,
         };
-        Self::new(plan, Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5], ..Snapshot::default() }, Vec::new())
+        Self::new(plan, Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5, 6], ..Snapshot::default() }, Vec::new())
     }
 
     /// Several groups with different `sum_by`, names, labels that need escapes, and numbers everywhere.
@@ -116,7 +116,8 @@ impl Fake {
         let snapshot = Snapshot {
             at: Nanos::from_secs(100),
             sums: (1..=4).map(row).collect(),
-            rejected: [1, 2, 3, 4, 5],
+            rejected: [1, 2, 3, 4, 5, 6],
+            resets: [7, 8],
             unsent: [1; Cause::ALL.len()],
             send_lag: rtts((0..5000).map(|i| i % 300)),
             transmit_dwell: rtts((0..5000).map(|i| i % 40)),

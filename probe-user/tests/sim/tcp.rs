@@ -36,9 +36,7 @@ fn mixed(mut plan: Plan) -> (Plan, Vec<u32>) {
 /// Every SYN-ACK is met with a RST, and nothing else is.
 fn every_connection_is_ended(world: &World) {
     let facts = world.net.facts();
-    let sent: u64 =
-        world.common.tallies.iter().map(|tally| tally.resets.load(std::sync::atomic::Ordering::Relaxed)).sum();
-    let dropped: u64 = world.common.resets.iter().map(|resets| resets.dropped()).sum();
+    let [sent, dropped] = world.snapshot().resets;
     assert_eq!((sent, dropped), (facts.resets, facts.resets_refused), "{facts:?}");
     assert_eq!(sent + dropped, facts.opened, "{facts:?}");
 }

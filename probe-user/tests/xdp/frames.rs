@@ -92,6 +92,12 @@ impl Around {
         frame
     }
 
+    pub(crate) fn segment(&self, segment: &Segment) -> Vec<u8> {
+        let mut frame = Vec::new();
+        segment.write(self.builder(), &mut frame);
+        frame
+    }
+
     pub(crate) fn tcp(&self, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().tcp(7, 8, 9, 10).write(&mut frame, payload).unwrap();
@@ -99,10 +105,37 @@ impl Around {
     }
 
     /// Any TCP segment.
-    pub(crate) fn segment(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn any_tcp(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.builder().tcp_header(header.clone()).write(&mut frame, payload).unwrap();
         frame
+    }
+}
+
+/// A TCP segment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Segment {
+    /// Source and destination.
+    pub(crate) ports: (u16, u16),
+    /// The lower six of its flags.
+    pub(crate) flags: u8,
+    pub(crate) acknowledgment: u32,
+    /// A multiple of 4 bytes.
+    pub(crate) options: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Segment {
+    /// Behind an IP header.
+    pub(crate) fn write(&self, builder: PacketBuilderStep<IpHeaders>, frame: &mut Vec<u8>) {
+        let (source, destination) = self.ports;
+        let mut header = TcpHeader::new(source, destination, 0x7654_3210, 64_000);
+        let has = |flag: u32| self.flags & 1 << flag != 0;
+        (header.fin, header.syn, header.rst) = (has(0), has(1), has(2));
+        (header.psh, header.ack, header.urg) = (has(3), has(4), has(5));
+        header.acknowledgment_number = self.acknowledgment;
+        header.set_options_raw(&self.options).unwrap();
+        builder.tcp_header(header).write(frame, &self.payload).unwrap();
     }
 }
 

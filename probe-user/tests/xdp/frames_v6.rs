@@ -1,6 +1,6 @@
 //! Frames over IPv6, made by etherparse; extension headers are put in by hand, so that there can be any.
 
-use super::frames::{OUR_MAC, THEIR_MAC};
+use super::frames::{OUR_MAC, Segment, THEIR_MAC};
 use etherparse::{IpHeaders, Ipv6Header, PacketBuilder, PacketBuilderStep, TcpHeader, VlanId};
 
 pub(crate) const OURS: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -82,12 +82,16 @@ impl Around {
         self.frame(|builder, frame| builder.udp(7, 8).write(frame, payload).unwrap())
     }
 
+    pub(crate) fn segment(&self, segment: &Segment) -> Vec<u8> {
+        self.frame(|builder, frame| segment.write(builder, frame))
+    }
+
     pub(crate) fn tcp(&self, payload: &[u8]) -> Vec<u8> {
         self.frame(|builder, frame| builder.tcp(7, 8, 9, 10).write(frame, payload).unwrap())
     }
 
     /// Any TCP segment.
-    pub(crate) fn segment(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn any_tcp(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
         self.frame(|builder, frame| builder.tcp_header(header.clone()).write(frame, payload).unwrap())
     }
 }

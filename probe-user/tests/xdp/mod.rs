@@ -7,6 +7,7 @@ mod impair;
 mod reflect;
 mod reflect_tcp;
 mod reflect_v6;
+mod tcp;
 mod v6;
 
 use aya::{
@@ -20,7 +21,10 @@ use echolot::{
 };
 use probe_ebpf::{
     far::AnsweredRequest,
-    layout::{LiveCursor, MAX_CPUS, QueueLine, Reflected, SETTINGS_SIZE, Settings, TCP_PORTS_SIZE, TcpPorts, Verdict},
+    layout::{
+        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_WHOLE, LiveCursor, MAX_CPUS, QueueLine, Reflected, SETTINGS_SIZE,
+        Settings, TCP_PORTS_SIZE, TcpPorts, Verdict,
+    },
 };
 use rustix::{
     net::{AddressFamily, SocketType, socket},
@@ -148,38 +152,56 @@ impl Rig {
         Ran { action: result.return_value, frame: out, duration: result.duration }
     }
 
+    fn set<const N: usize>(&mut self, name: &str, index: u32, value: [u8; N]) {
+        let map = self.ebpf.map_mut(name).unwrap();
+        Array::<_, [u8; N]>::try_from(map).unwrap().set(index, value, 0).unwrap();
+    }
+
     /// Has `steer` build a probe as it does on live frames, into a frame that held `dirty`. Returns action, frame and stamp.
     pub(crate) fn build(&mut self, template: &Template, probe: &ProbeFields, dirty: &[u8]) -> (u32, Vec<u8>, Nanos) {
-        fn set<const N: usize>(ebpf: &mut Ebpf, name: &str, index: u32, value: [u8; N]) {
-            Array::<_, [u8; N]>::try_from(ebpf.map_mut(name).unwrap()).unwrap().set(index, value, 0).unwrap();
-        }
-        // Whatever CPU this runs on.
-        let mut cursor = [0; 64];
-        cursor[offset_of!(LiveCursor, sender)..][..4].copy_from_slice(&1u32.to_ne_bytes());
-        let v6 = u32::from(probe.destination.is_ipv6());
-        cursor[offset_of!(LiveCursor, v6)..][..4].copy_from_slice(&v6.to_ne_bytes());
-        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, cursor));
-        match template.live().expect("an echo's template is the program's too") {
-            Live::V4(template) => set(&mut self.ebpf, "LIVE_TEMPLATES", 0, template.to_bytes()),
-            Live::V6(template) => set(&mut self.ebpf, "LIVE_TEMPLATES_V6", 0, template.to_bytes()),
-        }
+        let form = match template.live().expect("an echo's template is the program's too") {
+            Live::V4(template) => {
+                self.set("LIVE_TEMPLATES", 0, template.to_bytes());
+                LIVE_ECHO_V4
+            }
+            Live::V6(template) => {
+                self.set("LIVE_TEMPLATES_V6", 0, template.to_bytes());
+                LIVE_ECHO_V6
+            }
+        };
         let mut due = [0u8; 32];
         due[..6].copy_from_slice(&probe.next_hop_mac);
         match probe.destination {
             IpAddr::V4(address) => due[16..20].copy_from_slice(&address.octets()),
-            IpAddr::V6(address) => set(&mut self.ebpf, "LIVE_DESTINATIONS", 0, address.octets()),
+            IpAddr::V6(address) => self.set("LIVE_DESTINATIONS", 0, address.octets()),
         }
         due[20..24].copy_from_slice(&probe.target.0.to_ne_bytes());
         due[24..26].copy_from_slice(&probe.sequence.0.to_ne_bytes());
         due[26..28].copy_from_slice(&probe.generation.0.to_ne_bytes());
-        set(&mut self.ebpf, "LIVE_DUE", 0, due);
+        self.set("LIVE_DUE", 0, due);
+        self.transmit(form, dirty)
+    }
+
+    /// The same of a probe that is a whole frame.
+    pub(crate) fn copy(&mut self, frame: [u8; LIVE_FRAME], dirty: &[u8]) -> (u32, Vec<u8>, Nanos) {
+        self.set("LIVE_FRAMES", 0, frame);
+        self.set("LIVE_DUE", 0, [0; 32]);
+        self.transmit(LIVE_WHOLE, dirty)
+    }
+
+    fn transmit(&mut self, form: u32, dirty: &[u8]) -> (u32, Vec<u8>, Nanos) {
+        // Whatever CPU this runs on.
+        let mut cursor = [0; 64];
+        cursor[offset_of!(LiveCursor, sender)..][..4].copy_from_slice(&1u32.to_ne_bytes());
+        cursor[offset_of!(LiveCursor, form)..][..4].copy_from_slice(&form.to_ne_bytes());
+        (0..MAX_CPUS).for_each(|cpu| self.set("LIVE_CURSORS", cpu, cursor));
         // The loopback device exists everywhere; a test run without live frames redirects nothing.
         DevMap::try_from(self.ebpf.map_mut("LIVE_OUT").unwrap()).unwrap().set(0, 1, None, 0).unwrap();
         let ran = self.run("steer", dirty);
         let cursors = Array::<_, [u8; 64]>::try_from(self.ebpf.map("LIVE_CURSORS").unwrap()).unwrap();
         let built: u32 = (0..MAX_CPUS).map(|cpu| u32::from(cursors.get(&cpu, 0).unwrap()[0])).sum();
         assert_eq!(built, 1, "one frame was built");
-        (0..MAX_CPUS).for_each(|cpu| set(&mut self.ebpf, "LIVE_CURSORS", cpu, [0; 64]));
+        (0..MAX_CPUS).for_each(|cpu| self.set("LIVE_CURSORS", cpu, [0; 64]));
         let due = Array::<_, [u8; 32]>::try_from(self.ebpf.map("LIVE_DUE").unwrap()).unwrap().get(&0, 0).unwrap();
         (ran.action, ran.frame, Nanos(u64::from_ne_bytes(due[8..16].try_into().unwrap())))
     }

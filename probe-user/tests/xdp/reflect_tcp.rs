@@ -44,8 +44,8 @@ impl Frames {
 
     fn segment(&self, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
         match self {
-            Self::V4(around) => around.segment(header, payload),
-            Self::V6(around) => around.segment(header, payload),
+            Self::V4(around) => around.any_tcp(header, payload),
+            Self::V6(around) => around.any_tcp(header, payload),
         }
     }
 
@@ -244,8 +244,8 @@ fn all_else_is_passed() {
         let v4 = Around { tags, ..Around::default() };
         let v6 = frames_v6::Around { tags, ..frames_v6::Around::default() };
         let header = syn_of_linux(OPEN, 1);
-        let of_v4 = |around: &Around| around.segment(&header, &[]);
-        let of_v6 = |around: &frames_v6::Around| around.segment(&header, &[]);
+        let of_v4 = |around: &Around| around.any_tcp(&header, &[]);
+        let of_v6 = |around: &frames_v6::Around| around.any_tcp(&header, &[]);
         passes(&rig, "UDP", &v4.udp(&[9; 18]));
         passes(&rig, "UDP over IPv6", &v6.udp(&[9; 18]));
         passes(&rig, "an echo reply", &v4.echo_reply(1, 2, &[9; 18]));

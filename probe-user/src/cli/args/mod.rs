@@ -13,10 +13,11 @@ pub use values::Rate;
 
 use crate::{
     base::{Family, Nanos, Outcome, Settlement, Sources},
-    nic::{Engine, Mode},
+    nic::{Engine, Mode, SOURCE_PORTS},
     results::{Format, Outcomes},
     run,
     targets::{self, Exclusions, Families, Group, GroupInput, Options, Plan, Shard, TargetList},
+    wire::{Kind, Shape},
 };
 
 /// The command line.
@@ -97,6 +98,7 @@ pub struct RunArgs {
 #[command(after_help = "Examples:
   echolot ping 192.0.2.7                            once a second until Ctrl-C
   echolot ping -c 5 -i 0.2 192.0.2.7 host.example   five to each, five a second
+  echolot ping -p tcp:443 192.0.2.7                 is port 443 open, and how far away?
   echolot ping -c 10 -i 10ms -q 198.51.100.0/24     statistics alone
   echolot ping -c 1 --targets hosts.txt -f list     who answers?
 
@@ -112,14 +114,12 @@ pub struct PingArgs {
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::interval,
           help_heading = PROBES)]
     pub interval: Nanos,
-    /// How long an answer may take, 1ms to 60s; a bare number is seconds
-    #[arg(short = 'W', long, value_name = "TIME", default_value = "1s", value_parser = values::timeout,
-          help_heading = PROBES)]
-    pub timeout: Nanos,
-    /// Bytes of ICMP payload, 18 to 1472
-    #[arg(short, long, value_name = "BYTES", default_value_t = 56, value_parser = clap::value_parser!(u16).range(18..=1472),
-          help_heading = PROBES)]
-    pub size: u16,
+    /// Bytes of ICMP payload, 18 to 1472 [default: 56]
+    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(18..=1472), help_heading = PROBES)]
+    pub size: Option<u16>,
+    /// What is asked.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
     /// How probes leave.
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -140,6 +140,7 @@ pub struct PingArgs {
   echolot sweep 198.51.100.0/24                          one result a line
   echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt   who answers, in a file
   echolot sweep 10.64.0.0/12 --shard 2/4                 the second of four equal parts
+  echolot sweep 198.51.100.0/24 -p tcp:22 -f jsonl       whose port 22 is open, whose closed?
   echolot sweep --targets nets.txt --exclude never.txt --only lost,unreachable -f csv
 
 Exit status: 0 complete, 2 could not run, 3 incomplete: something unsent or unheard, or a result dropped.")]
@@ -150,13 +151,12 @@ pub struct SweepArgs {
     /// Probes a second, such as 500, 50k or 1.5M; max sends as fast as the engine can
     #[arg(short, long, value_name = "PPS|max", default_value = "10000", help_heading = PROBES)]
     pub rate: Rate,
-    /// How long an answer may take, 1ms to 60s; a bare number is seconds
-    #[arg(short = 'W', long, value_name = "TIME", default_value = "1s", value_parser = values::timeout,
-          help_heading = PROBES)]
-    pub timeout: Nanos,
     /// Probe the I-th of N equal parts of the targets, 1/N to N/N
     #[arg(long, value_name = "I/N", help_heading = PROBES)]
     pub shard: Option<Shard>,
+    /// What is asked.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
     /// How probes leave.
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -169,6 +169,48 @@ pub struct SweepArgs {
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What is asked of targets.
+#[derive(Debug, Args)]
+#[command(next_help_heading = PROBES)]
+pub struct ProbeArgs {
+    /// What is asked: icmp, an echo; tcp:PORT, whether the port is open
+    #[arg(short, long, value_name = "KIND", default_value_t = Kind::Echo)]
+    pub probe: Kind,
+    /// How long an answer may take, 1ms to 60s; a bare number is seconds [default: 1s; of TCP 3s]
+    #[arg(short = 'W', long, value_name = "TIME", value_parser = values::timeout)]
+    pub timeout: Option<Nanos>,
+    /// The port that TCP probes are sent from, outside of net.ipv4.ip_local_port_range [default: a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(source_ports()))]
+    pub source_port: Option<u16>,
+}
+
+impl ProbeArgs {
+    /// A group that asks this of its targets; of an echo with so many bytes of payload.
+    ///
+    /// # Errors
+    /// Arguments that are not for this kind of probe.
+    pub(crate) fn group(&self, name: &str, size: Option<u16>) -> Result<Group, run::Failure> {
+        let wrong = |what: &str| Err(run::Failure::new(what));
+        let shape = match (self.probe, size, self.source_port) {
+            (Kind::Echo, _, Some(_)) => {
+                return wrong("--source-port: only TCP probes have one; leave it out, or add -p tcp:PORT");
+            }
+            (Kind::Tcp { .. }, Some(_), _) => {
+                return wrong("-s: a TCP probe is a SYN, which carries no payload; leave it out");
+            }
+            (Kind::Echo, Some(size), None) => Shape::echo(size),
+            (kind, None, _) => Shape::of(kind),
+        };
+        let timeout = self.timeout.unwrap_or(targets::default_timeout(self.probe));
+        Ok(Group { timeout, shape, ..Group::named(name) })
+    }
+}
+
+fn source_ports() -> std::ops::RangeInclusive<i64> {
+    let bound = |port: &u64| i64::try_from(*port).unwrap_or(i64::MAX);
+    bound(SOURCE_PORTS.start())..=bound(SOURCE_PORTS.end())
 }
 
 impl SweepArgs {
@@ -342,12 +384,15 @@ pub(super) fn sources(addresses: &[IpAddr]) -> Result<Sources, run::Failure> {
 }
 
 impl NetworkArgs {
+    /// For probes as these.
+    ///
     /// # Errors
     /// Two sources of one family.
-    pub(crate) fn network(&self) -> Result<run::Network, run::Failure> {
+    pub(crate) fn network(&self, probes: &ProbeArgs) -> Result<run::Network, run::Failure> {
         let (mode, engine) = (self.mode.unwrap_or_default(), self.engine.unwrap_or_default());
         let (interface, identifier) = (self.interface.clone(), self.identifier);
-        Ok(run::Network { interface, sources: sources(&self.sources)?, mode, engine, identifier })
+        let (sources, source_port) = (sources(&self.sources)?, probes.source_port);
+        Ok(run::Network { interface, sources, mode, engine, identifier, source_port })
     }
 }
 

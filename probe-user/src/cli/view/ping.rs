@@ -2,10 +2,11 @@
 
 use super::by;
 use crate::{
-    base::{Nanos, Outcome, Settlement, TargetIndex},
+    base::{Nanos, Outcome, PortState, Settlement, TargetIndex},
     nic::InterfaceInfo,
     results::human::{NOTHING, count, counted, share, span, span_or_nothing},
     targets::Plan,
+    wire::Kind,
 };
 use std::{fmt::Write, net::IpAddr};
 
@@ -14,14 +15,18 @@ const ALL_SHOWN: usize = 20;
 /// Of more targets, so many are shown: the worst.
 const WORST_SHOWN: usize = 10;
 
-/// The first line: `PING 3 targets, 56 data bytes, by eth0 (afxdp, copy)`.
+/// The first line: `PING 3 targets, 56 data bytes, by eth0 (afxdp, copy)`, or `PING 3 targets, TCP port 443, by …`.
 pub fn header(plan: &Plan, interface: &InterfaceInfo) -> String {
     let whom = match plan.targets.len() {
         1 => name_and_address(plan, 0),
         n => counted(n as u64, "target"),
     };
-    let payload = plan.groups.first().map_or(0, |group| group.shape.payload);
-    format!("PING {whom}, {payload} data bytes, by {}\n", by(interface))
+    let shape = plan.groups.first().map(|group| group.shape).unwrap_or_default();
+    let what = match shape.kind {
+        Kind::Echo => format!("{} data bytes", shape.payload),
+        Kind::Tcp { port } => format!("TCP port {port}"),
+    };
+    format!("PING {whom}, {what}, by {}\n", by(interface))
 }
 
 /// What each target's results came to. Sees every result, whether it is written or not.
@@ -35,6 +40,8 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, Default)]
 struct PerTarget {
     settled: [u64; Outcome::ALL.len()],
+    /// Of those answered, how many found the port open and how many closed.
+    ports: [u64; 2],
     /// Round-trip times of answers, nanoseconds.
     min: u64,
     max: u64,
@@ -90,6 +97,7 @@ impl PerTarget {
             self.squares += other.squares;
         }
         self.settled.iter_mut().zip(other.settled).for_each(|(sum, n)| *sum += n);
+        self.ports.iter_mut().zip(other.ports).for_each(|(sum, n)| *sum += n);
     }
 }
 
@@ -105,6 +113,9 @@ impl Tally {
         let Some(target) = self.targets.get_mut(index as usize) else { return };
         let mut one = PerTarget::default();
         one.settled[record.outcome() as usize] = 1;
+        if let Some(port) = record.port() {
+            one.ports[port as usize] = 1;
+        }
         if let (Outcome::Answered, Some(Nanos(rtt))) = (record.outcome(), record.rtt()) {
             #[expect(clippy::cast_precision_loss, reason = "a deviation needs no more than 53 bits")]
             let exact = rtt as f64;
@@ -161,6 +172,11 @@ fn totals(total: &PerTarget, in_flight: u64, span: Nanos) -> String {
     let (failed, all) = total.loss();
     let sent = total.sent() + in_flight;
     let mut text = format!("{} packets transmitted, {} received", count(sent), count(total.of(Outcome::Answered)));
+    for port in PortState::ALL {
+        if total.ports[port as usize] > 0 {
+            let _never = write!(text, ", {} {}", count(total.ports[port as usize]), port.name());
+        }
+    }
     for (outcome, called) in
         [(Outcome::Unreachable, "unreachable"), (Outcome::Unheard, "unheard"), (Outcome::Unsent, "not sent")]
     {
@@ -189,12 +205,16 @@ fn table(title: &str, rows: impl Iterator<Item = (String, PerTarget)>) -> String
     let rare = [Outcome::Unreachable, Outcome::Unheard, Outcome::Unsent];
     let rare: Vec<_> = rare.into_iter().filter(|o| rows.iter().any(|(_, target)| target.of(*o) > 0)).collect();
     let mut cells = vec![vec![title.to_owned(), "sent".into(), "answered".into(), "loss".into()]];
+    let ports: Vec<_> =
+        PortState::ALL.into_iter().filter(|p| rows.iter().any(|(_, t)| t.ports[*p as usize] > 0)).collect();
+    cells[0].extend(ports.iter().map(|port| port.name().to_owned()));
     cells[0].extend(rare.iter().map(|outcome| outcome.name().to_owned()));
     cells[0].extend(["min", "avg", "max", "stddev"].map(str::to_owned));
     for (name, target) in rows {
         let (failed, all) = target.loss();
         let answered = target.of(Outcome::Answered);
         let mut row = vec![name, count(target.sent()), count(answered), share(failed, all)];
+        row.extend(ports.iter().map(|port| count(target.ports[*port as usize])));
         row.extend(rare.iter().map(|outcome| count(target.of(*outcome))));
         let extreme = |ns| if answered > 0 { span(Nanos(ns)) } else { NOTHING.to_owned() };
         row.extend([extreme(target.min), span_or_nothing(target.mean())]);
@@ -248,6 +268,7 @@ mod tests {
         },
         results::tests::plan,
         targets::Target,
+        wire::Shape,
     };
     use std::net::Ipv4Addr;
 
@@ -279,6 +300,34 @@ mod tests {
         one.targets.truncate(1);
         one.names = [(0, "host.example".into())].into();
         assert_eq!(header(&one, &interface()), "PING host.example (10.64.0.1), 56 data bytes, by eth0 (afxdp, copy)\n");
+    }
+
+    #[test]
+    fn the_first_line_names_the_port_that_is_asked_for() {
+        let mut plan = plan();
+        plan.groups[0].shape = Shape::of(Kind::Tcp { port: 443 });
+        assert_eq!(header(&plan, &interface()), "PING 3 targets, TCP port 443, by eth0 (afxdp, copy)\n");
+    }
+
+    #[test]
+    fn open_and_closed_ports_are_counted() {
+        let port = |target, state| {
+            let lost = lost(target);
+            let ended = Ended::Answered { arrived: lost.sent + Nanos::from_micros(40), ttl: 64, port: Some(state) };
+            Settlement { ended, ..lost }
+        };
+        let records = [port(0, PortState::Open), port(0, PortState::Open), port(1, PortState::Closed), lost(2)];
+        assert_eq!(
+            tally(3, &records).statistics(&plan(), 0),
+            "\n--- 3 targets ping statistics ---\n\
+             4 packets transmitted, 3 received, 2 open, 1 closed, 25.00% packet loss, time 0ms\n\
+             rtt min/avg/max/mdev = 0.040/0.040/0.040/0.000 ms\n\
+             \n\
+             target                    sent  answered   loss  open  closed      min      avg      max  stddev\n\
+             10.64.0.0                    2         2    0 %     2       0  40.0 us  40.0 us  40.0 us    0 ns\n\
+             host.example (10.64.0.1)     1         1    0 %     0       1  40.0 us  40.0 us  40.0 us    0 ns\n\
+             10.64.0.2                    1         0  100 %     0       0        -        -        -       -\n"
+        );
     }
 
     #[test]

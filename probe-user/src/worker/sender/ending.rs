@@ -3,7 +3,6 @@
 use super::Sender;
 use crate::{
     base::Sequence,
-    ledger::histogram::add,
     worker::{Clock, Due, Fate, Transmit},
 };
 
@@ -31,11 +30,11 @@ impl<T: Transmit> Sender<T> {
             let account = self.common.ledger.account(target);
             let group = account.group();
             let (Some(to), Ok(hop), Some(shapes)) = (account.destination(), account.hop(), group.resets) else {
-                waiting.drop_one();
+                self.tally.count_reset(false);
                 continue;
             };
             if !self.allowance.spend(now) {
-                waiting.drop_one();
+                self.tally.count_reset(false);
                 continue;
             }
             let (generation, sequence, shape) =
@@ -51,8 +50,8 @@ impl<T: Transmit> Sender<T> {
         let mut kept = 0;
         for (i, fate) in fates.iter().enumerate() {
             match fate {
-                Fate::Sent(_) => add(&self.tally.resets, 1),
-                Fate::Unsent(_) => waiting.drop_one(),
+                Fate::Sent(_) => self.tally.count_reset(true),
+                Fate::Unsent(_) => self.tally.count_reset(false),
                 Fate::Full(_) => {
                     self.resets[kept] = self.resets[i];
                     kept += 1;
