@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use bench::truth::{
-    self, Programs,
+    self, FarEnd, Programs,
+    evidence::{self, Form},
     scenario::{self, Families, Where},
 };
 use std::path::PathBuf;
-use xtask::command::is_root;
+use xtask::{
+    command::is_root,
+    lab::{Answer, Lab},
+};
 
 /// Both programs, built by the same `cargo test --workspace`.
 fn programs() -> Programs {
@@ -64,6 +68,64 @@ fn scenarios_of_the_lab_in_the_simulated_network() {
         }
     }
     assert!(played.iter().any(|name| name == "errors") && played.len() >= 10, "{played:?}");
+}
+
+/// The same of SYNs, to an open port and to a closed one.
+#[test]
+fn scenarios_of_the_lab_with_syns_in_the_simulated_network() {
+    let mut played = 0;
+    for (name, mut scenario) in scenario::all(&truth::folder(), &[]).unwrap() {
+        if scenario.network == Where::Lab && scenario.can_be_simulated() {
+            scenario.network = Where::Simulated;
+            scenario.probe.family = Families::Both;
+            for port in [80, 81] {
+                scenario.probe.tcp = Some(port);
+                let (verdict, _) =
+                    truth::run(&name, &scenario, &programs()).unwrap_or_else(|why| panic!("{name}: {why}"));
+                println!("{name}, port {port}\n{verdict}");
+                assert!(verdict.judged > 0 && verdict.mismatches == 0, "{name}, port {port}\n{verdict}");
+                played += 1;
+            }
+        }
+    }
+    assert!(played >= 20, "{played}");
+}
+
+/// The far end answers whoever asks: this machine's own TCP here, whose SYNs have the form of a probe's.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_far_end_answers_this_machines_own_tcp() {
+    if !is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let lab = Lab::up(&format!("truth-tcp-{}", std::process::id()), &Answer::Silent).unwrap();
+    let [rules, record] = ["rules.yml", "record.jsonl"].map(|file| lab.name().folder().join(file));
+    let text = "seed: 1\ntimeouts: [1s]\nranges:\n  - {addresses: [10.64.0.0/16, 'fd00:64::/112'], delay: 1ms}\n";
+    std::fs::write(&rules, text).unwrap();
+    let far = FarEnd::begin(&lab, &programs(), &rules, &record).unwrap();
+    let asked: Vec<(&str, u16)> =
+        ["10.64.0.1", "fd00:64::1"].into_iter().flat_map(|address| [(address, 80), (address, 81)]).collect();
+    for (address, port) in &asked {
+        let mut bash = lab.near("bash");
+        bash.args(["-c", "exec 3<>/dev/tcp/$0/$1", address, &port.to_string()]);
+        let output = bash.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        // What is open is reset as soon as it is acknowledged: the kernel behind the far end knows of no such connection.
+        let opened = output.status.success() || told.contains("reset by peer");
+        assert_eq!((opened, told.contains("refused")), (*port == 80, *port == 81), "{address} port {port}: {told}");
+    }
+    far.end().unwrap();
+    let seen = evidence::record(&record).unwrap();
+    let mut recorded: Vec<(String, u16)> = seen.iter().map(|seen| (seen.address.to_string(), seen.port)).collect();
+    // A SYN that a busy machine answered late is there twice.
+    recorded.dedup();
+    let expected: Vec<(String, u16)> = asked.iter().map(|(address, port)| (address.to_string(), *port)).collect();
+    assert_eq!(recorded, expected);
+    for seen in &seen {
+        let [reply] = seen.replies[..] else { panic!("{seen:?}") };
+        assert!(reply.form == Form::Good && reply.departure_ns.unwrap() >= seen.arrival_ns + 1_000_000, "{seen:?}");
+    }
 }
 
 /// The same far end that scenarios use, by hand: a rule file that can't be right is refused, and says why.

@@ -7,7 +7,7 @@
 //! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
 //! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
 //!
-//! `TAKEN`, `XSKS`, `REFLECTED`, `SETTINGS`, `LIVE_TEMPLATES` and `LIVE_OUT` are as in [`layout`](crate::layout); of `LIVE_CURSORS` there
+//! `TAKEN`, `XSKS`, `REFLECTED`, `TCP_PORTS`, `SETTINGS`, `LIVE_TEMPLATES` and `LIVE_OUT` are as in [`layout`](crate::layout); of `LIVE_CURSORS` there
 //! is one, whichever the CPU.
 
 /// Address ranges of a family that `impair` can tell apart.
@@ -27,16 +27,26 @@ pub struct AnsweredRequest {
     pub arrival_ns: u64,
     /// When it was done with the reply.
     pub departure_ns: u64,
-    /// The probe's send stamp, as it says.
+    /// The probe's send stamp, as it says; a SYN says no more of it than [`timestamp`].
     pub sent_ns: u64,
     /// Whom it was sent to; IPv4 mapped into IPv6 ([`mapped`]).
     pub address: [u8; 16],
     /// Its sequence number.
-    pub sequence: u16,
-    /// Its identifier.
+    pub sequence: u32,
+    /// Its identifier; of a SYN the port that it was sent from.
     pub identifier: u16,
-    /// Nothing: no byte of a record is left as it was.
-    pub unused: u32,
+    /// Of a SYN the port that it was sent to; 0: it is an echo request.
+    pub port: u16,
+}
+
+/// A unit of a SYN's timestamp is so many nanoseconds, as a power of two.
+pub const TIMESTAMP_UNIT: u32 = 20;
+
+/// The send stamp that a SYN's timestamp stands for, nanoseconds: it was sent less than a unit later, or any number of 52 days before or
+/// after.
+#[inline(always)]
+pub const fn timestamp(timestamp: u32) -> u64 {
+    (timestamp as u64) << TIMESTAMP_UNIT
 }
 
 /// An IPv4 address as an IPv6 address (RFC 4291, section 2.5.5.2).
@@ -59,9 +69,9 @@ impl AnsweredRequest {
             departure_ns: u64::from_ne_bytes(*departure),
             sent_ns: u64::from_ne_bytes(*sent),
             address,
-            sequence: u16::from_ne_bytes([a, b]),
-            identifier: u16::from_ne_bytes([c, d]),
-            unused: u32::from_ne_bytes([e, f, g, h]),
+            sequence: u32::from_ne_bytes([a, b, c, d]),
+            identifier: u16::from_ne_bytes([e, f]),
+            port: u16::from_ne_bytes([g, h]),
         })
     }
 }

@@ -42,21 +42,49 @@ pub(crate) fn reflect(ctx: &XdpContext) -> Option<Fate> {
     }
 }
 
-/// Whole, and without IP options: what those ask for is the kernel's to do.
+/// A TCP segment that is whole, behind an IP header of so many bytes and nothing in between.
+pub(crate) struct Segment<const HEADER: usize> {
+    pub(crate) ip: Piece<HEADER>,
+    pub(crate) tcp: Piece<{ tcp::HEADER }>,
+    /// Where it begins in the frame.
+    pub(crate) offset: usize,
+    /// Its bytes, as the IP header has it.
+    pub(crate) length: usize,
+}
+
+/// Without IP options: what those ask for is the kernel's to do.
 #[inline(always)]
-fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
+pub(crate) fn segment_v4(ctx: &XdpContext, link: &Link) -> Option<Segment<{ ipv4::HEADER }>> {
     let ip = Piece::<{ ipv4::HEADER }>::at(ctx, link.offset)?;
     let offset = link.offset + ipv4::HEADER;
-    let segment = Piece::<{ tcp::HEADER }>::at(ctx, offset)?;
+    let tcp = Piece::<{ tcp::HEADER }>::at(ctx, offset)?;
     let total = usize::from(ip.number(ipv4::TOTAL_LENGTH));
-    if ipv4::header_length(ip.byte(ipv4::VERSION)) != Some(ipv4::HEADER)
-        || ip.byte(ipv4::PROTOCOL) != ipv4::TCP
-        || ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT != 0
-        || ipv4::HEADER + header_length(segment)? > total
-        || link.offset + total > parse::frame_length(ctx)
-        || !is_between_stations(link)
-        || !is_host(ip.byte(ipv4::DESTINATION.start))
-        || !is_host(ip.byte(ipv4::SOURCE.start))
+    let is_whole = ipv4::header_length(ip.byte(ipv4::VERSION)) == Some(ipv4::HEADER)
+        && ip.byte(ipv4::PROTOCOL) == ipv4::TCP
+        && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
+        && ipv4::HEADER + header_length(tcp)? <= total
+        && link.offset + total <= parse::frame_length(ctx);
+    is_whole.then(|| Segment { ip, tcp, offset, length: total - ipv4::HEADER })
+}
+
+/// Without extension headers.
+#[inline(always)]
+pub(crate) fn segment_v6(ctx: &XdpContext, link: &Link) -> Option<Segment<{ ipv6::HEADER }>> {
+    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
+    let offset = link.offset + ipv6::HEADER;
+    let tcp = Piece::<{ tcp::HEADER }>::at(ctx, offset)?;
+    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
+    let is_whole = ipv6::is_version(ip.byte(0))
+        && ip.byte(ipv6::NEXT_HEADER) == ipv6::TCP
+        && header_length(tcp)? <= length
+        && offset + length <= parse::frame_length(ctx);
+    is_whole.then_some(Segment { ip, tcp, offset, length })
+}
+
+#[inline(always)]
+fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
+    let Segment { ip, tcp: segment, offset, length } = segment_v4(ctx, link)?;
+    if !is_between_stations(link) || !is_host(ip.byte(ipv4::DESTINATION.start)) || !is_host(ip.byte(ipv4::SOURCE.start))
     {
         return None;
     }
@@ -71,7 +99,7 @@ fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
     ip.write(ipv4::SOURCE, destination);
     let now = (ipv4::HEADER + LENGTH) as u16;
     let ttl = ipv4::TTL..ipv4::TTL + 2;
-    let sum = adjust(ip.number(ipv4::CHECKSUM), total as u16, now);
+    let sum = adjust(ip.number(ipv4::CHECKSUM), (ipv4::HEADER + length) as u16, now);
     let sum = adjust(sum, ip.number(ttl), u16::from_be_bytes([TTL, ipv4::TCP]));
     ip.write(ipv4::TOTAL_LENGTH, now.to_be_bytes());
     ip.write(ipv4::TTL..ipv4::TTL + 1, [TTL]);
@@ -82,20 +110,10 @@ fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
     Some(trim(ctx, offset + LENGTH))
 }
 
-/// Without extension headers.
 #[inline(always)]
 fn reflect_v6(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
-    let ip = Piece::<{ ipv6::HEADER }>::at(ctx, link.offset)?;
-    let offset = link.offset + ipv6::HEADER;
-    let segment = Piece::<{ tcp::HEADER }>::at(ctx, offset)?;
-    let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
-    if !ipv6::is_version(ip.byte(0))
-        || ip.byte(ipv6::NEXT_HEADER) != ipv6::TCP
-        || header_length(segment)? > length
-        || offset + length > parse::frame_length(ctx)
-        || !is_between_stations(link)
-        || !is_host_v6(ip.address(ipv6::DESTINATION))
-        || !is_host_v6(ip.address(ipv6::SOURCE))
+    let Segment { ip, tcp: segment, offset, .. } = segment_v6(ctx, link)?;
+    if !is_between_stations(link) || !is_host_v6(ip.address(ipv6::DESTINATION)) || !is_host_v6(ip.address(ipv6::SOURCE))
     {
         return None;
     }
@@ -133,7 +151,7 @@ fn header_length(segment: Piece<{ tcp::HEADER }>) -> Option<usize> {
 
 /// Whether it asks for a connection and nothing else. What else it may say (congestion notification, data) is no matter.
 #[inline(always)]
-fn is_syn(segment: Piece<{ tcp::HEADER }>) -> bool {
+pub(crate) fn is_syn(segment: Piece<{ tcp::HEADER }>) -> bool {
     segment.byte(tcp::FLAGS) & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
 }
 

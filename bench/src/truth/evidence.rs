@@ -49,6 +49,20 @@ pub struct Told {
     pub rtt_ns: Option<u64>,
     #[serde(default)]
     pub reply_ttl: Option<u8>,
+    /// What was sent, if it is no echo request.
+    #[serde(default)]
+    pub probe: Option<Box<str>>,
+    #[serde(default)]
+    pub port: Option<PortState>,
+}
+
+/// What echolot says of a port that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "echolot's own words")]
+pub enum PortState {
+    Open,
+    Closed,
 }
 
 /// Echolot's summary, as far as it is judged.
@@ -118,7 +132,13 @@ pub struct Reply {
 pub struct Seen {
     pub number: u64,
     pub address: IpAddr,
-    pub sequence: u16,
+    pub sequence: u32,
+    /// Of a SYN the port that it was sent from.
+    pub identifier: u16,
+    /// Of a SYN the port that it was sent to: an even one is open, an odd one closed.
+    #[serde(default)]
+    pub port: u16,
+    /// Of a SYN only about when: in units of 2^20 nanoseconds, and of those the low 32 bits.
     pub sent_ns: u64,
     pub arrival_ns: u64,
     pub decided: Vec<String>,
@@ -226,13 +246,15 @@ mod tests {
         use testbed::{rules::Form as Written, witness};
         let mut text = String::new();
         let address: IpAddr = "fd00:64::1".parse().unwrap();
-        let mut request = witness::Witnessed::new(address, 7, 8, Nanos(9), Nanos(10));
+        let mut request = witness::Witnessed::new(address, 7u16, 8, Nanos(9), Nanos(10));
         request.departed(Written::ShortError, Some(Nanos(11)));
         request.departed(Written::Good, None);
+        request.port = 443;
         request.write(0, &mut text);
         witness::write_end(1, 0, &mut text);
         let seen = read(&text).unwrap();
         assert_eq!(seen[0].address, address);
+        assert_eq!((seen[0].identifier, seen[0].port), (8, 443));
         assert_eq!((seen[0].sequence, seen[0].sent_ns, seen[0].arrival_ns), (7, 9, 10));
         assert_eq!((seen[0].replies[0].form, seen[0].replies[0].departure_ns), (Form::ShortError, Some(11)));
         assert_eq!((seen[0].replies[1].form, seen[0].replies[1].departure_ns), (Form::Good, None));

@@ -1,6 +1,7 @@
 //! The judge: every result of echolot's held against what the far end recorded of that very probe.
 //!
-//! It shares no code with echolot. Probes are joined by address and send stamp. What must have come of a probe follows
+//! It shares no code with echolot. Probes are joined by address and send stamp, of which a SYN says but a part: enough to tell one from
+//! the next to the same address. What must have come of a probe follows
 //! from when its replies left: the path takes no time worth mentioning, and a reply that left within [`NEAR`] before the
 //! timeout may count either way. So may replies that left as echolot was about to end.
 //!
@@ -8,8 +9,8 @@
 //! takes too long: a bound on each, unless a CPU was seen to be held up meanwhile, and one on their median, which a bad
 //! moment of the machine doesn't move.
 
-use super::evidence::{Form, Outcome, Seen, Summary, Told};
-use std::{collections::HashMap, fmt, net::IpAddr};
+use super::evidence::{Form, Outcome, PortState, Seen, Summary, Told};
+use std::{borrow::Cow, collections::HashMap, fmt, net::IpAddr};
 
 /// A reply that left so shortly before the timeout may have arrived after it, nanoseconds.
 const NEAR: u64 = 5_000_000;
@@ -17,6 +18,8 @@ const NEAR: u64 = 5_000_000;
 const LAST: u64 = 100_000_000;
 /// Time to live of the far end's replies.
 const TTL: u8 = 64;
+/// A SYN says when it was sent in units of so many nanoseconds, as a power of two.
+const UNIT: u32 = 20;
 /// Mismatches that are told one by one.
 const SHOWN: usize = 20;
 
@@ -237,6 +240,7 @@ struct Expected {
 /// Holds the lives of echolot, in their order, against the far end's record.
 pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
     let excuses = terms.excuses;
+    let record = &*dated(lives, record);
     let mut verdict = Verdict { excuses, ..Verdict::default() };
     let mut known: HashMap<Key, usize> = HashMap::with_capacity(record.len());
     for (index, seen) in record.iter().enumerate() {
@@ -246,8 +250,8 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
     }
     let mut owner: Vec<Option<usize>> = vec![None; record.len()];
     let held_up = Stretches::of(&terms.held_up, 0);
-    let mut court =
-        Court { terms, held_up, there: excuses.there, back: excuses.back, path: Vec::new(), hold: Vec::new() };
+    let (there, back, masks) = (excuses.there, excuses.back, HashMap::new());
+    let mut court = Court { terms, held_up, there, back, masks, path: Vec::new(), hold: Vec::new() };
     for (number, life) in lives.iter().enumerate() {
         for told in &life.results {
             verdict.judged += 1;
@@ -272,7 +276,7 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
                 verdict.mismatch(|| format!("{}: a second result for this probe", shown(told)));
                 continue;
             }
-            court.probe(told, seen, life, &mut verdict);
+            court.probe(told, seen, (number, life), &mut verdict);
         }
         numbers(&life.results, &life.summary, &mut verdict);
     }
@@ -300,6 +304,37 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
     verdict
 }
 
+/// The record, with the send stamps of the results in place of what SYNs say of theirs.
+fn dated<'a>(lives: &[Life], record: &'a [Seen]) -> Cow<'a, [Seen]> {
+    if record.iter().all(|seen| seen.port == 0) {
+        return Cow::Borrowed(record);
+    }
+    // The low 32 bits of its units.
+    let about = |sent_ns: u64| sent_ns >> UNIT & u64::from(u32::MAX);
+    let results = lives.iter().flat_map(|life| &life.results).filter(|told| told.outcome != Outcome::Unsent);
+    let exact: HashMap<Key, u64> = results.map(|told| ((told.address, about(told.sent_ns)), told.sent_ns)).collect();
+    let mut record = record.to_vec();
+    for seen in record.iter_mut().filter(|seen| seen.port != 0) {
+        if let Some(sent) = exact.get(&(seen.address, about(seen.sent_ns))) {
+            seen.sent_ns = *sent;
+        }
+    }
+    Cow::Owned(record)
+}
+
+/// What is wrong with what a result says of probe and port.
+fn misnamed(told: &Told, seen: &Seen) -> Option<String> {
+    let Some(probe) = &told.probe else {
+        return told.port.map(|port| format!("a port that is {port:?}, of an echo request"));
+    };
+    if **probe != *format!("tcp:{}", seen.port) {
+        return Some(format!("{probe}, and it was sent to port {}", seen.port));
+    }
+    let state = if seen.port.is_multiple_of(2) { PortState::Open } else { PortState::Closed };
+    let expected = (told.outcome == Outcome::Answered).then_some(state);
+    (told.port != expected).then(|| format!("the port {:?} and not {expected:?}", told.port))
+}
+
 fn shown(told: &Told) -> String {
     let Told { address, seq, sent_ns, outcome, rtt_ns, .. } = told;
     let rtt = rtt_ns.map_or_else(String::new, |rtt| format!(" in {rtt} ns"));
@@ -314,15 +349,30 @@ struct Court<'a> {
     there: u64,
     /// The same on the way back.
     back: u64,
+    /// What the low bits of the SYNs' sequence numbers are masked with: by life, address and both ports.
+    masks: HashMap<(usize, IpAddr, u16, u16), u64>,
     path: Vec<u64>,
     hold: Vec<u64>,
 }
 
 impl Court<'_> {
+    /// Whether the sequence number is that of the probe with this result. A SYN's has the low 8 bits of the number, masked by the same
+    /// bits in every SYN of a flow: the first tells them.
+    fn is_its_number(&mut self, told: &Told, seen: &Seen, life: usize) -> bool {
+        if seen.port == 0 {
+            return told.seq & 0xffff == u64::from(seen.sequence);
+        }
+        let mask = (told.seq ^ u64::from(seen.sequence)) & 0xff;
+        *self.masks.entry((life, seen.address, seen.identifier, seen.port)).or_insert(mask) == mask
+    }
+
     /// One result against the record of its probe.
-    fn probe(&mut self, told: &Told, seen: &Seen, life: &Life, verdict: &mut Verdict) {
-        if told.seq & 0xffff != u64::from(seen.sequence) {
+    fn probe(&mut self, told: &Told, seen: &Seen, (number, life): (usize, &Life), verdict: &mut Verdict) {
+        if !self.is_its_number(told, seen, number) {
             return verdict.mismatch(|| format!("{}: its sequence was {}", shown(told), seen.sequence));
+        }
+        if let Some(wrong) = misnamed(told, seen) {
+            return verdict.mismatch(|| format!("{}: it says {wrong}", shown(told)));
         }
         if seen.arrival_ns < told.sent_ns {
             let early = told.sent_ns - seen.arrival_ns;

@@ -16,7 +16,9 @@ fn seen(number: u64, sent: u64, replies: &[(Form, u64)]) -> Seen {
     Seen {
         number,
         address: V4,
-        sequence: u16::try_from(number & 0xffff).unwrap(),
+        sequence: u32::try_from(number & 0xffff).unwrap(),
+        identifier: 1,
+        port: 0,
         sent_ns: sent,
         arrival_ns: sent + 3_000,
         decided: Vec::new(),
@@ -34,6 +36,8 @@ fn told(seen: &Seen, outcome: Outcome) -> Told {
         outcome,
         rtt_ns: rtt,
         reply_ttl: rtt.map(|_| 64),
+        probe: None,
+        port: None,
     }
 }
 
@@ -112,6 +116,56 @@ fn instead(life: &mut Life, index: usize, outcome: Outcome, rtt: Option<u64>) {
     }
     let result = &mut life.results[index];
     (result.outcome, result.rtt_ns, result.reply_ttl) = (outcome, rtt, rtt.map(|_| 64));
+}
+
+/// The same of SYNs to an open port: their record has sequence numbers masked in the low 8 bits and proven in the others, and says only
+/// about when they were sent.
+fn of_syns(life: &mut Life, record: &mut [Seen]) {
+    for seen in record {
+        seen.sequence = seen.sequence ^ 0xa7 | (seen.sequence * 77 + 5) << 8;
+        seen.sent_ns = (seen.sent_ns >> UNIT & 0xffff_ffff) << UNIT;
+        (seen.identifier, seen.port) = (61_000, 80);
+    }
+    for told in &mut life.results {
+        told.probe = Some("tcp:80".into());
+        told.port = (told.outcome == Outcome::Answered).then_some(PortState::Open);
+    }
+}
+
+#[test]
+fn the_truth_about_syns_passes() {
+    let found = verdict(|life, record| {
+        // Two lives of the kernel's clock on, where its low 32 bits have gone round.
+        let later = 2 << 52;
+        record.iter_mut().for_each(|seen| {
+            (seen.sent_ns, seen.arrival_ns) = (seen.sent_ns + later, seen.arrival_ns + later);
+            seen.replies.iter_mut().for_each(|reply| reply.departure_ns = reply.departure_ns.map(|at| at + later));
+        });
+        life.results.iter_mut().for_each(|told| told.sent_ns += later);
+        of_syns(life, record);
+    });
+    assert_eq!(found.mismatches, 0, "{found}");
+    assert_eq!((found.judged, found.path.count, found.path.median), (20, 12, 7_000));
+}
+
+#[test]
+fn lies_about_syns_are_found_out() {
+    let of = |about: &str, change: &dyn Fn(&mut Life, &mut Vec<Seen>)| {
+        caught(about, |life, record| {
+            of_syns(life, record);
+            change(life, record);
+        });
+    };
+    of("its sequence was", &|life, _| (life.results[4].seq, life.results[5].seq) = (5, 4));
+    of("its sequence was", &|_, record| record[7].sequence ^= 1 << 6);
+    of("the port Some(Closed) and not Some(Open)", &|life, _| life.results[0].port = Some(PortState::Closed));
+    of("the port None and not Some(Open)", &|life, _| life.results[0].port = None);
+    of("the port Some(Open) and not None", &|life, _| life.results[2].port = Some(PortState::Open));
+    of("tcp:443, and it was sent to port 80", &|life, _| life.results[0].probe = Some("tcp:443".into()));
+    of("the far end never saw it", &|life, _| life.results[3].sent_ns += 3 << UNIT);
+    of("it arrived, and has no result", &|life, _| life.results[3].sent_ns += 3 << UNIT);
+    of("ns before that", &|life, _| life.results[0].sent_ns += 10_000);
+    caught("a port that is Open, of an echo request", |life, _| life.results[0].port = Some(PortState::Open));
 }
 
 #[test]

@@ -171,13 +171,15 @@ fn live(
     match probe.command {
         Way::Sweep => {
             command.args(&ranges).args(["--rate", &probe.rate.to_string(), "-W", &timeout]);
+            command.args(probe.tcp.map(|port| format!("--probe=tcp:{port}")));
         }
         Way::Run => {
             let config = folder.join(format!("echolot-{number}.yml"));
             let interval = duration::show(probe.interval.0);
             let rate = scenario.rate();
+            let kind = probe.tcp.map_or_else(String::new, |port| format!(", probe: tcp:{port}"));
             let text = format!(
-                "interface: {NEAR_INTERFACE}\nlimits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}}}\n\
+                "interface: {NEAR_INTERFACE}\nlimits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}{kind}}}\n\
                  groups: [{{name: g, targets: ['{}']}}]\n",
                 ranges.join("', '")
             );

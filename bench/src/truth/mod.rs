@@ -64,6 +64,9 @@ pub struct RunArgs {
     /// What sends [default: as the scenario says]
     #[arg(long, value_name = "NAME")]
     pub engine: Option<String>,
+    /// Send SYNs to this port, which is open if it is even and else closed, in place of echo requests
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tcp: Option<u16>,
     /// Their short form, as in tests
     #[arg(long)]
     pub short: bool,
@@ -100,6 +103,7 @@ pub fn perform(command: &Command) -> Result<bool, String> {
                 if let Some(engine) = &args.engine {
                     scenario.probe.engine.clone_from(engine);
                 }
+                scenario.probe.tcp = args.tcp.or(scenario.probe.tcp);
                 if !args.short {
                     lengthen(&mut scenario, args);
                 }

@@ -10,7 +10,7 @@ use echolot::{
     nic::{self, MonotonicClock},
     worker::{Clock as _, Receive as _, Rest as _, Taken},
 };
-use probe_ebpf::wire::{STAMP, ethernet, icmp, ipv4, ipv6, payload};
+use probe_ebpf::wire::{STAMP, ethernet, ipv4, ipv6};
 use serde::Deserialize;
 use std::{
     cmp::Reverse,
@@ -26,7 +26,9 @@ use std::{
     time::Duration,
 };
 use testbed::{
-    FarEnd, FrameSender, OpenedFarEnd, forms, read,
+    FarEnd, FrameSender, OpenedFarEnd,
+    forms::{self, Said},
+    read,
     rules::{Decided, Form, Planned, Request, RuleFile},
     witness::Witnessed,
 };
@@ -41,7 +43,7 @@ const MUCH: usize = 4;
 /// `bench truth reflect`.
 #[derive(Debug, Args)]
 pub struct ReflectArgs {
-    /// The interface whose echo requests are answered
+    /// The interface whose echo requests and SYNs are answered
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: String,
     /// What happens to whose probes, in YAML: a rule file, or a scenario with its rules
@@ -164,7 +166,7 @@ impl Far {
             let address = Ipv6Addr::from(request.address).to_canonical();
             let (sent, arrival) = (Nanos(request.sent_ns), Nanos(request.arrival_ns));
             let mut witnessed = Witnessed::new(address, request.sequence, request.identifier, sent, arrival);
-            witnessed.decided = Decided::IN_XDP;
+            (witnessed.port, witnessed.decided) = (request.port, Decided::IN_XDP);
             witnessed.departed(Form::Good, Some(Nanos(request.departure_ns)));
             recorder_handle.write(witnessed);
         })
@@ -181,8 +183,7 @@ impl Far {
 
     fn request(&mut self, mut frame: Vec<u8>) {
         let at = ethernet::HEADER;
-        let found = forms::message_at(&frame);
-        let Some((family, message)) = found.filter(|(_, at)| frame.len() >= at + icmp::HEADER + payload::LENGTH) else {
+        let Some(((family, _), said)) = forms::message_at(&frame).zip(forms::said(&frame)) else {
             // The program lets none of these through.
             return self.recorder_handle.lose(1);
         };
@@ -195,13 +196,13 @@ impl Far {
         };
         frame[ethernet::ETHERTYPE].copy_from_slice(&ethertype.to_be_bytes());
         frame[ethernet::DESTINATION].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
-        let sequence = u16::from_be_bytes(bytes(&frame, message + icmp::SEQUENCE.start));
-        let identifier = u16::from_be_bytes(bytes(&frame, message + icmp::IDENTIFIER.start));
-        let sent = Nanos(u64::from_be_bytes(bytes(&frame, message + icmp::HEADER + payload::SENT.start)));
+        let Said { sequence, identifier, port, sent } = said;
         let first = *self.first.get_or_insert(arrival);
-        let decision = self.rules.decide(&Request { address, sequence, sent, since: arrival - first });
+        // Of a SYN these are the bits that say which number it has.
+        let low = (sequence & 0xffff) as u16;
+        let decision = self.rules.decide(&Request { address, sequence: low, sent, since: arrival - first });
         let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
-        witnessed.decided = decision.decided;
+        (witnessed.port, witnessed.decided) = (port, decision.decided);
         if decision.replies().is_empty() {
             return self.recorder_handle.write(witnessed);
         }

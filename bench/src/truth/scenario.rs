@@ -68,6 +68,9 @@ pub struct Probe {
     /// What sends, as echolot's `--engine`.
     #[serde(default = "auto")]
     pub engine: String,
+    /// SYNs to this port, and no echo requests: an even one is open, an odd one closed.
+    #[serde(default)]
+    pub tcp: Option<u16>,
 }
 
 /// Families of targets.

@@ -12,7 +12,7 @@ use echolot::{
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::Key,
+    wire::{Key, Kind, Shape},
     worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
 use std::{
@@ -124,7 +124,9 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
 
 fn plan(scenario: &Scenario, timeout: Nanos) -> Plan {
     let probe = &scenario.probe;
-    let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.all_targets(), ..Group::named("g") };
+    let shape = Shape::of(probe.tcp.map_or_else(Kind::default, |port| Kind::Tcp { port }));
+    let group = Group::named("g");
+    let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.all_targets(), shape, ..group };
     let addresses = Arc::<AddressTable>::default();
     let of = |family| (0..probe.targets).map(move |place| probe.target(family, place));
     let target = |address| Target { destination: Some(addresses.enter(address)), label_set: 0 };

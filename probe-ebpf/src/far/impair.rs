@@ -1,7 +1,7 @@
 //! The kernel's part of a far end that does harm: it stamps requests and answers the ranges that nothing happens to.
 //!
 //! An independent witness of the time between request and reply: it stamps every request before anybody else sees it, and
-//! leaves a record of every request that it answers itself, but in ranges where none is wanted. It shares with `steer` the reading of
+//! leaves a record of every request that it answers itself (of echo requests and SYNs), but in ranges where none is wanted. It shares with `steer` the reading of
 //! frames and nothing else.
 
 use crate::{
@@ -9,12 +9,13 @@ use crate::{
     object::{add_one, count, now},
     parse::{self, Link, Piece},
     reflect,
+    reflect_tcp::{self, Segment},
 };
 use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
 use probe_ebpf::{
-    far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED, mapped},
+    far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED, mapped, timestamp},
     layout::MAX_FRAME,
-    wire::{STAMP, ethernet, icmp, icmpv6, ipv4, ipv6, payload},
+    wire::{STAMP, ethernet, icmp, ipv4, ipv6, payload, tcp},
 };
 
 /// What a frame turned out to be.
@@ -33,18 +34,18 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     let arrival = now();
     let Ok(link) = parse::link(ctx) else { return Fate::Passed };
     let request = match link.ethertype {
-        ethernet::IPV4 => request_v4(ctx, &link),
-        ethernet::IPV6 => request_v6(ctx, &link),
+        ethernet::IPV4 => request_v4(ctx, &link).or_else(|| syn_v4(ctx, &link)),
+        ethernet::IPV6 => request_v6(ctx, &link).or_else(|| syn_v6(ctx, &link)),
         _ => None,
     };
     let Some(request) = request else { return Fate::Passed };
-    let Request { address, treatment, .. } = request;
-    let Some(probe) = Piece::<{ payload::LENGTH }>::at(ctx, request.offset + icmp::HEADER) else {
+    let Request { sent_ns, sequence, identifier, port, address, treatment, end } = request;
+    if sent_ns == UNSTAMPED {
         return answer(ctx);
-    };
+    }
     if treatment == IN_USERSPACE {
         let length = parse::frame_length(ctx);
-        if length > MAX_FRAME || length != ctx.data_end() - ctx.data() || request.end > length {
+        if length > MAX_FRAME || length != ctx.data_end() - ctx.data() || end > length {
             return Fate::Passed;
         }
         let queue = ctx.rx_queue_index();
@@ -61,9 +62,6 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
         link.ethernet.write(ethernet::ETHERTYPE, sender);
         return Fate::Taken;
     }
-    let sent_ns = u64::from_be_bytes(probe.bytes(payload::SENT));
-    let sequence = request.icmp.number(icmp::SEQUENCE);
-    let identifier = request.icmp.number(icmp::IDENTIFIER);
     match answer(ctx) {
         Fate::Answered if treatment != NOT_RECORDED => {
             let record = AnsweredRequest {
@@ -73,7 +71,7 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
                 address,
                 sequence,
                 identifier,
-                unused: 0,
+                port,
             };
             match ANSWERED.reserve::<AnsweredRequest>(0) {
                 Some(mut entry) => {
@@ -88,41 +86,120 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     }
 }
 
-/// An echo request of either family.
+/// An echo request or a SYN, of either family: fields as in records.
 struct Request {
-    icmp: Piece<{ icmp::HEADER }>,
-    /// Where it begins, and where it ends as the IP header has it.
-    offset: usize,
-    end: usize,
-    /// Whom it was sent to, as in records.
+    /// Or [`UNSTAMPED`].
+    sent_ns: u64,
+    sequence: u32,
+    identifier: u16,
+    port: u16,
+    /// Whom it was sent to.
     address: [u8; 16],
+    /// Where it ends in the frame, as the IP header has it.
+    end: usize,
     /// What is to become of it.
     treatment: u32,
 }
 
+/// It doesn't say when it was sent: it is no probe.
+const UNSTAMPED: u64 = u64::MAX;
+
+impl Request {
+    #[inline(always)]
+    fn echo<const HEADER: usize>(
+        ctx: &XdpContext,
+        message: &parse::Message<HEADER>,
+        address: [u8; 16],
+        treatment: u32,
+    ) -> Self {
+        let probe = Piece::<{ payload::LENGTH }>::at(ctx, message.offset + icmp::HEADER);
+        Self {
+            sent_ns: probe.map_or(UNSTAMPED, |probe| u64::from_be_bytes(probe.bytes(payload::SENT))),
+            sequence: u32::from(message.icmp.number(icmp::SEQUENCE)),
+            identifier: message.icmp.number(icmp::IDENTIFIER),
+            port: 0,
+            address,
+            end: message.offset + message.length,
+            treatment,
+        }
+    }
+
+    /// None: it is another segment.
+    #[inline(always)]
+    fn syn<const HEADER: usize>(
+        ctx: &XdpContext,
+        segment: &Segment<HEADER>,
+        address: [u8; 16],
+        treatment: u32,
+    ) -> Option<Self> {
+        let Segment { tcp, offset, length, .. } = *segment;
+        reflect_tcp::is_syn(tcp).then(|| Self {
+            sent_ns: sent(ctx, tcp, offset),
+            sequence: u32::from_be_bytes(tcp.bytes(tcp::SEQUENCE)),
+            identifier: tcp.number(tcp::SOURCE),
+            port: tcp.number(tcp::DESTINATION),
+            address,
+            end: offset + length,
+            treatment,
+        })
+    }
+}
+
+/// What a SYN says of when it was sent, if its options are those of a probe.
+#[inline(always)]
+fn sent(ctx: &XdpContext, segment: Piece<{ tcp::HEADER }>, offset: usize) -> u64 {
+    const HEAD: usize = tcp::HEADER + tcp::OPTIONS;
+    const AT: usize = tcp::HEADER + tcp::TIMESTAMP.start;
+    let Some(head) = Piece::<HEAD>::at(ctx, offset) else { return UNSTAMPED };
+    // Kind and length.
+    if usize::from(segment.byte(tcp::OFFSET) >> 4) * 4 != HEAD || head.bytes::<2>(AT - 2..AT) != [8, 10] {
+        return UNSTAMPED;
+    }
+    timestamp(u32::from_be_bytes(head.bytes(AT..AT + 4)))
+}
+
+#[inline(always)]
+fn syn_v4(ctx: &XdpContext, link: &Link) -> Option<Request> {
+    let segment = reflect_tcp::segment_v4(ctx, link)?;
+    let address = segment.ip.bytes::<4>(ipv4::DESTINATION);
+    let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
+    Request::syn(ctx, &segment, mapped(address), treatment)
+}
+
+#[inline(always)]
+fn syn_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
+    let segment = reflect_tcp::segment_v6(ctx, link)?;
+    let address = segment.ip.bytes::<16>(ipv6::DESTINATION);
+    let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
+    Request::syn(ctx, &segment, address, treatment)
+}
+
 #[inline(always)]
 fn request_v4(ctx: &XdpContext, link: &Link) -> Option<Request> {
-    let parse::Message { ip, icmp, offset, length } = parse::ipv4(ctx, link).ok()?;
-    if icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || icmp.byte(icmp::CODE) != 0 {
+    let message = parse::ipv4(ctx, link).ok()?;
+    if message.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || message.icmp.byte(icmp::CODE) != 0 {
         return None;
     }
-    let address = ip.bytes::<4>(ipv4::DESTINATION);
+    let address = message.ip.bytes::<4>(ipv4::DESTINATION);
     let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
-    Some(Request { icmp, offset, end: offset + length, address: mapped(address), treatment })
+    Some(Request::echo(ctx, &message, mapped(address), treatment))
 }
 
 #[inline(always)]
 fn request_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
-    let parse::Message { ip, icmp, offset, length } = reflect::request_v6(ctx, link)?;
-    let address = ip.bytes::<16>(ipv6::DESTINATION);
+    let message = reflect::request_v6(ctx, link)?;
+    let address = message.ip.bytes::<16>(ipv6::DESTINATION);
     let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
-    Some(Request { icmp, offset, end: offset + length, address, treatment })
+    Some(Request::echo(ctx, &message, address, treatment))
 }
 
 #[inline(always)]
 fn answer(ctx: &XdpContext) -> Fate {
-    match reflect::reflect(ctx) {
-        Some(()) => Fate::Answered,
-        None => Fate::Passed,
+    if reflect::reflect(ctx).is_some() {
+        return Fate::Answered;
+    }
+    match reflect_tcp::reflect(ctx) {
+        Some(reflect_tcp::Fate::Answered) => Fate::Answered,
+        _ => Fate::Passed,
     }
 }

@@ -19,6 +19,8 @@ mod parse;
 mod probe;
 #[path = "../reflect.rs"]
 mod reflect;
+#[path = "../reflect_tcp.rs"]
+mod reflect_tcp;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -29,7 +31,7 @@ use aya_ebpf::{
 use object::count;
 use probe_ebpf::{
     far::MAX_RANGES,
-    layout::{LiveCursor, LiveTemplate, MAX_QUEUES, QueueLine, Settings},
+    layout::{LiveCursor, LiveTemplate, MAX_QUEUES, QueueLine, Settings, TcpPorts},
 };
 
 /// BPF_F_MMAPABLE and BPF_F_NO_PREALLOC, bpf.h.
@@ -44,6 +46,8 @@ static TAKEN: Array<QueueLine> = Array::with_max_entries(MAX_QUEUES, MAPPABLE);
 static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static TCP_PORTS: Array<TcpPorts> = Array::with_max_entries(1, 0);
 #[map]
 static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(1, 0);
 #[map]
@@ -60,7 +64,7 @@ static ANSWERED: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 static UNRECORDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Echo requests to impaired ranges go to the socket of their queue with their arrival stamp, others are answered where
+/// Echo requests and SYNs to impaired ranges go to the socket of their queue with their arrival stamp, others are answered where
 /// they came in and recorded, all else goes to the kernel.
 #[xdp(frags)]
 pub fn impair(ctx: XdpContext) -> u32 {

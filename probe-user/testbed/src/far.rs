@@ -5,13 +5,16 @@ use crate::{
     object::{self, failed},
     prefix::Prefix,
 };
-use aya::maps::{LpmTrie, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
+use aya::maps::{Array, LpmTrie, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
 use echolot::{
     base::Nanos,
     nic::{self, Kick, Kicked, Mode, MonotonicClock, NicError, Program, Receiver, Ring, Sockets, Written},
     worker::{Clock as _, Taken},
 };
-use probe_ebpf::far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED};
+use probe_ebpf::{
+    far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED},
+    layout::{TCP_PORTS_SIZE, TcpPorts},
+};
 use std::{net::IpAddr, sync::Arc};
 
 /// Bytes of the ring in which the program records what it answered, 56 for each: half a second of a million a second.
@@ -63,6 +66,7 @@ impl FarEnd {
         let source = nic::Source { sizes: &[("ANSWERED", ANSWERED_RING)], ..source };
         let mut program = Program::attach(&interface, Mode::Auto, &source)?;
         impair(&mut program, ranges)?;
+        open_ports(&mut program)?;
         let queues = u32::try_from(interface.rx_queues).unwrap_or(u32::MAX);
         let Sockets { receiver, ring, taken } = Sockets::open(&interface, &mut program, queues, Mode::Copy, rate)?;
         let end = Self {
@@ -115,6 +119,14 @@ fn impair(program: &mut Program, ranges: &[(Prefix, Treatment)]) -> Result<(), N
         written.map_err(|error: MapError| failed("write", map, error))?;
     }
     Ok(())
+}
+
+/// Opens the even ports, as `forms` has it.
+fn open_ports(program: &mut Program) -> Result<(), NicError> {
+    let mut ports = TcpPorts::CLOSED;
+    (0..=u16::MAX).step_by(2).for_each(|port| ports.open(port));
+    let mut map: Array<_, [u8; TCP_PORTS_SIZE]> = object::take(program, "TCP_PORTS")?;
+    map.set(0, ports.to_bytes(), 0).map_err(|error| failed("write", "TCP_PORTS", error))
 }
 
 /// Sends any frames through queue 0 of a far end.

@@ -3,7 +3,8 @@
 //! `wire` where fields lie, and no code.
 
 use crate::rules::Form;
-use echolot::base::Family;
+use echolot::base::{Family, Nanos};
+use probe_ebpf::far;
 use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp};
 use std::{net::IpAddr, ops::Range};
 
@@ -77,6 +78,42 @@ pub fn is_tcp(frame: &[u8], family: Family) -> bool {
         Family::V4 => frame[IP + ipv4::PROTOCOL] == ipv4::TCP,
         Family::V6 => frame[IP + ipv6::NEXT_HEADER] == ipv6::TCP,
     }
+}
+
+/// What a request says of itself, as in records.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "told where records are: `Witnessed`")]
+pub struct Said {
+    pub sequence: u32,
+    pub identifier: u16,
+    pub port: u16,
+    pub sent: Nanos,
+}
+
+/// Reads it, of a frame as [`reply`] takes it. None: it is neither an echo request nor a SYN with a stamp in it.
+pub fn said(request: &[u8]) -> Option<Said> {
+    let (family, at) = message_at(request)?;
+    let message = request.get(at..)?;
+    if is_tcp(request, family) {
+        let sent = tcp::HEADER + tcp::TIMESTAMP.start..tcp::HEADER + tcp::TIMESTAMP.end;
+        return Some(Said {
+            sequence: u32::from_be_bytes(field(message, tcp::SEQUENCE)?),
+            identifier: u16::from_be_bytes(field(message, tcp::SOURCE)?),
+            port: u16::from_be_bytes(field(message, tcp::DESTINATION)?),
+            sent: Nanos(far::timestamp(u32::from_be_bytes(field(message, sent)?))),
+        });
+    }
+    let probe = message.get(icmp::HEADER..).filter(|probe| probe.len() >= payload::LENGTH)?;
+    Some(Said {
+        sequence: u16::from_be_bytes(field(message, icmp::SEQUENCE)?).into(),
+        identifier: u16::from_be_bytes(field(message, icmp::IDENTIFIER)?),
+        port: 0,
+        sent: Nanos(u64::from_be_bytes(field(probe, payload::SENT)?)),
+    })
+}
+
+fn field<const N: usize>(bytes: &[u8], at: Range<usize>) -> Option<[u8; N]> {
+    bytes.get(at)?.try_into().ok()
 }
 
 /// Makes a reply to an echo request or a SYN: an untagged Ethernet frame with an IP header and at least a probe's payload. The

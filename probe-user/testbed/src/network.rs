@@ -14,7 +14,7 @@ use echolot::{
     wire::{Key, Origin, ProbeFields, Shape, ShapeError, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
-use probe_ebpf::wire::{STAMP, icmp, tcp};
+use probe_ebpf::wire::{STAMP, tcp};
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -342,9 +342,11 @@ impl State {
             follows = follows.or(Word::of(*form));
         }
         if let Some(record) = &mut self.record {
-            let at = forms::message_at(&probe.0).map_or(0, |(_, message)| message + icmp::IDENTIFIER.start);
-            let identifier = u16::from_be_bytes([probe.0[at], probe.0[at + 1]]);
+            let said = forms::said(&probe.0[..probe.1]);
+            debug_assert!(said.is_some(), "a probe is an echo request or a SYN");
+            let (sequence, identifier) = said.map_or((sequence.into(), 0), |said| (said.sequence, said.identifier));
             let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
+            witnessed.port = said.map_or(0, |said| said.port);
             for reply in replies {
                 witnessed.departed(reply.form, Some(arrival + reply.after));
             }

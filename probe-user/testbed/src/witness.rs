@@ -10,10 +10,12 @@ pub struct Witnessed {
     /// Whom it was sent to.
     pub address: IpAddr,
     /// Its sequence number.
-    pub sequence: u16,
-    /// Its identifier.
+    pub sequence: u32,
+    /// Its identifier; of a SYN the port that it was sent from.
     pub identifier: u16,
-    /// Its send stamp, as it says.
+    /// Of a SYN the port that it was sent to; 0 of an echo request.
+    pub port: u16,
+    /// Its send stamp, as it says: a SYN only about ([`probe_ebpf::far::timestamp`]).
     pub sent: Nanos,
     /// When it arrived.
     pub arrival: Nanos,
@@ -31,11 +33,11 @@ struct Departed {
 }
 
 impl Witnessed {
-    /// A request that nobody has answered yet.
-    pub fn new(address: IpAddr, sequence: u16, identifier: u16, sent: Nanos, arrival: Nanos) -> Self {
+    /// An echo request that nobody has answered yet.
+    pub fn new(address: IpAddr, sequence: impl Into<u32>, identifier: u16, sent: Nanos, arrival: Nanos) -> Self {
         let replies = [Departed::default(); MOST_REPLIES];
         let decided = Decided::default();
-        Self { address, sequence, identifier, sent, arrival, decided, replies, count: 0 }
+        Self { address, sequence: sequence.into(), identifier, port: 0, sent, arrival, decided, replies, count: 0 }
     }
 
     /// Adds a reply, which left at `departure`; None: it could not leave.
@@ -51,8 +53,8 @@ impl Witnessed {
         // Writing to a string can't fail.
         let _ = write!(
             out,
-            r#"{{"number":{number},"address":"{}","sequence":{},"identifier":{},"sent_ns":{},"arrival_ns":{},"decided":["#,
-            self.address, self.sequence, self.identifier, self.sent.0, self.arrival.0
+            r#"{{"number":{number},"address":"{}","sequence":{},"identifier":{},"port":{},"sent_ns":{},"arrival_ns":{},"decided":["#,
+            self.address, self.sequence, self.identifier, self.port, self.sent.0, self.arrival.0
         );
         for (i, name) in self.decided.names().enumerate() {
             let _ = write!(out, r#"{}"{name}""#, if i > 0 { "," } else { "" });

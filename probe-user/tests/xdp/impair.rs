@@ -6,6 +6,7 @@ use super::{
     frames_v6, now,
 };
 use echolot::base::Nanos;
+use etherparse::TcpHeader;
 use probe_ebpf::{
     far::{AnsweredRequest, mapped},
     layout::MAX_FRAME,
@@ -101,9 +102,9 @@ fn the_longest_prefix_says_who_answers() {
                 departure_ns: record.departure_ns,
                 sent_ns: SENT.0,
                 address: mapped(destination),
-                sequence: SEQUENCE,
+                sequence: SEQUENCE.into(),
                 identifier: IDENTIFIER,
-                unused: 0,
+                port: 0,
             };
             assert_eq!(record, expected, "{what}");
         }
@@ -143,7 +144,7 @@ fn the_longest_prefix_says_who_answers_over_ipv6() {
             let records = is_answered(&mut rig, &product, &what, &request(destination, length, &[]));
             let [record] = records[..] else { panic!("{what}: {records:?}") };
             assert_eq!((record.address, record.sent_ns), (destination, SENT.0), "{what}");
-            assert_eq!((record.sequence, record.identifier), (SEQUENCE, IDENTIFIER), "{what}");
+            assert_eq!((record.sequence, record.identifier), (SEQUENCE.into(), IDENTIFIER), "{what}");
         }
     }
     for (what, frame) in [
@@ -156,6 +157,70 @@ fn the_longest_prefix_says_who_answers_over_ipv6() {
     ] {
         passes(&mut rig, what, &frame);
     }
+    assert_eq!(rig.unrecorded(), 0);
+}
+
+/// The SYN of a probe, with these options: those of Linux have the timestamp in third place.
+fn syn(port: u16, options: &[u8]) -> TcpHeader {
+    let mut header = TcpHeader { syn: true, ..TcpHeader::new(61_000, port, 0x8765_4321, 64_240) };
+    header.set_options_raw(options).unwrap();
+    header
+}
+
+const OPTIONS: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7];
+
+/// Both ends of a far end's TCP: what is impaired is userspace's, what is not is answered as the product's reflector does, and recorded.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn syns_are_taken_or_answered_and_recorded() {
+    let (Some(mut rig), Some(mut product)) = (rig(), Rig::load()) else { return };
+    let mut v6 = frames_v6::OURS;
+    rig.impair_v6(&[(v6, 128, 1)]);
+    rig.answer_tcp(&[80]);
+    product.answer_tcp(&[80]);
+    let mut seen = |to: &dyn Fn(&TcpHeader) -> Vec<u8>, address: [u8; 16], is_taken_there: bool| {
+        for port in [80, 81] {
+            let (what, frame) = (format!("{address:?} port {port}"), to(&syn(port, &OPTIONS)));
+            if is_taken_there {
+                is_taken(&mut rig, &what, &frame);
+                continue;
+            }
+            let records = is_answered(&mut rig, &product, &what, &frame);
+            let [record] = records[..] else { panic!("{what}: {records:?}") };
+            let expected = AnsweredRequest {
+                sent_ns: 0x0102_0304 << 20,
+                address,
+                sequence: 0x8765_4321,
+                identifier: 61_000,
+                port,
+                ..record
+            };
+            assert_eq!(record, expected, "{what}");
+        }
+        // What has no stamp where a probe has it is answered, and nobody's to record.
+        let mut others = vec![vec![], OPTIONS[..8].to_vec(), [OPTIONS, OPTIONS].concat()];
+        for (at, value) in [(6, 5), (7, 9)] {
+            let mut options = OPTIONS.to_vec();
+            options[at] = value;
+            others.push(options);
+        }
+        for options in others {
+            assert_eq!(is_answered(&mut rig, &product, "no stamp", &to(&syn(80, &options))), [], "{options:?}");
+        }
+        for flags in [0, 1, 3, 4, 6, 0x10, 0x12, 0x14] {
+            let mut frame = to(&syn(80, &OPTIONS));
+            let flags_at = frame.len() - 40 + 13;
+            frame[flags_at] = flags;
+            passes(&mut rig, "no SYN", &frame);
+        }
+    };
+    for (destination, is_taken_there) in [(OURS, true), ([192, 0, 2, 128], false), ([192, 0, 1, 1], false)] {
+        seen(&|header| to(destination).segment(header, &[]), mapped(destination), is_taken_there);
+    }
+    let of_v6 = |destination| frames_v6::Around { destination, ..frames_v6::Around::default() };
+    seen(&|header| of_v6(v6).segment(header, &[]), v6, true);
+    v6[15] ^= 4;
+    seen(&|header| of_v6(v6).segment(header, &[]), v6, false);
     assert_eq!(rig.unrecorded(), 0);
 }
 
