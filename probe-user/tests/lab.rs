@@ -27,6 +27,7 @@
 //! | `queues::another_mtu_and_a_restart` | another MTU, down and up again: nothing is *lost*, and it goes on |
 //! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
 //! | `families::*` | the same program over IPv4 and IPv6: ping, sweep and run, names and sources by family, link-local targets, who is not there and who says so, each beside `ping -6`, and every IPv6 probe read by tshark and etherparse |
+//! | `tcp::*` | open, closed and dropped ports as a plain connect finds them; errors about SYNs; half open connections ended, which tshark counts and the far kernel no longer has; nothing of it reaches this host's own stack |
 //!
 //! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
 //! They measure time, so one lab is up at a time, whatever the number of test threads.
@@ -65,3 +66,5 @@ mod stopped;
 mod strangers;
 #[path = "lab/sweep.rs"]
 mod sweep;
+#[path = "lab/tcp.rs"]
+mod tcp;

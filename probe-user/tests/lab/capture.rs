@@ -108,6 +108,11 @@ impl Capture {
         Self::of(site, &["-s", "0", "icmp or icmp6"])
     }
 
+    /// The same, and all TCP frames.
+    pub(crate) fn of_tcp(site: &Site) -> Self {
+        Self::of(site, &["-s", "0", "tcp or icmp or icmp6"])
+    }
+
     fn of(site: &Site, options: &[&str]) -> Self {
         let file = site.path("far.pcap");
         let mut tcpdump = site.far("tcpdump");
@@ -163,7 +168,16 @@ impl Drop for Capture {
 pub(crate) fn tshark(site: &Site, file: &Path, filter: &str, fields: &[&str]) -> Vec<String> {
     // In a namespace, so that it has nowhere to go, whatever its preferences say.
     let mut tshark = site.far("tshark");
-    tshark.args(["-n", "-r"]).arg(file).args(["-o", "ip.check_checksum:TRUE", "-Y", filter, "-T", "fields"]);
+    tshark.args(["-n", "-r"]).arg(file).args([
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-Y",
+        filter,
+        "-T",
+        "fields",
+    ]);
     tshark.args(fields.iter().flat_map(|field| ["-e", field]));
     output(&mut tshark).lines().map(str::to_owned).collect()
 }

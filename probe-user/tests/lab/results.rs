@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A member of a result that is of interest here.
-#[derive(Deserialize)]
+#[derive(Deserialize, Debug)]
 pub(crate) struct Record {
     pub(crate) sent_ns: u64,
     pub(crate) target: String,
@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) outcome: Outcome,
     pub(crate) reason: Option<String>,
     pub(crate) from: Option<IpAddr>,
+    pub(crate) probe: Option<String>,
+    pub(crate) port: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]

@@ -215,12 +215,12 @@ fn syns_are_taken_or_answered_and_recorded() {
         }
     };
     for (destination, is_taken_there) in [(OURS, true), ([192, 0, 2, 128], false), ([192, 0, 1, 1], false)] {
-        seen(&|header| to(destination).segment(header, &[]), mapped(destination), is_taken_there);
+        seen(&|header| to(destination).any_tcp(header, &[]), mapped(destination), is_taken_there);
     }
     let of_v6 = |destination| frames_v6::Around { destination, ..frames_v6::Around::default() };
-    seen(&|header| of_v6(v6).segment(header, &[]), v6, true);
+    seen(&|header| of_v6(v6).any_tcp(header, &[]), v6, true);
     v6[15] ^= 4;
-    seen(&|header| of_v6(v6).segment(header, &[]), v6, false);
+    seen(&|header| of_v6(v6).any_tcp(header, &[]), v6, false);
     assert_eq!(rig.unrecorded(), 0);
 }
 

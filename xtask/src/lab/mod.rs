@@ -252,8 +252,11 @@ impl Name {
         Ok(Some(reflector))
     }
 
-    /// Has the far end drop what [`services`] says, and starts the rest of it there. `xtask` is this package's program.
-    fn serve(&self, xtask: &Path) -> Result<Child, String> {
+    /// Has the far end drop what [`services`] says. Once only.
+    ///
+    /// # Errors
+    /// What failed and why: a kernel without routing by ports.
+    pub fn drop_port(&self) -> Result<(), String> {
         let far = self.namespace(End::Far);
         for family in ["-4", "-6"] {
             // Rules that are asked before the table of this host's own addresses.
@@ -264,6 +267,12 @@ impl Name {
                 ip(&format!("{family} -n {far} rule add pref 1 {what} type blackhole"))?;
             }
         }
+        Ok(())
+    }
+
+    /// The same, and starts the rest of it there. `xtask` is this package's program.
+    fn serve(&self, xtask: &Path) -> Result<Child, String> {
+        self.drop_port()?;
         // For IPv6 a route is not enough to make an address one that can be bound.
         self.sysctl(End::Far, "ipv6/ip_nonlocal_bind", "1")?;
         self.start("services", xtask, &["lab", "serve"])

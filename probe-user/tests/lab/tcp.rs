@@ -1,0 +1,179 @@
+//! TCP probes as people ask for them, against the far kernel's own stack.
+
+use crate::{
+    capture::{Capture, tshark},
+    harness::{SOON, Site, output},
+    results::{Outcome, Record},
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::{Ipv6Addr, TcpListener},
+    os::fd::AsFd as _,
+    process::Command,
+    thread,
+    time::Duration,
+};
+use xtask::lab::{
+    Answer, End, FAR_ADDRESS, FAR_ADDRESS_V6,
+    services::{DROPPED_PORT, OPEN_PORTS},
+};
+
+/// A sweep takes a second or two where nothing else runs.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// A lab whose far end has [`OPEN_PORTS`] open at every address, [`DROPPED_PORT`] dropped, and all others closed. The ports are open for
+/// as long as the listeners are there.
+fn served(what: &str) -> Option<(Site, Vec<TcpListener>)> {
+    let site = Site::up(what, &Answer::Kernel)?;
+    site.name().drop_port().unwrap();
+    let space = File::open(format!("/run/netns/{}", site.name().namespace(End::Far))).unwrap();
+    let bind = || {
+        let kind = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(space.as_fd(), Some(kind)).unwrap();
+        OPEN_PORTS.map(|port| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap()).into()
+    };
+    let listeners = thread::scope(|scope| scope.spawn(bind).join().unwrap());
+    Some((site, listeners))
+}
+
+/// One of the kernel's counters in a namespace, since the namespace is there.
+fn counter(site: &Site, end: End, name: &str) -> u64 {
+    let told = output(site.name().command(end, "nstat").args(["-a", "-s", "-z", name]));
+    let line = told.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {told}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Connections that the far kernel holds half open.
+fn held(site: &Site) -> usize {
+    let filter = ["-H", "-t", "-n", "state", "syn-recv"];
+    output(site.name().command(End::Far, "ss").args(filter)).lines().count()
+}
+
+#[track_caller]
+fn ping(site: &Site, probe: &str, targets: &[&str]) -> Vec<Record> {
+    let arguments = [&["ping", "-p", probe, "-i", "100ms", "-c", "3", "-W", "700ms"], targets].concat();
+    site.start("jsonl", &arguments).end_as(&[0, 1], SOON).results.records()
+}
+
+/// What a plain connect says of a port; nothing, if it takes longer than its time.
+fn connects(site: &Site, target: &str, port: u16) -> Result<(), String> {
+    let told =
+        site.near("timeout").args(["2", "bash", "-c", &format!("exec 3<>/dev/tcp/{target}/{port}")]).output().unwrap();
+    if told.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&told.stderr).into_owned()) }
+}
+
+/// Open, closed and dropped, over both families, as a plain connect has it; and nothing of it concerns this host's kernel.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn ports_are_what_a_connect_finds_them() {
+    let Some((site, _listeners)) = served("ports") else { return };
+    let targets = ["10.64.0.1", "10.64.0.2", "fd00:64::1"];
+    for (port, outcome, state) in [
+        (OPEN_PORTS[1], Outcome::Answered, Some("open")),
+        (444, Outcome::Answered, Some("closed")),
+        (DROPPED_PORT, Outcome::Lost, None),
+    ] {
+        let before = ["TcpInSegs", "TcpOutRsts", "IcmpOutMsgs"].map(|name| counter(&site, End::Near, name));
+        let records = ping(&site, &format!("tcp:{port}"), &targets);
+        let after = ["TcpInSegs", "TcpOutRsts", "IcmpOutMsgs"].map(|name| counter(&site, End::Near, name));
+        assert_eq!(before, after, "segments received, RSTs and ICMP sent by this host's own stack");
+        assert_eq!(records.len(), 9);
+        for record in &records {
+            assert_eq!((record.outcome, record.port.as_deref()), (outcome, state), "{record:?}");
+            assert_eq!(record.probe.as_deref(), Some(&*format!("tcp:{port}")));
+        }
+        for target in targets {
+            let connected = connects(&site, target, port);
+            match state {
+                Some("open") => assert_eq!(connected, Ok(())),
+                Some(_) => assert!(connected.unwrap_err().contains("refused")),
+                None => assert_eq!(connected, Err(String::new()), "it was ended by its time"),
+            }
+        }
+    }
+    let unwanted = xtask::command::wait_until(SOON, || (held(&site) == 0).then_some(()));
+    assert!(unwanted.is_some(), "the far end holds {} connections", held(&site));
+}
+
+/// A host on the way says that it can't be reached.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn an_icmp_error_about_a_syn_is_unreachable() {
+    let Some((site, _listeners)) = served("prohibit") else { return };
+    // A router of its own behind the far end: these addresses are not the far end's.
+    output(site.name().command(End::Far, "sysctl").args(["-q", "-w", "net.ipv4.ip_forward=1"]));
+    output(site.name().command(End::Far, "sysctl").args(["-q", "-w", "net.ipv6.conf.all.forwarding=1"]));
+    for (end, arguments) in [
+        (End::Near, format!("route add 10.96.0.0/16 via {FAR_ADDRESS}")),
+        (End::Near, format!("-6 route add fd00:66::/64 via {FAR_ADDRESS_V6}")),
+        (End::Far, "route add prohibit 10.96.0.0/16".to_owned()),
+        (End::Far, "-6 route add prohibit fd00:66::/64".to_owned()),
+    ] {
+        let namespace = site.name().namespace(end);
+        output(Command::new("ip").args(["-n", &namespace]).args(arguments.split(' ')));
+    }
+    let records = ping(&site, "tcp:443", &["10.96.0.7", "fd00:66::7", "10.64.0.1"]);
+    let mut of: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for record in &records {
+        of.entry(record.target.clone()).or_default().push((record.outcome, record.reason.as_deref()));
+    }
+    assert_eq!(of["10.64.0.1"], [(Outcome::Answered, None); 3]);
+    assert_eq!(of["10.96.0.7"], [(Outcome::Unreachable, Some("admin_prohibited")); 3]);
+    assert_eq!(of["fd00:66::7"], [(Outcome::Unreachable, Some("admin_prohibited")); 3]);
+}
+
+/// 4,096 connections half opened and ended again, over each family: nothing is left at the far end, every frame is well-formed, and each
+/// SYN-ACK has its RST.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_sweep_of_open_ports_leaves_nothing_behind() {
+    let Some((site, _listeners)) = served("opened") else { return };
+    for targets in ["10.64.0.0/20", "fd00:64::/116"] {
+        let capture = Capture::of_tcp(&site);
+        let file = capture.file.clone();
+        let arguments = ["sweep", "-p", "tcp:80", targets, "-r", "4000"];
+        let ended = site.start("jsonl", &arguments).end(WITHIN);
+        let answered = ended.results.records().iter().filter(|record| record.port.as_deref() == Some("open")).count();
+        assert_eq!(answered, 1 << 12);
+        drop(capture.stop());
+        let many = |filter: &str| tshark(&site, &file, filter, &["frame.number"]).len();
+        let (syn, opened, reset) = ("tcp.flags == 0x002", "tcp.flags == 0x012", "tcp.flags == 0x004");
+        assert_eq!((many(syn), many(opened), many(reset)), (1 << 12, 1 << 12, 1 << 12));
+        let ours = format!("({syn} or {reset})");
+        let bad = "tcp.checksum.status == \"Bad\" or ip.checksum.status == \"Bad\" or _ws.malformed";
+        assert_eq!(tshark(&site, &file, &format!("{ours} and ({bad})"), &["_ws.col.Info"]), [""; 0]);
+        assert_eq!(many(&format!("{ours} and tcp.checksum.status == \"Good\"")), 2 << 12);
+        let none = xtask::command::wait_until(SOON, || (held(&site) == 0).then_some(()));
+        assert!(none.is_some(), "the far end holds {} connections", held(&site));
+    }
+}
+
+/// A monitor of a group of each kind, over the same addresses.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn kinds_run_side_by_side() {
+    let Some((site, _listeners)) = served("kinds") else { return };
+    let group = |name: &str, probe: &str| {
+        format!("  - {{name: {name}, targets: [10.64.0.0/24, 'fd00:64::/121'], probe: '{probe}', timeout: 700ms}}\n")
+    };
+    let groups =
+        [("echo", "icmp"), ("web", "tcp:443"), ("none", "tcp:444"), ("dropped", "tcp:81"), ("again", "tcp:443")];
+    let groups: String = groups.iter().map(|(name, probe)| group(name, probe)).collect();
+    let mut echolot = site.run_groups(&groups, "none");
+    let scrape = echolot.wait_for("four rounds", |scrape| {
+        ["echo", "web", "none", "again"].iter().all(|name| {
+            scrape.sum_where("echolot_probes_settled_total", &[("group", name), ("outcome", "answered")]) >= 4 * 384
+        })
+    });
+    let settled =
+        |group, outcome| scrape.sum_where("echolot_probes_settled_total", &[("group", group), ("outcome", outcome)]);
+    assert_eq!(settled("dropped", "answered"), 0);
+    assert!(settled("dropped", "lost") > 0);
+    assert_eq!(scrape.sum_where("echolot_group_info", &[("group", "web"), ("probe", "tcp:443")]), 1);
+    assert_eq!(scrape.sum("echolot_replies_rejected_total", ""), 0);
+    let ended = echolot.stop();
+    assert_eq!(ended.summary.number("in_flight"), 0);
+    let none = xtask::command::wait_until(SOON, || (held(&site) == 0).then_some(()));
+    assert!(none.is_some(), "the far end holds {} connections", held(&site));
+}
