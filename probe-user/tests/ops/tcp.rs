@@ -1,6 +1,6 @@
-//! Ports that are open, closed and silent, as people and programs are told of them. The far kernel answers for all of its addresses.
+//! Ports that are open, closed and silent, as people and programs are told of them. The far end answers for all of its addresses, mostly by its kernel.
 
-use super::place::{LISTEN, Place};
+use super::place::{ECHOLOT, LISTEN, Place};
 use std::{fs, io, net::TcpListener, time::Instant};
 use xtask::{command::wait_until, lab::Answer};
 
@@ -48,6 +48,26 @@ fn whether_a_port_is_open_or_closed_is_told() {
 
     // Nobody was let in: no connection came to be.
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn both_engines_tell_it_of_both_families() {
+    // Redirected frames are taken by an interface whose peer has an XDP program.
+    let far_end = Answer::TcpReflector(ECHOLOT.into(), "443".into());
+    let Some(place) = Place::new("both", &far_end) else { return };
+    for engine in ["afxdp", "live-frames"] {
+        for (port, state) in [(443, "open"), (444, "closed")] {
+            let line = format!("ping -c 3 -i 0.1 -p tcp:{port} --engine {engine} 10.64.0.1 fd00:64::1");
+            let ended = place.ended(&mut place.echolot(words(&line)));
+            assert_eq!(ended.status.code(), Some(0), "{line}: {ended:?}");
+            for address in ["10.64.0.1", "fd00:64::1"] {
+                let told = format!("port {port} {state} at {address}: seq=");
+                assert_eq!(ended.stdout.matches(&told).count(), 3, "{line}: {ended:?}");
+            }
+            ended.says(&[&format!("6 received, 6 {state}, 0% packet loss"), &format!("by near0 ({engine}, copy)")]);
+        }
+    }
 }
 
 /// An echo and two ports of one address side by side: each group has its own answers.
