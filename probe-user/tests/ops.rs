@@ -11,6 +11,7 @@
 //! | `neighbours` | the host's own ping and TCP don't notice echolot beside them |
 //! | `on_link` | a large flat network is probed from the first second on, and the host's neighbour table stays the host's |
 //! | `reflect` | a far end that answers TCP: this machine's own connections to it are opened and refused |
+//! | `tcp` | ports that are open, closed and silent are told as such, and nobody's connection comes to be |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -32,6 +33,8 @@ mod place;
 mod reflect;
 #[path = "ops/scraped.rs"]
 mod scraped;
+#[path = "ops/tcp.rs"]
+mod tcp;
 #[path = "ops/threads.rs"]
 mod threads;
 #[path = "promtool/tools.rs"]
