@@ -43,7 +43,7 @@ impl Flows {
         while self.entries[at] != 0 {
             at = (at + 1) % self.entries.len();
         }
-        self.entries[at] = mark | u64::from(target) + 1;
+        self.entries[at] = mark | (u64::from(target) + 1);
     }
 
     /// Which group sends from this port.

@@ -14,6 +14,7 @@ mod message;
 pub mod ndp;
 mod probe;
 mod read;
+mod reason;
 mod refusal;
 #[cfg(test)]
 mod refusal_tests;

@@ -3,9 +3,8 @@
 use super::{
     Refusal, RejectedReason, Reply, Segment, echo,
     fields::{field, number},
-    ip::{Header, Protocol},
+    ip::{self, Header, Protocol},
     message::Message,
-    refusal,
 };
 use crate::base::TargetIndex;
 use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp};
@@ -40,7 +39,27 @@ pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
         (Header::V6(_), Some(kind)) => icmpv6::is_error(*kind),
         (_, None) => false,
     };
-    if is_error { refusal::read(&message) } else { echo::read(&message).map(Heard::Reply) }
+    if is_error { read_error(&message) } else { echo::read(&message).map(Heard::Reply) }
+}
+
+/// Reads an error, whatever kind of probe it quotes.
+///
+/// *Truncated*: there is too little of the quote, of an echo request over IPv6 less than the probe's payload.
+#[cold]
+fn read_error(message: &Message<'_>) -> Result<Heard, RejectedReason> {
+    let quote = message.body.get(icmp::HEADER..).unwrap_or_default();
+    let (header, protocol, probe) = match message.ip {
+        Header::V4(_) => {
+            ip::v4::quoted(quote).map(|(header, protocol, probe)| (Header::V4(header), protocol, probe))?
+        }
+        Header::V6(_) => {
+            ip::v6::quoted(quote).map(|(header, protocol, probe)| (Header::V6(header), protocol, probe))?
+        }
+    };
+    match protocol {
+        Protocol::Icmp => Refusal::read(message, header, probe).map(Heard::Refusal),
+        Protocol::Tcp => Segment::read_quote(message, header, probe).map(Heard::Segment),
+    }
 }
 
 /// Whose probe a frame is probably about.

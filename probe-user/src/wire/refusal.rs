@@ -1,15 +1,16 @@
 //! Reading an ICMP error that quotes a probe: somebody on the way says that it did not arrive.
 
 use super::{
-    Heard, Key, RejectedReason, Segment, echo,
+    Key, RejectedReason, echo,
     fields::{field, number},
-    ip::{self, Header, Protocol},
+    ip::Header,
     message::Message,
+    reason::reason_of,
 };
 use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
-    wire::{icmp, icmpv6, ipv4, payload},
+    wire::{icmp, ipv4, payload},
 };
 use std::net::IpAddr;
 
@@ -69,28 +70,9 @@ impl Refusal {
     }
 }
 
-/// Reads an error, whatever kind of probe it quotes.
-///
-/// *Truncated*: there is too little of the quote, of an echo request over IPv6 less than the probe's payload.
-pub(super) fn read(message: &Message<'_>) -> Result<Heard, RejectedReason> {
-    let quote = message.body.get(icmp::HEADER..).unwrap_or_default();
-    let (header, protocol, probe) = match message.ip {
-        Header::V4(_) => {
-            ip::v4::quoted(quote).map(|(header, protocol, probe)| (Header::V4(header), protocol, probe))?
-        }
-        Header::V6(_) => {
-            ip::v6::quoted(quote).map(|(header, protocol, probe)| (Header::V6(header), protocol, probe))?
-        }
-    };
-    match protocol {
-        Protocol::Icmp => Refusal::read(message, header, probe).map(Heard::Refusal),
-        Protocol::Tcp => Segment::read_quote(message, header, probe).map(Heard::Segment),
-    }
-}
-
 impl Refusal {
-    /// `header` is quoted, and `probe` what follows it.
-    fn read(message: &Message<'_>, header: Header<'_>, probe: &[u8]) -> Result<Self, RejectedReason> {
+    /// `header` is quoted, and `probe` what follows it. *Truncated*: there is too little of it, of IPv6 less than the probe's payload.
+    pub(super) fn read(message: &Message<'_>, header: Header<'_>, probe: &[u8]) -> Result<Self, RejectedReason> {
         let Message { arrived, ip, body, .. } = message;
         let identification = match header {
             Header::V4(header) => Some(number(header, ipv4::IDENTIFICATION)?),
@@ -124,45 +106,4 @@ impl Refusal {
             quoted: quoted.transpose()?,
         })
     }
-}
-
-/// The reason that an error gives which came behind this header.
-pub(super) fn reason_of(ip: Header<'_>, error: &[u8]) -> Result<Reason, RejectedReason> {
-    let [kind, code] = field(error, icmp::TYPE..icmp::CODE + 1)?;
-    Ok(match ip {
-        Header::V4(_) => reason(kind, code),
-        Header::V6(_) => reason_v6(kind, code),
-    })
-}
-
-/// The reason that an error of this type and code gives: codes that no RFC names have the name of their type.
-pub(super) const fn reason(kind: u8, code: u8) -> Reason {
-    Reason(match (kind, code) {
-        (icmp::UNREACHABLE, 0..=15) => code + 1,
-        (icmp::UNREACHABLE, _) => 17,
-        (icmp::TIME_EXCEEDED, 0) => 18,
-        (icmp::TIME_EXCEEDED, 1) => 19,
-        (icmp::TIME_EXCEEDED, _) => 20,
-        _ => 21,
-    })
-}
-
-/// The same of ICMPv6. What ICMP has too has the same name.
-pub(super) const fn reason_v6(kind: u8, code: u8) -> Reason {
-    Reason(match (kind, code) {
-        (icmpv6::UNREACHABLE, 0) => 22,
-        (icmpv6::UNREACHABLE, 1) => 14,
-        (icmpv6::UNREACHABLE, 2) => 23,
-        (icmpv6::UNREACHABLE, 3) => 24,
-        (icmpv6::UNREACHABLE, 4) => 4,
-        (icmpv6::UNREACHABLE, 5) => 25,
-        (icmpv6::UNREACHABLE, 6) => 26,
-        (icmpv6::UNREACHABLE, 7) => 6,
-        (icmpv6::UNREACHABLE, _) => 17,
-        (icmpv6::PACKET_TOO_BIG, _) => 27,
-        (icmpv6::TIME_EXCEEDED, 0) => 18,
-        (icmpv6::TIME_EXCEEDED, 1) => 19,
-        (icmpv6::TIME_EXCEEDED, _) => 20,
-        _ => 21,
-    })
 }

@@ -8,7 +8,7 @@ use super::{
     fields::{field, number},
     ip::Header,
     message::Message,
-    refusal,
+    reason::reason_of,
 };
 use crate::base::{Family, Nanos, PortState, Reason};
 use probe_ebpf::{
@@ -229,7 +229,7 @@ impl Segment {
             destination: quoted.destination()?,
             ports: (number(segment, tcp::SOURCE)?, number(segment, tcp::DESTINATION)?),
             sequence: u32::from_be_bytes(field(segment, tcp::SEQUENCE)?),
-            says: Says::Refused(refusal::reason_of(*ip, body)?),
+            says: Says::Refused(reason_of(*ip, body)?),
             ttl: ip.ttl(),
         })
     }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets none fails")]
 
 use super::{
-    refusal::{reason, reason_v6},
+    reason::{reason, reason_v6},
     refusal_tests::{error, router},
     tests::{Wrapping, octets, ours, probes, siphasher, stamped, wrappings},
     *,

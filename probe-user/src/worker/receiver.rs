@@ -98,10 +98,10 @@ impl Settle {
     #[inline]
     fn reset(&self, segment: &Segment, number: u8) {
         let Common { ledger, resets, .. } = &*self.common;
-        if let Some(target) = ledger.targets_of_flow(segment.destination, segment.ports).next() {
-            if !resets[ledger.account(target).sender()].put((target, number)) {
-                self.tally.count_reset(false);
-            }
+        if let Some(target) = ledger.targets_of_flow(segment.destination, segment.ports).next()
+            && !resets[ledger.account(target).sender()].put((target, number))
+        {
+            self.tally.count_reset(false);
         }
     }
 

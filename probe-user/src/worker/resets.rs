@@ -67,7 +67,7 @@ impl Allowance {
     pub(super) fn spend(&mut self, now: Nanos) -> bool {
         let free = (now - self.since).0 / (1_000_000_000 / FREE);
         if free > 0 {
-            self.since = self.since + Nanos(free * (1_000_000_000 / FREE));
+            self.since += Nanos(free * (1_000_000_000 / FREE));
             self.earn(free);
         }
         let may = self.left > 0;
