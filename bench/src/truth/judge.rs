@@ -20,6 +20,8 @@ const LAST: u64 = 100_000_000;
 const TTL: u8 = 64;
 /// A SYN says when it was sent in units of so many nanoseconds, as a power of two.
 const UNIT: u32 = 20;
+/// It is made a while before it is stamped, by live frames: fewer units than there are in the shortest interval, of 10 ms.
+const MADE_BEFORE: u64 = 8;
 /// Mismatches that are told one by one.
 const SHOWN: usize = 20;
 
@@ -315,7 +317,8 @@ fn dated<'a>(lives: &[Life], record: &'a [Seen]) -> Cow<'a, [Seen]> {
     let exact: HashMap<Key, u64> = results.map(|told| ((told.address, about(told.sent_ns)), told.sent_ns)).collect();
     let mut record = record.to_vec();
     for seen in record.iter_mut().filter(|seen| seen.port != 0) {
-        if let Some(sent) = exact.get(&(seen.address, about(seen.sent_ns))) {
+        let mut units = (0..=MADE_BEFORE).map(|later| about(seen.sent_ns.saturating_add(later << UNIT)));
+        if let Some(sent) = units.find_map(|unit| exact.get(&(seen.address, unit))) {
             seen.sent_ns = *sent;
         }
     }
