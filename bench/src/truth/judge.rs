@@ -20,8 +20,6 @@ const LAST: u64 = 100_000_000;
 const TTL: u8 = 64;
 /// A SYN says when it was sent in units of so many nanoseconds, as a power of two.
 const UNIT: u32 = 20;
-/// It is made a while before it is stamped, by live frames: fewer units than there are in the shortest interval, of 10 ms.
-const MADE_BEFORE: u64 = 8;
 /// Mismatches that are told one by one.
 const SHOWN: usize = 20;
 
@@ -306,20 +304,26 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
     verdict
 }
 
-/// The record, with the send stamps of the results in place of what SYNs say of theirs.
+/// The record, with the send stamps of the results in place of what SYNs say of theirs: when they were made. Live frames are stamped
+/// later, by as much as the sender was held up in between; whatever is sent to the address next is made after that.
 fn dated<'a>(lives: &[Life], record: &'a [Seen]) -> Cow<'a, [Seen]> {
     if record.iter().all(|seen| seen.port == 0) {
         return Cow::Borrowed(record);
     }
-    // The low 32 bits of its units.
-    let about = |sent_ns: u64| sent_ns >> UNIT & u64::from(u32::MAX);
-    let results = lives.iter().flat_map(|life| &life.results).filter(|told| told.outcome != Outcome::Unsent);
-    let exact: HashMap<Key, u64> = results.map(|told| ((told.address, about(told.sent_ns)), told.sent_ns)).collect();
+    let mut sent: HashMap<IpAddr, Vec<u64>> = HashMap::new();
+    for told in lives.iter().flat_map(|life| &life.results).filter(|told| told.outcome != Outcome::Unsent) {
+        sent.entry(told.address).or_default().push(told.sent_ns);
+    }
+    sent.values_mut().for_each(|stamps| stamps.sort_unstable());
     let mut record = record.to_vec();
     for seen in record.iter_mut().filter(|seen| seen.port != 0) {
-        let mut units = (0..=MADE_BEFORE).map(|later| about(seen.sent_ns.saturating_add(later << UNIT)));
-        if let Some(sent) = units.find_map(|unit| exact.get(&(seen.address, unit))) {
-            seen.sent_ns = *sent;
+        // It says the low 32 bits; it arrived less than 52 days later.
+        let arrival = seen.arrival_ns >> UNIT;
+        let age = arrival.wrapping_sub(seen.sent_ns >> UNIT) & u64::from(u32::MAX);
+        let made = arrival.saturating_sub(age) << UNIT;
+        let stamps = sent.get(&seen.address).map_or(&[][..], Vec::as_slice);
+        if let Some(stamp) = stamps.get(stamps.partition_point(|stamp| *stamp < made)) {
+            seen.sent_ns = *stamp;
         }
     }
     Cow::Owned(record)
