@@ -1,7 +1,7 @@
 //! The judge: every result of echolot's held against what the far end recorded of that very probe.
 //!
-//! It shares no code with echolot. Probes are joined by address and send stamp, of which a SYN says but a part: enough to tell one from
-//! the next to the same address. What must have come of a probe follows
+//! It shares no code with echolot. Probes are joined by address and send stamp; a SYN says but when it was made, and is joined with the
+//! first result to its address that was sent after that. What must have come of a probe follows
 //! from when its replies left: the path takes no time worth mentioning, and a reply that left within [`NEAR`] before the
 //! timeout may count either way. So may replies that left as echolot was about to end.
 //!
