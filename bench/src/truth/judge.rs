@@ -1,7 +1,7 @@
 //! The judge: every result of echolot's held against what the far end recorded of that very probe.
 //!
-//! It shares no code with echolot. Probes are joined by address and send stamp, of which a SYN says but a part: enough to tell one from
-//! the next to the same address. What must have come of a probe follows
+//! It shares no code with echolot. Probes are joined by address and send stamp; a SYN says but when it was made, and is joined with the
+//! first result to its address that was sent after that. What must have come of a probe follows
 //! from when its replies left: the path takes no time worth mentioning, and a reply that left within [`NEAR`] before the
 //! timeout may count either way. So may replies that left as echolot was about to end.
 //!
@@ -304,19 +304,26 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
     verdict
 }
 
-/// The record, with the send stamps of the results in place of what SYNs say of theirs.
+/// The record, with the send stamps of the results in place of what SYNs say of theirs: when they were made. Live frames are stamped
+/// later, by as much as the sender was held up in between; whatever is sent to the address next is made after that.
 fn dated<'a>(lives: &[Life], record: &'a [Seen]) -> Cow<'a, [Seen]> {
     if record.iter().all(|seen| seen.port == 0) {
         return Cow::Borrowed(record);
     }
-    // The low 32 bits of its units.
-    let about = |sent_ns: u64| sent_ns >> UNIT & u64::from(u32::MAX);
-    let results = lives.iter().flat_map(|life| &life.results).filter(|told| told.outcome != Outcome::Unsent);
-    let exact: HashMap<Key, u64> = results.map(|told| ((told.address, about(told.sent_ns)), told.sent_ns)).collect();
+    let mut sent: HashMap<IpAddr, Vec<u64>> = HashMap::new();
+    for told in lives.iter().flat_map(|life| &life.results).filter(|told| told.outcome != Outcome::Unsent) {
+        sent.entry(told.address).or_default().push(told.sent_ns);
+    }
+    sent.values_mut().for_each(|stamps| stamps.sort_unstable());
     let mut record = record.to_vec();
     for seen in record.iter_mut().filter(|seen| seen.port != 0) {
-        if let Some(sent) = exact.get(&(seen.address, about(seen.sent_ns))) {
-            seen.sent_ns = *sent;
+        // It says the low 32 bits; it arrived less than 52 days later.
+        let arrival = seen.arrival_ns >> UNIT;
+        let age = arrival.wrapping_sub(seen.sent_ns >> UNIT) & u64::from(u32::MAX);
+        let made = arrival.saturating_sub(age) << UNIT;
+        let stamps = sent.get(&seen.address).map_or(&[][..], Vec::as_slice);
+        if let Some(stamp) = stamps.get(stamps.partition_point(|stamp| *stamp < made)) {
+            seen.sent_ns = *stamp;
         }
     }
     Cow::Owned(record)
