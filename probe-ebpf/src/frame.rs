@@ -1,12 +1,12 @@
 //! Probes that userspace has written as whole frames: here they are only copied.
 
 use crate::{object::now, parse::Piece};
-use aya_ebpf::programs::XdpContext;
-use probe_ebpf::layout::{LIVE_FRAME, LiveFrame};
+use aya_ebpf::{helpers::bpf_xdp_adjust_tail, programs::XdpContext};
+use probe_ebpf::layout::{LIVE_FRAME, LIVE_SPARE, LiveFrame};
 
 const WORD: usize = 8;
 
-/// Copies as much as the frame is long. Returns its stamp; None: no frame is as short as this one.
+/// Copies as much as the frame is long, and cuts off what is spare. Returns its stamp; None: no frame is as short as this one.
 #[inline(always)]
 pub(crate) fn lay(ctx: &XdpContext, from: &LiveFrame) -> Option<u64> {
     let first = Piece::<WORD>::at(ctx, 0)?;
@@ -25,6 +25,10 @@ pub(crate) fn lay(ctx: &XdpContext, from: &LiveFrame) -> Option<u64> {
             to.write(0..1, [rest[byte]]);
             byte += 1;
         }
+    }
+    // SAFETY: the context is the kernel's. Pointers into the frame are void from here on, and none is used any more.
+    if unsafe { bpf_xdp_adjust_tail(ctx.ctx, -(LIVE_SPARE as i32)) } != 0 {
+        return None;
     }
     Some(now())
 }

@@ -380,6 +380,11 @@ impl From<[u8; 16]> for LiveDestination {
 /// Bytes of the longest frame that is copied.
 pub const LIVE_FRAME: usize = 128;
 
+/// So many bytes more than a whole frame's a live frame begins with, and the program cuts them off. The kernel looks at the length anew only
+/// where a program has changed it: a frame that comes back from a veth's other end, where an XDP program has cut it short, would be sent
+/// as short as that (`frame_was_changed` in net/bpf/test_run.c).
+pub const LIVE_SPARE: usize = 1;
+
 /// A probe that the sender has written itself, from its first byte on. It has as many as the frames of the call have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]

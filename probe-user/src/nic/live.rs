@@ -25,7 +25,7 @@ use crate::{
     base::{Cause, Family, Nanos, ShapeIndex},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
-use probe_ebpf::layout::{LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, LiveFrame, MAX_CPUS};
+use probe_ebpf::layout::{LIVE_SPARE, LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, LiveFrame, MAX_CPUS};
 use std::{
     io,
     os::{
@@ -140,7 +140,7 @@ impl LiveSender {
             laid: vec![BARE; if frames.is_some() { CALL } else { 0 }],
             frames,
             cursors,
-            blank: vec![0; templates.longest()],
+            blank: vec![0; templates.longest() + LIVE_SPARE],
             templates,
             link,
             drops,
@@ -232,7 +232,8 @@ impl LiveSender {
         }
         let begun = self.clock.now();
         self.together = if filled <= FEW && !self.flush.is_pressed(begun) { RELAXED_BATCH } else { BATCH };
-        let error = test_run(&self.program, &self.blank[..form.length], filled, self.together);
+        let length = form.length + if form.is_whole { LIVE_SPARE } else { 0 };
+        let error = test_run(&self.program, &self.blank[..length], filled, self.together);
         let cursor = self.cursors.get(self.cpu);
         let confirmed = usize::try_from(cursor.confirmed).unwrap_or(usize::MAX).min(filled);
         // SAFETY: as above.

@@ -2,7 +2,7 @@
 
 use crate::{
     capture::{Capture, tshark},
-    harness::{SOON, Site, output},
+    harness::{ECHOLOT, SOON, Site, output},
     results::{Outcome, Record},
 };
 use std::{
@@ -146,6 +146,21 @@ fn a_sweep_of_open_ports_leaves_nothing_behind() {
         assert_eq!(many(&format!("{ours} and tcp.checksum.status == \"Good\"")), 2 << 12);
         let none = xtask::command::wait_until(SOON, || (held(&site) == 0).then_some(()));
         assert!(none.is_some(), "the far end holds {} connections", held(&site));
+    }
+}
+
+/// The reflector cuts SYNs short to answers, in the very frames that the kernel then gives a sender of live frames again.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn frames_that_come_back_shorter_are_sent_whole() {
+    let Some(site) = Site::up("shorter", &Answer::TcpReflector(ECHOLOT.into(), "80".into())) else { return };
+    for (targets, probe, state) in
+        [("10.64.0.0/18", "tcp:80", "open"), ("10.64.0.0/18", "tcp:81", "closed"), ("fd00:64::/114", "tcp:80", "open")]
+    {
+        let arguments = ["sweep", "-p", probe, targets, "-r", "max", "--engine", "live-frames"];
+        let ended = site.start("jsonl", &arguments).end(WITHIN);
+        let answered = ended.results.records().iter().filter(|record| record.port.as_deref() == Some(state)).count();
+        assert_eq!(answered, 1 << 14, "{targets} {probe}");
     }
 }
 

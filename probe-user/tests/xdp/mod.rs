@@ -22,8 +22,8 @@ use echolot::{
 use probe_ebpf::{
     far::AnsweredRequest,
     layout::{
-        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_WHOLE, LiveCursor, MAX_CPUS, QueueLine, Reflected, SETTINGS_SIZE,
-        Settings, TCP_PORTS_SIZE, TcpPorts, Verdict,
+        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_SPARE, LIVE_WHOLE, LiveCursor, MAX_CPUS, QueueLine, Reflected,
+        SETTINGS_SIZE, Settings, TCP_PORTS_SIZE, TcpPorts, Verdict,
     },
 };
 use rustix::{
@@ -186,7 +186,7 @@ impl Rig {
     pub(crate) fn copy(&mut self, frame: [u8; LIVE_FRAME], dirty: &[u8]) -> (u32, Vec<u8>, Nanos) {
         self.set("LIVE_FRAMES", 0, frame);
         self.set("LIVE_DUE", 0, [0; 32]);
-        self.transmit(LIVE_WHOLE, dirty)
+        self.transmit(LIVE_WHOLE, &[dirty, &[0x77; LIVE_SPARE]].concat())
     }
 
     fn transmit(&mut self, form: u32, dirty: &[u8]) -> (u32, Vec<u8>, Nanos) {
