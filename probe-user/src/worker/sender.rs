@@ -64,6 +64,8 @@ pub struct Sender<T> {
     neighbours: Option<Arc<NeighbourQueue>>,
     /// RSTs that are to be sent.
     resets: Vec<Due>,
+    /// Since when none of them could be.
+    resets_wait: Option<Nanos>,
     allowance: Allowance,
     /// When each probe was sent is kept: somebody wants to know, or answers will not say.
     keeps_times: bool,
@@ -140,6 +142,7 @@ impl<T: Transmit> Sender<T> {
             late_due: 0,
             neighbours: None,
             resets: Vec::new(),
+            resets_wait: None,
             allowance: Allowance::new(start),
             keeps_times,
             may_wait,

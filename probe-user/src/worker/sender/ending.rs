@@ -2,12 +2,14 @@
 
 use super::Sender;
 use crate::{
-    base::Sequence,
+    base::{Nanos, Sequence},
     worker::{Clock, Due, Fate, Transmit},
 };
 
 /// Calls of the engine in one turn, so that RSTs do not hold up probes: as many as frames are taken from a queue in one turn.
 const BATCHES_AT_ONCE: usize = 64;
+/// RSTs that nobody takes for so long are not sent.
+const GIVE_UP: Nanos = Nanos::from_secs(1);
 
 impl<T: Transmit> Sender<T> {
     /// Whether a connection waits to be ended.
@@ -25,7 +27,8 @@ impl<T: Transmit> Sender<T> {
         }
     }
 
-    /// As many as are sent at once. Whether there may be room for more.
+    /// As many as are sent at once. Whether there may be room for more. What nobody takes for a second is given up: an end must not wait
+    /// for a link that is down, and the targets have answered again by then.
     fn send_resets(&mut self, clock: &impl Clock) -> bool {
         let now = clock.now();
         let room = self.engine.room(now).probes.min(self.fates.len());
@@ -49,6 +52,7 @@ impl<T: Transmit> Sender<T> {
         }
         let many = self.resets.len().min(room);
         if many == 0 {
+            self.give_up_resets(now);
             return false;
         }
         let fates = &mut self.fates[..many];
@@ -65,6 +69,23 @@ impl<T: Transmit> Sender<T> {
             }
         }
         self.resets.drain(kept..many);
+        if kept == many {
+            self.give_up_resets(now);
+        } else {
+            self.resets_wait = None;
+        }
         kept == 0
+    }
+
+    /// None could be sent: if that has been so for long, all that are at hand are given up.
+    #[cold]
+    fn give_up_resets(&mut self, now: Nanos) {
+        if now - *self.resets_wait.get_or_insert(now) < GIVE_UP {
+            return;
+        }
+        let waiting = std::iter::from_fn(|| self.common.resets[self.number].take()).count();
+        (0..self.resets.len() + waiting).for_each(|_| self.tally.count_reset(false));
+        self.resets.clear();
+        self.resets_wait = None;
     }
 }
