@@ -64,7 +64,11 @@ impl Fake {
             states: [0, 1, 0, 0],
             flapping: 0,
         };
-        Self::new(plan, Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5, 6], ..Snapshot::default() }, Vec::new())
+        Self::new(
+            plan,
+            Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5, 6], resets: [7, 8], ..Snapshot::default() },
+            Vec::new(),
+        )
     }
 
     /// Several groups with different `sum_by`, names, labels that need escapes, and numbers everywhere.
