@@ -62,7 +62,7 @@ pub(crate) fn segment_v4(ctx: &XdpContext, link: &Link) -> Option<Segment<{ ipv4
     let is_whole = ipv4::header_length(ip.byte(ipv4::VERSION)) == Some(ipv4::HEADER)
         && ip.byte(ipv4::PROTOCOL) == ipv4::TCP
         && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
-        && ipv4::HEADER + header_length(tcp)? <= total
+        && ipv4::HEADER + tcp::header_length(tcp.byte(tcp::OFFSET))? <= total
         && link.offset + total <= parse::frame_length(ctx);
     is_whole.then(|| Segment { ip, tcp, offset, length: total - ipv4::HEADER })
 }
@@ -76,7 +76,7 @@ pub(crate) fn segment_v6(ctx: &XdpContext, link: &Link) -> Option<Segment<{ ipv6
     let length = usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
     let is_whole = ipv6::is_version(ip.byte(0))
         && ip.byte(ipv6::NEXT_HEADER) == ipv6::TCP
-        && header_length(tcp)? <= length
+        && tcp::header_length(tcp.byte(tcp::OFFSET))? <= length
         && offset + length <= parse::frame_length(ctx);
     is_whole.then_some(Segment { ip, tcp, offset, length })
 }
@@ -140,13 +140,6 @@ fn reflect_v6(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
 #[inline(always)]
 fn bytes([a, b]: [u64; 2]) -> [u8; 16] {
     (u128::from(b) << 64 | u128::from(a)).to_le_bytes()
-}
-
-/// Bytes of the TCP header, as it says; None if it says fewer than there are at least.
-#[inline(always)]
-fn header_length(segment: Piece<{ tcp::HEADER }>) -> Option<usize> {
-    let length = usize::from(segment.byte(tcp::OFFSET) >> 4) * 4;
-    (length >= tcp::HEADER).then_some(length)
 }
 
 /// Whether it asks for a connection and nothing else. What else it may say (congestion notification, data) is no matter.

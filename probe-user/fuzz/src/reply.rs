@@ -68,9 +68,9 @@ pub(crate) fn check(data: &[u8]) {
             assert_eq!(proven, refusal);
             assert!(refusal.quoted.is_none() && Table.has_address(refusal.destination));
         }
-        (Ok(Proven::Segment(proven, number)), Ok(Heard::Segment(segment))) => {
-            assert_eq!((proven, Some(number)), (segment, segment.number(&KEY)));
-            assert!(Table.target_of_flow(segment.destination, segment.ports).is_some());
+        (Ok(Proven::Segment(said)), Ok(Heard::Segment(segment))) => {
+            assert_eq!((said.segment, Some(said.number)), (segment, segment.number(&KEY)));
+            assert_eq!(Table.target_of_flow(segment.destination, segment.ports), Some(said.target));
         }
         (Ok(proven), read) => panic!("{proven:?} of {read:?}"),
         (Err(reason), Err(why)) => assert_eq!(reason, why, "the parser's reason stands"),

@@ -8,7 +8,8 @@
 //! and takes them out, so it knows which number is in each place and by when that had to be answered: it settles these, in
 //! its own time. A thread that sends and receives settles its own at once, in the order of arrival, and hands over the others.
 
-use crate::wire::{Refusal, Segment};
+use super::Said;
+use crate::wire::Refusal;
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{
     AtomicU64,
@@ -23,8 +24,8 @@ const ROOM: usize = 8_192;
 pub enum Word {
     /// An error that quotes 28 bytes.
     ShortQuote(Refusal),
-    /// What is said of the TCP probe whose number has these low bits.
-    Segment(Segment, u8),
+    /// What is said of a TCP probe.
+    Segment(Said),
 }
 
 /// What waits for a sender. Receivers put, it takes.

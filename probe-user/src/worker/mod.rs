@@ -30,7 +30,7 @@ use common::Asked;
 pub use common::{Common, Phase};
 pub use handed_over::{HandedOver, Word};
 pub use looping::{Loop, NoQueues, NoTransmit};
-pub use proof::{Proven, Reader, Slots, WireReader, prove};
+pub use proof::{Proven, Reader, Said, Slots, WireReader, prove};
 pub use receiver::Receiver;
 pub use resets::Resets;
 pub use sender::Sender;

@@ -90,9 +90,19 @@ pub enum Proven {
     Refused(Refusal, Quoted),
     /// The same, with 16 keyed bits for all proof: whose probe it was remains to be found.
     ShortQuote(Refusal),
-    /// Something is said of the TCP probe whose number has these low bits, with 24 keyed bits for all proof. When that was sent the ledger
-    /// knows.
-    Segment(Segment, u8),
+    /// Something is said of a TCP probe, with 24 keyed bits for all proof. When that was sent the ledger knows.
+    Segment(Said),
+}
+
+/// What is said of a TCP probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// By this.
+    pub segment: Segment,
+    /// The low bits of the probe's number.
+    pub number: u8,
+    /// Whose it was; where names turned out to be the same host, the first of them.
+    pub target: TargetIndex,
 }
 
 /// Judges a frame as `steer` hands it over, see [`wire::read_frame`].
@@ -116,8 +126,8 @@ pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, Reje
         Heard::Refusal(refusal) => prove_refusal(refusal, key, slots),
         Heard::Segment(segment) => {
             let number = segment.number(key).ok_or(RejectedReason::Cookie)?;
-            let known = slots.target_of_flow(segment.destination, segment.ports).is_some();
-            if known { Ok(Proven::Segment(segment, number)) } else { Err(RejectedReason::Target) }
+            let target = slots.target_of_flow(segment.destination, segment.ports).ok_or(RejectedReason::Target)?;
+            Ok(Proven::Segment(Said { segment, number, target }))
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     Clock, Common, Receive, handed_over,
-    proof::{Proven, Reader},
+    proof::{Proven, Reader, Said},
     segment,
     settle::{Settler, Word, refused},
 };
 use crate::{
     base::{Ended, Nanos, PortState},
     ledger::{histogram::add, tally::Tally, window::Standing},
-    wire::{Quoted, Refusal, Reply, Says, Segment},
+    wire::{Quoted, Refusal, Reply, Says},
     worker::Sink,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -62,7 +62,7 @@ impl Settle {
             Ok(Proven::Answer(reply)) => self.answer(&reply, now),
             Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
             Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),
-            Ok(Proven::Segment(segment, number)) => self.segment(&segment, number, now, hand_over),
+            Ok(Proven::Segment(said)) => self.segment(&said, now, hand_over),
             Err(reason) => add(&self.tally.rejected[reason as usize], 1),
         }
     }
@@ -81,27 +81,21 @@ impl Settle {
 
     /// Something is said of a TCP probe.
     #[inline]
-    fn segment(&self, segment: &Segment, number: u8, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
+    fn segment(&self, said: &Said, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
+        let Said { segment, number, target } = *said;
         if !matches!(segment.says, Says::Refused(_)) {
             self.tally.heard_at.store(segment.arrived.0, Relaxed);
         }
         if matches!(segment.says, Says::Port(PortState::Open) | Says::HalfOpen) {
-            self.reset(segment, number);
+            // The connection that the probe half opened is to be ended.
+            let Common { ledger, resets, .. } = &*self.common;
+            if !resets[ledger.account(target).sender()].put((target, number)) {
+                self.tally.count_reset(false);
+            }
         }
-        match segment::settle(&self.common, &self.settler, (segment, number), now, false) {
+        match segment::settle(&self.common, &self.settler, said, now, false) {
             Ok(()) => self.tally.receive_delay.record(now - segment.arrived),
-            Err(sender) => hand_over(sender, handed_over::Word::Segment(*segment, number)),
-        }
-    }
-
-    /// Has the connection ended that a probe half opened.
-    #[inline]
-    fn reset(&self, segment: &Segment, number: u8) {
-        let Common { ledger, resets, .. } = &*self.common;
-        if let Some(target) = ledger.targets_of_flow(segment.destination, segment.ports).next()
-            && !resets[ledger.account(target).sender()].put((target, number))
-        {
-            self.tally.count_reset(false);
+            Err(sender) => hand_over(sender, handed_over::Word::Segment(*said)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Settling a TCP probe by what is said of it. It says neither whose the probe was nor when that was sent: both are in the ledger.
 
 use super::{
-    Common,
+    Common, Said,
     settle::{Settler, Word},
 };
 use crate::{
@@ -9,8 +9,9 @@ use crate::{
     ledger::{Account, SendTime, window::Standing},
     wire::{Says, Segment},
 };
+use std::iter;
 
-/// Settles the probe, whose number has these low bits. Where names turned out to be the same host, its targets' probes look the same:
+/// Settles the probe. Where names turned out to be the same host, its targets' probes look the same:
 /// one word settles one of them, the first that is waiting.
 ///
 /// # Errors
@@ -20,7 +21,7 @@ use crate::{
 pub(super) fn settle(
     common: &Common,
     settler: &Settler,
-    (segment, number): (&Segment, u8),
+    &Said { ref segment, number, target }: &Said,
     now: Nanos,
     is_last: bool,
 ) -> Result<(), usize> {
@@ -34,13 +35,15 @@ pub(super) fn settle(
         }
         // About the probe of now it says nothing.
         Says::HalfOpen => {
-            late(common, settler, segment);
+            settler.count_late(common.ledger.account(target));
             return Ok(());
         }
     };
     // Of the first target, how its probe stands instead; None: it is past its deadline.
     let mut first: Option<(Account<'_>, Option<Standing>)> = None;
-    for target in common.ledger.targets_of_flow(segment.destination, segment.ports) {
+    // Looked up once more only where the first of them was not waiting.
+    let others = || common.ledger.targets_of_flow(segment.destination, segment.ports).skip(1);
+    for target in iter::once(target).chain(iter::once_with(others).flatten()) {
         let account = common.ledger.account(target);
         let standing = match account.sent_by_low(number, segment.arrived) {
             SendTime::NotYet if !is_last => return Err(account.sender()),
@@ -62,11 +65,4 @@ pub(super) fn settle(
         None => {}
     }
     Ok(())
-}
-
-#[cold]
-fn late(common: &Common, settler: &Settler, segment: &Segment) {
-    if let Some(target) = common.ledger.targets_of_flow(segment.destination, segment.ports).next() {
-        settler.count_late(common.ledger.account(target));
-    }
 }

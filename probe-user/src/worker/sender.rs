@@ -293,10 +293,10 @@ impl<T: Transmit> Sender<T> {
                 self.tally.receive_delay.record(now - refusal.arrived);
                 refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
             }
-            Word::Segment(segment, number) => {
-                self.tally.receive_delay.record(now - segment.arrived);
+            Word::Segment(said) => {
+                self.tally.receive_delay.record(now - said.segment.arrived);
                 // Never an error: all that can be known is known here.
-                let _settled = segment::settle(&self.common, &self.settler, (segment, *number), now, true);
+                let _settled = segment::settle(&self.common, &self.settler, said, now, true);
             }
         }
     }
