@@ -106,8 +106,8 @@ pub struct Settings {
     pub source_count_v6: u32,
     /// See `first_port`; 0 where only echo requests are sent.
     pub port_count: u32,
-    /// Zero. Spelled out so that the structure has no hidden bytes.
-    pub padding: u32,
+    /// So many of those ports, the last ones, send UDP with a payload of which an answer need not bring anything back: it has no proof.
+    pub unproven_ports: u32,
     /// Zero, which the verifier does not know: the program makes it forget with it what would only keep it busy.
     pub zero: u32,
 }
@@ -135,7 +135,7 @@ impl Settings {
         self.sources_v6.as_flattened().iter().for_each(|word| put(&word.to_ne_bytes()));
         put(&self.source_count_v6.to_ne_bytes());
         put(&self.port_count.to_ne_bytes());
-        put(&self.padding.to_ne_bytes());
+        put(&self.unproven_ports.to_ne_bytes());
         put(&self.zero.to_ne_bytes());
         bytes
     }

@@ -68,6 +68,8 @@ pub mod ipv4 {
     pub const ICMP: u8 = 1;
     /// TCP in the protocol field.
     pub const TCP: u8 = 6;
+    /// UDP in the protocol field.
+    pub const UDP: u8 = 17;
     /// The flag "don't fragment".
     pub const DONT_FRAGMENT: u16 = 0x4000;
     /// "More fragments" and the fragment offset: zero in a datagram that is whole.
@@ -105,6 +107,8 @@ pub mod ipv6 {
     pub const ICMP: u8 = 58;
     /// TCP as a next header.
     pub const TCP: u8 = 6;
+    /// UDP as a next header.
+    pub const UDP: u8 = 17;
     /// Hop-by-hop options as a next header.
     pub const HOP_BY_HOP: u8 = 0;
     /// A routing header.
@@ -253,6 +257,38 @@ pub mod tcp {
         let length = (offset >> 4) as usize * 4;
         if length >= HEADER { Some(length) } else { None }
     }
+}
+
+/// UDP (RFC 768).
+pub mod udp {
+    use core::ops::Range;
+
+    /// Source port: where TCP has it.
+    pub const SOURCE: Range<usize> = 0..2;
+    /// Destination port: where TCP has it.
+    pub const DESTINATION: Range<usize> = 2..4;
+    /// Bytes of header and data.
+    pub const LENGTH: Range<usize> = 4..6;
+    /// Over pseudo-header and datagram; 0: there is none.
+    pub const CHECKSUM: Range<usize> = 6..8;
+    /// Bytes of the header.
+    pub const HEADER: usize = 8;
+}
+
+/// DNS over UDP (RFC 1035, section 4.1.1); ranges begin with the message.
+pub mod dns {
+    use core::ops::Range;
+
+    /// Identifier, which a response brings back.
+    pub const ID: Range<usize> = 0..2;
+    /// The byte with the flag [`RESPONSE`].
+    pub const FLAGS: usize = 2;
+    /// It is a response.
+    pub const RESPONSE: u8 = 1 << 7;
+    /// The byte whose low 4 bits are the response code.
+    pub const RCODE: usize = 3;
+    /// Bytes of the header.
+    pub const HEADER: usize = 12;
 }
 
 /// What a probe carries, numbers big-endian. Longer probes are padded.

@@ -6,7 +6,7 @@
 
 use echolot::{
     base::{Family, Generation, Nanos, Sequence, TargetIndex},
-    wire::{Heard, Key, Kind, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
+    wire::{Heard, Key, Kind, NumberIn, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -39,6 +39,16 @@ impl Slots for Table {
     fn target_of_flow(&self, _: IpAddr, (ours, _): (u16, u16)) -> Option<TargetIndex> {
         (ours < 1_000).then_some(TargetIndex(ours.into()))
     }
+
+    /// The first 900 get answers with proof, the next 64 without.
+    fn number_in(&self, port: u16) -> Option<NumberIn> {
+        match port {
+            0..900 => Some(NumberIn::Answer),
+            900..964 => Some(NumberIn::Port { first: 900, count: 64 }),
+            964..1_000 => Some(NumberIn::Answer),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) fn check(data: &[u8]) {
@@ -68,9 +78,10 @@ pub(crate) fn check(data: &[u8]) {
             assert_eq!(proven, refusal);
             assert!(refusal.quoted.is_none() && Table.has_address(refusal.destination));
         }
-        (Ok(Proven::Segment(said)), Ok(Heard::Segment(segment))) => {
-            assert_eq!((said.segment, Some(said.number)), (segment, segment.number(&KEY)));
-            assert_eq!(Table.target_of_flow(segment.destination, segment.ports), Some(said.target));
+        (Ok(Proven::Port(said)), Ok(Heard::Port(report))) => {
+            let told = Table.number_in(report.ports.0).expect("a port of ours");
+            assert_eq!((said.report, Some(said.number)), (report, report.number(&KEY, told)));
+            assert_eq!(Table.target_of_flow(report.destination, report.ports), Some(said.target));
         }
         (Ok(proven), read) => panic!("{proven:?} of {read:?}"),
         (Err(reason), Err(why)) => assert_eq!(reason, why, "the parser's reason stands"),
@@ -82,10 +93,10 @@ pub(crate) fn check(data: &[u8]) {
                 panic!("{reason:?} of {reply:?}")
             }
         },
-        (Err(reason), Ok(Heard::Segment(segment))) => match reason {
-            RejectedReason::Target => assert_eq!(Table.target_of_flow(segment.destination, segment.ports), None),
-            RejectedReason::Cookie => assert_eq!(segment.number(&KEY), None),
-            _ => panic!("{reason:?} of {segment:?}"),
+        (Err(reason), Ok(Heard::Port(report))) => match (reason, Table.number_in(report.ports.0)) {
+            (RejectedReason::Target, None) => {}
+            (RejectedReason::Cookie, Some(told)) => assert_eq!(report.number(&KEY, told), None),
+            _ => panic!("{reason:?} of {report:?}"),
         },
         (Err(reason), Ok(Heard::Refusal(refusal))) => {
             let age = refusal.quoted.is_some_and(|quoted| refusal.arrived < quoted.sent);
@@ -474,7 +485,7 @@ mod tests {
                 Ok(Proven::Answer(_)) => "answered",
                 Ok(Proven::Refused(..)) => "refused",
                 Ok(Proven::ShortQuote(_)) => "refused-short",
-                Ok(Proven::Segment(..)) => "segment",
+                Ok(Proven::Port(..)) => "segment",
                 Err(RejectedReason::Corrupt) => "rejected-request",
                 Err(RejectedReason::Target) => "rejected-target",
                 Err(RejectedReason::Age) => "rejected-age",

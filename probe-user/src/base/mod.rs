@@ -8,7 +8,7 @@ mod sources;
 mod time;
 
 pub use address::{Address, AddressHandle, AddressTable, Destination, Family};
-pub use outcome::{Cause, Outcome, PortState, Reason, State};
+pub use outcome::{Cause, Outcome, PortState, Rcode, Reason, State};
 pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};
 pub use sources::Sources;

@@ -54,6 +54,47 @@ impl PortState {
     }
 }
 
+/// The response code of a DNS answer: the 4 bits of its header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Rcode(u8);
+
+impl Rcode {
+    /// Names as `dig` shows them (IANA, "DNS RCODEs").
+    pub const NAMES: [&str; 16] = [
+        "NOERROR",
+        "FORMERR",
+        "SERVFAIL",
+        "NXDOMAIN",
+        "NOTIMP",
+        "REFUSED",
+        "YXDOMAIN",
+        "YXRRSET",
+        "NXRRSET",
+        "NOTAUTH",
+        "NOTZONE",
+        "DSOTYPENI",
+        "RESERVED12",
+        "RESERVED13",
+        "RESERVED14",
+        "RESERVED15",
+    ];
+
+    /// Of the low 4 bits of the header's fourth byte.
+    pub const fn new(byte: u8) -> Self {
+        Self(byte & 0xf)
+    }
+
+    /// As in results.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self.0 as usize]
+    }
+
+    /// The number, 0 to 15.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
 /// Why this machine did not send a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
@@ -143,6 +184,8 @@ impl Reason {
     ];
     /// The target is on the link, and its MAC address was asked for in vain.
     pub const NEIGHBOUR: Self = Self(0);
+    /// The host is there, and nobody listens at the port.
+    pub const PORT_UNREACHABLE: Self = Self(4);
 
     /// As in results.
     pub const fn name(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! What a probe came to. Reply, error, deadline and refusal all become one of these.
 
-use super::{Cause, Nanos, Outcome, PortState, ProbeNumber, Reason, TargetIndex};
+use super::{Cause, Nanos, Outcome, PortState, ProbeNumber, Rcode, Reason, TargetIndex};
 use std::net::IpAddr;
 
 /// One settled probe, as the loops hand it out.
@@ -27,6 +27,8 @@ pub enum Ended {
         ttl: u8,
         /// Of a probe to a port, what is known of that now.
         port: Option<PortState>,
+        /// Of a DNS question, the answer's response code.
+        rcode: Option<Rcode>,
     },
     /// An ICMP error says that the probe did not arrive.
     Refused {
@@ -103,6 +105,14 @@ impl Settlement {
         }
     }
 
+    /// The response code of a DNS answer.
+    pub const fn rcode(&self) -> Option<Rcode> {
+        match self.ended {
+            Ended::Answered { rcode, .. } => rcode,
+            _ => None,
+        }
+    }
+
     /// Who said *unreachable*, where somebody did.
     pub const fn from(&self) -> Option<IpAddr> {
         match self.ended {
@@ -133,7 +143,7 @@ pub(crate) mod samples {
 
     pub(crate) fn answered_after(target: u32, number: u64, rtt: Nanos) -> Settlement {
         let lost = lost(target);
-        let ended = Ended::Answered { arrived: lost.sent + rtt, ttl: 64, port: None };
+        let ended = Ended::Answered { arrived: lost.sent + rtt, ttl: 64, port: None, rcode: None };
         Settlement { number: ProbeNumber(number), ended, ..lost }
     }
 

@@ -199,7 +199,9 @@ impl Default for Settings {
 impl Settings {
     /// Overlays what a table has.
     fn read(&mut self, table: &Table, p: &mut Problems) {
-        if let Some(kind) = table.get("probe").and_then(|f| f.parsed("icmp, or tcp:PORT such as tcp:443", p, probe)) {
+        if let Some(kind) =
+            table.get("probe").and_then(|f| f.parsed("icmp, tcp:PORT or udp:PORT, such as tcp:443", p, probe))
+        {
             self.kind = kind;
         }
         if let Some(timeout) = table.get("timeout").and_then(|f| f.duration(TIMEOUTS, p)) {
@@ -212,6 +214,9 @@ impl Settings {
                 (kind @ Kind::Tcp { .. }, Some(_)) => {
                     field.wrong(p, format!("a {kind} probe is a SYN, which carries no payload: remove `size`"));
                 }
+                (kind @ Kind::Udp { .. }, Some(_)) => {
+                    field.wrong(p, format!("a {kind} probe carries what it is given to carry: remove `size`"));
+                }
                 (_, None) => {}
             }
         }
@@ -222,7 +227,7 @@ impl Settings {
     fn group(&self) -> Group {
         let shape = match self.kind {
             Kind::Echo => Shape::echo(self.size),
-            kind @ Kind::Tcp { .. } => Shape::of(kind),
+            kind @ (Kind::Tcp { .. } | Kind::Udp { .. }) => Shape::of(kind),
         };
         Group { shape, timeout: self.timeout.unwrap_or(default_timeout(self.kind)), ..self.group.clone() }
     }

@@ -99,17 +99,17 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn sent(self, number: u64, now: Nanos) -> Option<Nanos> {
         let sent = Sent(self.sent_at(number)?.load(Acquire));
-        sent.is_of((number & 0xff) as u8).then(|| sent.before(now))?
+        sent.is_of((number & 0xff) as u8, 0xff).then(|| sent.before(now))?
     }
 
-    /// The same by the low bits of the probe's number alone, for an answer that came before `now`: where these are another's, whatever
-    /// was sent with them is past its deadline.
+    /// The same by the low bits of the probe's number alone, those in `mask`, for an answer that came before `now`: where these are
+    /// another's, whatever was sent with them is past its deadline.
     #[inline]
-    pub fn sent_by_low(self, number: u8, now: Nanos) -> SendTime {
+    pub fn sent_by_low(self, (number, mask): (u8, u8), now: Nanos) -> SendTime {
         let Some(at) = self.sent_at(number.into()) else { return SendTime::Another };
         let sent = Sent(at.load(Acquire));
         match sent.before(now) {
-            _ if !sent.is_of(number) => SendTime::Another,
+            _ if !sent.is_of(number, mask) => SendTime::Another,
             None => SendTime::NotYet,
             Some(sent) => SendTime::At(sent),
         }
@@ -271,10 +271,10 @@ impl<'a> Account<'a> {
         self.latest(sequence.0.into(), 0xffff)
     }
 
-    /// The same from the low 8 bits.
+    /// The same from the low bits that `mask` has.
     #[inline]
-    pub fn number_of_low(self, number: u8) -> ProbeNumber {
-        self.latest(number.into(), 0xff)
+    pub fn number_of_low(self, (number, mask): (u8, u8)) -> ProbeNumber {
+        self.latest(number.into(), mask.into())
     }
 
     #[inline]

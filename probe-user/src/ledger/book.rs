@@ -4,13 +4,14 @@ use super::{
     account::{Account, Tables},
     addresses::Addresses,
     flows::Flows,
-    group::{Group, Groups},
+    group::{Group, Groups, Ports},
     segment::{self, Cell, Segment},
     window,
 };
 use crate::{
     base::{Outcome, State, TargetIndex},
     targets::Plan,
+    wire::NumberIn,
 };
 use std::{
     hint::black_box,
@@ -128,13 +129,22 @@ impl Ledger {
     pub fn targets_of_flow(&self, address: IpAddr, (ours, theirs): (u16, u16)) -> impl Iterator<Item = TargetIndex> {
         let tables = &self.tables;
         let group = tables.flows.group(ours).map(|group| self.group(group));
-        let group = group.filter(|group| group.ports.is_some_and(|(_, port)| port == theirs));
+        let group = group.filter(|group| group.ports.is_some_and(|ports| ports.to == theirs));
         group.into_iter().flat_map(move |group| {
             let known = tables.flows.candidates(address).chain(tables.addresses.unresolved());
             known.filter(move |target| {
                 group.targets.contains(&target.0) && self.account(*target).address() == Some(address)
             })
         })
+    }
+
+    /// By what the number of a probe from this port of ours is told; None: no group sends from it.
+    #[inline]
+    pub fn number_in(&self, port: u16) -> Option<NumberIn> {
+        let flows = &self.tables.flows;
+        let Ports { first, count, has_proof, .. } = self.group(flows.group(port)?).ports?;
+        let first = flows.first_port.saturating_add(first);
+        Some(if has_proof { NumberIn::Answer } else { NumberIn::Port { first, count } })
     }
 
     /// Whether an address of a target lies in this range.

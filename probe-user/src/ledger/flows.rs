@@ -1,9 +1,9 @@
 //! From an answer that says nothing but addresses and ports to its target.
 //!
-//! The port of ours that it came to leads to a group, because each group whose answers are so mute sends from a port of its own. The
+//! The port of ours that it came to leads to a group, because each group whose answers are so mute sends from ports of its own. The
 //! address leads to the target, by a hash table that is made once: eight bytes an entry, three quarters full.
 
-use super::group::Group;
+use super::group::{Group, Ports};
 use crate::{
     base::TargetIndex,
     targets::{self, Plan},
@@ -24,9 +24,10 @@ pub(super) struct Flows {
 impl Flows {
     pub(super) fn new(plan: &Plan, groups: &[Group]) -> Self {
         let mute = || (0u32..).zip(groups).filter_map(|(index, group)| Some((index, group, group.ports?)));
-        let flows = mute().map(|(_, _, (flow, _))| usize::from(flow) + 1).max().unwrap_or(0);
+        let own = |ports: Ports| usize::from(ports.first)..usize::from(ports.first) + usize::from(ports.count);
+        let flows = mute().map(|(_, _, ports)| own(ports).end).max().unwrap_or(0);
         let mut by_flow = vec![u32::MAX; flows];
-        mute().for_each(|(index, _, (flow, _))| by_flow[usize::from(flow)] = index);
+        mute().for_each(|(index, _, ports)| by_flow[own(ports)].fill(index));
         let many: usize = mute().map(|(_, group, _)| group.targets.len()).sum();
         let mut table =
             Self { first_port: 0, groups: by_flow.into(), entries: vec![0; many + many.div_ceil(3)].into() };

@@ -4,7 +4,7 @@ use super::atomic::AtomicU64;
 use crate::{
     base::{Family, Nanos, ShapeIndex},
     targets::Plan,
-    wire::Kind,
+    wire::{Content, Kind},
 };
 use crossbeam::utils::CachePadded;
 use std::ops::Range;
@@ -22,17 +22,53 @@ pub struct Group {
     pub up_after: u32,
     /// Consecutive failed probes after which a target is down.
     pub down_after: u32,
-    /// What its probes look like, by [`Family`](crate::base::Family).
-    pub shapes: [ShapeIndex; 2],
-    /// What ends a connection that a probe half opened, by family; None: probes open none.
-    pub resets: Option<[ShapeIndex; 2]>,
-    /// Where answers bring no send time back, it is kept in the ledger, and this says which of the reserved ports the group's probes are
-    /// sent from, and to which port.
-    pub ports: Option<(u16, u16)>,
+    /// What its probes look like, by [`Family`](crate::base::Family): the first of its flows; the others follow.
+    shapes: [ShapeIndex; 2],
+    /// The same of what ends a connection that a probe half opened; None: probes open none.
+    resets: Option<[ShapeIndex; 2]>,
+    /// How many flows its probes walk.
+    flows: u16,
+    /// Of probes to a port. Answers bring no send time back: it is kept in the ledger.
+    pub ports: Option<Ports>,
     /// Targets to a run; the last run may have fewer.
     pub(super) per_run: u32,
     /// The round that each run has come to.
     pub(super) rounds: Box<[CachePadded<AtomicU64>]>,
+}
+
+/// Between which ports the probes of a group go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// The first of its own, counted from the first that is reserved.
+    pub first: u16,
+    /// How many they are.
+    pub count: u16,
+    /// Where they go.
+    pub to: u16,
+    /// Whether answers bring a proof back, and in it the number of the probe.
+    pub has_proof: bool,
+    /// Whether what comes back may be an answer to a DNS question.
+    pub is_dns: bool,
+}
+
+impl Group {
+    /// Which of its flows the probe of this number belongs to: told by the low 8 bits, because answers bring no more of it back.
+    #[inline]
+    pub const fn flow_of(&self, number: u64) -> u16 {
+        (number & 0xff) as u16 % self.flows
+    }
+
+    /// What the probe of this number looks like.
+    #[inline]
+    pub fn shape(&self, family: Family, number: u64) -> ShapeIndex {
+        ShapeIndex(self.shapes[family as usize].0 + self.flow_of(number))
+    }
+
+    /// What the RST behind it looks like, if there may have to be one.
+    #[inline]
+    pub fn reset(&self, family: Family, number: u64) -> Option<ShapeIndex> {
+        Some(ShapeIndex(self.resets?[family as usize].0 + self.flow_of(number)))
+    }
 }
 
 /// All groups, and which row of sums belongs to which.
@@ -61,10 +97,14 @@ impl Groups {
                 down_after: group.down_after,
                 shapes: Family::ALL.map(|family| place(group.shape.over(family))),
                 resets: group.shape.then_reset().map(|reset| Family::ALL.map(|family| place(reset.over(family)))),
-                ports: match group.shape.kind {
-                    Kind::Echo => None,
-                    Kind::Tcp { port } => Some((group.shape.flow, port)),
-                },
+                flows: group.flow_count(),
+                ports: group.shape.kind.port().map(|to| Ports {
+                    first: group.shape.flow,
+                    count: group.ports(),
+                    to,
+                    has_proof: group.shape.kind.has_proof(),
+                    is_dns: matches!(group.shape.kind, Kind::Udp { content: Content::Dns(_), .. }),
+                }),
                 per_run,
                 rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
                 targets,

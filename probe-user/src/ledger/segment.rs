@@ -125,9 +125,9 @@ impl Sent {
         Self(number << 56 | time | (time == 0) as u64)
     }
 
-    /// Whether it is that of a probe whose number has these low bits.
-    pub(super) const fn is_of(self, number: u8) -> bool {
-        self.0 >> 56 == number as u64
+    /// Whether it is that of a probe whose number has these low bits, as far as `mask` says which of them are known.
+    pub(super) const fn is_of(self, number: u8, mask: u8) -> bool {
+        (self.0 >> 56) as u8 & mask == number & mask
     }
 
     /// The moment, which was before `now`; None: not yet.

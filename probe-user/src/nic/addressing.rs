@@ -55,6 +55,8 @@ pub(super) struct Parts<'a> {
     pub(super) max_age: Nanos,
     /// How many ports are reserved.
     pub(super) port_count: u32,
+    /// How many of them, the last ones, get answers without proof.
+    pub(super) unproven_ports: u32,
 }
 
 impl Parts<'_> {
@@ -71,6 +73,7 @@ impl Parts<'_> {
             identifier: self.common.identifier,
             first_port: self.common.first_port,
             port_count: self.port_count,
+            unproven_ports: self.unproven_ports,
             ..Settings::default()
         };
         Slots::default().take(&self.sources(), Nanos::ZERO, self.max_age)?.lay(&mut settings);

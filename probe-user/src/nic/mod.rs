@@ -137,8 +137,10 @@ pub struct Options {
     pub key: Key,
     /// ICMP identifier of this instance.
     pub identifier: u16,
-    /// The ports that TCP probes are sent from, and only by this instance; none where there are no such probes.
+    /// The ports that probes to a port are sent from, and only by this instance; none where there are no such probes.
     pub ports: Range<u16>,
+    /// So many of those, the last ones, send probes whose answers bring no proof.
+    pub unproven_ports: u16,
     /// What probes will look like: `Due::shape` is an index into it.
     pub shapes: Vec<Shape>,
     /// Replies to older probes are not taken: the longest timeout, and some slack for late ones to be counted.

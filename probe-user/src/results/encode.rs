@@ -394,7 +394,7 @@ mod tests {
     /// An answer that says this of its port.
     fn port(target: u32, state: PortState) -> Settlement {
         let answered = answered(target, 0);
-        let ended = Ended::Answered { arrived: answered.sent + Nanos(41_234), ttl: 64, port: Some(state) };
+        let ended = Ended::Answered { arrived: answered.sent + Nanos(41_234), ttl: 64, port: Some(state), rcode: None };
         Settlement { ended, ..answered }
     }
 
@@ -537,7 +537,7 @@ mod tests {
                 Some(arrived) if refused => {
                     Ended::Refused { arrived, ttl, from: IpAddr::from([127, 0, 0, 1]), reason: Reason(2) }
                 }
-                Some(arrived) => Ended::Answered { arrived, ttl, port: None },
+                Some(arrived) => Ended::Answered { arrived, ttl, port: None, rcode: None },
             };
             let record = Settlement { number: ProbeNumber(number), sent, ended, ..lost(index) };
             let (rtt, ttl) = (record.rtt().map(|rtt| rtt.0), record.reply_ttl());

@@ -43,6 +43,7 @@ pub(crate) mod tests {
             buckets: Vec::new(),
             sum_by: Vec::new(),
             per_target: false,
+            flows: 1,
             targets,
         }
     }

@@ -68,7 +68,7 @@ pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>
     push_subject(out, subject);
     out.extend_from_slice(match subject.shape.kind {
         Kind::Echo => b": icmp_seq=",
-        Kind::Tcp { .. } => b": seq=",
+        Kind::Tcp { .. } | Kind::Udp { .. } => b": seq=",
     });
     push_u64(out, record.number.0);
     match record.outcome() {
@@ -106,7 +106,7 @@ fn push_subject(out: &mut Vec<u8>, subject: &Subject<'_>) {
 
 /// `port 443 open`, or closed.
 fn push_port(out: &mut Vec<u8>, record: &Settlement, subject: &Subject<'_>) {
-    if let (Kind::Tcp { port }, Some(state)) = (subject.shape.kind, record.port()) {
+    if let (Some(port), Some(state)) = (subject.shape.kind.port(), record.port()) {
         out.extend_from_slice(b"port ");
         push_u64(out, port.into());
         out.push(b' ');

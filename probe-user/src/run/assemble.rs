@@ -74,6 +74,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         key,
         identifier: job.network.identifier.unwrap_or(identifier),
         ports: ports.as_ref().map_or(0..0, SourcePorts::ports),
+        unproven_ports: plan.unproven_ports(),
         shapes: plan.shapes(),
         addresses: Arc::clone(&plan.addresses),
         max_age: longest + LATE,

@@ -20,6 +20,7 @@ pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
         let what = match group.shape.kind {
             Kind::Echo => format!("{} bytes", group.shape.payload),
             Kind::Tcp { port } => format!("TCP port {port}"),
+            Kind::Udp { port, .. } => format!("UDP port {port}"),
         };
         let (targets, every) = (counted(group.targets.len() as u64, "target"), group.interval);
         println!("  {}: {targets}, every {every}, {rounds}, {} to answer, {what}", group.name, group.timeout);

@@ -6,10 +6,7 @@ use super::{
     order::{Order, Ordered},
     span::{self, Span},
 };
-use crate::{
-    base::{AddressTable, Family},
-    wire::Shape,
-};
+use crate::base::{AddressTable, Family};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A group as it is handed over to be built.
@@ -56,6 +53,7 @@ fn build_within(
     for (group, count) in groups.into_iter().zip(counts) {
         builder.add(group, count);
     }
+    builder.plan.lay_ports();
     if builder.plan.targets.is_empty() {
         let reason = match (named, options.shard) {
             (false, _) => "none was named",
@@ -149,10 +147,7 @@ impl Builder<'_> {
         let names = self.names(&group, lists, &label_sets);
         self.merge(&v4, &v6, names);
         let range = index(first)..index(self.plan.targets.len());
-        // Whose answer it is, a source address and port say where the answer brings nothing else: so each group has a port of its own.
-        let flow = if group.shape.kind.carries_time() { 0 } else { self.plan.ports() };
-        let shape = Shape { flow, ..group.shape };
-        self.plan.groups.push(Group { targets: range, shape, ..group });
+        self.plan.groups.push(Group { targets: range, ..group });
     }
 
     /// The addresses of some lists, each once, by their keys. `count`: of how many there may be room at once.

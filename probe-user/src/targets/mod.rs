@@ -93,6 +93,8 @@ pub struct Group {
     pub sum_by: Vec<String>,
     /// Whether each target has series of its own.
     pub per_target: bool,
+    /// How many flows its probes walk, from 1 on: round by round another one. `shape` is that of the first.
+    pub flows: u16,
     /// Where in `Plan::targets` the group's targets are.
     pub targets: std::ops::Range<u32>,
 }
@@ -222,6 +224,7 @@ impl Group {
             buckets: default_buckets(),
             sum_by: Vec::new(),
             per_target: false,
+            flows: 1,
             targets: 0..0,
         }
     }
@@ -232,6 +235,21 @@ impl Group {
         BYTES_PER_TARGET + window::wide_bytes(self.places()) + kept
     }
 
+    /// How many flows its probes walk: those that were asked for; where the number of a probe is told by the port that it was sent from
+    /// alone, as many as tell twice the probes in flight apart.
+    pub fn flow_count(&self) -> u16 {
+        if self.shape.kind.has_proof() {
+            self.flows.max(1)
+        } else {
+            u16::try_from(2 * self.places()).unwrap_or(MOST_PORTS).clamp(LEAST_PORTS, MOST_PORTS)
+        }
+    }
+
+    /// How many source ports of its own its probes need: one for each flow of probes to a port.
+    pub fn ports(&self) -> u16 {
+        if self.shape.kind.port().is_some() { self.flow_count() } else { 0 }
+    }
+
     /// Probes a second that its targets need.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn needed_rate(&self) -> f64 {
@@ -239,10 +257,15 @@ impl Group {
     }
 }
 
+/// The fewest source ports by which probes without proof are told apart: an answer that is so many probes late is taken for another's.
+const LEAST_PORTS: u16 = 16;
+/// The most: 8 bits of a number.
+const MOST_PORTS: u16 = 256;
+
 /// How long a probe may be answered unless it is said: 1 s; of TCP 3 s, as long as a client waits at first (RFC 1122, section 4.2.3.1).
 pub const fn default_timeout(kind: Kind) -> Nanos {
     match kind {
-        Kind::Echo => Nanos::from_secs(1),
+        Kind::Echo | Kind::Udp { .. } => Nanos::from_secs(1),
         Kind::Tcp { .. } => Nanos::from_secs(3),
     }
 }
@@ -299,10 +322,29 @@ impl Plan {
         (group < self.groups.len()).then_some(group)
     }
 
-    /// How many source ports of their own its probes need: one for each group whose probes have ports, the `flow` of its shape.
+    /// How many source ports of their own its probes need: those of each group begin with the `flow` of its shape. Those of groups whose
+    /// answers bring no proof are the last.
     pub fn ports(&self) -> u16 {
-        let with_ports = self.groups.iter().filter(|group| !group.shape.kind.carries_time()).count();
-        u16::try_from(with_ports).unwrap_or(u16::MAX)
+        self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.ports()))
+    }
+
+    /// How many of those ports belong to groups whose answers bring no proof.
+    pub fn unproven_ports(&self) -> u16 {
+        let unproven = self.groups.iter().filter(|group| !group.shape.kind.has_proof());
+        unproven.fold(0, |sum, group| sum.saturating_add(group.ports()))
+    }
+
+    /// Gives each group its source ports. Whose answer it is, a source address and port say where the answer brings nothing else: so no
+    /// two groups have one in common.
+    pub(crate) fn lay_ports(&mut self) {
+        let mut next = 0_u16;
+        for has_proof in [true, false] {
+            for group in self.groups.iter_mut().filter(|group| group.shape.kind.has_proof() == has_proof) {
+                let ports = group.ports();
+                group.shape.flow = if ports > 0 { next } else { 0 };
+                next = next.saturating_add(ports);
+            }
+        }
     }
 
     /// What is asked of targets, each kind once, in the order of the groups, separated by commas: `icmp,tcp:443`.
@@ -316,12 +358,17 @@ impl Plan {
         kinds.join(",")
     }
 
-    /// What probes look like: each shape that a group has, over each family that its targets have or may turn out to have, once, in
+    /// What probes look like: each shape that a group has, in each of its flows, over each family that its targets have or may turn out to have, once, in
     /// their order. With the shape of a probe that may half open a connection comes that of the RST which ends it.
     pub fn shapes(&self) -> Vec<Shape> {
-        let of = |group| Family::ALL.into_iter().filter_map(move |family| self.shape(group, family));
-        let of = |group| of(group).flat_map(|shape| [Some(shape), shape.then_reset()]).flatten();
-        let mut shapes: Vec<Shape> = self.groups.iter().flat_map(of).collect();
+        let mut shapes = Vec::new();
+        for group in &self.groups {
+            for shape in Family::ALL.into_iter().filter_map(|family| self.shape(group, family)) {
+                let flows =
+                    (0..group.flow_count()).map(|flow| Shape { flow: shape.flow.saturating_add(flow), ..shape });
+                shapes.extend(flows.flat_map(|shape| [Some(shape), shape.then_reset()]).flatten());
+            }
+        }
         shapes.sort_unstable();
         shapes.dedup();
         shapes

@@ -21,11 +21,11 @@ const fn places_for(in_flight: u64) -> u64 {
 }
 
 /// Half of the numbers that travel: the other half tell a probe from the one before in the same place. An echo has 16 bits of its number,
-/// a SYN 8.
+/// what goes to a port 8.
 const fn most_places(kind: Kind) -> u32 {
     match kind {
         Kind::Echo => 32_768,
-        Kind::Tcp { .. } => 128,
+        Kind::Tcp { .. } | Kind::Udp { .. } => 128,
     }
 }
 
@@ -86,7 +86,7 @@ impl Group {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "with an interval of {interval} and a timeout of {timeout} more than {most_in_flight} probes of a target can be in flight, which is what \
-     the few bits of a TCP probe's number can tell apart: lengthen the interval to {least_interval}, or shorten the timeout to \
+     the few bits of a TCP or UDP probe's number can tell apart: lengthen the interval to {least_interval}, or shorten the timeout to \
      {longest_timeout}"
 )]
 pub struct WindowError {
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             "with an interval of 10ms and a timeout of 3s more than 103 probes of a target can be in flight, which is what the few bits of \
-             a TCP probe's number can tell apart: lengthen the interval to 32ms, or shorten the timeout to 770ms"
+             a TCP or UDP probe's number can tell apart: lengthen the interval to 32ms, or shorten the timeout to 770ms"
         );
         for (timeout, interval) in [(3_000, 32), (770, 10)] {
             assert_eq!(tcp(timeout, interval).check_window(), Ok(()));

@@ -1,17 +1,20 @@
 //! Bytes: frame templates, checksums, reading a reply or an error. Pure: no I/O, no clock.
 //!
-//! A kind of probe is a file: how it is prepared, made and read (`echo`, `tcp`). The IP header is a file for each family (`ip`). What is common
+//! A kind of probe is a file: how it is prepared, made and read (`echo`, `tcp`, `udp`). The IP header is a file for each family (`ip`). What is common
 //! to all stands around them.
 //!
 //! Where the fields lie and how the cookie is made is `probe_ebpf`'s: the XDP programs go by the same definition.
 
 pub mod arp;
 mod checksum;
+mod content;
 mod echo;
 mod fields;
+mod flow;
 mod ip;
 mod message;
 pub mod ndp;
+mod port_report;
 mod probe;
 mod read;
 mod reason;
@@ -26,14 +29,18 @@ mod tcp_tests;
 mod template;
 #[cfg(test)]
 mod tests;
+mod udp;
+#[cfg(test)]
+mod udp_tests;
 
+pub use content::{Content, ContentError};
 pub use echo::Reply;
+pub use port_report::{NumberIn, PortReport, Proof, Says};
 pub use probe::{Origin, ProbeFields};
 pub use read::{Guess, Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};
 pub use shape::{Kind, KindError, Shape, ShapeError};
 pub use tags::{Tag, Tags, TooManyTags};
-pub use tcp::{Says, Segment};
 pub use template::{Live, Template};
 
 use probe_ebpf::cookie;

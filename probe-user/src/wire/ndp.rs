@@ -4,7 +4,7 @@ use super::{
     RejectedReason,
     checksum::Sum,
     fields::field,
-    ip::{Protocol, v6},
+    ip::{Fields, Protocol, v6},
 };
 use probe_ebpf::wire::{icmp, ipv6};
 use std::{net::Ipv6Addr, ops::Range};
@@ -62,11 +62,9 @@ pub fn solicitation(source: Ipv6Addr, source_mac: [u8; 6], target: Ipv6Addr, uni
     option[OPTION_MAC].copy_from_slice(&source_mac);
     let destination = if unicast { target } else { group(target) };
     let length = u16::try_from(MESSAGE).unwrap_or(u16::MAX);
-    let pseudo_header = v6::prepare(&mut header, source, HOP_LIMIT, (Protocol::Icmp, length)).and(v6::make(
-        &mut header,
-        destination,
-        0,
-    ));
+    let fields = Fields { ttl: HOP_LIMIT, dscp: 0, dont_fragment: true };
+    let sum = v6::prepare(&mut header, source, fields, (Protocol::Icmp, length));
+    let pseudo_header = sum.and(v6::make(&mut header, 0, destination, 0));
     let checksum = pseudo_header.and(Sum::of(&message)).checksum();
     message[icmp::CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     let mut packet = [0; LENGTH];

@@ -1,13 +1,14 @@
 //! Reading what steer hands over: which reader a frame is for. Replies are read by their kind, errors in `refusal`.
 
 use super::{
-    Refusal, RejectedReason, Reply, Segment, echo,
+    PortReport, Refusal, RejectedReason, Reply, echo,
     fields::{field, number},
     ip::{self, Header, Protocol},
     message::Message,
+    tcp, udp,
 };
 use crate::base::TargetIndex;
-use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp};
+use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, udp as ports};
 use std::{net::IpAddr, ops::Range};
 
 /// What steer hands over.
@@ -17,13 +18,13 @@ pub enum Heard {
     Reply(Reply),
     /// Somebody says that the probe, an echo request, did not arrive.
     Refusal(Refusal),
-    /// Something is said of a TCP probe, by the target or by an error.
-    Segment(Segment),
+    /// Something is said of a probe to a port, by the target or by an error.
+    Port(PortReport),
 }
 
 /// Reads a whole Ethernet frame whose first 8 bytes are the arrival stamp in native byte order: up to two VLAN tags, IPv4
-/// with or without options or IPv6 with or without extension headers, an echo reply, an answer to a SYN, or an ICMP error that quotes an
-/// echo request or a SYN.
+/// with or without options or IPv6 with or without extension headers, an echo reply, an answer to a probe to a port, or an ICMP error
+/// that quotes a probe.
 ///
 /// # Errors
 /// *Truncated*: the frame is shorter than its headers say, the reply shorter than a probe, or the quote than its headers.
@@ -31,8 +32,10 @@ pub enum Heard {
 #[inline]
 pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
     let message = Message::read(frame)?;
-    if message.protocol == Protocol::Tcp {
-        return Segment::read(&message).map(Heard::Segment);
+    match message.protocol {
+        Protocol::Icmp => {}
+        Protocol::Tcp => return tcp::read(&message).map(Heard::Port),
+        Protocol::Udp => return udp::read(&message).map(Heard::Port),
     }
     let is_error = match (message.ip, message.body.first()) {
         (Header::V4(_), Some(kind)) => icmp::is_error(*kind),
@@ -58,7 +61,8 @@ fn read_error(message: &Message<'_>) -> Result<Heard, RejectedReason> {
     };
     match protocol {
         Protocol::Icmp => Refusal::read(message, header, probe).map(Heard::Refusal),
-        Protocol::Tcp => Segment::read_quote(message, header, probe).map(Heard::Segment),
+        Protocol::Tcp => tcp::read_quote(message, header, probe).map(Heard::Port),
+        Protocol::Udp => udp::read_quote(message, header, probe).map(Heard::Port),
     }
 }
 
@@ -81,8 +85,9 @@ const fn usual_target(ip: usize) -> Range<usize> {
 #[inline]
 pub fn guess_target(frame: &[u8]) -> Option<Guess> {
     let is_v6 = frame.get(ethernet::ETHERTYPE)? == ethernet::IPV6.to_be_bytes();
-    let (protocol, tcp) = if is_v6 { (ipv6::NEXT_HEADER, ipv6::TCP) } else { (ipv4::PROTOCOL, ipv4::TCP) };
-    if *frame.get(ethernet::HEADER + protocol)? == tcp {
+    let protocol = *frame.get(ethernet::HEADER + if is_v6 { ipv6::NEXT_HEADER } else { ipv4::PROTOCOL })?;
+    // Of IPv6 they have the same numbers.
+    if matches!(protocol, ipv4::TCP | ipv4::UDP) {
         return guess_flow(frame, is_v6);
     }
     let at = if is_v6 { const { usual_target(ipv6::HEADER) } } else { const { usual_target(ipv4::HEADER) } };
@@ -97,7 +102,8 @@ fn guess_flow(frame: &[u8], is_v6: bool) -> Option<Guess> {
     } else {
         (field::<4>(datagram, ipv4::SOURCE).ok()?.into(), datagram.get(ipv4::HEADER..)?)
     };
-    let ports = (number(segment, tcp::DESTINATION).ok()?, number(segment, tcp::SOURCE).ok()?);
+    // Those of TCP are at the same place.
+    let ports = (number(segment, ports::DESTINATION).ok()?, number(segment, ports::SOURCE).ok()?);
     Some(Guess::Flow(address, ports))
 }
 

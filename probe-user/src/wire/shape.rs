@@ -1,6 +1,6 @@
 //! What probes of a group look like, resolved once when a plan is made. Where packets are handled a shape is an index.
 
-use super::{echo, tcp};
+use super::{Content, echo, tcp, udp};
 use crate::base::Family;
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -15,6 +15,13 @@ pub enum Kind {
         /// The port.
         port: u16,
     },
+    /// A UDP datagram to this port.
+    Udp {
+        /// The port.
+        port: u16,
+        /// What it carries.
+        content: Content,
+    },
 }
 
 impl Kind {
@@ -22,7 +29,24 @@ impl Kind {
     pub const fn carries_time(self) -> bool {
         match self {
             Self::Echo => true,
-            Self::Tcp { .. } => false,
+            Self::Tcp { .. } | Self::Udp { .. } => false,
+        }
+    }
+
+    /// The port that it goes to, if it goes to one.
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Self::Echo => None,
+            Self::Tcp { port } | Self::Udp { port, .. } => Some(port),
+        }
+    }
+
+    /// Whether answers bring a proof back that a probe was sent. Else its number is in the port that it was sent from, and whoever knows
+    /// that can forge one.
+    pub const fn has_proof(self) -> bool {
+        match self {
+            Self::Echo | Self::Tcp { .. } => true,
+            Self::Udp { content, .. } => content.is_dns(),
         }
     }
 
@@ -31,6 +55,7 @@ impl Kind {
         match self {
             Self::Echo => echo::headers(family),
             Self::Tcp { .. } => tcp::headers(family),
+            Self::Udp { .. } => udp::headers(family),
         }
     }
 
@@ -39,16 +64,18 @@ impl Kind {
         match self {
             Self::Echo => echo::payloads(family),
             Self::Tcp { .. } => 0..=0,
+            Self::Udp { content, .. } => udp::payloads(family, content),
         }
     }
 }
 
-/// As on the command line and in labels: `icmp`, `tcp:443`.
+/// As on the command line and in labels: `icmp`, `tcp:443`, `udp:53`.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Echo => f.write_str("icmp"),
             Self::Tcp { port } => write!(f, "tcp:{port}"),
+            Self::Udp { port, .. } => write!(f, "udp:{port}"),
         }
     }
 }
@@ -56,31 +83,34 @@ impl fmt::Display for Kind {
 /// Why a text is no kind of probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KindError {
-    /// Neither of the two.
-    #[error("the kinds of probe are icmp and tcp:PORT, such as tcp:443")]
+    /// None of the three.
+    #[error("the kinds of probe are icmp, tcp:PORT and udp:PORT, such as tcp:443")]
     Unknown,
     /// `tcp` with no port, or with something else than a port.
     #[error("a TCP probe goes to a port from 1 to 65535; write one such as tcp:443")]
     Port,
-    /// `udp:53`.
-    #[error("UDP probes are not built yet; the kinds of probe are icmp and tcp:PORT, such as tcp:443")]
-    Udp,
+    /// `udp` with no port, or with something else than a port.
+    #[error("a UDP probe goes to a port from 1 to 65535; write one such as udp:53")]
+    UdpPort,
 }
 
-/// As [`Kind`] is shown.
+/// As [`Kind`] is shown; what a UDP probe carries is what its port is usually asked ([`Content::of_port`]).
 impl FromStr for Kind {
     type Err = KindError;
 
     fn from_str(text: &str) -> Result<Self, KindError> {
-        let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-        match (name, port) {
+        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let port = || {
+            let digits = rest.filter(|port| port.bytes().all(|digit| digit.is_ascii_digit()));
+            digits.and_then(|port| port.parse().ok()).filter(|port| *port > 0)
+        };
+        match (name, rest) {
             ("icmp", None) => Ok(Self::Echo),
-            ("tcp", port) => {
-                let digits = port.filter(|port| port.bytes().all(|digit| digit.is_ascii_digit()));
-                let port = digits.and_then(|port| port.parse().ok()).filter(|port| *port > 0);
-                port.map(|port| Self::Tcp { port }).ok_or(KindError::Port)
+            ("tcp", _) => port().map(|port| Self::Tcp { port }).ok_or(KindError::Port),
+            ("udp", _) => {
+                let of = |port| Self::Udp { port, content: Content::of_port(port) };
+                port().map(of).ok_or(KindError::UdpPort)
             }
-            ("udp", _) => Err(KindError::Udp),
             _ => Err(KindError::Unknown),
         }
     }
@@ -97,13 +127,18 @@ pub struct Shape {
     pub payload: u16,
     /// Time to live (of IPv6: hop limit) that probes are sent with.
     pub ttl: u8,
-    /// Of TCP, which of the reserved ports it is sent from, counted from the first: each group has its own.
-    pub flow: u16,
+    /// Differentiated services code point, 0 to 63.
+    pub dscp: u8,
+    /// Over IPv4, whether nobody on the way may fragment it.
+    pub dont_fragment: bool,
     /// Of TCP, not the probe, but the RST by which a connection ends that a probe half opened.
     pub reset: bool,
+    /// Which of the flows that look otherwise like this: routers that balance by flow send each its own way. Of a probe to a port it says
+    /// which of the reserved ports it is sent from, counted from the first. Last, so that in order flows of one group follow one another.
+    pub flow: u16,
 }
 
-/// The shortest echo over IPv4, with a time to live of 64.
+/// The shortest echo over IPv4, with a time to live of 64, not to be fragmented.
 impl Default for Shape {
     fn default() -> Self {
         Self::of(Kind::Echo)
@@ -111,10 +146,10 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// The shortest of a kind over IPv4, with a time to live of 64.
+    /// The shortest of a kind over IPv4, with a time to live of 64, not to be fragmented.
     pub const fn of(kind: Kind) -> Self {
         let payload = *kind.payloads(Family::V4).start();
-        Self { family: Family::V4, kind, payload, ttl: 64, flow: 0, reset: false }
+        Self { family: Family::V4, kind, payload, ttl: 64, dscp: 0, dont_fragment: true, reset: false, flow: 0 }
     }
 
     /// An echo over IPv4 with so many bytes of payload.
@@ -176,7 +211,12 @@ mod tests {
         for text in ["tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:+80", "tcp:http", "tcp:80 ", "tcp:80:81"] {
             assert_eq!(text.parse::<Kind>(), Err(KindError::Port), "{text}");
         }
-        assert_eq!("udp:53".parse::<Kind>(), Err(KindError::Udp));
+        let udp: Kind = "udp:53".parse().expect("a kind");
+        assert_eq!((udp.to_string(), udp.port(), udp.has_proof()), ("udp:53".into(), Some(53), true));
+        assert!("udp:7".parse::<Kind>().is_ok_and(|kind| !kind.has_proof()));
+        for text in ["udp", "udp:", "udp:0", "udp:65536"] {
+            assert_eq!(text.parse::<Kind>(), Err(KindError::UdpPort), "{text}");
+        }
         for text in ["", "ICMP", "icmp:0", "tpc:443", "443"] {
             assert_eq!(text.parse::<Kind>(), Err(KindError::Unknown), "{text}");
         }

@@ -2,23 +2,18 @@
 //! comes back: `probe_ebpf::sequence` says what stands in it.
 
 use super::{
-    Key, RejectedReason,
+    RejectedReason,
     checksum::Sum,
     echo,
     fields::{field, number},
     ip::Header,
     message::Message,
+    port_report::{PortReport, Proof, Says},
     reason::reason_of,
 };
-use crate::base::{Family, Nanos, PortState, Reason};
-use probe_ebpf::{
-    sequence,
-    wire::{icmp, ipv4, ipv6, tcp},
-};
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    ops::Range,
-};
+use crate::base::{Family, Nanos, PortState};
+use probe_ebpf::wire::{icmp, ipv4, ipv6, tcp};
+use std::ops::Range;
 
 /// Bytes of a SYN.
 pub(super) const HEAD: usize = tcp::HEADER + tcp::OPTIONS;
@@ -39,68 +34,6 @@ pub(super) const fn headers(family: Family) -> u16 {
 /// Bytes of the IP header and those of a RST.
 pub(super) const fn headers_of_reset(family: Family) -> u16 {
     echo::headers(family) - icmp::HEADER as u16 + tcp::HEADER as u16
-}
-
-/// Who talks to whom, as the SYN says it, in the words of `probe_ebpf::sequence`: addresses, and ports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Flow {
-    V4([u64; 1], u32),
-    V6([u64; 4], u32),
-}
-
-impl Flow {
-    /// None: the addresses are of different families. Ports: ours, theirs.
-    #[inline]
-    pub(super) fn new(source: IpAddr, destination: IpAddr, (ours, theirs): (u16, u16)) -> Option<Self> {
-        let ([a, b], [c, d]) = (ours.to_be_bytes(), theirs.to_be_bytes());
-        let ports = u32::from_le_bytes([a, b, c, d]);
-        match (source, destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let low = u32::from_le_bytes(source.octets());
-                let high = u32::from_le_bytes(destination.octets());
-                Some(Self::V4([u64::from(low) | u64::from(high) << 32], ports))
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let ([a, b], [c, d]) = (words(source), words(destination));
-                Some(Self::V6([a, b, c, d], ports))
-            }
-            _ => None,
-        }
-    }
-
-    /// The sequence number of the probe with a number whose low bits are these.
-    #[inline]
-    pub(super) fn initial(self, key: &Key, number: u8) -> u32 {
-        match self {
-            Self::V4(addresses, ports) => sequence::initial(&key.0, addresses, ports, number),
-            Self::V6(addresses, ports) => sequence::initial(&key.0, addresses, ports, number),
-        }
-    }
-
-    /// The low bits of the number of the probe that had this sequence number; None: it was none of ours.
-    #[inline]
-    fn number(self, key: &Key, sequence: u32) -> Option<u8> {
-        match self {
-            Self::V4(addresses, ports) => sequence::is_ours(&key.0, addresses, ports, sequence)
-                .then(|| sequence::number(&key.0, addresses, ports, sequence)),
-            Self::V6(addresses, ports) => sequence::is_ours(&key.0, addresses, ports, sequence)
-                .then(|| sequence::number(&key.0, addresses, ports, sequence)),
-        }
-    }
-}
-
-/// An address as a little-endian load of a frame gives it.
-fn words(address: Ipv6Addr) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
-    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
-}
-
-/// What the checksum of a segment of so many bytes covers beside it, but for the destination. Over IPv6 the header's own sum has it.
-pub(super) fn pseudo_header(source: IpAddr, length: u16) -> Sum {
-    match source {
-        IpAddr::V4(source) => Sum::of(&source.octets()).word(u16::from(ipv4::TCP)).word(length),
-        IpAddr::V6(_) => Sum::default(),
-    }
 }
 
 /// Lays what all SYNs (or, `reset`, all RSTs) have in common: all but sequence number, timestamp and checksum. Returns the sum over it.
@@ -140,97 +73,55 @@ pub(super) fn make_reset(segment: &mut [u8; tcp::HEADER], sum: Sum, sequence: u3
     segment[tcp::CHECKSUM].copy_from_slice(&sum.double_word(next).checksum().to_be_bytes());
 }
 
-/// What is said of a SYN. Nothing of it is true before [`Segment::number`] has said so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Segment {
-    /// When XDP saw it, CLOCK_MONOTONIC. This machine's own word.
-    pub arrived: Nanos,
-    /// Who says it: the target itself, or who sent an error.
-    pub from: IpAddr,
-    /// Where the SYN came from.
-    pub source: IpAddr,
-    /// Where it went.
-    pub destination: IpAddr,
-    /// Its ports: ours, and the target's.
-    pub ports: (u16, u16),
-    /// Of an answer the acknowledgment number; of an error the sequence number of the SYN.
-    pub sequence: u32,
-    /// What.
-    pub says: Says,
-    /// Time to live (of IPv6: hop limit) on arrival.
-    pub ttl: u8,
+/// Reads an answer. Whether its checksum is right is not asked: on a veth pair that of a local host is not filled in, and the sequence
+/// number is the proof.
+#[inline]
+pub(super) fn read(message: &Message<'_>) -> Result<PortReport, RejectedReason> {
+    let Message { arrived, ip, body, .. } = message;
+    let acknowledged = u32::from_be_bytes(field(body, tcp::ACKNOWLEDGMENT)?);
+    let sequence = acknowledged.wrapping_sub(1);
+    let flags = field::<1>(body, tcp::FLAGS..tcp::FLAGS + 1)?[0] & (tcp::SYN | tcp::RST | tcp::ACK | tcp::FIN);
+    let (says, proof) = match flags {
+        flags if flags == tcp::SYN | tcp::ACK => (Says::Port(PortState::Open), Proof::Sequence(sequence, None)),
+        // RFC 9293 has a RST acknowledge the SYN; some hosts acknowledge nothing of it.
+        flags if flags == tcp::RST | tcp::ACK => {
+            (Says::Port(PortState::Closed), Proof::Sequence(sequence, Some(acknowledged)))
+        }
+        tcp::ACK => (Says::HalfOpen, Proof::Sequence(sequence, None)),
+        _ => return Err(RejectedReason::Corrupt),
+    };
+    Ok(PortReport {
+        arrived: *arrived,
+        from: ip.source()?,
+        source: ip.destination()?,
+        destination: ip.source()?,
+        ports: (number(body, tcp::DESTINATION)?, number(body, tcp::SOURCE)?),
+        proof,
+        says,
+        rcode: None,
+        ttl: ip.ttl(),
+    })
 }
 
-/// What an answer or an error says of a SYN.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Says {
-    /// SYN-ACK or RST.
-    Port(PortState),
-    /// A bare ACK: the target still holds a connection that an earlier SYN half opened, because the RST behind that one was lost (RFC
-    /// 9293, section 3.10.7.4; RFC 5961, section 4).
-    HalfOpen,
-    /// An ICMP error.
-    Refused(Reason),
-}
-
-impl Segment {
-    /// The low bits of the number of the probe that this is about; None: as far as 24 bits can say, there was none.
-    #[inline]
-    pub fn number(&self, key: &Key) -> Option<u8> {
-        let flow = Flow::new(self.source, self.destination, self.ports)?;
-        match self.says {
-            Says::Refused(_) => flow.number(key, self.sequence),
-            // RFC 9293 has a RST acknowledge the SYN; some hosts acknowledge nothing of it.
-            Says::Port(PortState::Closed) => {
-                flow.number(key, self.sequence.wrapping_sub(1)).or_else(|| flow.number(key, self.sequence))
-            }
-            Says::Port(PortState::Open) | Says::HalfOpen => flow.number(key, self.sequence.wrapping_sub(1)),
-        }
+/// Reads an ICMP error that quotes a SYN: `quoted` is its IP header, `segment` what follows.
+pub(super) fn read_quote(
+    message: &Message<'_>,
+    quoted: Header<'_>,
+    segment: &[u8],
+) -> Result<PortReport, RejectedReason> {
+    let Message { arrived, ip, body, .. } = message;
+    if !message.is_intact() {
+        return Err(RejectedReason::Corrupt);
     }
-
-    /// Reads an answer. Whether its checksum is right is not asked: on a veth pair that of a local host is not filled in, and the
-    /// sequence number is the proof.
-    #[inline]
-    pub(super) fn read(message: &Message<'_>) -> Result<Self, RejectedReason> {
-        let Message { arrived, ip, body, .. } = message;
-        let says = match field::<1>(body, tcp::FLAGS..tcp::FLAGS + 1)?[0] & (tcp::SYN | tcp::RST | tcp::ACK | tcp::FIN)
-        {
-            flags if flags == tcp::SYN | tcp::ACK => Says::Port(PortState::Open),
-            flags if flags == tcp::RST | tcp::ACK => Says::Port(PortState::Closed),
-            tcp::ACK => Says::HalfOpen,
-            _ => return Err(RejectedReason::Corrupt),
-        };
-        Ok(Self {
-            arrived: *arrived,
-            from: ip.source()?,
-            source: ip.destination()?,
-            destination: ip.source()?,
-            ports: (number(body, tcp::DESTINATION)?, number(body, tcp::SOURCE)?),
-            sequence: u32::from_be_bytes(field(body, tcp::ACKNOWLEDGMENT)?),
-            says,
-            ttl: ip.ttl(),
-        })
-    }
-
-    /// Reads an ICMP error that quotes a SYN: `quoted` is its IP header, `segment` what follows.
-    pub(super) fn read_quote(
-        message: &Message<'_>,
-        quoted: Header<'_>,
-        segment: &[u8],
-    ) -> Result<Self, RejectedReason> {
-        let Message { arrived, ip, body, .. } = message;
-        if !message.is_intact() {
-            return Err(RejectedReason::Corrupt);
-        }
-        Ok(Self {
-            arrived: *arrived,
-            from: ip.source()?,
-            source: quoted.source()?,
-            destination: quoted.destination()?,
-            ports: (number(segment, tcp::SOURCE)?, number(segment, tcp::DESTINATION)?),
-            sequence: u32::from_be_bytes(field(segment, tcp::SEQUENCE)?),
-            says: Says::Refused(reason_of(*ip, body)?),
-            ttl: ip.ttl(),
-        })
-    }
+    Ok(PortReport {
+        arrived: *arrived,
+        from: ip.source()?,
+        source: quoted.source()?,
+        destination: quoted.destination()?,
+        ports: (number(segment, tcp::SOURCE)?, number(segment, tcp::DESTINATION)?),
+        proof: Proof::Sequence(u32::from_be_bytes(field(segment, tcp::SEQUENCE)?), None),
+        says: Says::Refused(reason_of(*ip, body)?),
+        rcode: None,
+        ttl: ip.ttl(),
+    })
 }

@@ -126,19 +126,20 @@ proptest! {
         segment.write(&mut bytes, &payload).unwrap();
         bytes.resize(bytes.len() + around.trailer, 0x5a);
         let bytes = stamped(bytes, arrived);
-        let Heard::Segment(read) = read_frame(&bytes).unwrap() else { panic!("no segment") };
+        let Heard::Port(read) = read_frame(&bytes).unwrap() else { panic!("no segment") };
         prop_assert_eq!((read.arrived, read.ttl, read.says), (Nanos(arrived), around.ttl, says));
         prop_assert_eq!((read.from, read.destination, read.source), (probe.destination, probe.destination, ours(family)));
         prop_assert_eq!(read.ports, ports);
-        prop_assert_eq!(read.number(&key), Some(number));
-        prop_assert_eq!(read.number(&Key([key.0[0], key.0[1] ^ 1])), None);
+        prop_assert_eq!(read.number(&key, NumberIn::Answer), Some((number, 0xff)));
+        prop_assert_eq!(read.number(&Key([key.0[0], key.0[1] ^ 1]), NumberIn::Answer), None);
         for other in [
-            Segment { ports: (ports.0 ^ 1, ports.1), ..read },
-            Segment { ports: (ports.0, ports.1 ^ 0x8000), ..read },
-            Segment { sequence: read.sequence ^ 1 << 31, ..read },
-            Segment { destination: router(family), ..read },
+            PortReport { ports: (ports.0 ^ 1, ports.1), ..read },
+            PortReport { ports: (ports.0, ports.1 ^ 0x8000), ..read },
+            PortReport { proof: Proof::Sequence(sequence ^ 1 << 31, None), ..read },
+            PortReport { proof: Proof::Words([Some(sequence as u16), Some(sequence as u16)]), ..read },
+            PortReport { destination: router(family), ..read },
         ] {
-            prop_assert_eq!(other.number(&key), None, "{:?}", other);
+            prop_assert_eq!(other.number(&key, NumberIn::Answer), None, "{:?}", other);
         }
         if around.message(family) == Wrapping::NONE.message(family) {
             prop_assert_eq!(guess_target(&bytes), Some(Guess::Flow(probe.destination, ports)));
@@ -183,19 +184,20 @@ proptest! {
         let quote = &syn[14..(14 + header + quoted).min(syn.len())];
         let (bytes, ..) = error(family, kind, code, quote, &around);
         let bytes = stamped(bytes, arrived);
-        let Heard::Segment(read) = read_frame(&bytes).unwrap() else { panic!("no segment") };
-        prop_assert_eq!(read, Segment {
+        let Heard::Port(read) = read_frame(&bytes).unwrap() else { panic!("no segment") };
+        prop_assert_eq!(read, PortReport {
             arrived: Nanos(arrived),
             from: router(family),
             source: ours(family),
             destination: probe.destination,
             ports: (FIRST_PORT + flow, port),
-            sequence: sequence(&key, probe.destination, (FIRST_PORT + flow, port), probe.sequence.0 as u8),
+            proof: Proof::Sequence(sequence(&key, probe.destination, (FIRST_PORT + flow, port), probe.sequence.0 as u8), None),
             says: Says::Refused(reason(kind, code)),
+            rcode: None,
             ttl: around.ttl,
         });
-        prop_assert_eq!(read.number(&key), Some(probe.sequence.0 as u8));
-        prop_assert_eq!(read.number(&Key([!key.0[0], key.0[1]])), None);
+        prop_assert_eq!(read.number(&key, NumberIn::Answer), Some((probe.sequence.0 as u8, 0xff)));
+        prop_assert_eq!(read.number(&Key([!key.0[0], key.0[1]]), NumberIn::Answer), None);
         // Less than what proves it.
         let (short, ..) = error(family, kind, code, &quote[..header + 7], &around);
         prop_assert_eq!(read_frame(&stamped(short, 1)), Err(RejectedReason::Truncated));

@@ -5,8 +5,9 @@ use super::{
     Key, Kind, Origin, ProbeFields, Shape, ShapeError, Tags,
     checksum::Sum,
     echo,
+    flow::Flow,
     ip::{self, Protocol},
-    tcp::{self, Flow},
+    tcp, udp,
 };
 use crate::base::{Family, Sequence};
 use probe_ebpf::{
@@ -34,8 +35,10 @@ pub struct Template {
     /// Not the probe but the RST behind it.
     reset: bool,
     source: IpAddr,
-    /// Of TCP: ours, and the target's.
+    /// Of a probe to a port: ours, and the target's.
     ports: (u16, u16),
+    /// The traffic class' byte, for the word of IPv6 that has the flow label.
+    traffic_class: u8,
     /// Without tags.
     headers: [u8; HEADERS],
     /// So many of them.
@@ -71,7 +74,7 @@ impl Template {
     /// # Errors
     /// The kind has no payload of that length, or the source is of another family.
     pub fn new(shape: Shape, origin: Origin) -> Result<Self, ShapeError> {
-        let Shape { family, kind, payload, ttl, flow, reset } = shape;
+        let Shape { family, kind, payload, ttl, dscp, dont_fragment, reset, flow } = shape;
         if !shape.payloads().contains(&payload) {
             return Err(ShapeError::Payload(shape));
         }
@@ -84,34 +87,38 @@ impl Template {
         let protocol = match kind {
             Kind::Echo => Protocol::Icmp,
             Kind::Tcp { .. } => Protocol::Tcp,
+            Kind::Udp { .. } => Protocol::Udp,
         };
+        let fields = ip::Fields { ttl, dscp, dont_fragment };
         let behind = (protocol, shape.headers() - ip_header as u16 + payload);
         let (_, ip) = headers.split_first_chunk_mut::<IP>().expect("they begin with Ethernet's");
         let (ethertype, ip_sum, pseudo_sum, message) = match (family, origin.source) {
             (Family::V4, IpAddr::V4(source)) => {
                 let (header, rest) = ip.split_first_chunk_mut().expect("long enough for either");
-                (ethernet::IPV4, ip::v4::prepare(header, source, ttl, behind), Sum::default(), rest)
+                (
+                    ethernet::IPV4,
+                    ip::v4::prepare(header, source, fields, behind),
+                    ip::v4::pseudo_header(source, protocol, behind.1),
+                    rest,
+                )
             }
             (Family::V6, IpAddr::V6(source)) => {
                 let (header, rest) = ip.split_first_chunk_mut().expect("long enough for either");
-                (ethernet::IPV6, Sum::default(), ip::v6::prepare(header, source, ttl, behind), rest)
+                (ethernet::IPV6, Sum::default(), ip::v6::prepare(header, source, fields, behind), rest)
             }
             _ => return Err(ShapeError::Source(shape)),
         };
-        let ports = match kind {
-            Kind::Echo => (0, 0),
-            Kind::Tcp { port } => (origin.first_port.saturating_add(flow), port),
-        };
+        let ports = (origin.first_port.saturating_add(flow), kind.port().unwrap_or(0));
         let message_sum = match kind {
             Kind::Echo => {
                 let message = message.first_chunk_mut().expect("headers end with the kind's");
                 echo::prepare(message, family, origin.identifier)
             }
-            // Its checksum covers its length, as that over IPv6 does already, and the rest of the pseudo-header.
-            Kind::Tcp { .. } => {
-                tcp::prepare(message, family, ports, reset).and(tcp::pseudo_header(origin.source, behind.1))
-            }
+            Kind::Tcp { .. } => tcp::prepare(message, family, ports, reset),
+            Kind::Udp { content, .. } => udp::prepare(message, ports, content, payload),
         };
+        // That of ICMP over IPv4 covers nothing else.
+        let pseudo_sum = if protocol == Protocol::Icmp && family == Family::V4 { Sum::default() } else { pseudo_sum };
         headers[ethernet::ETHERTYPE].copy_from_slice(&ethertype.to_be_bytes());
         Ok(Self {
             family,
@@ -119,6 +126,7 @@ impl Template {
             reset,
             source: origin.source,
             ports,
+            traffic_class: fields.traffic_class(),
             headers,
             laid: IP + usize::from(shape.headers()),
             tags: Tags::NONE,
@@ -181,7 +189,13 @@ impl Template {
     pub fn lay(&self, frame: &mut [u8]) -> usize {
         let frame = &mut frame[..self.length];
         let headers = self.lay_headers(frame);
-        frame[headers..].fill(0);
+        let content = match self.kind {
+            Kind::Echo | Kind::Tcp { .. } => &[],
+            Kind::Udp { content, .. } => content.bytes(),
+        };
+        let (content_at, padding) = frame[headers..].split_at_mut(content.len());
+        content_at.copy_from_slice(content);
+        padding.fill(0);
         self.length
     }
 
@@ -203,7 +217,7 @@ impl Template {
     pub fn write(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
         match self.kind {
             Kind::Echo => self.write_echo(frame, probe, key),
-            Kind::Tcp { .. } => self.write_tcp(frame, probe, key),
+            Kind::Tcp { .. } | Kind::Udp { .. } => self.write_to_port(frame, probe, key),
         }
     }
 
@@ -214,28 +228,35 @@ impl Template {
 
     /// The sequence number of a TCP probe with this number; None: it is another kind's template, or the destination of another family.
     pub fn initial_sequence(&self, destination: IpAddr, number: Sequence, key: &Key) -> Option<u32> {
-        let flow = Flow::new(self.source, destination, self.ports).filter(|_| self.kind != Kind::Echo)?;
+        let flow = Flow::new(self.source, destination, self.ports).filter(|_| matches!(self.kind, Kind::Tcp { .. }))?;
         Some(flow.initial(key, low(number)))
     }
 
     #[inline]
-    fn write_tcp(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
+    fn write_to_port(&self, frame: &mut [u8], probe: &ProbeFields, key: &Key) {
         frame[ethernet::DESTINATION].copy_from_slice(&probe.next_hop_mac);
+        let flow = Flow::new(self.source, probe.destination, self.ports).expect("a probe of the template's family");
+        let word = match self.kind {
+            Kind::Udp { .. } => flow.word(key, low(probe.sequence)),
+            // It is never fragmented, so that its identification says nothing (RFC 6864).
+            Kind::Echo | Kind::Tcp { .. } => 0,
+        };
         let datagram = &mut frame[self.tags.length() + IP..];
         let (message, sum) = match probe.destination {
             IpAddr::V4(destination) => {
                 let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
-                // It is never fragmented, so that its identification says nothing (RFC 6864).
-                ip::v4::make(header, self.ip_sum, destination, 0);
+                ip::v4::make(header, self.ip_sum, destination, word);
                 (message, self.message_sum.double_word(destination.to_bits()))
             }
             IpAddr::V6(destination) => {
                 let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
-                let sum = ip::v6::make(header, destination, cookie::flow_label(self.flow_key, probe.target.0));
-                (message, self.message_sum.and(sum))
+                let label = cookie::flow_label(self.flow_key, probe.target.0);
+                (message, self.message_sum.and(ip::v6::make(header, self.traffic_class, destination, label)))
             }
         };
-        let flow = Flow::new(self.source, probe.destination, self.ports).expect("a probe of the template's family");
+        if let Kind::Udp { content, .. } = self.kind {
+            return udp::make(message, sum, word, content);
+        }
         let sequence = flow.initial(key, low(probe.sequence));
         if self.reset {
             let segment: &mut [u8; segment::HEADER] = message.first_chunk_mut().expect("a frame ends with its segment");
@@ -267,7 +288,8 @@ impl Template {
                     rest.first_chunk_mut().expect("a frame that the template has laid");
                 let (_, datagram) = frame.split_first_chunk_mut::<IP>().expect("a frame begins with Ethernet's header");
                 let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
-                let sum = ip::v6::make(header, destination, cookie::flow_label(self.flow_key, target));
+                let label = cookie::flow_label(self.flow_key, target);
+                let sum = ip::v6::make(header, self.traffic_class, destination, label);
                 let hash = cookie::ipv6(&key.0, sent, destination.octets(), target, sequence);
                 (message, self.message_sum.and(sum), hash)
             }

@@ -466,7 +466,7 @@ proptest! {
         (first_port, port_count) in any::<(u16, u32)>(),
     ) {
         let settings = Settings {
-            key, max_age_ns, sources, source_count, identifier, first_port, flow_key, sources_v6, source_count_v6, port_count, padding: 0, zero: 0,
+            key, max_age_ns, sources, source_count, identifier, first_port, flow_key, sources_v6, source_count_v6, port_count, unproven_ports: 0, zero: 0,
         };
         let bytes = settings.to_bytes();
         let mut expected = [0; SETTINGS_SIZE];

@@ -1,6 +1,6 @@
 //! What only the sender that owns the target can settle by, on its way there from the receivers.
 //!
-//! An answer to a TCP probe says nothing of when that was sent, and may be here before the sender knows: live frames are stamped one by
+//! An answer to a probe to a port says nothing of when that was sent, and may be here before the sender knows: live frames are stamped one by
 //! one in a call that ends later. The sender looks at it behind that call.
 //!
 //! The other is an error that quotes an echo request without its payload. It says neither whose the probe was nor when it was sent. A receiver that settled it could not judge its age,
@@ -24,8 +24,8 @@ const ROOM: usize = 8_192;
 pub enum Word {
     /// An error that quotes 28 bytes.
     ShortQuote(Refusal),
-    /// What is said of a TCP probe.
-    Segment(Said),
+    /// What is said of a probe to a port.
+    Port(Said),
 }
 
 /// What waits for a sender. Receivers put, it takes.
@@ -85,7 +85,7 @@ mod tests {
         (0..ROOM as u16 + 2).for_each(|n| quotes.put(Word::ShortQuote(quote(n))));
         let number = |word| match word {
             Word::ShortQuote(quote) => quote.sequence.0,
-            Word::Segment(..) => panic!("{word:?}"),
+            Word::Port(..) => panic!("{word:?}"),
         };
         let taken: Vec<u16> = quotes.take().map(number).collect();
         assert_eq!(taken, (0..ROOM as u16).collect::<Vec<_>>(), "in order");

@@ -11,7 +11,9 @@
 //! | identifier, destination address, not a fragment, age below any timeout | `steer`, before it takes a frame |
 //!
 //! Of an answer to a SYN, and of an error that quotes one, addresses, ports and the low bits of the probe's number are held by the 24 keyed
-//! bits of its sequence number. Its TCP checksum is not asked for: that of a host behind a veth pair is not filled in.
+//! bits of its sequence number; those of a DNS answer, and of an error that quotes a UDP probe, by the 8 keyed bits of its word. Another
+//! answer to a UDP probe proves nothing: who knows addresses and ports can forge it. Checksums of TCP and UDP are not asked for: that of a
+//! host behind a veth pair is not filled in.
 //!
 //! The rest may be anything. MAC addresses have been overwritten by the arrival stamp, which is this machine's own word. The network
 //! changes VLAN ids, TOS, TTL and IP options on the way. The IP identification of a reply is its sender's affair. The IP checksum
@@ -21,7 +23,7 @@
 use crate::{
     base::{Generation, TargetIndex},
     ledger::Ledger,
-    wire::{self, Guess, Heard, Key, Quoted, Refusal, RejectedReason, Reply, Segment},
+    wire::{self, Guess, Heard, Key, NumberIn, PortReport, Quoted, Refusal, RejectedReason, Reply},
 };
 use std::net::IpAddr;
 
@@ -33,6 +35,8 @@ pub trait Slots {
     fn has_address(&self, address: IpAddr) -> bool;
     /// A target with this address that is probed between these ports, ours and theirs.
     fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex>;
+    /// By what the number of a probe from this port of ours is told; None: no probe is sent from it.
+    fn number_in(&self, port: u16) -> Option<NumberIn>;
 }
 
 impl Slots for Ledger {
@@ -48,6 +52,11 @@ impl Slots for Ledger {
     #[inline]
     fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex> {
         self.targets_of_flow(address, ports).next()
+    }
+
+    #[inline]
+    fn number_in(&self, port: u16) -> Option<NumberIn> {
+        self.number_in(port)
     }
 }
 
@@ -90,17 +99,17 @@ pub enum Proven {
     Refused(Refusal, Quoted),
     /// The same, with 16 keyed bits for all proof: whose probe it was remains to be found.
     ShortQuote(Refusal),
-    /// Something is said of a TCP probe, with 24 keyed bits for all proof. When that was sent the ledger knows.
-    Segment(Said),
+    /// Something is said of a probe to a port, with few keyed bits or none for all proof. When that was sent the ledger knows.
+    Port(Said),
 }
 
-/// What is said of a TCP probe.
+/// What is said of a probe to a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Said {
     /// By this.
-    pub segment: Segment,
-    /// The low bits of the probe's number.
-    pub number: u8,
+    pub report: PortReport,
+    /// The low bits of the probe's number, and which of its bits they are.
+    pub number: (u8, u8),
     /// Whose it was; where names turned out to be the same host, the first of them.
     pub target: TargetIndex,
 }
@@ -124,10 +133,11 @@ pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, Reje
             Ok(Proven::Answer(reply))
         }
         Heard::Refusal(refusal) => prove_refusal(refusal, key, slots),
-        Heard::Segment(segment) => {
-            let number = segment.number(key).ok_or(RejectedReason::Cookie)?;
-            let target = slots.target_of_flow(segment.destination, segment.ports).ok_or(RejectedReason::Target)?;
-            Ok(Proven::Segment(Said { segment, number, target }))
+        Heard::Port(report) => {
+            let told = slots.number_in(report.ports.0).ok_or(RejectedReason::Target)?;
+            let number = report.number(key, told).ok_or(RejectedReason::Cookie)?;
+            let target = slots.target_of_flow(report.destination, report.ports).ok_or(RejectedReason::Target)?;
+            Ok(Proven::Port(Said { report, number, target }))
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Settles what has arrived.
 
 use super::{
-    Clock, Common, Receive, handed_over,
+    Clock, Common, Receive, handed_over, port_report,
     proof::{Proven, Reader, Said},
-    segment,
     settle::{Settler, Word, refused},
 };
 use crate::{
-    base::{Ended, Nanos, PortState},
+    base::{Ended, Nanos},
     ledger::{histogram::add, tally::Tally, window::Standing},
     wire::{Quoted, Refusal, Reply, Says},
     worker::Sink,
@@ -62,7 +61,7 @@ impl Settle {
             Ok(Proven::Answer(reply)) => self.answer(&reply, now),
             Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
             Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),
-            Ok(Proven::Segment(said)) => self.segment(&said, now, hand_over),
+            Ok(Proven::Port(said)) => self.port_report(&said, now, hand_over),
             Err(reason) => add(&self.tally.rejected[reason as usize], 1),
         }
     }
@@ -79,23 +78,23 @@ impl Settle {
         }
     }
 
-    /// Something is said of a TCP probe.
+    /// Something is said of a probe to a port.
     #[inline]
-    fn segment(&self, said: &Said, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
-        let Said { segment, number, target } = *said;
-        if !matches!(segment.says, Says::Refused(_)) {
-            self.tally.heard_at.store(segment.arrived.0, Relaxed);
+    fn port_report(&self, said: &Said, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
+        let Said { report, number: (number, _), target } = *said;
+        if !matches!(report.says, Says::Refused(_)) {
+            self.tally.heard_at.store(report.arrived.0, Relaxed);
         }
-        if matches!(segment.says, Says::Port(PortState::Open) | Says::HalfOpen) {
+        if report.is_half_open() {
             // The connection that the probe half opened is to be ended.
             let Common { ledger, resets, .. } = &*self.common;
             if !resets[ledger.account(target).sender()].put((target, number)) {
                 self.tally.count_reset(false);
             }
         }
-        match segment::settle(&self.common, &self.settler, said, now, false) {
-            Ok(()) => self.tally.receive_delay.record(now - segment.arrived),
-            Err(sender) => hand_over(sender, handed_over::Word::Segment(*said)),
+        match port_report::settle(&self.common, &self.settler, said, now, false) {
+            Ok(()) => self.tally.receive_delay.record(now - report.arrived),
+            Err(sender) => hand_over(sender, handed_over::Word::Port(*said)),
         }
     }
 
@@ -111,7 +110,7 @@ impl Settle {
         }
         let arrived = if cfg!(broken = "rtt") { reply.sent + Nanos(rtt.0 / 1_000 * 1_024) } else { reply.arrived };
         let place = account.place(u64::from(reply.sequence.0));
-        let ended = Ended::Answered { arrived, ttl: reply.ttl, port: None };
+        let ended = Ended::Answered { arrived, ttl: reply.ttl, port: None, rcode: None };
         let number = || account.number_of(reply.sequence);
         match self.settler.settle(place, (account, reply.sent), ended, now, number) {
             Ok(()) => {}

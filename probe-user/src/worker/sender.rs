@@ -11,9 +11,8 @@ use super::{
     drops_known::{DropsKnown, judged_until},
     dwell,
     judge::Judge,
-    refuse,
+    port_report, refuse,
     resets::Allowance,
-    segment,
     settle::Settler,
     walk::Walk,
 };
@@ -293,10 +292,10 @@ impl<T: Transmit> Sender<T> {
                 self.tally.receive_delay.record(now - refusal.arrived);
                 refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
             }
-            Word::Segment(said) => {
-                self.tally.receive_delay.record(now - said.segment.arrived);
+            Word::Port(said) => {
+                self.tally.receive_delay.record(now - said.report.arrived);
                 // Never an error: all that can be known is known here.
-                let _settled = segment::settle(&self.common, &self.settler, said, now, true);
+                let _settled = port_report::settle(&self.common, &self.settler, said, now, true);
             }
         }
     }
@@ -432,7 +431,7 @@ impl<T: Transmit> Sender<T> {
         place.enter();
         let generation = account.generation();
         let sequence = ProbeNumber(tick.round).sequence();
-        let shape = ledger.group(walk.run.group).shapes[to.family as usize];
+        let shape = ledger.group(walk.run.group).shape(to.family, tick.round);
         self.due.push(Due { target, generation, sequence, to: to.handle, hop, shape });
         let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
         self.notes.push(note);

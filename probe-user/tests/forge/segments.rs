@@ -2,7 +2,7 @@
 
 use echolot::{
     base::{Nanos, PortState},
-    wire::{Key, Says, Segment},
+    wire::{Key, NumberIn, PortReport, Proof, Says},
 };
 use fastrand::Rng;
 use probe_ebpf::sequence;
@@ -47,7 +47,7 @@ impl Forgery {
 }
 
 /// A real answer, of either family, to a SYN with this number.
-fn real(rng: &mut Rng, key: &Key, number: u8) -> Segment {
+fn real(rng: &mut Rng, key: &Key, number: u8) -> PortReport {
     let (source, destination): (IpAddr, IpAddr) = if rng.bool() {
         (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::from_bits(rng.u32(..)).into())
     } else {
@@ -55,13 +55,34 @@ fn real(rng: &mut Rng, key: &Key, number: u8) -> Segment {
     };
     let says = *rng.choice(&[Says::Port(PortState::Open), Says::Port(PortState::Closed), Says::HalfOpen]).unwrap();
     let ports = (rng.u16(61_000..61_010), rng.u16(1..));
-    let answer =
-        Segment { arrived: Nanos(1), from: destination, source, destination, ports, sequence: 0, says, ttl: 64 };
-    Segment { sequence: initial(&answer, key, number).wrapping_add(1), ..answer }
+    let proof = Proof::Sequence(0, None);
+    let answer = PortReport {
+        arrived: Nanos(1),
+        from: destination,
+        source,
+        destination,
+        ports,
+        proof,
+        says,
+        rcode: None,
+        ttl: 64,
+    };
+    acknowledging(initial(&answer, key, number).wrapping_add(1), answer)
+}
+
+/// The same answer with this acknowledgment number: a RST may acknowledge the SYN, or nothing of it.
+fn acknowledging(number: u32, answer: PortReport) -> PortReport {
+    let other = (answer.says == Says::Port(PortState::Closed)).then_some(number);
+    PortReport { proof: Proof::Sequence(number.wrapping_sub(1), other), ..answer }
+}
+
+fn acknowledged(answer: &PortReport) -> u32 {
+    let Proof::Sequence(sequence, _) = answer.proof else { panic!("{answer:?}") };
+    sequence.wrapping_add(1)
 }
 
 /// The sequence number of the SYN that an answer of this flow is to, by the definition that both sides share.
-fn initial(answer: &Segment, key: &Key, number: u8) -> u32 {
+fn initial(answer: &PortReport, key: &Key, number: u8) -> u32 {
     let ([a, b], [c, d]) = (answer.ports.0.to_be_bytes(), answer.ports.1.to_be_bytes());
     let ports = u32::from_le_bytes([a, b, c, d]);
     let octets = |address: IpAddr| match address {
@@ -83,35 +104,35 @@ fn chances(says: Says) -> f64 {
 }
 
 /// Makes one, or nothing where it happens to be a real answer. Also what is to be expected of it.
-fn forge(rng: &mut Rng, forgery: Forgery) -> Option<(Segment, f64)> {
+fn forge(rng: &mut Rng, forgery: Forgery) -> Option<(PortReport, f64)> {
     let number = rng.u8(..);
     let real = real(rng, if matches!(forgery, Forgery::OldKey) { &OLD_KEY } else { &KEY }, number);
-    let sequence = real.sequence;
+    let sequence = acknowledged(&real);
     let forged = match forgery {
-        Forgery::Guess => Segment { sequence: rng.u32(..), ..real },
-        Forgery::Bit => Segment { sequence: sequence ^ 1 << rng.u32(..32), ..real },
-        Forgery::Near => Segment { sequence: sequence.wrapping_add(rng.u32(..0x20000)).wrapping_sub(0x10000), ..real },
+        Forgery::Guess => acknowledging(rng.u32(..), real),
+        Forgery::Bit => acknowledging(sequence ^ 1 << rng.u32(..32), real),
+        Forgery::Near => acknowledging(sequence.wrapping_add(rng.u32(..0x20000)).wrapping_sub(0x10000), real),
         Forgery::Spliced => {
             let other = initial(&real, &KEY, rng.u8(..)).wrapping_add(1);
             let spliced = sequence.wrapping_sub(1) & !0xff | other.wrapping_sub(1) & 0xff;
-            Segment { sequence: spliced.wrapping_add(1), ..real }
+            acknowledging(spliced.wrapping_add(1), real)
         }
         Forgery::Target => {
             let other = match real.destination {
                 IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() ^ 1 << rng.u32(..32)).into(),
                 IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() ^ 1 << rng.u32(..128)).into(),
             };
-            Segment { from: other, destination: other, ..real }
+            PortReport { from: other, destination: other, ..real }
         }
-        Forgery::Port => Segment { ports: (real.ports.0, real.ports.1 ^ 1 << rng.u32(..16)), ..real },
-        Forgery::OurPort => Segment { ports: (real.ports.0 ^ 1 << rng.u32(..16), real.ports.1), ..real },
+        Forgery::Port => PortReport { ports: (real.ports.0, real.ports.1 ^ 1 << rng.u32(..16)), ..real },
+        Forgery::OurPort => PortReport { ports: (real.ports.0 ^ 1 << rng.u32(..16), real.ports.1), ..real },
         Forgery::OldKey => real,
     };
     // What a RST may acknowledge is real too.
     let is_real = forged.ports == real.ports
         && forged.destination == real.destination
         && !matches!(forgery, Forgery::OldKey)
-        && sequence.wrapping_sub(forged.sequence) < 2;
+        && sequence.wrapping_sub(acknowledged(&forged)) < 2;
     (!is_real).then_some((forged, chances(forged.says)))
 }
 
@@ -155,7 +176,7 @@ fn forged_answers_are_taken_no_more_often_than_24_bits_say() {
         let (mut taken, mut made, mut expected) = (0, 0u64, 0.0);
         for _ in 0..many {
             let Some((forged, chances)) = forge(&mut rng, forgery) else { continue };
-            taken += u64::from(forged.number(&KEY).is_some());
+            taken += u64::from(forged.number(&KEY, NumberIn::Answer).is_some());
             made += 1;
             expected += chances / ONE_IN;
         }
@@ -167,6 +188,6 @@ fn forged_answers_are_taken_no_more_often_than_24_bits_say() {
     let mut rng = Rng::with_seed(super::seed());
     for number in (0..=255).cycle().take(10_000) {
         let real = real(&mut rng, &KEY, number);
-        assert_eq!(real.number(&KEY), Some(number), "{real:?}");
+        assert_eq!(real.number(&KEY, NumberIn::Answer), Some((number, 0xff)), "{real:?}");
     }
 }

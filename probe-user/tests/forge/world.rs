@@ -4,7 +4,7 @@ use echolot::{
     base::{Generation, Nanos, Sequence, TargetIndex},
     ledger::Ledger,
     targets::{self, Exclusions, Group, GroupInput, Options, TargetList},
-    wire::{Key, Origin, ProbeFields, Shape, Template},
+    wire::{Key, NumberIn, Origin, ProbeFields, Shape, Template},
     worker::Slots,
 };
 use fastrand::Rng;
@@ -46,6 +46,10 @@ impl Slots for World {
 
     fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex> {
         self.ledger.target_of_flow(address, ports)
+    }
+
+    fn number_in(&self, port: u16) -> Option<NumberIn> {
+        self.ledger.number_in(port)
     }
 }
 

@@ -150,6 +150,7 @@ pub(crate) fn options(device: &str) -> Options {
 pub(crate) fn options_without_far(device: &str) -> Options {
     let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), NEAR, false);
     Options {
+        unproven_ports: 0,
         interface: device.into(),
         mode: Mode::Auto,
         key: KEY,

@@ -8,7 +8,7 @@ use super::{
 use echolot::{
     base::{Family, Nanos, PortState},
     nic::{Engine, Mode, Nic, Opened, Options, Reflector},
-    wire::{Heard, Kind, Says, Segment, Shape},
+    wire::{Heard, Kind, NumberIn, PortReport, Says, Shape},
     worker::Due,
 };
 use std::{
@@ -68,9 +68,9 @@ fn send_all(opened: &mut Opened, probes: &[Due]) -> Vec<Nanos> {
     stamps
 }
 
-fn segments(opened: &mut Opened, count: usize) -> Vec<Segment> {
+fn segments(opened: &mut Opened, count: usize) -> Vec<PortReport> {
     let segment = |heard| match heard {
-        Heard::Segment(segment) => segment,
+        Heard::Port(segment) => segment,
         other => panic!("{other:?}"),
     };
     heard(opened, count).into_iter().map(segment).collect()
@@ -110,11 +110,15 @@ fn answers_come_back(test: &str, engine: Engine) {
             for ((host, family, shape), stamp) in asked.iter().zip(&stamps) {
                 let (port, flow) = if *shape == SYN_OPEN { (OPEN, 0) } else { (CLOSED, 1) };
                 let ports = (FIRST_PORT + flow, port);
-                let mine = |told: &&Segment| told.destination == address(*host, *family) && told.ports == ports;
+                let mine = |told: &&PortReport| told.destination == address(*host, *family) && told.ports == ports;
                 let answer = told.iter().find(mine).unwrap_or_else(|| panic!("none of {host} {ports:?}: {told:?}"));
                 let state = if port == OPEN { PortState::Open } else { PortState::Closed };
                 assert_eq!((answer.says, answer.from), (Says::Port(state), address(*host, *family)));
-                assert_eq!(answer.number(&KEY), Some((number(*host) & 0xff) as u8), "round {round}");
+                assert_eq!(
+                    answer.number(&KEY, NumberIn::Answer),
+                    Some(((number(*host) & 0xff) as u8, 0xff)),
+                    "round {round}"
+                );
                 assert!(answer.arrived > *stamp, "{answer:?} to what was sent at {stamp:?}");
             }
             assert_eq!(told.len(), asked.len(), "one answer each");
@@ -127,10 +131,14 @@ fn answers_come_back(test: &str, engine: Engine) {
         // Where the RST is lost, the next SYN is told of the one before.
         for family in [Family::V4, Family::V6] {
             send_all(&mut opened, &[probe(&options, 7, 99, family, SYN_OPEN)]);
-            assert_eq!(segments(&mut opened, 1)[0].number(&KEY), Some(7));
+            assert_eq!(segments(&mut opened, 1)[0].number(&KEY, NumberIn::Answer), Some((7, 0xff)));
             send_all(&mut opened, &[probe(&options, 8, 99, family, SYN_OPEN)]);
             let told = segments(&mut opened, 1);
-            assert_eq!((told[0].says, told[0].number(&KEY)), (Says::HalfOpen, Some(7)), "{told:?}");
+            assert_eq!(
+                (told[0].says, told[0].number(&KEY, NumberIn::Answer)),
+                (Says::HalfOpen, Some((7, 0xff))),
+                "{told:?}"
+            );
             send_all(&mut opened, &[probe(&options, 7, 99, family, RESET)]);
             wait("the far kernel has forgotten it", || half_open() == 0);
         }
@@ -171,7 +179,10 @@ fn errors_about_syns_say_why() {
             send_all(&mut opened, &[due_to(&options.addresses, 0x205, address, shape)]);
             let told = segments(&mut opened, 1);
             let Says::Refused(said) = told[0].says else { panic!("{told:?}") };
-            assert_eq!((said.name(), told[0].destination, told[0].number(&KEY)), (reason, address, Some(5)));
+            assert_eq!(
+                (said.name(), told[0].destination, told[0].number(&KEY, NumberIn::Answer)),
+                (reason, address, Some((5, 0xff)))
+            );
             assert_ne!(told[0].from, address);
         }
     });

@@ -10,7 +10,7 @@ use super::{
 use crate::{IDENTIFIER, KEY, SEQUENCE, is_taken, passes, payload};
 use echolot::{
     base::{Family, Nanos, PortState, Sequence, TargetIndex},
-    wire::{Heard, Key, Kind, Origin, ProbeFields, Says, Shape, Tag, Tags, Template, read_frame},
+    wire::{Heard, Key, Kind, NumberIn, Origin, ProbeFields, Says, Shape, Tag, Tags, Template, read_frame},
 };
 use probe_ebpf::layout::{LIVE_FRAME, MAX_FRAME, Settings, Verdict};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -208,9 +208,9 @@ fn fields(family: Family) -> ProbeFields {
     }
 }
 
-fn heard(frame: &[u8]) -> echolot::wire::Segment {
+fn heard(frame: &[u8]) -> echolot::wire::PortReport {
     match read_frame(frame) {
-        Ok(Heard::Segment(segment)) => segment,
+        Ok(Heard::Port(segment)) => segment,
         other => panic!("{other:?}"),
     }
 }
@@ -233,7 +233,7 @@ fn answers_are_taken_whatever_lies_around_them() {
                 let what = format!("{around:?} {segment:?}");
                 let mut frame = around.segment(&segment);
                 let read = heard(&is_taken(&rig, &what, &frame));
-                assert_eq!((read.says, read.number(&Key(KEY))), (says, Some(0x34)), "{what}");
+                assert_eq!((read.says, read.number(&Key(KEY), NumberIn::Answer)), (says, Some((0x34, 0xff))), "{what}");
                 assert_eq!((read.from, read.source), (theirs(family), ours(family)), "{what}");
                 assert_eq!(read.ports, (FIRST_PORT + flow, PORT), "{what}");
                 frame.resize(frame.len() + 40, 0xff);
@@ -581,7 +581,7 @@ fn errors_about_our_syns_are_taken_whatever_lies_around_them() {
                     }
                     let read = heard(&is_taken(&rig, &what, &frame));
                     assert!(matches!(read.says, Says::Refused(_)), "{what}");
-                    assert_eq!(read.number(&Key(KEY)), Some(0x34), "{what}");
+                    assert_eq!(read.number(&Key(KEY), NumberIn::Answer), Some((0x34, 0xff)), "{what}");
                     assert_eq!((read.destination, read.ports), (theirs(family), (FIRST_PORT + flow, PORT)), "{what}");
                 }
             }
@@ -732,7 +732,7 @@ fn steer_and_userspace_judge_alike() {
         let ran = rig.run("steer", &frame);
         let is_taken = ran.action == super::XDP_REDIRECT;
         let proven = match read_frame(&frame) {
-            Ok(Heard::Segment(segment)) => segment.number(&Key(KEY)).map(|_| segment),
+            Ok(Heard::Port(segment)) => segment.number(&Key(KEY), NumberIn::Answer).map(|_| segment),
             _ => None,
         };
         let what = format!("round {round}, {around:?}: {frame:02x?}");

@@ -195,10 +195,13 @@ impl ProbeArgs {
         let wrong = |what: &str| Err(run::Failure::new(what));
         let shape = match (self.probe, size, self.source_port) {
             (Kind::Echo, _, Some(_)) => {
-                return wrong("--source-port: only TCP probes have one; leave it out, or add -p tcp:PORT");
+                return wrong("--source-port: only probes to a port have one; leave it out, or add -p tcp:PORT");
             }
             (Kind::Tcp { .. }, Some(_), _) => {
                 return wrong("-s: a TCP probe is a SYN, which carries no payload; leave it out");
+            }
+            (Kind::Udp { .. }, Some(_), _) => {
+                return wrong("-s: a UDP probe carries what it is given to carry; leave it out");
             }
             (Kind::Echo, Some(size), None) => Shape::echo(size),
             (kind, None, _) => Shape::of(kind),

@@ -25,6 +25,7 @@ pub fn header(plan: &Plan, interface: &InterfaceInfo) -> String {
     let what = match shape.kind {
         Kind::Echo => format!("{} data bytes", shape.payload),
         Kind::Tcp { port } => format!("TCP port {port}"),
+        Kind::Udp { port, .. } => format!("UDP port {port}"),
     };
     format!("PING {whom}, {what}, by {}\n", by(interface))
 }
@@ -313,7 +314,12 @@ mod tests {
     fn open_and_closed_ports_are_counted() {
         let port = |target, state| {
             let lost = lost(target);
-            let ended = Ended::Answered { arrived: lost.sent + Nanos::from_micros(40), ttl: 64, port: Some(state) };
+            let ended = Ended::Answered {
+                arrived: lost.sent + Nanos::from_micros(40),
+                ttl: 64,
+                port: Some(state),
+                rcode: None,
+            };
             Settlement { ended, ..lost }
         };
         let records = [port(0, PortState::Open), port(0, PortState::Open), port(1, PortState::Closed), lost(2)];
@@ -335,7 +341,7 @@ mod tests {
         let mut plan = plan();
         plan.targets.truncate(1);
         let sent = lost(0).sent + Nanos::from_millis(2_003);
-        let ended = Ended::Answered { arrived: sent + Nanos::from_micros(50), ttl: 64, port: None };
+        let ended = Ended::Answered { arrived: sent + Nanos::from_micros(50), ttl: 64, port: None, rcode: None };
         let last = Settlement { sent, ended, ..lost(0) };
         assert_eq!(
             tally(1, &[with_rtt(0, 0, 40), lost(0), last]).statistics(&plan, 0),

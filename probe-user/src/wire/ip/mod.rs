@@ -13,6 +13,25 @@ pub(super) enum Protocol {
     /// ICMP of the header's family.
     Icmp,
     Tcp,
+    Udp,
+}
+
+/// What a probe's IP header says of how it is to be forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fields {
+    /// Time to live, or hop limit.
+    pub(super) ttl: u8,
+    /// Differentiated services code point, 6 bits (RFC 2474).
+    pub(super) dscp: u8,
+    /// Over IPv4. Over IPv6 nobody on the way fragments.
+    pub(super) dont_fragment: bool,
+}
+
+impl Fields {
+    /// The byte in which IPv4 and IPv6 have the code point: it says nothing of congestion.
+    pub(super) const fn traffic_class(self) -> u8 {
+        self.dscp << 2
+    }
 }
 
 /// A header that has arrived, without options and extension headers. What else it says has not been checked.

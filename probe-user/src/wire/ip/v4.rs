@@ -1,6 +1,6 @@
 //! The IPv4 header.
 
-use super::Protocol;
+use super::{Fields, Protocol};
 use crate::wire::{RejectedReason, checksum::Sum, fields::number};
 use probe_ebpf::wire::ipv4;
 use std::{net::Ipv4Addr, ops::Range};
@@ -10,14 +10,15 @@ use std::{net::Ipv4Addr, ops::Range};
 pub(in crate::wire) fn prepare(
     header: &mut [u8; ipv4::HEADER],
     source: Ipv4Addr,
-    ttl: u8,
+    fields: Fields,
     (protocol, length): (Protocol, u16),
 ) -> Sum {
     let mut put = |field: Range<usize>, bytes: &[u8]| header[field].copy_from_slice(bytes);
     put(ipv4::VERSION..ipv4::VERSION + 1, &[0x45]);
     put(ipv4::TOTAL_LENGTH, &(ipv4::HEADER as u16 + length).to_be_bytes());
-    put(ipv4::FRAGMENT, &ipv4::DONT_FRAGMENT.to_be_bytes());
-    put(ipv4::TTL..ipv4::TTL + 1, &[ttl]);
+    put(ipv4::TOS..ipv4::TOS + 1, &[fields.traffic_class()]);
+    put(ipv4::FRAGMENT, &if fields.dont_fragment { ipv4::DONT_FRAGMENT } else { 0 }.to_be_bytes());
+    put(ipv4::TTL..ipv4::TTL + 1, &[fields.ttl]);
     put(ipv4::PROTOCOL..ipv4::PROTOCOL + 1, &[number_of(protocol)]);
     put(ipv4::SOURCE, &source.octets());
     Sum::of(header)
@@ -33,10 +34,16 @@ pub(in crate::wire) fn make(header: &mut [u8; ipv4::HEADER], sum: Sum, destinati
     put(ipv4::CHECKSUM, &sum.to_be_bytes());
 }
 
+/// What the checksum of a TCP or UDP message of so many bytes covers beside it, but for the destination (RFC 768).
+pub(in crate::wire) fn pseudo_header(source: Ipv4Addr, protocol: Protocol, length: u16) -> Sum {
+    Sum::of(&source.octets()).word(u16::from(number_of(protocol))).word(length)
+}
+
 const fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Icmp => ipv4::ICMP,
         Protocol::Tcp => ipv4::TCP,
+        Protocol::Udp => ipv4::UDP,
     }
 }
 
@@ -46,6 +53,7 @@ const fn protocol(ip: &[u8; ipv4::HEADER]) -> Result<Protocol, RejectedReason> {
     match ip[ipv4::PROTOCOL] {
         ipv4::ICMP => Ok(Protocol::Icmp),
         ipv4::TCP => Ok(Protocol::Tcp),
+        ipv4::UDP => Ok(Protocol::Udp),
         _ => Err(RejectedReason::Corrupt),
     }
 }

@@ -1,6 +1,6 @@
 //! The IPv6 header, and the extension headers between it and the message.
 
-use super::Protocol;
+use super::{Fields, Protocol};
 use crate::wire::{RejectedReason, checksum::Sum, fields::number};
 use probe_ebpf::wire::ipv6;
 use std::{net::Ipv6Addr, ops::Range};
@@ -10,22 +10,32 @@ use std::{net::Ipv6Addr, ops::Range};
 pub(in crate::wire) fn prepare(
     header: &mut [u8; ipv6::HEADER],
     source: Ipv6Addr,
-    hop_limit: u8,
+    fields: Fields,
     (protocol, length): (Protocol, u16),
 ) -> Sum {
     let mut put = |field: Range<usize>, bytes: &[u8]| header[field].copy_from_slice(bytes);
-    put(ipv6::FLOW, &ipv6::VERSION.to_be_bytes());
+    put(ipv6::FLOW, &flow_word(fields.traffic_class(), 0).to_be_bytes());
     put(ipv6::PAYLOAD_LENGTH, &length.to_be_bytes());
     put(ipv6::NEXT_HEADER..ipv6::NEXT_HEADER + 1, &[number_of(protocol)]);
-    put(ipv6::HOP_LIMIT..ipv6::HOP_LIMIT + 1, &[hop_limit]);
+    put(ipv6::HOP_LIMIT..ipv6::HOP_LIMIT + 1, &[fields.ttl]);
     put(ipv6::SOURCE, &source.octets());
     pseudo_header(header, protocol, usize::from(length))
 }
 
+/// Version, traffic class and flow label.
+const fn flow_word(traffic_class: u8, flow_label: u32) -> u32 {
+    ipv6::VERSION | (traffic_class as u32) << 20 | flow_label
+}
+
 /// Writes what differs from probe to probe. Returns the sum over the destination, which the message's checksum covers.
 #[inline]
-pub(in crate::wire) fn make(header: &mut [u8; ipv6::HEADER], destination: Ipv6Addr, flow_label: u32) -> Sum {
-    header[ipv6::FLOW].copy_from_slice(&(ipv6::VERSION | flow_label).to_be_bytes());
+pub(in crate::wire) fn make(
+    header: &mut [u8; ipv6::HEADER],
+    traffic_class: u8,
+    destination: Ipv6Addr,
+    flow_label: u32,
+) -> Sum {
+    header[ipv6::FLOW].copy_from_slice(&flow_word(traffic_class, flow_label).to_be_bytes());
     header[ipv6::DESTINATION].copy_from_slice(&destination.octets());
     Sum::of(&header[ipv6::DESTINATION])
 }
@@ -34,6 +44,7 @@ const fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Icmp => ipv6::ICMP,
         Protocol::Tcp => ipv6::TCP,
+        Protocol::Udp => ipv6::UDP,
     }
 }
 
@@ -86,6 +97,7 @@ fn message(next: u8, rest: &[u8]) -> Result<(Protocol, &[u8]), RejectedReason> {
     match next {
         ipv6::ICMP => Ok((Protocol::Icmp, rest)),
         ipv6::TCP => Ok((Protocol::Tcp, rest)),
+        ipv6::UDP => Ok((Protocol::Udp, rest)),
         _ => Err(RejectedReason::Corrupt),
     }
 }

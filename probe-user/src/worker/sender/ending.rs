@@ -2,7 +2,7 @@
 
 use super::Sender;
 use crate::{
-    base::{Nanos, Sequence},
+    base::{Destination, Nanos, Sequence},
     worker::{Clock, Due, Fate, Transmit},
 };
 
@@ -37,8 +37,10 @@ impl<T: Transmit> Sender<T> {
             && let Some((target, number)) = waiting.take()
         {
             let account = self.common.ledger.account(target);
-            let group = account.group();
-            let (Some(to), Ok(hop), Some(shapes)) = (account.destination(), account.hop(), group.resets) else {
+            let way = account.destination().zip(account.hop().ok());
+            let reset =
+                |(to, hop): (Destination, u32)| Some((to, hop, account.group().reset(to.family, number.into())?));
+            let Some((to, hop, shape)) = way.and_then(reset) else {
                 self.tally.count_reset(false);
                 continue;
             };
@@ -46,8 +48,7 @@ impl<T: Transmit> Sender<T> {
                 self.tally.count_reset(false);
                 continue;
             }
-            let (generation, sequence, shape) =
-                (account.generation(), Sequence(number.into()), shapes[to.family as usize]);
+            let (generation, sequence) = (account.generation(), Sequence(number.into()));
             self.resets.push(Due { target, generation, sequence, to: to.handle, hop, shape });
         }
         let many = self.resets.len().min(room);

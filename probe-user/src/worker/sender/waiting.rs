@@ -234,7 +234,7 @@ impl<T: Transmit> Sender<T> {
                 sequence: ProbeNumber(number).sequence(),
                 to: to.handle,
                 hop,
-                shape: account.group().shapes[to.family as usize],
+                shape: account.group().shape(to.family, number),
             });
             // Since when it could have been sent. What it waited for before is no fault of ours.
             self.notes.push(Note { walk, number, due: now, late: true, offered: Nanos::MAX });

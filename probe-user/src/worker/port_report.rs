@@ -1,4 +1,4 @@
-//! Settling a TCP probe by what is said of it. It says neither whose the probe was nor when that was sent: both are in the ledger.
+//! Settling a probe to a port by what is said of it. It says neither whose the probe was nor when that was sent: both are in the ledger.
 
 use super::{
     Common, Said,
@@ -7,7 +7,7 @@ use super::{
 use crate::{
     base::{Ended, Nanos},
     ledger::{Account, SendTime, window::Standing},
-    wire::{Says, Segment},
+    wire::{PortReport, Says},
 };
 use std::iter;
 
@@ -21,18 +21,18 @@ use std::iter;
 pub(super) fn settle(
     common: &Common,
     settler: &Settler,
-    &Said { ref segment, number, target }: &Said,
+    &Said { ref report, number, target }: &Said,
     now: Nanos,
     is_last: bool,
 ) -> Result<(), usize> {
-    let (ended, word) = match segment.says {
+    let PortReport { arrived, ttl, from, .. } = *report;
+    let (ended, word) = match report.says {
         Says::Port(port) => {
-            (Ended::Answered { arrived: segment.arrived, ttl: segment.ttl, port: Some(port) }, Word::Reply)
+            let is_dns = common.ledger.account(target).group().ports.is_some_and(|ports| ports.is_dns);
+            let rcode = report.rcode.filter(|_| is_dns);
+            (Ended::Answered { arrived, ttl, port: Some(port), rcode }, Word::Reply)
         }
-        Says::Refused(reason) => {
-            let Segment { arrived, ttl, from, .. } = *segment;
-            (Ended::Refused { arrived, ttl, from, reason }, Word::Error)
-        }
+        Says::Refused(reason) => (Ended::Refused { arrived, ttl, from, reason }, Word::Error),
         // About the probe of now it says nothing.
         Says::HalfOpen => {
             settler.count_late(common.ledger.account(target));
@@ -42,15 +42,15 @@ pub(super) fn settle(
     // Of the first target, how its probe stands instead; None: it is past its deadline.
     let mut first: Option<(Account<'_>, Option<Standing>)> = None;
     // Looked up once more only where the first of them was not waiting.
-    let others = || common.ledger.targets_of_flow(segment.destination, segment.ports).skip(1);
+    let others = || common.ledger.targets_of_flow(report.destination, report.ports).skip(1);
     for target in iter::once(target).chain(iter::once_with(others).flatten()) {
         let account = common.ledger.account(target);
-        let standing = match account.sent_by_low(number, segment.arrived) {
+        let standing = match account.sent_by_low(number, arrived) {
             SendTime::NotYet if !is_last => return Err(account.sender()),
             // Age first: past its timeout an answer touches no bit, which may be another probe's by now.
-            SendTime::At(sent) if segment.arrived - sent <= account.timeout() => {
+            SendTime::At(sent) if arrived - sent <= account.timeout() => {
                 let number_of = || account.number_of_low(number);
-                match settler.settle(account.place(number.into()), (account, sent), ended, now, number_of) {
+                match settler.settle(account.place(number.0.into()), (account, sent), ended, now, number_of) {
                     Ok(()) => return Ok(()),
                     Err(standing) => Some(standing),
                 }

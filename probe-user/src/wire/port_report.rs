@@ -1,0 +1,92 @@
+//! What is said of a probe to a port, by its target or by somebody on the way: read by `tcp` and `udp`.
+
+use super::{Key, flow::Flow};
+use crate::base::{Nanos, PortState, Rcode, Reason};
+use std::net::IpAddr;
+
+/// What is said of a probe to a port. Nothing of it is true before [`PortReport::number`] has said so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortReport {
+    /// When XDP saw it, CLOCK_MONOTONIC. This machine's own word.
+    pub arrived: Nanos,
+    /// Who says it: the target itself, or who sent an error.
+    pub from: IpAddr,
+    /// Where the probe came from.
+    pub source: IpAddr,
+    /// Where it went.
+    pub destination: IpAddr,
+    /// Its ports: ours, and the target's.
+    pub ports: (u16, u16),
+    /// What of the probe has come back.
+    pub proof: Proof,
+    /// What.
+    pub says: Says,
+    /// If it looks like an answer to a DNS question, its response code.
+    pub rcode: Option<Rcode>,
+    /// Time to live (of IPv6: hop limit) on arrival.
+    pub ttl: u8,
+}
+
+/// What an answer or an error says of a probe to a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Says {
+    /// SYN-ACK or RST; a UDP datagram, or the target's own word that nobody listens there.
+    Port(PortState),
+    /// A bare ACK: the target still holds a connection that an earlier SYN half opened, because the RST behind that one was lost (RFC
+    /// 9293, section 3.10.7.4; RFC 5961, section 4).
+    HalfOpen,
+    /// An ICMP error.
+    Refused(Reason),
+}
+
+/// What of a probe's own numbers an answer or an error brings back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// Of a SYN: its sequence number, or where a RST acknowledged either that or the next one, both.
+    Sequence(u32, Option<u32>),
+    /// Of UDP, where the probe's word may be: first the identifier of a DNS message, then the IPv4 identification that an error quotes.
+    Words([Option<u16>; 2]),
+}
+
+/// By what the number of a probe to a port is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NumberIn {
+    /// An answer brings 8 bits of it back, with their proof.
+    Answer,
+    /// By the port that the probe was sent from: it is one of so many, a power of two up to 256, from the first on.
+    Port {
+        /// The first.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
+}
+
+impl PortReport {
+    /// The low bits of the number of the probe that this is about, and which of its bits they are, if such probes tell it so; None: as far
+    /// as keyed bits can say, there was none.
+    #[inline]
+    pub fn number(&self, key: &Key, told: NumberIn) -> Option<(u8, u8)> {
+        let flow = Flow::new(self.source, self.destination, self.ports)?;
+        let of_words = |words: [Option<u16>; 2]| words.into_iter().flatten().find_map(|word| flow.of_word(key, word));
+        let number = match (self.proof, told) {
+            (Proof::Sequence(sequence, other), NumberIn::Answer) => {
+                flow.of_sequence(key, sequence).or_else(|| flow.of_sequence(key, other?))
+            }
+            (Proof::Words(words), NumberIn::Answer) => of_words(words),
+            (Proof::Words([_, None]), NumberIn::Port { first, count }) => {
+                let (number, mask) = (self.ports.0.checked_sub(first)?, count - 1);
+                return (number <= mask).then_some(((number & 0xff) as u8, (mask & 0xff) as u8));
+            }
+            (Proof::Words([_, quoted]), NumberIn::Port { .. }) => of_words([None, quoted]),
+            (Proof::Sequence(..), NumberIn::Port { .. }) => None,
+        };
+        number.map(|number| (number, 0xff))
+    }
+
+    /// Whether it says that the probe has half opened a connection.
+    #[inline]
+    pub const fn is_half_open(&self) -> bool {
+        matches!(self.proof, Proof::Sequence(..)) && matches!(self.says, Says::Port(PortState::Open) | Says::HalfOpen)
+    }
+}
