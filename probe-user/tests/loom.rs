@@ -1,15 +1,19 @@
-//! The one bit that two receivers and the deadline race for, and its reuse, under a model checker: every interleaving that the
+//! When a probe was sent, read while the sender writes it. The one bit that two receivers and the deadline race for, and its reuse, under a model checker: every interleaving that the
 //! memory model allows. The code under test is `src/ledger/window.rs` itself, on loom's atomics. And the limit by which steer never
 //! fills a socket's ring: a model of both sides, by the rule that they share.
 #![expect(clippy::unwrap_used, reason = "a failed join is a failed test")]
 
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
 #[path = "../src/ledger/window.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the model needs only a part of it")]
 mod window;
+
+#[path = "../src/ledger/sent.rs"]
+#[expect(unreachable_pub, reason = "as it is there")]
+mod sent;
 
 use loom::{
     sync::{Arc, atomic::AtomicUsize},
@@ -18,6 +22,43 @@ use loom::{
 use probe_ebpf::layout::limit;
 use std::sync::atomic::Ordering;
 use window::{Place, Standing};
+
+/// A receiver looks at a place while the sender gives it to the next probe, and at the same word of tags. What it finds is one of the two, or
+/// that it is not known: never parts of both.
+#[test]
+fn a_send_time_is_read_whole() {
+    let (before, after, beside) = ((1, 1 << 32 | 5), (2, 2 << 32 | 9), (7, 3 << 32 | 11));
+    for forgets_first in [true, false] {
+        loom::model(move || {
+            let words: Arc<[_; 3]> = Arc::new(std::array::from_fn(|_| atomic::AtomicU32::new(0)));
+            assert_eq!(sent::words(2), words.len());
+            let place = |words: &Arc<[_; 3]>, place| {
+                // Each thread has its own view of the same words.
+                let words = Arc::clone(words);
+                move |act: &mut dyn FnMut(sent::SentTime<'_>)| act(sent::SentTime::new(&*words, 2, place))
+            };
+            place(&words, 0)(&mut |sent| sent.set(before.0, before.1));
+            place(&words, 1)(&mut |sent| sent.set(beside.0, beside.1));
+            let read = place(&words, 0);
+            let receiver = thread::spawn(move || {
+                let mut found = (0, None);
+                read(&mut |sent| found = sent.before(1 << 35));
+                found
+            });
+            place(&words, 0)(&mut |sent| {
+                if forgets_first {
+                    sent.forget(after.0);
+                }
+                sent.set(after.0, after.1);
+            });
+            let found = receiver.join().unwrap();
+            let whole = [before, after].map(|(number, sent)| (number, Some(sent)));
+            assert!(whole.contains(&found) || found.1.is_none(), "{found:?}");
+            place(&words, 1)(&mut |sent| assert_eq!(sent.before(1 << 35), (beside.0, Some(beside.1))));
+            place(&words, 0)(&mut |sent| assert_eq!(sent.before(1 << 35), whole[1]));
+        });
+    }
+}
 
 fn words() -> Arc<[atomic::AtomicU64; 1]> {
     Arc::new([atomic::AtomicU64::new(0)])

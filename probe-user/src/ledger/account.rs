@@ -3,10 +3,10 @@
 use super::{
     TargetRow,
     addresses::Addresses,
-    atomic::AtomicU64,
     flows::Flows,
     group::{Group, Groups},
-    segment::{Cell, HopWord, Segment, Sent, Side},
+    segment::{Cell, HopWord, Segment, Side},
+    sent::SentTime,
     window::Place,
 };
 use crate::{
@@ -98,8 +98,8 @@ impl<'a> Account<'a> {
     /// When a probe was sent that left before `now`; None where send times are not kept, or it is another's or not known yet.
     #[inline]
     pub fn sent(self, number: u64, now: Nanos) -> Option<Nanos> {
-        let sent = Sent(self.sent_at(number)?.load(Acquire));
-        sent.is_of((number & 0xff) as u8, 0xff).then(|| sent.before(now))?
+        let (of, sent) = self.sent_at(number)?.before(now.0);
+        sent.filter(|_| of == low(number)).map(Nanos)
     }
 
     /// The same by the low bits of the probe's number alone, those in `mask`, for an answer that came before `now`: where these are
@@ -107,11 +107,10 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn sent_by_low(self, (number, mask): (u8, u8), now: Nanos) -> SendTime {
         let Some(at) = self.sent_at(number.into()) else { return SendTime::Another };
-        let sent = Sent(at.load(Acquire));
-        match sent.before(now) {
-            _ if !sent.is_of(number, mask) => SendTime::Another,
-            None => SendTime::NotYet,
-            Some(sent) => SendTime::At(sent),
+        match at.before(now.0) {
+            (of, _) if of & mask != number => SendTime::Another,
+            (_, None) => SendTime::NotYet,
+            (_, Some(sent)) => SendTime::At(Nanos(sent)),
         }
     }
 
@@ -120,7 +119,7 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn forget_sent(self, number: u64) {
         if let Some(at) = self.sent_at(number) {
-            at.store(Sent::not_yet(number).0, Release);
+            at.forget(low(number));
         }
     }
 
@@ -128,12 +127,12 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn set_sent(self, number: u64, sent: Nanos) {
         if let Some(at) = self.sent_at(number) {
-            at.store(Sent::at(number, sent).0, Release);
+            at.set(low(number), sent.0);
         }
     }
 
     #[inline]
-    fn sent_at(self, number: u64) -> Option<&'a AtomicU64> {
+    fn sent_at(self, number: u64) -> Option<SentTime<'a>> {
         let (segment, index) = self.place;
         self.tables.segments[segment].sent(index, number)
     }
@@ -296,4 +295,10 @@ impl<'a> Account<'a> {
             probes: self.cell.entered.load(Acquire) >> 16,
         }
     }
+}
+
+/// What is kept of a number beside a send time.
+#[inline]
+const fn low(number: u64) -> u8 {
+    (number & 0xff) as u8
 }

@@ -125,7 +125,10 @@ mod tests {
         let groups = Groups::new(&plan, 1);
         let flows = Flows { first_port: 100, ..Flows::new(&plan, &groups.all) };
         assert_eq!([99, 100, 101, 102, 103].map(|port| flows.group(port)), [None, Some(0), Some(2), Some(3), None]);
-        assert!(flows.entries.len() * 8 <= has.values().map(HashSet::len).sum::<usize>() * 11);
+        assert!(
+            (flows.entries.len() * 8) as u64
+                <= has.values().map(HashSet::len).sum::<usize>() as u64 * targets::FLOW_BYTES
+        );
         for (address, targets) in &has {
             let found: HashSet<u32> = flows.candidates(*address).map(|target| target.0).collect();
             assert!(found.is_superset(targets), "{address}: {found:?}, not {targets:?}");

@@ -8,7 +8,7 @@ pub mod window;
 
 /// The atomics of [`window`]; a model checker puts its own in their place.
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
 mod account;
@@ -17,6 +17,7 @@ mod book;
 mod flows;
 mod group;
 mod segment;
+mod sent;
 pub use account::{Account, SendTime};
 pub use book::{Ledger, Run};
 pub use group::Group;

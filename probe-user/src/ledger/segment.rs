@@ -3,19 +3,17 @@
 
 use super::{
     addresses::Addresses,
-    atomic::AtomicU64,
+    atomic::{AtomicU32, AtomicU64},
     group::Group,
+    sent::{self, SentTime},
     window::{PER_WORD, Place},
 };
 use crate::{
-    base::{Family, Nanos, Outcome, TargetIndex},
+    base::{Family, Outcome, TargetIndex},
     health::Health,
     targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan, Target},
 };
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::AtomicU32},
-};
+use std::{ops::Range, sync::Arc};
 
 /// Bits of a target's number that say which of its segment it is. Cells of a whole segment are 64 MiB: large enough for huge pages.
 const BITS: u32 = 20;
@@ -102,39 +100,8 @@ struct Columns {
     parts: Box<[Part]>,
     /// Words of windows that do not fit a cell.
     windows: Box<[AtomicU64]>,
-    /// When probes were sent ([`Sent`]): where results are wanted, and of kinds whose answers don't say it. The sender writes.
-    sent: Box<[AtomicU64]>,
-}
-
-/// When a probe was sent, and the low 8 bits of its number, as a column has them: so a receiver finds out whose time it is. The time is
-/// the low 56 bits of CLOCK_MONOTONIC in nanoseconds, which go round in 2.3 years; 0: it has not been sent, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent(pub(super) u64);
-
-impl Sent {
-    const TIME: u64 = (1 << 56) - 1;
-
-    /// Of a probe that is on its way to the engine.
-    pub(super) const fn not_yet(number: u64) -> Self {
-        Self(number << 56)
-    }
-
-    pub(super) const fn at(number: u64, sent: Nanos) -> Self {
-        let time = sent.0 & Self::TIME;
-        // A nanosecond off, once in 2.3 years.
-        Self(number << 56 | time | (time == 0) as u64)
-    }
-
-    /// Whether it is that of a probe whose number has these low bits, as far as `mask` says which of them are known.
-    pub(super) const fn is_of(self, number: u8, mask: u8) -> bool {
-        (self.0 >> 56) as u8 & mask == number & mask
-    }
-
-    /// The moment, which was before `now`; None: not yet.
-    pub(super) fn before(self, now: Nanos) -> Option<Nanos> {
-        let time = self.0 & Self::TIME;
-        (time != 0).then(|| Nanos(now.0.wrapping_sub(now.0.wrapping_sub(time) & Self::TIME)))
-    }
+    /// When probes were sent ([`SentTime`]): where results are wanted, and of kinds whose answers don't say it. The sender writes.
+    sent: Box<[AtomicU32]>,
 }
 
 /// The targets of a group in a segment.
@@ -188,13 +155,15 @@ impl Segment {
 
     /// The send time of a target's probe, where those are kept.
     #[inline]
-    pub(super) fn sent(&self, index: usize, number: u64) -> Option<&AtomicU64> {
+    pub(super) fn sent(&self, index: usize, number: u64) -> Option<SentTime<'_>> {
         if self.columns.sent.is_empty() {
             return None;
         }
         let (part, before) = self.columns.part(index);
-        let place = number & u64::from(part.places - 1);
-        Some(&self.columns.sent[part.sent? + before * part.places as usize + place as usize])
+        let place = (number & u64::from(part.places - 1)) as usize;
+        let words = sent::words(part.places);
+        let first = part.sent? + before * words;
+        Some(SentTime::new(&self.columns.sent[first..first + words], part.places as usize, place))
     }
 
     /// All words in which probes may be pending.
@@ -217,10 +186,13 @@ impl Columns {
             let is_timed = timed || group.ports.is_some();
             parts.push(Part { targets, places, window: windows, sent: is_timed.then_some(sent) });
             windows += if places > INLINE_PLACES { many * (places / PER_WORD) as usize } else { 0 };
-            sent += if is_timed { many * places as usize } else { 0 };
+            sent += if is_timed { many * sent::words(places) } else { 0 };
         }
-        let zeros = |many: usize| (0..many).map(|_| AtomicU64::new(0)).collect();
-        Self { parts: parts.into(), windows: zeros(windows), sent: zeros(sent) }
+        Self {
+            parts: parts.into(),
+            windows: (0..windows).map(|_| AtomicU64::new(0)).collect(),
+            sent: (0..sent).map(|_| AtomicU32::new(0)).collect(),
+        }
     }
 
     /// What part a target is in, and how many targets of it come before.
@@ -251,11 +223,7 @@ mod tests {
         base::Nanos,
         targets::{self, LabelSet, Sum},
     };
-    use std::{
-        collections::{BTreeMap, HashSet},
-        net::Ipv4Addr,
-        sync::atomic::Ordering::Relaxed,
-    };
+    use std::{collections::BTreeMap, net::Ipv4Addr, sync::atomic::Ordering::Relaxed};
 
     /// Three groups with windows of different lengths, over two segments: nobody's place or send time is another's.
     #[test]
@@ -278,10 +246,9 @@ mod tests {
         let groups = Groups::new(&plan, 2);
         let places: Vec<u32> = groups.all.iter().map(|group| group.places).collect();
         assert!(places[0] <= INLINE_PLACES && places[1] > INLINE_PLACES && places[2] > places[1], "{places:?}");
-        let mut entered = 0;
+        let (mut entered, mut set) = (0_u32, Vec::new());
         for range in [0..11, 11..30] {
             let segment = Segment::new(&plan, &[0; 30], &groups.all, range.clone(), true);
-            let mut addresses = HashSet::new();
             for target in range.clone() {
                 let index = (target - range.start) as usize;
                 let cell = &segment.cells[index];
@@ -294,11 +261,17 @@ mod tests {
                     place.enter();
                     entered += 1;
                     let sent = segment.sent(index, number).expect("send times are kept");
-                    assert!(addresses.insert(std::ptr::from_ref(sent)), "target {target}, number {number}");
-                    sent.store(entered, Relaxed);
-                    let round_later = segment.sent(index, number + u64::from(group.places)).map(|at| at.load(Relaxed));
-                    assert_eq!(round_later, Some(entered), "the same place");
+                    assert_eq!(sent.before(u64::MAX), (0, None), "target {target}, number {number}: nobody else's");
+                    sent.set((number & 0xff) as u8, entered.into());
+                    let round_later =
+                        segment.sent(index, number + u64::from(group.places)).map(|at| at.before(1 << 20));
+                    assert_eq!(round_later, Some(((number & 0xff) as u8, Some(entered.into()))), "the same place");
+                    set.push((index, number, entered));
                 }
+            }
+            for (index, number, entered) in set.drain(..) {
+                let kept = segment.sent(index, number).expect("send times are kept").before(1 << 20);
+                assert_eq!(kept, ((number & 0xff) as u8, Some(u64::from(entered))), "nobody has written over it");
             }
             let found: u32 = segment.windows().map(pending).sum();
             let wanted: u32 = range

@@ -35,7 +35,7 @@ pub use error::Error;
 pub use exclude::Exclusions;
 pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
 pub use list::TargetList;
-pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, available as available_memory};
+pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, FLOW_BYTES, available as available_memory};
 pub use shard::Shard;
 pub use span::{Number, Span};
 pub use spec::{AddressRange, SpecError, TargetSpec};
@@ -236,12 +236,12 @@ impl Group {
     }
 
     /// How many flows its probes walk: those that were asked for; where the number of a probe is told by the port that it was sent from
-    /// alone, as many as tell twice the probes in flight apart.
+    /// alone, so many that answers to probes long past are not taken for those to one in flight: four times a window.
     pub fn flow_count(&self) -> u16 {
         if self.shape.kind.has_proof() {
             self.flows.max(1)
         } else {
-            u16::try_from(2 * self.places()).unwrap_or(MOST_PORTS).clamp(LEAST_PORTS, MOST_PORTS)
+            u16::try_from(4 * self.places()).unwrap_or(MOST_PORTS).clamp(LEAST_PORTS, MOST_PORTS)
         }
     }
 
@@ -257,9 +257,9 @@ impl Group {
     }
 }
 
-/// The fewest source ports by which probes without proof are told apart: an answer that is so many probes late is taken for another's.
+/// The fewest source ports by which probes without proof are told apart.
 const LEAST_PORTS: u16 = 16;
-/// The most: 8 bits of a number.
+/// The most: 8 bits of a number. An answer that is so many probes late is taken for another's.
 const MOST_PORTS: u16 = 256;
 
 /// How long a probe may be answered unless it is said: 1 s; of TCP 3 s, as long as a client waits at first (RFC 1122, section 4.2.3.1).

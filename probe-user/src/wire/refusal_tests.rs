@@ -201,9 +201,9 @@ fn what_quotes_no_probe_is_corrupt() {
         assert!(read(&|_| ()).is_ok());
         let (message, wrong): (usize, &[(&str, usize, u8)]) = match family {
             Family::V4 => {
-                (20, &[("a version", 0, 0x65), ("a header length", 0, 0x44), ("a fragment", 7, 1), ("UDP", 9, 17)])
+                (20, &[("a version", 0, 0x65), ("a header length", 0, 0x44), ("a fragment", 7, 1), ("SCTP", 9, 132)])
             }
-            Family::V6 => (40, &[("a version", 0, 0x45), ("a fragment", 6, 44), ("UDP", 6, 17), ("ICMP", 6, 1)]),
+            Family::V6 => (40, &[("a version", 0, 0x45), ("a fragment", 6, 44), ("SCTP", 6, 132), ("ICMP", 6, 1)]),
         };
         let of_message = [("a reply", message, [0, 129][usize::from(message == 40)]), ("a code", message + 1, 1)];
         for (what, at, value) in wrong.iter().copied().chain(of_message) {
