@@ -14,7 +14,7 @@ fn tcp(port: u16, flow: u16, interval: Nanos, timeout: Nanos, count: Option<u64>
     }
 }
 
-fn gateways() -> Vec<Hop> {
+pub(super) fn gateways() -> Vec<Hop> {
     let v6 = Hop::new(
         "fd00:63::2".parse::<std::net::IpAddr>().unwrap(),
         "fd00:63::1".parse::<std::net::IpAddr>().unwrap(),
@@ -25,7 +25,7 @@ fn gateways() -> Vec<Hop> {
 }
 
 /// Every third target over IPv6.
-fn mixed(mut plan: Plan) -> (Plan, Vec<u32>) {
+pub(super) fn mixed(mut plan: Plan) -> (Plan, Vec<u32>) {
     for target in (0..plan.targets.len()).step_by(3) {
         over_v6(&mut plan, target..target + 1);
     }
