@@ -1,5 +1,5 @@
-//! Which ICMP messages over IPv4 are about echo probes of ours. How such a probe is made is in `probe`. Errors that quote a TCP segment
-//! are read here too, and judged in `segment`.
+//! Which ICMP messages over IPv4 are about echo probes of ours. How such a probe is made is in `probe`. Errors that quote a probe to a
+//! port are read here too, and judged in `segment` and `udp`.
 
 use crate::parse::{self, Piece};
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
@@ -13,16 +13,16 @@ type Message = parse::Message<{ ipv4::HEADER }>;
 
 /// What a message says of a probe: echoed by a reply, or quoted by an error.
 pub(crate) struct Answer {
-    /// The first bytes of the probe itself: its ICMP header, or as much of its TCP header.
+    /// The first bytes of the probe itself: its ICMP or UDP header, or as much of its TCP header.
     pub(crate) icmp: Piece<{ icmp::HEADER }>,
     pub(crate) destination: [u8; 4],
-    /// Not an echo request is quoted, but a TCP segment.
-    pub(crate) is_segment: bool,
+    /// That of the probe: ICMP, TCP or UDP.
+    pub(crate) protocol: u8,
     /// Where in the frame its payload begins, if there is as much of it.
-    payload: usize,
+    pub(crate) payload: usize,
     /// The IPv4 identification that it was sent with, which only an error quotes; else [`NOT_QUOTED`]. No Option: the value of a
     /// None is never written, copying it reads it, and the verifier of kernels before 6.3 refuses to read what was not written.
-    identification: u32,
+    pub(crate) identification: u32,
 }
 
 /// No identification.
@@ -48,35 +48,34 @@ impl Answer {
     }
 
     #[inline(always)]
-    fn echoed(reply: &Message) -> Self {
+    pub(crate) fn echoed(reply: &Message) -> Self {
         Self {
             icmp: reply.icmp,
             destination: reply.ip.bytes(ipv4::SOURCE),
-            is_segment: false,
+            protocol: ipv4::ICMP,
             payload: reply.offset + icmp::HEADER,
             identification: NOT_QUOTED,
         }
     }
 
-    /// None: what is quoted is neither echo request nor TCP segment from the address that the error was sent to, or there is too little
-    /// of it.
+    /// None: what is quoted is none of the three from the address that the error was sent to, or there is too little of it.
     #[inline(always)]
     fn quoted(ctx: &XdpContext, error: &Message) -> Option<Self> {
         let offset = error.offset + icmp::HEADER;
         let ip = Piece::<{ ipv4::HEADER }>::at(ctx, offset)?;
         let header = ipv4::header_length(ip.byte(ipv4::VERSION))?;
         let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset + header)?;
-        let is_segment = ip.byte(ipv4::PROTOCOL) == ipv4::TCP;
-        let is_request = ip.byte(ipv4::PROTOCOL) == ipv4::ICMP
-            && icmp.byte(icmp::TYPE) == icmp::ECHO_REQUEST
-            && icmp.byte(icmp::CODE) == 0;
+        let protocol = ip.byte(ipv4::PROTOCOL);
+        let is_to_port = matches!(protocol, ipv4::TCP | ipv4::UDP);
+        let is_request =
+            protocol == ipv4::ICMP && icmp.byte(icmp::TYPE) == icmp::ECHO_REQUEST && icmp.byte(icmp::CODE) == 0;
         let is_from_here = error.length >= icmp::HEADER + header + icmp::HEADER
             && ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT == 0
             && ip.bytes::<4>(ipv4::SOURCE) == error.ip.bytes::<4>(ipv4::DESTINATION);
-        (is_from_here && (is_request || is_segment)).then_some(Self {
+        (is_from_here && (is_request || is_to_port)).then_some(Self {
             icmp,
             destination: ip.bytes(ipv4::DESTINATION),
-            is_segment,
+            protocol,
             payload: offset + header + icmp::HEADER,
             identification: u32::from(ip.number(ipv4::IDENTIFICATION)),
         })

@@ -1,5 +1,5 @@
-//! Which ICMPv6 messages are about echo probes of ours. How such a probe is made is in `probe_v6`. Errors that quote a TCP segment are
-//! read here too, and judged in `segment`.
+//! Which ICMPv6 messages are about echo probes of ours. How such a probe is made is in `probe_v6`. Errors that quote a probe to a port are
+//! read here too, and judged in `segment` and `udp`.
 
 use crate::{
     answer::judge_age,
@@ -16,14 +16,14 @@ type Message = parse::Message<{ ipv6::HEADER }>;
 
 /// What a message says of a probe: echoed by a reply, or quoted by an error.
 pub(crate) struct Answer {
-    /// The first bytes of the probe itself: its ICMPv6 header, or as much of its TCP header.
+    /// The first bytes of the probe itself: its ICMPv6 or UDP header, or as much of its TCP header.
     pub(crate) icmp: Piece<{ icmp::HEADER }>,
     /// In words, as it lies in memory.
     pub(crate) destination: [u64; 2],
-    /// Not an echo request is quoted, but a TCP segment.
-    pub(crate) is_segment: bool,
+    /// That of the probe: ICMP, TCP or UDP.
+    pub(crate) protocol: u8,
     /// Where in the frame its payload begins, if there is as much of it.
-    payload: usize,
+    pub(crate) payload: usize,
 }
 
 impl Answer {
@@ -47,33 +47,32 @@ impl Answer {
     }
 
     #[inline(always)]
-    fn echoed(reply: &Message) -> Self {
+    pub(crate) fn echoed(reply: &Message) -> Self {
         Self {
             icmp: reply.icmp,
             destination: reply.ip.address(ipv6::SOURCE),
-            is_segment: false,
+            protocol: ipv6::ICMP,
             payload: reply.offset + icmp::HEADER,
         }
     }
 
-    /// None: what is quoted is neither echo request nor TCP segment from the address that the error was sent to, or there is too little
-    /// of it.
+    /// None: what is quoted is none of the three from the address that the error was sent to, or there is too little of it.
     #[inline(always)]
     fn quoted(ctx: &XdpContext, error: &Message, zero: u32) -> Option<Self> {
         let ip = Piece::<{ ipv6::HEADER }>::at(ctx, error.offset + icmp::HEADER)?;
         let first = error.offset + icmp::HEADER + ipv6::HEADER;
-        let (next, offset) = parse::walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero).ok()?;
+        let (protocol, offset) = parse::walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero).ok()?;
         let icmp = Piece::<{ icmp::HEADER }>::at(ctx, offset)?;
-        let is_segment = next == ipv6::TCP;
+        let is_to_port = matches!(protocol, ipv6::TCP | ipv6::UDP);
         let is_request =
-            next == ipv6::ICMP && icmp.byte(icmp::TYPE) == icmpv6::ECHO_REQUEST && icmp.byte(icmp::CODE) == 0;
+            protocol == ipv6::ICMP && icmp.byte(icmp::TYPE) == icmpv6::ECHO_REQUEST && icmp.byte(icmp::CODE) == 0;
         let is_from_here = error.offset + error.length >= offset + icmp::HEADER
             && ipv6::is_version(ip.byte(0))
             && ip.address(ipv6::SOURCE) == error.ip.address(ipv6::DESTINATION);
-        (is_from_here && (is_request || is_segment)).then_some(Self {
+        (is_from_here && (is_request || is_to_port)).then_some(Self {
             icmp,
             destination: ip.address(ipv6::DESTINATION),
-            is_segment,
+            protocol,
             payload: offset + icmp::HEADER,
         })
     }

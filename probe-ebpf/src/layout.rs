@@ -142,8 +142,8 @@ impl Settings {
 }
 
 /// What `steer` made of a frame. All but [`Verdict::Taken`] and [`Verdict::RingFull`] went on to the kernel, untouched. In this order
-/// the checks are made: a frame counts under the first that it fails. Only of TCP the proof comes before the lengths: others on this host
-/// may use our ports behind an address translation, and without proof nothing of theirs is ours.
+/// the checks are made: a frame counts under the first that it fails. Only of TCP and UDP the proof comes before the lengths:
+/// others on this host may use our ports behind an address translation, and without proof nothing of theirs is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Verdict {
@@ -153,28 +153,31 @@ pub enum Verdict {
     NotIp,
     /// None of the three: the host's kernel may have no handler for it, and then counts it among the interface's dropped frames.
     UnknownProtocol,
-    /// Too short for its headers up to the ICMP identifier, or an IP header that contradicts itself. Where TCP probes are sent, also a
-    /// TCP header that does not fit.
+    /// Too short for its headers up to the ICMP identifier, or an IP header that contradicts itself. Where probes are sent to
+    /// ports, also a TCP or UDP header that does not fit, or a DNS header of which a part is missing.
     Malformed,
-    /// IPv4 or IPv6, and neither an ICMP echo reply nor an ICMP error, nor a TCP segment to one of our ports that can be an answer: not a
-    /// bare ACK without proof. Neighbour discovery is among these, and what has more extension headers in front than are looked behind,
+    /// IPv4 or IPv6, and neither an ICMP echo reply nor an ICMP error, nor a TCP segment or UDP datagram to one of our ports that can be an
+    /// answer: not a bare ACK without proof, and where answers have proof no datagram but a DNS response. Neighbour discovery is among these, and what has more extension headers in front than are looked behind,
     /// or such as can't be.
     NotReply,
     /// A fragment of an ICMP message.
     Fragment,
+    /// Of those, the first of an echo reply that proves itself: too large for the way back, so that it can't be measured.
+    FragmentedReply,
     /// An echo reply to somebody else's identifier: the host's own ping.
     ForeignIdentifier,
-    /// An ICMP error that quotes neither an echo request with our identifier nor a proven SYN of ours, or too little to say: about the
+    /// An ICMP error that quotes neither an echo request with our identifier nor a proven SYN or UDP probe of ours, or too little to say: about the
     /// host's own traffic.
     ForeignQuote,
     /// Our identifier or one of our ports, sent to an address that is not among ours.
     ForeignAddress,
     /// Longer than [`MAX_FRAME`], or in several pieces.
     Large,
-    /// Our identifier, shorter than its IP header says, or a reply or an IPv6 error's quote shorter than a probe. Of TCP, proven ours
-    /// and shorter than its IP header says.
+    /// Our identifier, shorter than its IP header says, or a reply or an IPv6 error's quote shorter than a probe. Of TCP and UDP,
+    /// ours and shorter than its IP header says.
     Truncated,
-    /// Our identifier, or a SYN-ACK or RST to one of our ports, and no proof that we sent what it answers.
+    /// Our identifier, or to one of our ports a SYN-ACK, a RST or, if answers there have proof, a DNS response; and no proof that we sent
+    /// what it answers.
     Cookie,
     /// A RST to one of our ports that acknowledges nothing, so that nothing in it could be proof. No host answers a SYN so (RFC 9293,
     /// section 3.10.7.1).
@@ -191,13 +194,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// All, in the order of their counters in `VERDICTS`.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Taken,
         Self::NotIp,
         Self::UnknownProtocol,
         Self::Malformed,
         Self::NotReply,
         Self::Fragment,
+        Self::FragmentedReply,
         Self::ForeignIdentifier,
         Self::ForeignQuote,
         Self::ForeignAddress,
@@ -220,6 +224,7 @@ impl Verdict {
             Self::Malformed => "malformed",
             Self::NotReply => "not_reply",
             Self::Fragment => "fragment",
+            Self::FragmentedReply => "fragmented_reply",
             Self::ForeignIdentifier => "foreign_identifier",
             Self::ForeignQuote => "foreign_quote",
             Self::ForeignAddress => "foreign_address",
@@ -237,7 +242,7 @@ impl Verdict {
     /// Whether the frame claimed to be an answer to this instance, or an error about it, and failed a check: these are the rejected
     /// replies.
     pub const fn is_rejected(self) -> bool {
-        matches!(self, Self::Truncated | Self::Cookie | Self::ResetWithoutAck | Self::Age)
+        matches!(self, Self::FragmentedReply | Self::Truncated | Self::Cookie | Self::ResetWithoutAck | Self::Age)
     }
 }
 

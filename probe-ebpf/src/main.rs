@@ -11,6 +11,7 @@
 
 mod answer;
 mod answer_v6;
+mod flow;
 mod frame;
 mod live;
 mod object;
@@ -21,6 +22,7 @@ mod reflect;
 mod reflect_tcp;
 mod segment;
 mod steer;
+mod udp;
 
 use aya_ebpf::{
     bindings::xdp_action,

@@ -1,11 +1,11 @@
-//! From a frame to its ICMP message or TCP segment, checked in the way that the kernel's verifier can follow: each piece is a pointer to
+//! From a frame to its ICMP message, TCP segment or UDP datagram, checked in the way that the kernel's verifier can follow: each piece is a pointer to
 //! an array of constant size, compared once with the end of the frame; after that no access can fail.
 
 use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use core::ops::Range;
 use probe_ebpf::{
     layout::Verdict,
-    wire::{ethernet, icmp, ipv4, ipv6, tcp},
+    wire::{ethernet, icmp, ipv4, ipv6, tcp, udp},
 };
 
 /// Bytes of a frame that lie inside it.
@@ -101,13 +101,16 @@ pub(crate) struct Link {
     pub(crate) offset: usize,
 }
 
-/// An IP datagram that is no fragment, up to what it carries; its header has so many bytes without what may lie in between.
+/// An IP datagram up to what it carries; its header has so many bytes without what may lie in between. It is whole, or the first
+/// fragment of an ICMP message.
 pub(crate) struct Datagram<const HEADER: usize> {
     pub(crate) ip: Piece<HEADER>,
     /// What it carries, behind extension headers.
     pub(crate) protocol: u8,
-    /// Where that begins in the frame.
-    offset: usize,
+    /// Not 0: it is the first fragment of more.
+    pub(crate) more: u16,
+    /// Where what it carries begins in the frame.
+    pub(crate) offset: usize,
     /// Where it ends, as the IP header has it.
     pub(crate) end: usize,
 }
@@ -137,9 +140,20 @@ impl<const HEADER: usize> Datagram<HEADER> {
         let header = tcp::header_length(tcp.byte(tcp::OFFSET)).ok_or(Verdict::Malformed)?;
         if self.offset + header > self.end { Err(Verdict::Malformed) } else { Ok(tcp) }
     }
+
+    /// The header of the UDP datagram that it carries, and how long that is with its header.
+    #[inline(always)]
+    pub(crate) fn udp(&self, ctx: &XdpContext) -> Result<(Piece<{ udp::HEADER }>, usize), Verdict> {
+        let udp = self.head::<{ udp::HEADER }>(ctx)?;
+        let length = usize::from(udp.number(udp::LENGTH));
+        if length < udp::HEADER || self.offset + length > self.end {
+            return Err(Verdict::Malformed);
+        }
+        Ok((udp, length))
+    }
 }
 
-/// An ICMP message that is no fragment, behind an IP header of so many bytes without what may lie in between.
+/// An ICMP message, behind an IP header of so many bytes without what may lie in between.
 pub(crate) struct Message<const HEADER: usize> {
     pub(crate) ip: Piece<HEADER>,
     pub(crate) icmp: Piece<{ icmp::HEADER }>,
@@ -165,11 +179,11 @@ pub(crate) fn link(ctx: &XdpContext) -> Result<Link, Verdict> {
     Ok(Link { ethernet, ethertype, offset })
 }
 
-/// Reads an IPv4 datagram up to its ICMP header.
+/// Reads an IPv4 datagram that is no fragment up to its ICMP header.
 #[inline(always)]
 pub(crate) fn ipv4(ctx: &XdpContext, link: &Link) -> Result<Message<{ ipv4::HEADER }>, Verdict> {
     let datagram = datagram_v4(ctx, link)?;
-    if datagram.protocol == ipv4::ICMP { datagram.message(ctx) } else { Err(Verdict::NotReply) }
+    if datagram.protocol == ipv4::ICMP && datagram.more == 0 { datagram.message(ctx) } else { Err(Verdict::NotReply) }
 }
 
 /// Reads an IPv4 datagram up to what it carries.
@@ -178,11 +192,12 @@ pub(crate) fn datagram_v4(ctx: &XdpContext, link: &Link) -> Result<Datagram<{ ip
     let ip = Piece::<{ ipv4::HEADER }>::at(ctx, link.offset).ok_or(Verdict::Malformed)?;
     let header = ipv4::header_length(ip.byte(ipv4::VERSION)).ok_or(Verdict::Malformed)?;
     let protocol = ip.byte(ipv4::PROTOCOL);
-    if ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT != 0 {
+    let fragment = ip.number(ipv4::FRAGMENT) & ipv4::IS_FRAGMENT;
+    if fragment != 0 && (protocol != ipv4::ICMP || fragment != ipv4::MORE_FRAGMENTS) {
         return Err(if protocol == ipv4::ICMP { Verdict::Fragment } else { Verdict::NotReply });
     }
     let end = link.offset + usize::from(ip.number(ipv4::TOTAL_LENGTH));
-    Ok(Datagram { ip, protocol, offset: link.offset + header, end })
+    Ok(Datagram { ip, protocol, more: fragment, offset: link.offset + header, end })
 }
 
 /// Reads an IPv6 datagram up to what it carries. `zero`: see [`forget`].
@@ -195,14 +210,20 @@ pub(crate) fn datagram_v6(ctx: &XdpContext, link: &Link, zero: u32) -> Result<Da
     }
     let first = start + ipv6::HEADER;
     let (protocol, offset) = walk(ctx, ip.byte(ipv6::NEXT_HEADER), first, zero)?;
-    if protocol == ipv6::FRAGMENT {
-        let fragment = Piece::<{ ipv6::EXTENSION }>::at(ctx, offset).ok_or(Verdict::Malformed)?;
-        let of_icmp = fragment.byte(ipv6::EXTENSION_NEXT) == ipv6::ICMP;
-        return Err(if of_icmp { Verdict::Fragment } else { Verdict::NotReply });
-    }
     // A jumbogram says 0.
     let end = first + usize::from(ip.number(ipv6::PAYLOAD_LENGTH));
-    Ok(Datagram { ip, protocol, offset, end })
+    if protocol != ipv6::FRAGMENT {
+        return Ok(Datagram { ip, protocol, more: 0, offset, end });
+    }
+    let fragment = Piece::<{ ipv6::EXTENSION }>::at(ctx, offset).ok_or(Verdict::Malformed)?;
+    if fragment.byte(ipv6::EXTENSION_NEXT) != ipv6::ICMP {
+        return Err(Verdict::NotReply);
+    }
+    let more = fragment.number(ipv6::FRAGMENT_OFFSET) & ipv6::IS_FRAGMENT;
+    if more != ipv6::MORE_FRAGMENTS {
+        return Err(Verdict::Fragment);
+    }
+    Ok(Datagram { ip, protocol: ipv6::ICMP, more, offset: offset + ipv6::EXTENSION, end })
 }
 
 /// Walks over the extension headers that begin at `offset`, the first of them being `next`: as many as are looked behind. Returns what

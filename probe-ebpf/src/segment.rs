@@ -1,30 +1,12 @@
 //! Which TCP segments are answers to SYNs of ours, and which that errors quote are such SYNs: those whose sequence number proves itself
 //! (`probe_ebpf::sequence`). Checksums are not looked at: on a veth pair that of a local host is not filled in.
 
-use crate::parse::Piece;
+use crate::{flow, parse::Piece};
 use probe_ebpf::{
     layout::{Settings, Verdict},
     sequence,
     wire::{icmp, tcp},
 };
-
-/// Whether one of our ports.
-#[inline(always)]
-pub(crate) fn is_port(settings: &Settings, port: u16) -> bool {
-    u32::from(port.wrapping_sub(settings.first_port)) < settings.port_count
-}
-
-/// The addresses of a flow as `sequence` wants them.
-#[inline(always)]
-pub(crate) fn flow_v4(ours: [u8; 4], theirs: [u8; 4]) -> [u64; 1] {
-    [u64::from(u32::from_le_bytes(ours)) | u64::from(u32::from_le_bytes(theirs)) << 32]
-}
-
-/// The same of IPv6 addresses in words.
-#[inline(always)]
-pub(crate) fn flow_v6([a, b]: [u64; 2], [c, d]: [u64; 2]) -> [u64; 4] {
-    [a, b, c, d]
-}
 
 const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
 const RST_ACK: u8 = tcp::RST | tcp::ACK;
@@ -34,7 +16,11 @@ const RST_ACK: u8 = tcp::RST | tcp::ACK;
 pub(crate) fn read(settings: &Settings, segment: Piece<{ tcp::HEADER }>) -> Result<u8, Verdict> {
     let says = segment.byte(tcp::FLAGS) & (tcp::SYN | tcp::RST | tcp::FIN | tcp::ACK);
     let is_answer = matches!(says, SYN_ACK | RST_ACK | tcp::ACK | tcp::RST);
-    if is_answer && is_port(settings, segment.number(tcp::DESTINATION)) { Ok(says) } else { Err(Verdict::NotReply) }
+    if is_answer && flow::is_port(settings, segment.number(tcp::DESTINATION)) {
+        Ok(says)
+    } else {
+        Err(Verdict::NotReply)
+    }
 }
 
 /// Whether a segment that says so acknowledges a SYN of ours.

@@ -1,15 +1,15 @@
 //! Which frames are answers to us, and what is done with them.
 
 use crate::{
-    INACTIVE, SETTINGS, TAKEN, XSKS, answer, answer_v6,
+    INACTIVE, SETTINGS, TAKEN, XSKS, answer, answer_v6, flow,
     object::{add_one, now},
     parse::{self, Datagram, Link},
-    segment,
+    segment, udp,
 };
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use probe_ebpf::{
     layout::{MAX_FRAME, MAX_SOURCES, QueueLine, Settings, Verdict},
-    wire::{STAMP, ethernet, ipv4, ipv6, tcp},
+    wire::{STAMP, ethernet, icmp, icmpv6, ipv4, ipv6, tcp},
 };
 
 /// Judges a frame. What is [`Verdict::Taken`] carries its arrival stamp and is to be redirected, what is [`Verdict::RingFull`] is to be
@@ -57,8 +57,13 @@ fn judge(ctx: &XdpContext, link: &Link) -> Result<Queue, Verdict> {
 fn judge_v4(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
     let datagram = parse::datagram_v4(ctx, link)?;
     match datagram.protocol {
-        ipv4::ICMP => judge_message_v4(ctx, &datagram, settings),
+        ipv4::ICMP if datagram.more == 0 => judge_message_v4(ctx, &datagram, settings),
+        ipv4::ICMP => Err(match judge_fragment_v4(ctx, &datagram, settings) {
+            Ok(()) => Verdict::FragmentedReply,
+            Err(_) => Verdict::Fragment,
+        }),
         ipv4::TCP if settings.port_count != 0 => judge_segment_v4(ctx, &datagram, settings),
+        ipv4::UDP if settings.port_count != 0 => judge_udp_v4(ctx, &datagram, settings),
         _ => Err(Verdict::NotReply),
     }
 }
@@ -67,8 +72,13 @@ fn judge_v4(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Ve
 fn judge_v6(ctx: &XdpContext, link: &Link, settings: &Settings) -> Result<(), Verdict> {
     let datagram = parse::datagram_v6(ctx, link, settings.zero)?;
     match datagram.protocol {
-        ipv6::ICMP => judge_message_v6(ctx, &datagram, settings),
+        ipv6::ICMP if datagram.more == 0 => judge_message_v6(ctx, &datagram, settings),
+        ipv6::ICMP => Err(match judge_fragment_v6(ctx, &datagram, settings) {
+            Ok(()) => Verdict::FragmentedReply,
+            Err(_) => Verdict::Fragment,
+        }),
         ipv6::TCP if settings.port_count != 0 => judge_segment_v6(ctx, &datagram, settings),
+        ipv6::UDP if settings.port_count != 0 => judge_udp_v6(ctx, &datagram, settings),
         _ => Err(Verdict::NotReply),
     }
 }
@@ -81,8 +91,8 @@ fn judge_message_v4(
 ) -> Result<(), Verdict> {
     let message = datagram.message(ctx)?;
     let (answer, foreign) = answer::Answer::read(ctx, &message)?;
-    if answer.is_segment {
-        if !segment::is_port(settings, answer.icmp.number(tcp::SOURCE)) {
+    if answer.protocol != ipv4::ICMP {
+        if !flow::is_port(settings, answer.icmp.number(tcp::SOURCE)) {
             return Err(foreign);
         }
         // It was quoted with the address that the error was sent to.
@@ -90,7 +100,13 @@ fn judge_message_v4(
         if !is_source(settings, u32::from_ne_bytes(source)) {
             return Err(Verdict::ForeignAddress);
         }
-        segment::prove_quote(settings, segment::flow_v4(source, answer.destination), answer.icmp)?;
+        let addresses = flow::v4(source, answer.destination);
+        if answer.protocol == ipv4::TCP {
+            segment::prove_quote(settings, addresses, answer.icmp)?;
+        } else {
+            let answer::Answer { icmp: header, identification, payload: data, .. } = answer;
+            udp::Quote { header, identification, data, end: datagram.end }.prove(ctx, settings, addresses)?;
+        }
         return is_whole(ctx, datagram.end);
     }
     if answer.identifier() != settings.identifier {
@@ -114,20 +130,71 @@ fn judge_message_v6(
     let ours = message.ip.address(ipv6::DESTINATION);
     let is_ours = u32::from(is_source_v6(settings, ours)) ^ settings.zero;
     let (answer, foreign) = answer_v6::Answer::read(ctx, &message, settings.zero)?;
-    if answer.is_segment {
-        if !segment::is_port(settings, answer.icmp.number(tcp::SOURCE)) {
+    if answer.protocol != ipv6::ICMP {
+        if !flow::is_port(settings, answer.icmp.number(tcp::SOURCE)) {
             return Err(foreign);
         }
         if is_ours == 0 {
             return Err(Verdict::ForeignAddress);
         }
-        segment::prove_quote(settings, segment::flow_v6(ours, answer.destination), answer.icmp)?;
+        let addresses = flow::v6(ours, answer.destination);
+        if answer.protocol == ipv6::TCP {
+            segment::prove_quote(settings, addresses, answer.icmp)?;
+        } else {
+            let answer_v6::Answer { icmp: header, payload: data, .. } = answer;
+            let identification = udp::NO_WORD;
+            udp::Quote { header, identification, data, end: datagram.end }.prove(ctx, settings, addresses)?;
+        }
         return is_whole(ctx, datagram.end);
     }
     if answer.identifier() != settings.identifier {
         return Err(foreign);
     }
     if is_ours == 0 {
+        return Err(Verdict::ForeignAddress);
+    }
+    is_whole(ctx, datagram.end)?;
+    answer.prove(ctx, settings, datagram.end)
+}
+
+/// Whether the first fragment of a message is that of a reply to us, which can't be measured: who answers thought it too large for the way.
+#[inline(always)]
+fn judge_fragment_v4(
+    ctx: &XdpContext,
+    datagram: &Datagram<{ ipv4::HEADER }>,
+    settings: &Settings,
+) -> Result<(), Verdict> {
+    let message = datagram.message(ctx)?;
+    if message.icmp.byte(icmp::TYPE) != icmp::ECHO_REPLY || message.icmp.byte(icmp::CODE) != 0 {
+        return Err(Verdict::NotReply);
+    }
+    let answer = answer::Answer::echoed(&message);
+    if answer.identifier() != settings.identifier {
+        return Err(Verdict::ForeignIdentifier);
+    }
+    if !is_source(settings, u32::from_ne_bytes(message.ip.bytes(ipv4::DESTINATION))) {
+        return Err(Verdict::ForeignAddress);
+    }
+    is_whole(ctx, datagram.end)?;
+    answer.prove(ctx, settings, datagram.end)
+}
+
+/// As [`judge_fragment_v4`].
+#[inline(always)]
+fn judge_fragment_v6(
+    ctx: &XdpContext,
+    datagram: &Datagram<{ ipv6::HEADER }>,
+    settings: &Settings,
+) -> Result<(), Verdict> {
+    let message = datagram.message(ctx)?;
+    if message.icmp.byte(icmp::TYPE) != icmpv6::ECHO_REPLY || message.icmp.byte(icmp::CODE) != 0 {
+        return Err(Verdict::NotReply);
+    }
+    let answer = answer_v6::Answer::echoed(&message);
+    if answer.identifier() != settings.identifier {
+        return Err(Verdict::ForeignIdentifier);
+    }
+    if !is_source_v6(settings, message.ip.address(ipv6::DESTINATION)) {
         return Err(Verdict::ForeignAddress);
     }
     is_whole(ctx, datagram.end)?;
@@ -146,7 +213,7 @@ fn judge_segment_v4(
     if !is_source(settings, u32::from_ne_bytes(ours)) {
         return Err(Verdict::ForeignAddress);
     }
-    segment::prove(settings, segment::flow_v4(ours, datagram.ip.bytes(ipv4::SOURCE)), segment, says)?;
+    segment::prove(settings, flow::v4(ours, datagram.ip.bytes(ipv4::SOURCE)), segment, says)?;
     is_whole(ctx, datagram.end)
 }
 
@@ -162,7 +229,29 @@ fn judge_segment_v6(
     if !is_source_v6(settings, ours) {
         return Err(Verdict::ForeignAddress);
     }
-    segment::prove(settings, segment::flow_v6(ours, datagram.ip.address(ipv6::SOURCE)), segment, says)?;
+    segment::prove(settings, flow::v6(ours, datagram.ip.address(ipv6::SOURCE)), segment, says)?;
+    is_whole(ctx, datagram.end)
+}
+
+#[inline(always)]
+fn judge_udp_v4(ctx: &XdpContext, datagram: &Datagram<{ ipv4::HEADER }>, settings: &Settings) -> Result<(), Verdict> {
+    let answer = udp::Answer::read(ctx, datagram, settings)?;
+    let ours = datagram.ip.bytes(ipv4::DESTINATION);
+    if !is_source(settings, u32::from_ne_bytes(ours)) {
+        return Err(Verdict::ForeignAddress);
+    }
+    answer.prove(settings, flow::v4(ours, datagram.ip.bytes(ipv4::SOURCE)))?;
+    is_whole(ctx, datagram.end)
+}
+
+#[inline(always)]
+fn judge_udp_v6(ctx: &XdpContext, datagram: &Datagram<{ ipv6::HEADER }>, settings: &Settings) -> Result<(), Verdict> {
+    let answer = udp::Answer::read(ctx, datagram, settings)?;
+    let ours = datagram.ip.address(ipv6::DESTINATION);
+    if !is_source_v6(settings, ours) {
+        return Err(Verdict::ForeignAddress);
+    }
+    answer.prove(settings, flow::v6(ours, datagram.ip.address(ipv6::SOURCE)))?;
     is_whole(ctx, datagram.end)
 }
 

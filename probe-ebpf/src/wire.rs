@@ -74,6 +74,8 @@ pub mod ipv4 {
     pub const DONT_FRAGMENT: u16 = 0x4000;
     /// "More fragments" and the fragment offset: zero in a datagram that is whole.
     pub const IS_FRAGMENT: u16 = 0x3fff;
+    /// Of those, all that is set in a first fragment.
+    pub const MORE_FRAGMENTS: u16 = 0x2000;
 
     /// Bytes of the header that begins with this byte; None if it isn't one of IPv4 (version 4, at least 20 bytes).
     #[inline(always)]
@@ -130,6 +132,12 @@ pub mod ipv6 {
     pub const EXTENSION_NEXT: usize = 0;
     /// How long it is: see [`extension_length`].
     pub const EXTENSION_LENGTH: usize = 1;
+    /// In a fragment's header, its offset and the flag "more fragments".
+    pub const FRAGMENT_OFFSET: Range<usize> = 2..4;
+    /// The two: zero in a fragment that is all of a datagram.
+    pub const IS_FRAGMENT: u16 = 0xfff9;
+    /// Of those, all that is set in a first fragment.
+    pub const MORE_FRAGMENTS: u16 = 1;
     /// In a routing header, how many addresses are still to be visited: 0 where it has arrived.
     pub const SEGMENTS_LEFT: usize = 3;
 

@@ -191,7 +191,7 @@ fn what_is_not_an_answer_to_us_is_passed() {
             check("foreign address", &foreign, Verdict::ForeignAddress);
         }
         let first = Around { more_fragments: true, ..around.clone() };
-        check("first fragment", &reply(&first), Verdict::Fragment);
+        check("first fragment", &reply(&first), Verdict::FragmentedReply);
         for fragment_offset in [1, 8, 0x1fff] {
             let later = Around { fragment_offset, ..around.clone() };
             check("later fragment", &reply(&later), Verdict::Fragment);
@@ -207,6 +207,60 @@ fn what_is_not_an_answer_to_us_is_passed() {
     let tag: Vec<u8> = three[12..16].to_vec();
     three.splice(12..12, tag);
     passes(&rig, "three tags", &three, Verdict::UnknownProtocol);
+}
+
+/// Who answers may think a reply too large for the way back. Its first fragment says whose it is, and nothing more than that is said.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_first_fragment_of_our_reply_is_told() {
+    let Some(mut rig) = rig() else { return };
+    for around in surroundings().filter(|around| matches!(around.options, 0 | 5)) {
+        let first = Around { more_fragments: true, ..around };
+        let check = |what: &str, frame: &[u8], verdict| passes(&rig, &format!("{what}, {first:?}"), frame, verdict);
+        let icmp = first.icmp();
+        for length in [24, 552, 1448] {
+            check("ours", &first.echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), length)), Verdict::FragmentedReply);
+        }
+        let good = reply(&first);
+        let changed = |at: usize| {
+            let mut frame = good.clone();
+            frame[at] ^= 1;
+            frame
+        };
+        check("a request", &first.echo_request(IDENTIFIER, SEQUENCE, &payload(now(), 24)), Verdict::Fragment);
+        check("a reply with a code", &changed(icmp + 1), Verdict::Fragment);
+        check("a ping's", &changed(icmp + 5), Verdict::Fragment);
+        check("to another address", &changed(first.ip() + 19), Verdict::Fragment);
+        check("without proof", &changed(icmp + 20), Verdict::Fragment);
+        let old = first.echo_reply(IDENTIFIER, SEQUENCE, &payload(now() - MAX_AGE - Nanos::from_secs(1), 24));
+        check("too old", &old, Verdict::Fragment);
+        check(
+            "as large as can't be taken",
+            &first.echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), 8_000)),
+            Verdict::Fragment,
+        );
+        for length in first.ip() + 20..good.len() {
+            let verdict = Verdict::Fragment;
+            check("cut", &good[..length], verdict);
+        }
+        for fragment_offset in [1, 181, 0x1fff] {
+            let later = Around { fragment_offset, ..first.clone() };
+            passes(&rig, "a later one", &reply(&later), Verdict::Fragment);
+        }
+        let quote = around_probe(&first);
+        check("an error", &first.error(3, 1, &quote), Verdict::Fragment);
+    }
+    // It is told wherever it arrives, and nobody has to have a socket there.
+    rig.set_inactive(true);
+    let first = Around { more_fragments: true, ..Around::default() };
+    passes(&rig, "inactive", &reply(&first), Verdict::FragmentedReply);
+    assert!(Verdict::FragmentedReply.is_rejected() && !Verdict::Fragment.is_rejected());
+}
+
+/// A probe of ours, as an error in these surroundings would quote it.
+fn around_probe(around: &Around) -> Vec<u8> {
+    let probe = Around { source: OURS, destination: THEIRS, more_fragments: false, ..around.clone() };
+    probe.echo_request(IDENTIFIER, SEQUENCE, &payload(now(), 18)).split_off(probe.ip())
 }
 
 #[test]
@@ -359,8 +413,8 @@ fn an_inactive_member_takes_nothing() {
 fn live_frames_are_userspaces_frames() {
     let Some(mut rig) = rig() else { return };
     builds_userspaces_frames(&mut rig, Tags::NONE);
-    // The verifier gives up at a million, and kernels differ in how many they need: room for ten times as many.
-    assert!(rig.verified("steer") < 100_000, "{}", rig.verified("steer"));
+    // The verifier gives up at a million, and kernels differ in how many they need: room for eight times as many.
+    assert!(rig.verified("steer") < 120_000, "{}", rig.verified("steer"));
 }
 
 /// The same with a VLAN tag of either kind.

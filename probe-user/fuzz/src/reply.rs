@@ -89,9 +89,10 @@ pub(crate) fn check(data: &[u8]) {
             RejectedReason::Target => assert_eq!(Table.generation(reply.target), None),
             RejectedReason::Age => assert!(reply.arrived < reply.sent),
             RejectedReason::Cookie => assert!(!signed, "{reply:?} has the right cookie"),
-            RejectedReason::Truncated | RejectedReason::Corrupt | RejectedReason::ResetWithoutAck => {
-                panic!("{reason:?} of {reply:?}")
-            }
+            RejectedReason::Truncated
+            | RejectedReason::Corrupt
+            | RejectedReason::ResetWithoutAck
+            | RejectedReason::Fragment => panic!("{reason:?} of {reply:?}"),
         },
         (Err(reason), Ok(Heard::Port(report))) => match (reason, Table.number_in(report.ports.0)) {
             (RejectedReason::Target, None) => {}
@@ -107,9 +108,10 @@ pub(crate) fn check(data: &[u8]) {
                 },
                 RejectedReason::Age => assert!(age),
                 RejectedReason::Cookie => assert!(!signed, "{refusal:?} is signed"),
-                RejectedReason::Truncated | RejectedReason::Corrupt | RejectedReason::ResetWithoutAck => {
-                    panic!("{reason:?} of {refusal:?}")
-                }
+                RejectedReason::Truncated
+                | RejectedReason::Corrupt
+                | RejectedReason::ResetWithoutAck
+                | RejectedReason::Fragment => panic!("{reason:?} of {refusal:?}"),
             }
         }
     }

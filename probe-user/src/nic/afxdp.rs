@@ -130,7 +130,7 @@ impl AfxdpSender {
         let residents = self.ring.frames.produced().wrapping_sub(base) as usize;
         debug_assert!(residents <= KICK, "no more than a kick's worth is ever left in the ring");
         self.owners = [NOBODY; KICK];
-        let mut loads = [Load { mac: [0; 6], template: BARE }; KICK];
+        let mut loads = [Load { mac: [0; 6], template: BARE, live: 0 }; KICK];
         let mut fresh: [Option<Frame>; KICK] = [const { None }; KICK];
         // Counted from `base`: residents first, new frames behind them.
         let mut place = 0;

@@ -121,7 +121,10 @@ fn obstacle_of(shape: Shape, tags: Tags) -> Option<String> {
     match is_whole(shape) {
         false => (tags.as_slice().len() > 1).then(|| "they carry one VLAN tag at most".into()),
         true => (length > LIVE_FRAME).then(|| {
-            format!("frames of probe {} are {length} bytes long, and they are copied up to {LIVE_FRAME}", shape.kind)
+            let (kind, less) = (shape.kind, length - LIVE_FRAME);
+            format!(
+                "frames of probe {kind} are {length} bytes long, and they are copied up to {LIVE_FRAME}: let it carry {less} bytes less"
+            )
         }),
     }
 }
@@ -173,7 +176,7 @@ mod tests {
     use super::*;
     use crate::{
         base::Family,
-        wire::{Kind, Tag},
+        wire::{Content, Kind, Tag},
     };
 
     #[test]
@@ -202,6 +205,13 @@ mod tests {
         }
         let long = Shape { payload: 80, ..syn };
         assert!(obstacle_of(long, one).is_some_and(|why| why.contains("tcp:443") && why.contains("158 bytes")));
+        let udp = Shape::of(Kind::Udp { port: 7, content: Content::Bytes(b"hello") });
+        let udp = |payload| Shape { payload, ..udp };
+        assert_eq!((obstacle_of(udp(86), Tags::NONE), obstacle_of(udp(78), two)), (None, None));
+        assert!(obstacle_of(udp(87), Tags::NONE).is_some_and(|why| why.ends_with("let it carry 1 bytes less")));
+        assert!(
+            obstacle_of(udp(86).over(Family::V6), one).is_some_and(|why| why.ends_with("let it carry 24 bytes less"))
+        );
     }
 
     #[test]

@@ -410,6 +410,7 @@ impl PortSampler {
             (RejectedReason::Cookie, Verdict::Cookie),
             (RejectedReason::Age, Verdict::Age),
             (RejectedReason::ResetWithoutAck, Verdict::ResetWithoutAck),
+            (RejectedReason::Fragment, Verdict::FragmentedReply),
         ] {
             rejected[reason as usize] = self.verdicts.verdict(verdict)?;
         }

@@ -22,7 +22,7 @@ use super::{
     templates::{Current, Form, Held},
 };
 use crate::{
-    base::{Cause, Family, Nanos, ShapeIndex},
+    base::{Cause, Family, Nanos},
     worker::{Clock as _, Due, Fate, Leaving, Link, Room, Transmit},
 };
 use probe_ebpf::layout::{LIVE_SPARE, LIVE_TABLE, LiveCursor, LiveDestination, LiveDue, LiveFrame, MAX_CPUS};
@@ -73,7 +73,7 @@ pub struct LiveSender {
     /// Its probes that are whole frames, if there are any.
     frames: Option<Mapped<LiveFrame>>,
     /// Which template is laid in each of those places, or [`BARE`].
-    laid: Vec<u16>,
+    laid: Vec<u32>,
     cursors: Mapped<LiveCursor>,
     templates: Held,
     link: Arc<dyn Link>,
@@ -83,8 +83,8 @@ pub struct LiveSender {
     thread: Option<u32>,
     /// Which of the probes at hand are still to be sent, in order.
     open: Vec<u32>,
-    /// Shapes of the probes at hand that have had their call.
-    sent: Vec<ShapeIndex>,
+    /// Forms of the probes at hand that have had their call.
+    sent: Vec<Form>,
     pace: Pace,
     flush: Flush,
     /// Frames between two flushes of the last call.
@@ -187,14 +187,14 @@ impl LiveSender {
         // Of whole frames: what they say of the time. That of their stamp the program tells.
         let laid = self.clock.now();
         let mut filled = 0;
-        // Neighbours on the list mostly share their next hop.
+        // Neighbours on the list mostly share their next hop, and their shape where no flows are walked.
         let mut known = None;
         for i in 0..many {
             let owner = self.open[i];
             let probe = &due[owner as usize];
             let load = match known {
-                Some((hop, load)) if hop == probe.hop => Ok(load),
-                _ => self.templates.load(probe).inspect(|load| known = Some((probe.hop, *load))),
+                Some((known, load)) if known == (probe.hop, probe.shape) => Ok(load),
+                _ => self.templates.load(probe).inspect(|load| known = Some(((probe.hop, probe.shape), *load))),
             };
             match load {
                 Err(cause) => fates[owner as usize] = Fate::Unsent(cause),
@@ -207,7 +207,7 @@ impl LiveSender {
                         target: probe.target.0,
                         sequence: probe.sequence.0,
                         generation: probe.generation.0,
-                        template: self.templates.first_live() + load.template,
+                        template: load.live,
                         refused: 0,
                     };
                     if let Some(frame) = frames.get_mut(filled) {
@@ -382,22 +382,23 @@ impl Transmit for LiveSender {
         let allowed = usize::try_from(self.pace.allowed(self.clock.now()).frames).unwrap_or(usize::MAX);
         let many = due.len().min(allowed);
         fates[many..].fill(Fate::Full(Cause::Refused));
-        // Frames of one call have one form. Probes of different shapes may take turns: all of one shape go together.
+        // Frames of one call have one form, in which many shapes may be: one a flow. Probes of different forms may take turns: all of
+        // one go together.
         self.sent.clear();
         let mut left = many;
         for first in 0..many {
             if left == 0 {
                 return;
             }
-            let shape = due[first].shape;
-            if self.sent.contains(&shape) {
+            let form = self.templates.form_of(due[first].shape);
+            if self.sent.contains(&form) {
                 continue;
             }
-            self.sent.push(shape);
-            let form = self.templates.form_of(shape);
-            let of_shape = (first..many).filter(|index| due[*index].shape == shape);
+            self.sent.push(form);
+            let templates = &self.templates;
+            let of_form = (first..many).filter(|index| templates.form_of(due[*index].shape) == form);
             self.open.clear();
-            self.open.extend(of_shape.map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
+            self.open.extend(of_form.map(|index| u32::try_from(index).unwrap_or(u32::MAX)));
             left -= self.open.len();
             let fate = self.call(due, fates, form);
             let refused = self.open.len();
@@ -409,7 +410,8 @@ impl Transmit for LiveSender {
             } else if refused > 0 {
                 // A ring that is full now is no less full for frames of another length.
                 let others = due[first..many].iter().zip(&mut fates[first..many]);
-                others.filter(|(probe, _)| !self.sent.contains(&probe.shape)).for_each(|(_, other)| *other = fate);
+                let waits = |probe: &Due| !self.sent.contains(&self.templates.form_of(probe.shape));
+                others.filter(|(probe, _)| waits(probe)).for_each(|(_, other)| *other = fate);
                 return;
             }
         }

@@ -17,7 +17,7 @@ use xsk_rs::FrameDesc;
 const VOID: [u8; 2] = [0x88, 0xb5];
 
 /// No template is laid in the frame.
-pub(super) const BARE: u16 = u16::MAX;
+pub(super) const BARE: u32 = u32::MAX;
 
 /// The rings and frames of a transmit socket, whatever is sent by it. `AfxdpSender` sends probes by one.
 pub struct Ring {
@@ -26,7 +26,7 @@ pub struct Ring {
     pub(super) zero_copy: bool,
     pub(super) frames: Frames,
     /// Which template each frame holds, or [`BARE`].
-    laid: Vec<u16>,
+    laid: Vec<u32>,
     entries: u32,
 }
 
@@ -34,7 +34,7 @@ pub struct Ring {
 #[derive(Clone, Copy)]
 pub(super) struct Probe<'a> {
     /// Of the template.
-    pub(super) index: u16,
+    pub(super) index: u32,
     pub(super) template: &'a Template,
     pub(super) fields: ProbeFields,
     pub(super) key: &'a Key,

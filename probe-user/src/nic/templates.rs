@@ -32,7 +32,9 @@ pub(super) struct Templates {
     /// What the IPv6 addresses of probes are looked up in.
     pub(super) addresses: Arc<AddressTable>,
     /// Of each shape.
-    shapes: Vec<Form>,
+    shapes: Vec<Look>,
+    /// How many of them the XDP program builds live frames of.
+    built: u32,
     /// Few: mostly one.
     sources: Vec<IpAddr>,
     /// Source by source, each with all shapes. Where the two are of different families, one that nobody asks for.
@@ -58,6 +60,15 @@ pub(super) struct Form {
     pub(super) length: usize,
     /// As a live frame it is laid by userspace, and only copied in the kernel.
     pub(super) is_whole: bool,
+}
+
+/// What a shape is to an engine.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    form: Form,
+    /// Which it is of the shapes that the XDP program builds. Whole frames are none: a UDP group has many shapes, and the program's
+    /// table of templates is small.
+    built: Option<u32>,
 }
 
 impl Form {
@@ -87,7 +98,9 @@ pub(super) struct Load {
     /// The next hop's address.
     pub(super) mac: [u8; 6],
     /// Index of the template.
-    pub(super) template: u16,
+    pub(super) template: u32,
+    /// Where the XDP program has it, if it builds live frames by it; else 0, which nobody asks for.
+    pub(super) live: u16,
 }
 
 impl Templates {
@@ -112,8 +125,15 @@ impl Templates {
                 Template::new(shape, origin).map(|template| template.tagged(tags))
             })
             .collect::<Result<_, _>>()?;
-        let shapes = shapes.iter().map(|shape| Form::new(*shape, tags)).collect();
-        Ok(Self { key, mac, generation, hops, addresses, shapes, sources, all })
+        let mut built = 0;
+        let look = |shape: &Shape| {
+            let form = Form::new(*shape, tags);
+            let place = (!form.is_whole).then_some(built);
+            built += u32::from(!form.is_whole);
+            Look { form, built: place }
+        };
+        let shapes = shapes.iter().map(look).collect();
+        Ok(Self { key, mac, generation, hops, addresses, shapes, built, sources, all })
     }
 
     /// How to write the probe, or why it can't leave.
@@ -128,40 +148,48 @@ impl Templates {
         }
         let shape = usize::from(due.shape.0);
         debug_assert!(shape < self.shapes.len(), "shape {shape} was not announced");
-        let template = u16::try_from(source * self.shapes.len() + shape).map_err(|_| Cause::Refused)?;
-        Ok(Load { mac, template })
+        let template = u32::try_from(source * self.shapes.len() + shape).map_err(|_| Cause::Refused)?;
+        let live = self.shapes.get(shape).and_then(|look| self.live_place(source, *look));
+        Ok(Load { mac, template, live: live.and_then(|place| u16::try_from(place).ok()).unwrap_or(0) })
+    }
+
+    /// Where the XDP program has the template of a shape for a source; None: it builds no such frames.
+    #[inline]
+    fn live_place(&self, source: usize, look: Look) -> Option<u32> {
+        look.built.map(|built| u32::from(self.first_live()) + source as u32 * self.built + built)
     }
 
     /// What frames of a shape have in common.
     pub(super) fn form_of(&self, shape: ShapeIndex) -> Form {
-        let form = self.shapes.get(usize::from(shape.0)).copied();
-        form.unwrap_or_else(|| Form::new(Shape::default(), Tags::NONE))
+        let look = self.shapes.get(usize::from(shape.0));
+        look.map_or_else(|| Form::new(Shape::default(), Tags::NONE), |look| look.form)
     }
 
     /// Bytes of the longest frame.
     pub(super) fn longest(&self) -> usize {
-        self.shapes.iter().map(|form| form.length).max().unwrap_or(0)
+        self.shapes.iter().map(|look| look.form.length).max().unwrap_or(0)
     }
 
     /// Where the XDP program finds the first of them. Two generations take turns, so that the one in use is never written over.
-    pub(super) fn first_live(&self) -> u16 {
+    fn first_live(&self) -> u16 {
         if self.generation.is_multiple_of(2) { 0 } else { LIVE_TEMPLATES_AT_ONCE as u16 }
     }
 
-    /// All, as the XDP program wants them, each with its place there.
+    /// Those that the XDP program builds frames by, as it wants them, each with its place there.
     ///
     /// # Errors
     /// There are more than a generation may have.
     pub(super) fn live(&self) -> Result<impl Iterator<Item = (u32, Live)>, NicError> {
-        if self.all.len() > LIVE_TEMPLATES_AT_ONCE as usize {
-            let (sources, shapes) = (self.sources.len(), self.shapes.len());
+        let (sources, shapes) = (self.sources.len(), self.built as usize);
+        if sources * shapes > LIVE_TEMPLATES_AT_ONCE as usize {
             let reason = format!(
-                "{sources} source addresses by {shapes} kinds and sizes of probes: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
+                "{sources} source addresses by {shapes} kinds, sizes and flows of echo requests: it holds {LIVE_TEMPLATES_AT_ONCE} templates"
             );
             return Err(NicError::Live { what: "lay the templates", reason });
         }
-        let places = u32::from(self.first_live())..;
-        Ok(places.zip(&self.all).filter_map(|(place, template)| Some((place, template.live()?))))
+        let of_source = move |source: usize| self.shapes.iter().map(move |look| self.live_place(source, *look));
+        let places = (0..sources).flat_map(of_source);
+        Ok(places.zip(&self.all).filter_map(|(place, template)| Some((place?, template.live()?))))
     }
 
     /// What is written into the frame of a probe by the template of its load.
@@ -183,7 +211,7 @@ impl Templates {
     /// The template of a [`Load`].
     #[inline]
     pub(super) fn get(&self, load: Load) -> &Template {
-        &self.all[usize::from(load.template)]
+        &self.all[load.template as usize]
     }
 }
 
@@ -260,7 +288,73 @@ impl Deref for Held {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use crate::{
+        base::{AddressHandle, Generation, Sequence, TargetIndex},
+        route::Hop,
+        wire::Content,
+    };
+    use std::{
+        collections::BTreeMap,
+        net::{Ipv4Addr, Ipv6Addr},
+    };
+
+    /// A group of UDP probes has up to 256 shapes, which are copied; those that the program builds find their templates all the same.
+    #[test]
+    fn whole_frames_take_no_place_among_the_programs_templates() {
+        let udp = Shape::of(Kind::Udp { port: 7, content: Content::of_port(7) });
+        let mut shapes = vec![Shape::default()];
+        shapes.extend((0..256).map(|flow| Shape { flow, ..udp }));
+        shapes.extend([Shape::echo(56), Shape::default().over(Family::V6), udp.over(Family::V6)]);
+        let sources: Vec<IpAddr> =
+            vec![Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(10, 0, 0, 2).into(), Ipv6Addr::LOCALHOST.into()];
+        let nobody = Due {
+            target: TargetIndex(0),
+            generation: Generation(0),
+            sequence: Sequence(0),
+            to: AddressHandle(0),
+            hop: 0,
+            shape: ShapeIndex(0),
+        };
+        let common = Common { mac: [2; 6], tags: Tags::NONE, identifier: 1, first_port: 61_000, key: Key([1, 2]) };
+        let hops: Hops = sources.iter().map(|source| Hop::new(*source, *source, false)).collect();
+        hops.iter().for_each(|hop| hop.set(Neighbour::Resolved([4; 6])));
+        let hops = Arc::new(hops);
+        for generation in [0, 1] {
+            let addresses = Arc::new(AddressTable::default());
+            let (hops, sources) = (Arc::clone(&hops), sources.clone());
+            let templates = Templates::new(common, hops, addresses, &shapes, sources.clone(), generation).unwrap();
+            let live: BTreeMap<u32, Live> = templates.live().unwrap().collect();
+            let first = generation as u32 * LIVE_TEMPLATES_AT_ONCE;
+            assert_eq!(live.keys().copied().collect::<Vec<_>>(), (first..first + 9).collect::<Vec<_>>());
+            for ((hop, source), (index, shape)) in
+                (0..).zip(&sources).flat_map(|source| (0..).zip(&shapes).map(move |shape| (source, shape)))
+            {
+                let due = Due { hop, shape: ShapeIndex(index), ..nobody };
+                if Family::of(*source) != shape.family {
+                    assert_eq!(templates.load(&due).err(), Some(Cause::NoRoute));
+                    continue;
+                }
+                let load = templates.load(&due).unwrap();
+                let template = templates.get(load);
+                let origin = Origin {
+                    mac: [2; 6],
+                    source: *source,
+                    identifier: 1,
+                    first_port: 61_000,
+                    flow_key: common.key.flow_key(),
+                };
+                assert_eq!(format!("{template:?}"), format!("{:?}", Template::new(*shape, origin).unwrap()));
+                if let Some(built) = template.live() {
+                    assert_eq!(format!("{built:?}"), format!("{:?}", live[&load.live.into()]), "{shape:?}");
+                }
+            }
+        }
+        let many = (0..LIVE_TEMPLATES_AT_ONCE as u16 + 1).map(|flow| Shape { flow, ..Shape::default() });
+        let addresses = Arc::new(AddressTable::default());
+        let templates =
+            Templates::new(common, hops, addresses, &many.collect::<Vec<_>>(), sources[..1].to_vec(), 0).unwrap();
+        assert!(templates.live().is_err());
+    }
 
     #[test]
     fn what_the_program_can_not_build_is_a_whole_frame() {

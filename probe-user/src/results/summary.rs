@@ -294,7 +294,7 @@ mod tests {
         };
         let snapshot = Snapshot {
             sums: vec![row.clone(), SumRow { rtt: Distribution::default(), ..row }],
-            rejected: [0, 1, 0, 0, 2, 3],
+            rejected: [0, 1, 0, 0, 2, 3, 4],
             first_send: Some(Nanos::from_secs(5)),
             last_settled: Some(Nanos::from_millis(6_500)),
             ..Snapshot::default()
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn json_has_every_member_in_order() {
         let expected = format!(
-            r#"{{"targets":60,"targets_answered":50,"probes":200,"answered":180,"unreachable":6,"lost":8,"unheard":2,"unsent":2,"in_flight":2,"skipped":10,"late":12,"duplicate":14,"contradicted":16,"rejected":{{"truncated":0,"corrupt":1,"cookie":0,"target":0,"age":2,"reset_without_ack":3}},"drops":{{"receive_ring_full":7,"transmit_refused":0,"results":9}},"seconds":1.5,"rtt_ns":{{"min":1000,"mean":2000,"stddev":816,"p50":2016,"p90":3000,"p99":3000,"p999":3000,"max":3000}},"probe":"icmp,tcp:443","interface":"eth0","engine":"afxdp","mode":"copy","version":"{}"}}"#,
+            r#"{{"targets":60,"targets_answered":50,"probes":200,"answered":180,"unreachable":6,"lost":8,"unheard":2,"unsent":2,"in_flight":2,"skipped":10,"late":12,"duplicate":14,"contradicted":16,"rejected":{{"truncated":0,"corrupt":1,"cookie":0,"target":0,"age":2,"reset_without_ack":3,"fragment":4}},"drops":{{"receive_ring_full":7,"transmit_refused":0,"results":9}},"seconds":1.5,"rtt_ns":{{"min":1000,"mean":2000,"stddev":816,"p50":2016,"p90":3000,"p99":3000,"p999":3000,"max":3000}},"probe":"icmp,tcp:443","interface":"eth0","engine":"afxdp","mode":"copy","version":"{}"}}"#,
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(serde_json::to_string(&summary()).unwrap(), expected);

@@ -78,12 +78,14 @@ pub enum RejectedReason {
     Age,
     /// A TCP RST to a port of ours that acknowledges nothing, so that nothing in it could be proof.
     ResetWithoutAck,
+    /// The first fragment of an echo reply that proves itself: what came back was too large for its way and can't be measured.
+    Fragment,
 }
 
 impl RejectedReason {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age, Self::ResetWithoutAck];
+    pub const ALL: [Self; 7] =
+        [Self::Truncated, Self::Corrupt, Self::Cookie, Self::Target, Self::Age, Self::ResetWithoutAck, Self::Fragment];
 
     /// As in metric labels.
     pub const fn name(self) -> &'static str {
@@ -94,6 +96,7 @@ impl RejectedReason {
             Self::Target => "target",
             Self::Age => "age",
             Self::ResetWithoutAck => "reset_without_ack",
+            Self::Fragment => "fragment",
         }
     }
 }

@@ -66,7 +66,7 @@ impl Fake {
         };
         Self::new(
             plan,
-            Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5, 6], resets: [7, 8], ..Snapshot::default() },
+            Snapshot { sums: vec![row], rejected: [1, 2, 3, 4, 5, 6, 7], resets: [7, 8], ..Snapshot::default() },
             Vec::new(),
         )
     }
@@ -120,7 +120,7 @@ impl Fake {
         let snapshot = Snapshot {
             at: Nanos::from_secs(100),
             sums: (1..=4).map(row).collect(),
-            rejected: [1, 2, 3, 4, 5, 6],
+            rejected: [1, 2, 3, 4, 5, 6, 7],
             resets: [7, 8],
             unsent: [1; Cause::ALL.len()],
             send_lag: rtts((0..5000).map(|i| i % 300)),

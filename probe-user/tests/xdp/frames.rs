@@ -87,8 +87,13 @@ impl Around {
     }
 
     pub(crate) fn udp(&self, payload: &[u8]) -> Vec<u8> {
+        self.datagram((7, 8), payload)
+    }
+
+    /// A UDP datagram from the first of these ports to the second.
+    pub(crate) fn datagram(&self, (source, destination): (u16, u16), payload: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
-        self.builder().udp(7, 8).write(&mut frame, payload).unwrap();
+        self.builder().udp(source, destination).write(&mut frame, payload).unwrap();
         frame
     }
 

@@ -79,7 +79,12 @@ impl Around {
     }
 
     pub(crate) fn udp(&self, payload: &[u8]) -> Vec<u8> {
-        self.frame(|builder, frame| builder.udp(7, 8).write(frame, payload).unwrap())
+        self.datagram((7, 8), payload)
+    }
+
+    /// A UDP datagram from the first of these ports to the second.
+    pub(crate) fn datagram(&self, (source, destination): (u16, u16), payload: &[u8]) -> Vec<u8> {
+        self.frame(|builder, frame| builder.udp(source, destination).write(frame, payload).unwrap())
     }
 
     pub(crate) fn segment(&self, segment: &Segment) -> Vec<u8> {

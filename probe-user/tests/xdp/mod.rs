@@ -1,5 +1,6 @@
 //! Runs the XDP programs on single frames (BPF_PROG_TEST_RUN): nothing is attached, nothing leaves the machine.
 
+pub(crate) mod around;
 mod errors;
 pub(crate) mod frames;
 pub(crate) mod frames_v6;
@@ -8,7 +9,9 @@ mod reflect;
 mod reflect_tcp;
 mod reflect_v6;
 mod tcp;
+mod udp;
 mod v6;
+mod whole;
 
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,

@@ -196,10 +196,29 @@ fn what_can_not_be_walked_is_passed() {
             let fragment = with(&[before, &[(FRAGMENT, 0)]].concat());
             let at = fragment.icmp() - 8;
             passes(&rig, "the only fragment", &reply(&fragment), Verdict::Fragment);
-            for offset in [1, 8, 0x40, 0xfff8] {
-                let mut frame = reply(&fragment);
-                frame[at + 2..at + 4].copy_from_slice(&u16::to_be_bytes(offset));
-                passes(&rig, "a fragment", &frame, Verdict::Fragment);
+            let placed = |frame: &[u8], offset: u16| {
+                let mut frame = frame.to_vec();
+                frame[at + 2..at + 4].copy_from_slice(&offset.to_be_bytes());
+                frame
+            };
+            for offset in [8, 9, 0x40, 0xfff8, 0xfff9] {
+                passes(&rig, "a later fragment", &placed(&reply(&fragment), offset), Verdict::Fragment);
+            }
+            // Of the two bits between them nothing is said (RFC 8200, section 4.5).
+            for offset in [1, 7] {
+                let good = placed(&reply(&fragment), offset);
+                passes(&rig, "the first of ours", &good, Verdict::FragmentedReply);
+                for byte in [at + 8 + 5, at + 8 + 9, fragment.ip() + 39, fragment.ip() + 9] {
+                    let mut other = good.clone();
+                    other[byte] ^= 1;
+                    passes(&rig, "the first, without proof", &other, Verdict::Fragment);
+                }
+                for length in at + 8..good.len() {
+                    passes(&rig, "the first, cut", &good[..length], Verdict::Fragment);
+                }
+                let request = fragment.echo_request(IDENTIFIER, SEQUENCE, &payload(now(), 24));
+                passes(&rig, "the first of a request", &placed(&request, offset), Verdict::Fragment);
+                passes(&rig, "the first of TCP", &placed(&fragment.tcp(&[7; 30]), offset), Verdict::NotReply);
             }
             passes(&rig, "a fragment of TCP", &fragment.tcp(&[7; 30]), Verdict::NotReply);
             let cut = &reply(&fragment)[..at + 7];
