@@ -3,7 +3,7 @@
 
 use super::{
     reason::{reason, reason_v6},
-    tests::{Wrapping, extensions, mend, ours, probes, stamped, wrappings},
+    tests::{Wrapping, arrival, extensions, mend, ours, probes, stamped, wrappings},
     *,
 };
 use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
@@ -84,10 +84,11 @@ proptest! {
         inner in wrappings(),
         missing in prop_oneof![Just(0usize), 0..=18usize],
         more in 0..500usize,
-        arrived in any::<u64>(),
+        after in any::<u64>(),
         other in any::<u16>(),
     ) {
         let family = Family::of(fields.destination);
+        let arrived = arrival(&fields, after);
         let (kind, reason) = kind(family, chosen);
         let mut quote = probe(&fields, &key, &inner);
         quote.truncate(quote.len() - missing);
@@ -157,7 +158,7 @@ proptest! {
         let bit = usize::from(at) % (length * 8);
         let byte = bit / 8;
         frame[icmp + byte] ^= 1 << (bit % 8);
-        let mut frame = stamped(frame, 1);
+        let mut frame = stamped(frame, fields.sent.0);
         let before = read_frame(&frame);
         prop_assert!(matches!(before, Err(RejectedReason::Corrupt | RejectedReason::Truncated)), "{:?}", before);
 
@@ -167,10 +168,10 @@ proptest! {
                 && refusal.quoted.is_none_or(|quoted| refusal.is_proven(&quoted, &key, fields.generation)),
             _ => false,
         };
-        // Identification, destination and sequence number; send time, target and cookie.
+        // Identification, destination and sequence number; behind the filler send time, target and cookie.
         let matters = match family {
-            Family::V4 => matches!(byte, 12..14 | 24..28 | 34..36 | 36..),
-            Family::V6 => matches!(byte, 32..48 | 54..56 | 56..),
+            Family::V4 => matches!(byte, 12..14 | 24..28 | 34..36 | 38..),
+            Family::V6 => matches!(byte, 32..48 | 54..56 | 58..),
         };
         if matters {
             prop_assert!(!judged, "byte {}", byte);
@@ -201,9 +202,9 @@ fn what_quotes_no_probe_is_corrupt() {
         assert!(read(&|_| ()).is_ok());
         let (message, wrong): (usize, &[(&str, usize, u8)]) = match family {
             Family::V4 => {
-                (20, &[("a version", 0, 0x65), ("a header length", 0, 0x44), ("a fragment", 7, 1), ("UDP", 9, 17)])
+                (20, &[("a version", 0, 0x65), ("a header length", 0, 0x44), ("a fragment", 7, 1), ("SCTP", 9, 132)])
             }
-            Family::V6 => (40, &[("a version", 0, 0x45), ("a fragment", 6, 44), ("UDP", 6, 17), ("ICMP", 6, 1)]),
+            Family::V6 => (40, &[("a version", 0, 0x45), ("a fragment", 6, 44), ("SCTP", 6, 132), ("ICMP", 6, 1)]),
         };
         let of_message = [("a reply", message, [0, 129][usize::from(message == 40)]), ("a code", message + 1, 1)];
         for (what, at, value) in wrong.iter().copied().chain(of_message) {
