@@ -94,6 +94,7 @@ fn operations(short: bool) -> Result<Vec<Operation>, String> {
     let sum = u32::from(u16::from_be_bytes([reply[36], reply[37]])) + 0x0800;
     let sum = ((sum & 0xffff) + (sum >> 16)) as u16;
     reply[36..38].copy_from_slice(&sum.to_be_bytes());
+    reply[..8].copy_from_slice(&1_000_050_000u64.to_ne_bytes());
     let heard = match read_frame(&reply) {
         Ok(echolot::wire::Heard::Reply(heard)) => heard,
         other => return Err(format!("the reply made here does not read as one: {other:?}")),

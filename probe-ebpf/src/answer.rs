@@ -109,24 +109,30 @@ fn judge_payload(
     destination: [u8; 4],
     sequence: u16,
 ) -> Result<(), Verdict> {
-    let sent = u64::from_be_bytes(payload.bytes(payload::SENT));
+    let clock = coarse_clock();
+    let sent = payload::sent(u64::from_be_bytes(payload.bytes(payload::FILLER_AND_SENT)), clock);
     let target = u32::from_be_bytes(payload.bytes(payload::TARGET));
     let hash = cookie::ipv4(&settings.key, sent, destination, target, sequence);
     if !cookie::kernel_bits_match(hash, payload.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
         return Err(Verdict::Cookie);
     }
-    judge_age(settings, sent)
+    judge_age(settings, sent, clock)
 }
 
-/// Whether a stamp of our own is plausible. The cookie has proven that it is one: this only keeps old ones from being replayed for ever.
-/// So the coarse clock will do (Linux 5.11), which lags by a tick or, where a virtual machine stalls, by more: a stamp may be ahead of
-/// it. Reading the exact one is a tenth of what steer costs. The arrival stamp is exact, and judged again by the receiver.
+/// The clock by which send times are restored and judged, in nanoseconds: Linux 5.11 has it. It lags by a tick or, where a virtual machine
+/// stalls, by more: a stamp may be ahead of it. Reading the exact one is a tenth of what steer costs. The arrival stamp is exact, and what
+/// follows from it is judged again by the receiver.
 #[inline(always)]
-pub(crate) fn judge_age(settings: &Settings, sent: u64) -> Result<(), Verdict> {
+pub(crate) fn coarse_clock() -> u64 {
     // SAFETY: takes nothing and returns a number.
-    let age = unsafe { bpf_ktime_get_coarse_ns() }.wrapping_sub(sent);
-    if age > settings.max_age_ns && age.wrapping_neg() > COARSE_NS { Err(Verdict::Age) } else { Ok(()) }
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
-/// The coarse clock is never behind by more than this.
-const COARSE_NS: u64 = 1_000_000_000;
+/// Whether a stamp of our own is plausible. The cookie has proven that it is one: this only keeps old ones from being replayed until their
+/// bits come round.
+#[inline(always)]
+pub(crate) fn judge_age(settings: &Settings, sent: u64, clock: u64) -> Result<(), Verdict> {
+    // Both counted from the latest that a stamp can be.
+    let age = clock.wrapping_add(payload::AHEAD_NS).wrapping_sub(sent);
+    if age > settings.max_age_ns + payload::AHEAD_NS { Err(Verdict::Age) } else { Ok(()) }
+}

@@ -2,7 +2,7 @@
 //! read here too, and judged in `segment` and `udp`.
 
 use crate::{
-    answer::judge_age,
+    answer::{coarse_clock, judge_age},
     parse::{self, Piece},
 };
 use aya_ebpf::programs::XdpContext;
@@ -85,13 +85,14 @@ impl Answer {
             return Err(Verdict::Truncated);
         }
         let payload = Piece::<{ payload::LENGTH }>::at(ctx, self.payload).ok_or(Verdict::Truncated)?;
-        let sent = u64::from_be_bytes(payload.bytes(payload::SENT));
+        let clock = coarse_clock();
+        let sent = payload::sent(u64::from_be_bytes(payload.bytes(payload::FILLER_AND_SENT)), clock);
         let target = u32::from_be_bytes(payload.bytes(payload::TARGET));
         let sequence = self.icmp.number(icmp::SEQUENCE);
         let hash = cookie::ipv6_words(&settings.key, sent, self.destination, target, sequence);
         if !cookie::kernel_bits_match(hash, payload.bytes(payload::COOKIE.start..payload::COOKIE.start + 4)) {
             return Err(Verdict::Cookie);
         }
-        judge_age(settings, sent)
+        judge_age(settings, sent, clock)
     }
 }

@@ -47,14 +47,25 @@ pub const fn flow_key(key: &[u64; 2]) -> u64 {
     siphash_1_3(key, [], u32::from_le_bytes(*b"flow") as u64 | 4 << 56)
 }
 
-/// The 20 bits of an IPv6 probe's flow label: the same in all probes to a target, so that they take one path (RFC 6437), and other ones
-/// for its neighbours. Never 0, which means that there is none.
+/// The 20 bits of an IPv6 probe's flow label: the same in all probes of a flow to a target, so that they take one path (RFC 6437), other
+/// ones in its other flows, and for its neighbours. Never 0, which means that there is none.
 #[inline(always)]
-pub const fn flow_label(flow_key: u64, target: u32) -> u32 {
+pub const fn flow_label(flow_key: u64, target: u32, flow: u16) -> u32 {
+    label_of_flow(flow) ^ label_of_target(flow_key, target)
+}
+
+/// What the labels of a flow have in common, and templates lay: its highest bit is set, and stays so.
+#[inline(always)]
+pub const fn label_of_flow(flow: u16) -> u32 {
+    1 << 19 | flow as u32
+}
+
+/// By which bits a target's labels differ from that: 19.
+#[inline(always)]
+pub const fn label_of_target(flow_key: u64, target: u32) -> u32 {
     // The golden ratio's bits: a multiplication spreads numbers that follow one another over the product's high bits (Knuth, "The Art of
     // Computer Programming", volume 3, section 6.4).
-    let label = ((flow_key ^ target as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44) as u32;
-    label | (label == 0) as u32
+    ((flow_key ^ target as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 45) as u32
 }
 
 /// The 6 bytes that travel: the low 48 bits of the hash, big-endian, the generation mixed into the lowest 16.

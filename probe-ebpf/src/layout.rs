@@ -399,15 +399,13 @@ pub struct LiveFrame(pub [u8; LIVE_FRAME]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveTemplate {
-    /// Ethernet header with its tag, IPv4 and ICMP header as they lie in the frame, in little-endian words; zero what differs from
-    /// probe to probe. Without a tag they end before the sequence number, with one before the ICMP checksum.
-    pub headers: [u64; 5],
+    /// Ethernet header with its tag, IPv4 and ICMP header, checksum included, as they lie in the frame, in little-endian words; zero what
+    /// differs from probe to probe. Without a tag the fifth ends before the sequence number and the last is nothing but zeros.
+    pub headers: [u64; 6],
     /// Sum over the IPv4 header without identification and destination.
     pub ip_sum: u64,
     /// Sum over the ICMP message without sequence number and payload.
     pub icmp_sum: u64,
-    /// ICMP identifier as it lies in the frame, its first byte lowest: in a tagged frame it is not in `headers`.
-    pub identifier: u64,
 }
 
 /// Bytes of [`LiveTemplate`].
@@ -417,8 +415,9 @@ pub const LIVE_TEMPLATE_SIZE: usize = size_of::<LiveTemplate>();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct LiveTemplateV6 {
-    /// Ethernet header with its tag, IPv6 and ICMPv6 header as they lie in the frame, in little-endian words; zero what differs from
-    /// probe to probe. Without a tag they end behind the sequence number and two bytes of payload, with one before the sequence number.
+    /// Ethernet header with its tag, IPv6 and ICMPv6 header, checksum included, as they lie in the frame, in little-endian words; zero what
+    /// differs from probe to probe, and of the flow label what the flow has in common (`cookie::label_of_flow`). Without a tag they end
+    /// behind the sequence number and two bytes of payload, with one before the sequence number.
     pub headers: [u64; 8],
     /// Sum over pseudo-header and ICMPv6 message without destination, sequence number and payload.
     pub icmp_sum: u64,
@@ -447,12 +446,10 @@ impl LiveTemplate {
     /// As it lies in memory, for a map whose value is bytes.
     pub fn to_bytes(&self) -> [u8; LIVE_TEMPLATE_SIZE] {
         let mut bytes = [0; LIVE_TEMPLATE_SIZE];
-        for (to, word) in bytes.chunks_exact_mut(8).zip(&self.headers) {
+        let words = self.headers.iter().chain([&self.ip_sum, &self.icmp_sum]);
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
-        bytes[40..48].copy_from_slice(&self.ip_sum.to_ne_bytes());
-        bytes[48..56].copy_from_slice(&self.icmp_sum.to_ne_bytes());
-        bytes[56..].copy_from_slice(&self.identifier.to_ne_bytes());
         bytes
     }
 }

@@ -58,11 +58,12 @@ pub(crate) fn is_tagged() -> bool {
 /// What differs from probe to probe, apart from what userspace has said.
 struct Fields {
     identification: u16,
-    /// Checksums of IPv4 and ICMP.
+    /// Checksum of IPv4.
     ip: u16,
-    icmp: u16,
     /// The stamp.
     sent: u64,
+    /// Behind the payload's filler, as it lies in the frame.
+    stamp: u64,
     /// The cookie, 48 bits.
     proof: u64,
 }
@@ -75,8 +76,8 @@ impl Fields {
         let hash = cookie::ipv4(&key()?, sent, due.destination, due.target, due.sequence);
         let proof = cookie::number_on_wire(hash, due.generation);
         let ip = checksum(template.ip_sum + u64::from(identification) + u64::from(u32::from_be_bytes(due.destination)));
-        let icmp = checksum(template.icmp_sum + message_sum(due, sent, proof));
-        Some(Self { identification, ip, icmp, sent, proof })
+        let stamp = stamp(template.icmp_sum, due, sent, proof);
+        Some(Self { identification, ip, sent, stamp, proof })
     }
 }
 
@@ -87,17 +88,16 @@ impl Fields {
 fn lay_plain(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
     let template = LIVE_TEMPLATES.get(u32::from(due.template))?;
     let frame = Piece::<HEAD>::at(ctx, 0)?;
-    let Fields { identification, ip, icmp, sent, proof } = Fields::new(template, due)?;
+    let Fields { identification, ip, sent, stamp, proof } = Fields::new(template, due)?;
     let destination = u64::from(u32::from_le_bytes(due.destination));
-    let stamp = sent.to_be();
     let proof = (proof << 16).to_be();
-    let [a, b, c, d, e] = template.headers;
+    let [a, b, c, d, e, _] = template.headers;
     let words = [
         a | due.next_hop_mac,
         b,
         c | lowest(identification) << 16,
         d | lowest(ip) | destination << 48,
-        e | destination >> 16 | lowest(icmp) << 32,
+        e | destination >> 16,
         lowest(due.sequence) | stamp << 16,
         stamp >> 48 | u64::from(due.target.to_be()) << 16 | proof << 48,
     ];
@@ -112,19 +112,18 @@ fn lay_plain(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
 fn lay_tagged(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
     let template = LIVE_TEMPLATES.get(u32::from(due.template))?;
     let frame = Piece::<TAGGED_HEAD>::at(ctx, 0)?;
-    let Fields { identification, ip, icmp, sent, proof } = Fields::new(template, due)?;
+    let Fields { identification, ip, sent, stamp, proof } = Fields::new(template, due)?;
     let destination = u64::from(u32::from_le_bytes(due.destination));
     let target = u64::from(due.target.to_be());
-    let stamp = sent.to_be();
     let proof = (proof << 16).to_be();
-    let [a, b, c, d, e] = template.headers;
+    let [a, b, c, d, e, f] = template.headers;
     frame.words([
         a | due.next_hop_mac,
         b,
         c | lowest(identification) << 48,
         d | lowest(ip) << 32,
         e | destination << 16,
-        lowest(icmp) | template.identifier << 16 | lowest(due.sequence) << 32 | stamp << 48,
+        f | lowest(due.sequence) << 32 | stamp << 48,
         stamp >> 16 | target << 48,
         target >> 16 | proof << 16,
     ]);
@@ -132,15 +131,18 @@ fn lay_tagged(ctx: &XdpContext, due: &LiveDue) -> Option<u64> {
     Some(sent)
 }
 
-/// Sum over what differs from probe to probe in an ICMP message of either family.
+/// The first 8 bytes of a probe's payload, as they lie in the frame: the stamp, and in front of it what makes the message's checksum that
+/// of the template. `sum`: over what the checksum covers beside sequence number and payload, the checksum included.
 #[inline(always)]
-pub(crate) fn message_sum(due: &LiveDue, sent: u64, proof: u64) -> u64 {
-    u64::from(due.sequence)
-        + (sent >> 32)
-        + (sent & 0xffff_ffff)
+pub(crate) fn stamp(sum: u64, due: &LiveDue, sent: u64, proof: u64) -> u64 {
+    let low = payload::low(sent);
+    let rest = u64::from(due.sequence)
+        + (low >> 32)
+        + (low & 0xffff_ffff)
         + u64::from(due.target)
         + (proof >> 16)
-        + (proof & 0xffff)
+        + (proof & 0xffff);
+    payload::filler_and_sent(checksum(sum + rest), sent).to_be()
 }
 
 /// A big-endian number, its first byte lowest: as it lies in a little-endian word.

@@ -211,6 +211,12 @@ pub mod icmp {
     /// Type of "parameter problem".
     pub const PARAMETER_PROBLEM: u8 = 12;
 
+    /// The checksum of the echo requests of a flow, whatever they say and to whom: routers that balance by flow hash a message's first 4
+    /// bytes. Never 0 or 0xffff, which are the same number to who checks them; different in any 65,534 flows that follow one another.
+    pub const fn checksum(flow: u16) -> u16 {
+        ((0xec40 + flow as u32) % 0xfffe + 1) as u16
+    }
+
     /// Whether a message of this type says that the datagram it quotes did not arrive. A source quench (4) and a redirect
     /// (5) quote one too, and say no such thing.
     #[inline(always)]
@@ -303,14 +309,44 @@ pub mod dns {
 pub mod payload {
     use core::ops::Range;
 
-    /// When it was sent: CLOCK_MONOTONIC, nanoseconds.
-    pub const SENT: Range<usize> = 0..8;
+    /// What makes the message's checksum the one that all probes of its flow have ([`super::icmp::checksum`]): it says nothing.
+    pub const FILLER: Range<usize> = 0..2;
+    /// When it was sent: the low 48 bits of CLOCK_MONOTONIC's nanoseconds. The others follow from a clock: [`sent`].
+    pub const SENT: Range<usize> = 2..8;
+    /// Both together, a number of 64 bits: [`SENT`] is its low 48.
+    pub const FILLER_AND_SENT: Range<usize> = 0..8;
     /// Index of its target.
     pub const TARGET: Range<usize> = 8..12;
     /// Proof that we sent it, to that address: [`crate::cookie`].
     pub const COOKIE: Range<usize> = 12..18;
     /// Bytes of all that: with it an IPv4 probe fits the smallest Ethernet frame.
     pub const LENGTH: usize = 18;
+
+    /// Bits of the send time that travel: they come round every 78 hours.
+    pub const SENT_BITS: u32 = 48;
+    /// So far, in nanoseconds, a send time may be ahead of the clock that restores it: the kernel's coarse clock lags.
+    pub const AHEAD_NS: u64 = 1 << 30;
+
+    /// When a probe was sent that says so in [`FILLER_AND_SENT`], in nanoseconds: of all moments with these low bits the last that is not
+    /// after `clock` by more than [`AHEAD_NS`]. The cookie covers all 64 bits, so of a probe that is older or further ahead it proves
+    /// nothing.
+    #[inline(always)]
+    pub const fn sent(filler_and_sent: u64, clock: u64) -> u64 {
+        let latest = clock.wrapping_add(AHEAD_NS);
+        latest.wrapping_sub(low(latest.wrapping_sub(filler_and_sent)))
+    }
+
+    /// Both fields as one number: of the send time the bits that travel.
+    #[inline(always)]
+    pub const fn filler_and_sent(filler: u16, sent_ns: u64) -> u64 {
+        (filler as u64) << SENT_BITS | low(sent_ns)
+    }
+
+    /// The bits of a send time that travel.
+    #[inline(always)]
+    pub const fn low(sent_ns: u64) -> u64 {
+        sent_ns & ((1 << SENT_BITS) - 1)
+    }
 }
 
 /// Where `steer` writes the arrival stamp (CLOCK_MONOTONIC, nanoseconds, native byte order): over the MAC addresses.

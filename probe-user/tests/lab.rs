@@ -27,6 +27,7 @@
 //! | `queues::another_mtu_and_a_restart` | another MTU, down and up again: nothing is *lost*, and it goes on |
 //! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
 //! | `families::*` | the same program over IPv4 and IPv6: ping, sweep and run, names and sources by family, link-local targets, who is not there and who says so, each beside `ping -6`, and every IPv6 probe read by tshark and etherparse |
+//! | `paths::a_flow_takes_one_path_and_flows_take_both` | with two paths of equal cost, counted at their far ends, every flow of every kind keeps to one, and flows walk both where Linux hashes what they differ in |
 //! | `tcp::*` | open, closed and dropped ports as a plain connect finds them; errors about SYNs; half open connections ended, which tshark counts and the far kernel no longer has; nothing of it reaches this host's own stack |
 //!
 //! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
@@ -54,6 +55,8 @@ mod link;
 mod monitor;
 #[path = "lab/pacing.rs"]
 mod pacing;
+#[path = "lab/paths.rs"]
+mod paths;
 #[path = "lab/queues.rs"]
 mod queues;
 #[path = "lab/results.rs"]

@@ -12,6 +12,7 @@ use echolot::{
 use probe_ebpf::{
     cookie,
     layout::{MAX_FRAME, MAX_SOURCES, Settings, Verdict},
+    wire::payload,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use xdp::{
@@ -54,7 +55,8 @@ fn settings(addresses: &[[u8; 4]]) -> Settings {
 /// A probe's payload with a good cookie, padded to `length`.
 fn payload(sent: Nanos, length: usize) -> Vec<u8> {
     let hash = cookie::ipv4(&KEY, sent.0, THEIRS, TARGET, SEQUENCE);
-    let mut bytes = sent.0.to_be_bytes().to_vec();
+    // The filler may be anything.
+    let mut bytes = [&[0x5a, 0xa5], &sent.0.to_be_bytes()[2..]].concat();
     bytes.extend(TARGET.to_be_bytes());
     bytes.extend(cookie::on_wire(hash, GENERATION));
     bytes.resize(length, 0);
@@ -273,7 +275,7 @@ fn the_cookie_covers_what_a_reply_says() {
         let good = around.echo_reply(IDENTIFIER, SEQUENCE, &payload(sent, 18));
         is_taken(&rig, "good", &good);
         // Sequence number, send time, target, and the four bytes of the cookie that the kernel can check; who answers.
-        let covered = (icmp + 6..icmp + 24).chain(around.ip() + 12..around.ip() + 16);
+        let covered = (icmp + 6..icmp + 8).chain(icmp + 10..icmp + 24).chain(around.ip() + 12..around.ip() + 16);
         for byte in covered {
             for bit in 0..8 {
                 let mut wrong = good.clone();
@@ -287,9 +289,10 @@ fn the_cookie_covers_what_a_reply_says() {
             other[byte] ^= 0xff;
             is_taken(&rig, "another generation", &other);
         }
-        // The checksum is userspace's to judge.
+        // The checksum is userspace's to judge, and the filler with it.
         let mut corrupt = good;
         corrupt[icmp + 2] ^= 0xff;
+        corrupt[icmp + 9] ^= 0xff;
         is_taken(&rig, "wrong ICMP checksum", &corrupt);
     }
     // The host's own ping may happen to have our identifier: it gets its answer.
@@ -305,9 +308,15 @@ fn age_must_be_plausible() {
     let second = Nanos::from_secs(1);
     is_taken(&rig, "nearly too old", &send(now() - MAX_AGE + second));
     passes(&rig, "too old", &send(now() - MAX_AGE - second), Verdict::Age);
-    passes(&rig, "as old as the machine", &send(Nanos::ZERO), Verdict::Age);
-    passes(&rig, "from the future", &send(now() + second + second), Verdict::Age);
-    passes(&rig, "from the end of time", &send(Nanos::MAX), Verdict::Age);
+    // The coarse clock lags, by how much no more than a second is believed.
+    is_taken(&rig, "just ahead", &send(now() + Nanos::from_millis(500)));
+    passes(&rig, "from the future", &send(now() + second + second), Verdict::Cookie);
+    // The clock may be younger than that, and goes round like the stamps.
+    let round = 1 << payload::SENT_BITS;
+    let ago = |nanos: u64| Nanos(now().0.wrapping_sub(nanos));
+    passes(&rig, "nearly 78 hours old", &send(ago(round - 2 * second.0)), Verdict::Age);
+    passes(&rig, "older", &send(ago(round + second.0)), Verdict::Cookie);
+    passes(&rig, "a round older, to the nanosecond", &send(ago(round)), Verdict::Cookie);
 }
 
 #[test]
@@ -443,7 +452,7 @@ fn builds_userspaces_frames(rig: &mut Rig, tags: Tags) {
 }
 
 fn builds_frames_of(rig: &mut Rig, tags: Tags, source: IpAddr, payloads: &[u16], destination: impl Fn(u32) -> IpAddr) {
-    for payload in payloads.iter().copied() {
+    for (payload, flow) in payloads.iter().copied().zip([0u16, 1, 255, 7, 300, 4_000, u16::MAX]) {
         let origin = Origin {
             mac: [2, 0, 0, 0, 0, 1],
             source,
@@ -451,7 +460,8 @@ fn builds_frames_of(rig: &mut Rig, tags: Tags, source: IpAddr, payloads: &[u16],
             first_port: 61_000,
             flow_key: Key(KEY).flow_key(),
         };
-        let shape = Shape { ttl: 61, ..Shape::echo(payload).over(Family::of(source)) };
+        let (ttl, dscp, dont_fragment) = (61 ^ flow as u8, (flow % 64) as u8, flow.is_multiple_of(2));
+        let shape = Shape { ttl, dscp, dont_fragment, flow, ..Shape::echo(payload).over(Family::of(source)) };
         let template = Template::new(shape, origin).unwrap().tagged(tags);
         for i in 0..50u32 {
             let probe = ProbeFields {
@@ -547,8 +557,8 @@ fn measure_the_cost_of_a_call() {
         ("steer: foreign address", "steer", &elsewhere, XDP_PASS),
         ("steer: truncated, all before the cookie", "steer", &good[..59].to_vec(), XDP_PASS),
         ("steer: wrong cookie", "steer", &forged, XDP_PASS),
-        ("steer: too old", "steer", &send(Nanos::ZERO), XDP_PASS),
-        ("steer: from the future", "steer", &send(Nanos::MAX), XDP_PASS),
+        ("steer: too old", "steer", &send(Nanos(now().0.wrapping_sub(3_600_000_000_000))), XDP_PASS),
+        ("steer: from the future", "steer", &send(now() + Nanos::from_secs(3_600)), XDP_PASS),
         ("steer: taken", "steer", &good, XDP_REDIRECT),
         ("reflect: not for it", "reflect", &good, XDP_PASS),
     ] {

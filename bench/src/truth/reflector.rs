@@ -183,11 +183,11 @@ impl Far {
 
     fn request(&mut self, mut frame: Vec<u8>) {
         let at = ethernet::HEADER;
-        let Some(((family, _), said)) = forms::message_at(&frame).zip(forms::said(&frame)) else {
+        let arrival = Nanos(u64::from_ne_bytes(bytes(&frame, STAMP.start)));
+        let Some(((family, _), said)) = forms::message_at(&frame).zip(forms::said(&frame, arrival)) else {
             // The program lets none of these through.
             return self.recorder_handle.lose(1);
         };
-        let arrival = Nanos(u64::from_ne_bytes(bytes(&frame, STAMP.start)));
         // As it was on the wire: the program moved what of the sender's address the stamp overwrites.
         frame.copy_within(ethernet::ETHERTYPE, ethernet::SOURCE.start);
         let (ethertype, address): (_, IpAddr) = match family {

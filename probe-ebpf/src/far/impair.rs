@@ -34,8 +34,8 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     let arrival = now();
     let Ok(link) = parse::link(ctx) else { return Fate::Passed };
     let request = match link.ethertype {
-        ethernet::IPV4 => request_v4(ctx, &link).or_else(|| syn_v4(ctx, &link)),
-        ethernet::IPV6 => request_v6(ctx, &link).or_else(|| syn_v6(ctx, &link)),
+        ethernet::IPV4 => request_v4(ctx, &link, arrival).or_else(|| syn_v4(ctx, &link)),
+        ethernet::IPV6 => request_v6(ctx, &link, arrival).or_else(|| syn_v6(ctx, &link)),
         _ => None,
     };
     let Some(request) = request else { return Fate::Passed };
@@ -111,10 +111,12 @@ impl Request {
         message: &parse::Message<HEADER>,
         address: [u8; 16],
         treatment: u32,
+        arrival: u64,
     ) -> Self {
         let probe = Piece::<{ payload::LENGTH }>::at(ctx, message.offset + icmp::HEADER);
+        let sent = |probe: Piece<_>| u64::from_be_bytes(probe.bytes(payload::FILLER_AND_SENT));
         Self {
-            sent_ns: probe.map_or(UNSTAMPED, |probe| u64::from_be_bytes(probe.bytes(payload::SENT))),
+            sent_ns: probe.map_or(UNSTAMPED, |probe| payload::sent(sent(probe), arrival)),
             sequence: u32::from(message.icmp.number(icmp::SEQUENCE)),
             identifier: message.icmp.number(icmp::IDENTIFIER),
             port: 0,
@@ -175,22 +177,22 @@ fn syn_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
 }
 
 #[inline(always)]
-fn request_v4(ctx: &XdpContext, link: &Link) -> Option<Request> {
+fn request_v4(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
     let message = parse::ipv4(ctx, link).ok()?;
     if message.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || message.icmp.byte(icmp::CODE) != 0 {
         return None;
     }
     let address = message.ip.bytes::<4>(ipv4::DESTINATION);
     let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
-    Some(Request::echo(ctx, &message, mapped(address), treatment))
+    Some(Request::echo(ctx, &message, mapped(address), treatment, arrival))
 }
 
 #[inline(always)]
-fn request_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
+fn request_v6(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
     let message = reflect::request_v6(ctx, link)?;
     let address = message.ip.bytes::<16>(ipv6::DESTINATION);
     let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
-    Some(Request::echo(ctx, &message, address, treatment))
+    Some(Request::echo(ctx, &message, address, treatment, arrival))
 }
 
 #[inline(always)]

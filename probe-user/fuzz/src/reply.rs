@@ -137,7 +137,7 @@ fn check_proof(destination: IpAddr, target: TargetIndex, sequence: Sequence, sen
     let probe = &frame[frame.len() - icmp::HEADER - payload::LENGTH..];
     let (message, proof) = probe.split_at(icmp::HEADER);
     assert_eq!(message[icmp::SEQUENCE], sequence.0.to_be_bytes());
-    assert_eq!(proof[payload::SENT], sent.0.to_be_bytes());
+    assert_eq!(proof[payload::SENT], sent.0.to_be_bytes()[2..]);
     assert_eq!(proof[payload::TARGET], target.0.to_be_bytes());
     assert_eq!(proof[payload::COOKIE], cookie);
 }
@@ -174,10 +174,11 @@ fn check_against_etherparse(frame: &[u8], reply: &Reply) {
         _ => panic!("etherparse sees no ICMP in {reply:?}"),
     };
     assert_eq!((echo.id, echo.seq), (reply.identifier, reply.sequence.0));
-    let mut proof = reply.sent.0.to_be_bytes().to_vec();
+    let mut proof = reply.sent.0.to_be_bytes()[2..].to_vec();
     proof.extend(reply.target.0.to_be_bytes());
     proof.extend(reply.cookie);
-    assert!(payload.starts_with(&proof), "{reply:?}");
+    // Behind the filler.
+    assert!(payload[2..].starts_with(&proof), "{reply:?}");
     // Zero and its complement are the same number (RFC 1071, section 1).
     assert_eq!(checksum % u16::MAX, sum % u16::MAX, "{reply:?}");
 }
@@ -284,13 +285,14 @@ fn sign(frame: &mut [u8]) -> Option<()> {
         let identification = cookie::identification(&KEY.0, destination, sequence);
         frame[within(probe.ip, ipv4::IDENTIFICATION)].copy_from_slice(&identification.to_be_bytes());
     }
+    let arrived = u64::from_ne_bytes(*frame.first_chunk()?);
     let Some(proof) =
         frame.get_mut(at + icmp::HEADER..probe.message.end).filter(|proof| proof.len() >= payload::LENGTH)
     else {
         // A short quote is signed by its identification.
         return (is_error && probe.family == Family::V4).then_some(());
     };
-    let sent = u64::from_be_bytes(proof[payload::SENT].try_into().ok()?);
+    let sent = payload::sent(u64::from_be_bytes(proof[payload::FILLER_AND_SENT].try_into().ok()?), arrived);
     let target = u32::from_be_bytes(proof[payload::TARGET].try_into().ok()?);
     let generation = Table.generation(TargetIndex(target)).unwrap_or_default();
     let hash = match (<[u8; 4]>::try_from(&address[..]), <[u8; 16]>::try_from(&address[..])) {

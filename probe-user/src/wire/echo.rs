@@ -73,11 +73,18 @@ pub(super) fn hash(key: &Key, sent: Nanos, destination: IpAddr, target: TargetIn
     }
 }
 
-/// Lays what all probes have in common: the header without sequence number and checksum. Returns the sum over it; padding is zero.
-pub(super) fn prepare(header: &mut [u8; icmp::HEADER], family: Family, identifier: u16) -> Sum {
+/// Lays what all probes of a flow have in common: the header without sequence number. Returns the sum over it; padding is zero.
+pub(super) fn prepare(header: &mut [u8; icmp::HEADER], family: Family, identifier: u16, flow: u16) -> Sum {
     header[icmp::TYPE] = request(family);
+    header[icmp::CHECKSUM].copy_from_slice(&icmp::checksum(flow).to_be_bytes());
     header[icmp::IDENTIFIER].copy_from_slice(&identifier.to_be_bytes());
     Sum::of(header)
+}
+
+/// When a probe was sent that carries this, by what arrived then about it.
+#[inline]
+pub(super) fn sent(payload: &[u8], arrived: Nanos) -> Result<Nanos, RejectedReason> {
+    Ok(Nanos(payload::sent(u64::from_be_bytes(field(payload, payload::FILLER_AND_SENT)?), arrived.0)))
 }
 
 /// The type of a probe.
@@ -88,7 +95,8 @@ pub(super) const fn request(family: Family) -> u8 {
     }
 }
 
-/// Writes a probe into a message that has been prepared; `sum` is what [`prepare`] returned, and over what else the checksum covers.
+/// Writes a probe into a message that has been prepared; `sum` is what [`prepare`] returned, and over what else the checksum covers. The
+/// filler is what the checksum would be over all the rest, so that the checksum which is laid already is right.
 #[inline]
 pub(super) fn make(message: &mut [u8; HEAD], sum: Sum, hash: u64, probe: &ProbeFields) {
     let (sent, target, sequence) = (probe.sent.0, probe.target.0, probe.sequence.0);
@@ -96,11 +104,11 @@ pub(super) fn make(message: &mut [u8; HEAD], sum: Sum, hash: u64, probe: &ProbeF
         message[from + field.start..from + field.end].copy_from_slice(bytes);
     };
     put(0, icmp::SEQUENCE, &sequence.to_be_bytes());
-    put(icmp::HEADER, payload::SENT, &sent.to_be_bytes());
+    put(icmp::HEADER, payload::FILLER_AND_SENT, &payload::filler_and_sent(0, sent).to_be_bytes());
     put(icmp::HEADER, payload::TARGET, &target.to_be_bytes());
     put(icmp::HEADER, payload::COOKIE, &cookie::on_wire(hash, probe.generation.0));
-    let sum = sum.word(sequence).and(Sum::of(&message[icmp::HEADER..])).checksum();
-    message[icmp::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+    let filler = sum.word(sequence).and(Sum::of(&message[icmp::HEADER..])).checksum();
+    message[icmp::HEADER..][payload::FILLER].copy_from_slice(&filler.to_be_bytes());
 }
 
 /// Reads a reply.
@@ -123,7 +131,7 @@ pub(super) fn read(message: &Message<'_>) -> Result<Reply, RejectedReason> {
         source: ip.source()?,
         identifier: number(body, icmp::IDENTIFIER)?,
         sequence: Sequence(number(body, icmp::SEQUENCE)?),
-        sent: Nanos(u64::from_be_bytes(field(payload, payload::SENT)?)),
+        sent: sent(payload, *arrived)?,
         target: TargetIndex(u32::from_be_bytes(field(payload, payload::TARGET)?)),
         cookie: field(payload, payload::COOKIE)?,
         ttl: ip.ttl(),

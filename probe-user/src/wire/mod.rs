@@ -12,6 +12,8 @@ mod echo;
 mod fields;
 mod flow;
 mod ip;
+#[cfg(test)]
+mod looks_tests;
 mod message;
 pub mod ndp;
 mod port_report;
@@ -74,7 +76,7 @@ pub enum RejectedReason {
     Cookie,
     /// No such target.
     Target,
-    /// Sent in the future, or longer ago than any timeout allows.
+    /// Sent up to a second in the future, or longer ago than any timeout allows.
     Age,
     /// A TCP RST to a port of ours that acknowledges nothing, so that nothing in it could be proof.
     ResetWithoutAck,

@@ -63,8 +63,8 @@ pub fn solicitation(source: Ipv6Addr, source_mac: [u8; 6], target: Ipv6Addr, uni
     let destination = if unicast { target } else { group(target) };
     let length = u16::try_from(MESSAGE).unwrap_or(u16::MAX);
     let fields = Fields { ttl: HOP_LIMIT, dscp: 0, dont_fragment: true };
-    let sum = v6::prepare(&mut header, source, fields, (Protocol::Icmp, length));
-    let pseudo_header = sum.and(v6::make(&mut header, 0, destination, 0));
+    let sum = v6::prepare(&mut header, source, fields, 0, (Protocol::Icmp, length));
+    let pseudo_header = sum.and(v6::make(&mut header, v6::flow_word(fields, 0), destination, 0));
     let checksum = pseudo_header.and(Sum::of(&message)).checksum();
     message[icmp::CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     let mut packet = [0; LENGTH];

@@ -86,7 +86,7 @@ impl Refusal {
         }
         let quoted = rest.first_chunk::<{ payload::LENGTH }>().map(|bytes| -> Result<_, RejectedReason> {
             Ok(Quoted {
-                sent: Nanos(u64::from_be_bytes(field(bytes, payload::SENT)?)),
+                sent: echo::sent(bytes, *arrived)?,
                 target: TargetIndex(u32::from_be_bytes(field(bytes, payload::TARGET)?)),
                 cookie: field(bytes, payload::COOKIE)?,
             })

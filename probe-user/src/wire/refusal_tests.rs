@@ -3,7 +3,7 @@
 
 use super::{
     reason::{reason, reason_v6},
-    tests::{Wrapping, extensions, mend, ours, probes, stamped, wrappings},
+    tests::{Wrapping, arrival, extensions, mend, ours, probes, stamped, wrappings},
     *,
 };
 use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
@@ -84,10 +84,11 @@ proptest! {
         inner in wrappings(),
         missing in prop_oneof![Just(0usize), 0..=18usize],
         more in 0..500usize,
-        arrived in any::<u64>(),
+        after in any::<u64>(),
         other in any::<u16>(),
     ) {
         let family = Family::of(fields.destination);
+        let arrived = arrival(&fields, after);
         let (kind, reason) = kind(family, chosen);
         let mut quote = probe(&fields, &key, &inner);
         quote.truncate(quote.len() - missing);
@@ -157,7 +158,7 @@ proptest! {
         let bit = usize::from(at) % (length * 8);
         let byte = bit / 8;
         frame[icmp + byte] ^= 1 << (bit % 8);
-        let mut frame = stamped(frame, 1);
+        let mut frame = stamped(frame, fields.sent.0);
         let before = read_frame(&frame);
         prop_assert!(matches!(before, Err(RejectedReason::Corrupt | RejectedReason::Truncated)), "{:?}", before);
 
@@ -167,10 +168,10 @@ proptest! {
                 && refusal.quoted.is_none_or(|quoted| refusal.is_proven(&quoted, &key, fields.generation)),
             _ => false,
         };
-        // Identification, destination and sequence number; send time, target and cookie.
+        // Identification, destination and sequence number; behind the filler send time, target and cookie.
         let matters = match family {
-            Family::V4 => matches!(byte, 12..14 | 24..28 | 34..36 | 36..),
-            Family::V6 => matches!(byte, 32..48 | 54..56 | 56..),
+            Family::V4 => matches!(byte, 12..14 | 24..28 | 34..36 | 38..),
+            Family::V6 => matches!(byte, 32..48 | 54..56 | 58..),
         };
         if matters {
             prop_assert!(!judged, "byte {}", byte);

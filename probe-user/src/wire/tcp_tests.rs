@@ -71,7 +71,7 @@ proptest! {
             Some(NetSlice::Ipv6(ip)) => {
                 let ip = ip.header().to_header();
                 prop_assert_eq!((IpAddr::from(ip.source), IpAddr::from(ip.destination)), (ours(family), probe.destination));
-                prop_assert_eq!(ip.flow_label.value(), probe_ebpf::cookie::flow_label(77, probe.target.0));
+                prop_assert_eq!(ip.flow_label.value(), probe_ebpf::cookie::flow_label(77, probe.target.0, flow));
                 prop_assert_eq!(ip.hop_limit, 61);
                 header.calc_checksum_ipv6(&ip, segment.payload()).unwrap()
             }

@@ -13,7 +13,7 @@ use crate::base::{Family, Sequence};
 use probe_ebpf::{
     cookie,
     layout::{LiveTemplate, LiveTemplateV6},
-    wire::{ethernet, icmp, ipv4, ipv6, tcp as segment},
+    wire::{ethernet, ipv4, ipv6, tcp as segment},
 };
 use std::net::IpAddr;
 
@@ -37,8 +37,8 @@ pub struct Template {
     source: IpAddr,
     /// Of a probe to a port: ours, and the target's.
     ports: (u16, u16),
-    /// The traffic class' byte, for the word of IPv6 that has the flow label.
-    traffic_class: u8,
+    /// The word of IPv6 that has the flow label, without what is the target's of that.
+    flow_word: u32,
     /// Without tags.
     headers: [u8; HEADERS],
     /// So many of them.
@@ -91,6 +91,7 @@ impl Template {
         };
         let fields = ip::Fields { ttl, dscp, dont_fragment };
         let behind = (protocol, shape.headers() - ip_header as u16 + payload);
+        let label = cookie::label_of_flow(flow);
         let (_, ip) = headers.split_first_chunk_mut::<IP>().expect("they begin with Ethernet's");
         let (ethertype, ip_sum, pseudo_sum, message) = match (family, origin.source) {
             (Family::V4, IpAddr::V4(source)) => {
@@ -104,7 +105,7 @@ impl Template {
             }
             (Family::V6, IpAddr::V6(source)) => {
                 let (header, rest) = ip.split_first_chunk_mut().expect("long enough for either");
-                (ethernet::IPV6, Sum::default(), ip::v6::prepare(header, source, fields, behind), rest)
+                (ethernet::IPV6, Sum::default(), ip::v6::prepare(header, source, fields, label, behind), rest)
             }
             _ => return Err(ShapeError::Source(shape)),
         };
@@ -112,7 +113,7 @@ impl Template {
         let message_sum = match kind {
             Kind::Echo => {
                 let message = message.first_chunk_mut().expect("headers end with the kind's");
-                echo::prepare(message, family, origin.identifier)
+                echo::prepare(message, family, origin.identifier, flow)
             }
             Kind::Tcp { .. } => tcp::prepare(message, family, ports, reset),
             Kind::Udp { content, .. } => udp::prepare(message, ports, content, payload),
@@ -126,7 +127,7 @@ impl Template {
             reset,
             source: origin.source,
             ports,
-            traffic_class: fields.traffic_class(),
+            flow_word: ip::v6::flow_word(fields, label),
             headers,
             laid: IP + usize::from(shape.headers()),
             tags: Tags::NONE,
@@ -153,12 +154,10 @@ impl Template {
         let word = |i: usize| u64::from_le_bytes(words[i]);
         let message_sum = self.message_sum.raw();
         Some(match self.family {
-            // The rest is the identifier, which has a field of its own, or the sequence number.
+            // The rest is the sequence number.
             Family::V4 => {
-                let at = IP + ipv4::HEADER + icmp::IDENTIFIER.start;
-                let identifier = u64::from(u16::from_le_bytes([self.headers[at], self.headers[at + 1]]));
                 let ip_sum = self.ip_sum.raw();
-                Live::V4(LiveTemplate { headers: std::array::from_fn(word), ip_sum, icmp_sum: message_sum, identifier })
+                Live::V4(LiveTemplate { headers: std::array::from_fn(word), ip_sum, icmp_sum: message_sum })
             }
             // The rest is the sequence number or less.
             Family::V6 => Live::V6(LiveTemplateV6 { headers: std::array::from_fn(word), icmp_sum: message_sum }),
@@ -250,8 +249,8 @@ impl Template {
             }
             IpAddr::V6(destination) => {
                 let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
-                let label = cookie::flow_label(self.flow_key, probe.target.0);
-                (message, self.message_sum.and(ip::v6::make(header, self.traffic_class, destination, label)))
+                let label = cookie::label_of_target(self.flow_key, probe.target.0);
+                (message, self.message_sum.and(ip::v6::make(header, self.flow_word, destination, label)))
             }
         };
         if let Kind::Udp { content, .. } = self.kind {
@@ -288,8 +287,8 @@ impl Template {
                     rest.first_chunk_mut().expect("a frame that the template has laid");
                 let (_, datagram) = frame.split_first_chunk_mut::<IP>().expect("a frame begins with Ethernet's header");
                 let (header, message) = datagram.split_first_chunk_mut().expect("a datagram begins with its header");
-                let label = cookie::flow_label(self.flow_key, target);
-                let sum = ip::v6::make(header, self.traffic_class, destination, label);
+                let label = cookie::label_of_target(self.flow_key, target);
+                let sum = ip::v6::make(header, self.flow_word, destination, label);
                 let hash = cookie::ipv6(&key.0, sent, destination.octets(), target, sequence);
                 (message, self.message_sum.and(sum), hash)
             }

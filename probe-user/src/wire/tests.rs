@@ -12,10 +12,12 @@ use etherparse::{
 use probe_ebpf::{
     cookie,
     layout::{SETTINGS_SIZE, Settings, Verdict},
+    wire::{icmp, payload},
 };
 use proptest::prelude::*;
 use siphasher::sip::SipHasher13;
 use std::{
+    collections::BTreeSet,
     hash::Hasher,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -171,7 +173,8 @@ pub(super) fn ours(family: Family) -> IpAddr {
 
 /// The reply to a probe, made by etherparse; where its ICMP message begins; and the frame with the stamp laid over it.
 fn reply_to(probe: &ProbeFields, key: &Key, identifier: u16, padding: usize, around: &Wrapping) -> (Vec<u8>, usize) {
-    let mut payload = probe.sent.0.to_be_bytes().to_vec();
+    // The filler may be anything.
+    let mut payload = [&[0x5a, 0xa5], &probe.sent.0.to_be_bytes()[2..]].concat();
     payload.extend(probe.target.0.to_be_bytes());
     payload.extend(cookie::on_wire(hash_of(key, probe), probe.generation.0));
     payload.resize(payload.len() + padding, 0xa5);
@@ -185,6 +188,11 @@ fn reply_to(probe: &ProbeFields, key: &Key, identifier: u16, padding: usize, aro
     }
     frame.resize(frame.len() + around.trailer, 0x5a);
     (frame, around.message(family))
+}
+
+/// When answers to a probe may arrive that say when it was sent: from a second before that until 78 hours after.
+pub(super) fn arrival(probe: &ProbeFields, after: u64) -> u64 {
+    probe.sent.0.wrapping_sub(payload::AHEAD_NS).wrapping_add(payload::low(after))
 }
 
 pub(super) fn stamped(mut frame: Vec<u8>, arrived: u64) -> Vec<u8> {
@@ -228,13 +236,15 @@ proptest! {
     }
 
     #[test]
-    fn a_target_has_one_flow_label(flow_key in any::<u64>(), target in any::<u32>()) {
-        let label = cookie::flow_label(flow_key, target);
+    fn a_flow_to_a_target_has_one_flow_label(flow_key in any::<u64>(), target in any::<u32>(), flow in any::<u16>()) {
+        let label = cookie::flow_label(flow_key, target, flow);
         prop_assert!(label != 0 && label < 1 << 20);
         // And its neighbours have others.
-        let labels: std::collections::BTreeSet<u32> =
-            (0..1000).map(|step| cookie::flow_label(flow_key, target.wrapping_add(step))).collect();
+        let labels: BTreeSet<u32> =
+            (0..1000).map(|step| cookie::flow_label(flow_key, target.wrapping_add(step), flow)).collect();
         prop_assert!(labels.len() > 990, "{} of 1000", labels.len());
+        let labels: BTreeSet<u32> = (0..=u16::MAX).map(|flow| cookie::flow_label(flow_key, target, flow)).collect();
+        prop_assert_eq!(labels.len(), 1 << 16, "each flow has one of its own");
     }
 
     #[test]
@@ -287,7 +297,7 @@ proptest! {
                     let ip = ip.header().to_header();
                     prop_assert_eq!((IpAddr::from(ip.source), Ipv6Addr::from(ip.destination)), (source, destination));
                     prop_assert_eq!((ip.hop_limit, ip.payload_length, ip.traffic_class), (ttl, 8 + payload, 0));
-                    let label = cookie::flow_label(key.flow_key(), probe.target.0);
+                    let label = cookie::flow_label(key.flow_key(), probe.target.0, 0);
                     prop_assert_eq!(ip.flow_label.value(), label);
                 }
                 (other, _) => panic!("{other:?}"),
@@ -295,9 +305,9 @@ proptest! {
 
             let (echo, text, checksum, right) = read_request(&packet);
             prop_assert_eq!((echo.id, echo.seq), (identifier, probe.sequence.0));
-            prop_assert_eq!(checksum, right);
+            prop_assert_eq!((checksum, right), (icmp::checksum(0), icmp::checksum(0)), "as in all probes of the flow");
             prop_assert_eq!(text.len(), usize::from(payload));
-            prop_assert_eq!(&text[..8], &probe.sent.0.to_be_bytes());
+            prop_assert_eq!(&text[2..8], &probe.sent.0.to_be_bytes()[2..]);
             prop_assert_eq!(&text[8..12], &probe.target.0.to_be_bytes());
             prop_assert_eq!(&text[12..18], &cookie::on_wire(hash_of(&key, &probe), probe.generation.0));
             prop_assert!(text[18..].iter().all(|byte| *byte == 0));
@@ -311,9 +321,10 @@ proptest! {
         identifier in any::<u16>(),
         padding in 0..100usize,
         around in wrappings(),
-        arrived in any::<u64>(),
+        after in any::<u64>(),
         other in any::<u16>(),
     ) {
+        let arrived = arrival(&probe, after);
         let (frame, _) = reply_to(&probe, &key, identifier, padding, &around);
         let packet = LaxSlicedPacket::from_ethernet(&frame).unwrap();
         let tags = packet.link_exts.iter().filter(|ext| matches!(ext, LaxLinkExtSlice::Vlan(_))).count();
@@ -382,13 +393,14 @@ proptest! {
         let bit = usize::from(at) % (length * 8);
         let mut flipped = frame;
         flipped[icmp + bit / 8] ^= 1 << (bit % 8);
-        let mut flipped = stamped(flipped, 1);
+        let mut flipped = stamped(flipped, probe.sent.0);
         prop_assert_eq!(read_reply(&flipped), Err(RejectedReason::Corrupt));
 
         mend(&mut flipped, 14 + 4 * around.tags, icmp, length);
         match bit / 8 {
             0 | 1 => prop_assert_eq!(read_reply(&flipped), Err(RejectedReason::Corrupt), "another type or code"),
-            2..=5 | 26.. => {}
+            // Checksum, identifier, filler, padding.
+            2..=5 | 8..=9 | 26.. => prop_assert!(read_reply(&flipped).unwrap().is_proven(&key, probe.generation)),
             _ => prop_assert!(!read_reply(&flipped).unwrap().is_proven(&key, probe.generation)),
         }
     }
@@ -404,7 +416,21 @@ proptest! {
             prop_assert_eq!(read_reply(&stamped(frame.clone(), 1)), Err(RejectedReason::Corrupt), "covered by the checksum");
             mend(&mut frame, ip, icmp, 26);
         }
-        prop_assert!(!read_reply(&stamped(frame, 1)).unwrap().is_proven(&key, probe.generation));
+        prop_assert!(!read_reply(&stamped(frame, probe.sent.0)).unwrap().is_proven(&key, probe.generation));
+    }
+
+    /// What says so of a probe that is older than its bits say, or further ahead, proves nothing.
+    #[test]
+    fn a_send_time_comes_round(probe in probes(), after in any::<u64>(), rounds in 1..=u64::from(u16::MAX)) {
+        let key = Key([5, 6]);
+        let (frame, _) = reply_to(&probe, &key, 7, 0, &Wrapping::NONE);
+        let arrived = arrival(&probe, after);
+        let reply = read_reply(&stamped(frame.clone(), arrived)).unwrap();
+        prop_assert_eq!(reply.sent, probe.sent);
+        let other = arrived.wrapping_add(rounds << payload::SENT_BITS);
+        let reply = read_reply(&stamped(frame, other)).unwrap();
+        prop_assert_eq!(payload::low(reply.sent.0), payload::low(probe.sent.0));
+        prop_assert!(!reply.is_proven(&key, probe.generation));
     }
 
     #[test]
@@ -518,6 +544,13 @@ fn read_request<'a>(packet: &SlicedPacket<'a>) -> (IcmpEchoHeader, &'a [u8], u16
         }
         (other, _) => panic!("no ICMP: {other:?}"),
     }
+}
+
+#[test]
+fn checksums_of_flows_are_different_and_no_zeros() {
+    let all: Vec<u16> = (0..=u16::MAX).map(icmp::checksum).collect();
+    assert!(all.iter().all(|checksum| !matches!(*checksum, 0 | u16::MAX)));
+    assert_eq!(all[..0xfffe].iter().collect::<BTreeSet<_>>().len(), 0xfffe);
 }
 
 #[test]

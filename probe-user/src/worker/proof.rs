@@ -6,8 +6,9 @@
 //! | field | held by |
 //! |---|---|
 //! | EtherType, IP version, header length, protocol, ICMP type and code | one value each |
-//! | every bit of the ICMP message | its checksum: damage. A forger mends it |
+//! | every bit of the ICMP message | its checksum: damage. A forger mends it, if need be by the payload's filler, which says nothing else |
 //! | source address, sequence, send time, target, the slot's generation | the cookie, all 48 bits of it |
+//! | the send time's upper 16 bits, which don't travel | the arrival stamp, from which they follow, and the cookie |
 //! | identifier, destination address, not a fragment, age below any timeout | `steer`, before it takes a frame |
 //!
 //! Of an answer to a SYN, and of an error that quotes one, addresses, ports and the low bits of the probe's number are held by the 24 keyed
@@ -118,7 +119,7 @@ pub struct Said {
 ///
 /// # Errors
 /// As there; *target*: the table has no such slot or address; *cookie*: the proof is not for this key, address, sequence, send time
-/// and tenant of the slot; *age*: it arrived before it was sent.
+/// and tenant of the slot; *age*: it arrived before it was sent, by a second at most.
 #[inline]
 pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason> {
     match wire::read_frame(frame)? {

@@ -90,8 +90,8 @@ pub struct Said {
     pub sent: Nanos,
 }
 
-/// Reads it, of a frame as [`reply`] takes it. None: it is neither an echo request nor a SYN with a stamp in it.
-pub fn said(request: &[u8]) -> Option<Said> {
+/// Reads it, of a frame as [`reply`] takes it, which arrived then. None: it is neither an echo request nor a SYN with a stamp in it.
+pub fn said(request: &[u8], arrival: Nanos) -> Option<Said> {
     let (family, at) = message_at(request)?;
     let message = request.get(at..)?;
     if is_tcp(request, family) {
@@ -108,7 +108,7 @@ pub fn said(request: &[u8]) -> Option<Said> {
         sequence: u16::from_be_bytes(field(message, icmp::SEQUENCE)?).into(),
         identifier: u16::from_be_bytes(field(message, icmp::IDENTIFIER)?),
         port: 0,
-        sent: Nanos(u64::from_be_bytes(field(probe, payload::SENT)?)),
+        sent: Nanos(payload::sent(u64::from_be_bytes(field(probe, payload::FILLER_AND_SENT)?), arrival.0)),
     })
 }
 

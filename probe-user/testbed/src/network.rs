@@ -342,7 +342,7 @@ impl State {
             follows = follows.or(Word::of(*form));
         }
         if let Some(record) = &mut self.record {
-            let said = forms::said(&probe.0[..probe.1]);
+            let said = forms::said(&probe.0[..probe.1], arrival);
             debug_assert!(said.is_some(), "a probe is an echo request or a SYN");
             let (sequence, identifier) = said.map_or((sequence.into(), 0), |said| (said.sequence, said.identifier));
             let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);

@@ -253,7 +253,7 @@ impl<'a> Forger<'a> {
             quote + ipv4::DESTINATION.start..quote + ipv4::DESTINATION.end,
             probe + icmp::TYPE..probe + icmp::CODE + 1,
             probe + icmp::SEQUENCE.start..probe + icmp::SEQUENCE.end,
-            probe + icmp::HEADER..probe + icmp::HEADER + payload::LENGTH,
+            probe + icmp::HEADER + payload::SENT.start..probe + icmp::HEADER + payload::LENGTH,
         ];
         self.flip_one_of(&fields);
         self.received.mend();

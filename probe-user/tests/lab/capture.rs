@@ -1,6 +1,7 @@
 //! tcpdump in the far namespace: what really arrived and left there.
 
-use crate::harness::{SOON, Site, output};
+use crate::harness::{SOON, Site, now, output};
+use probe_ebpf::wire::payload;
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
@@ -73,7 +74,7 @@ fn named(frame: &[u8], way: Way) -> Option<Named> {
     };
     let stamp = frame.get(message + 8..message + 16)?;
     let is_probe = frame[message] == kind && !addresses.contains(&FAR_ADDRESS.into());
-    is_probe.then(|| (target, u64::from_be_bytes(stamp.try_into().unwrap())))
+    is_probe.then(|| (target, payload::sent(u64::from_be_bytes(stamp.try_into().unwrap()), now())))
 }
 
 fn v4(frame: &[u8], at: usize) -> Option<IpAddr> {

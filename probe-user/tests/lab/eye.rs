@@ -5,7 +5,13 @@ use crate::{
     harness::{Site, is_long, output},
 };
 use etherparse::{Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
-use std::{collections::HashMap, fs, net::Ipv4Addr, path::Path, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    time::Duration,
+};
 use xtask::lab::{Answer, FAR_INTERFACE, Lab, NEAR_ADDRESS, NEAR_INTERFACE};
 
 const IDENTIFIER: u16 = 0x0ec0;
@@ -55,7 +61,7 @@ fn tshark_and_etherparse_read_every_probe() {
 
     let (near, far) = (mac(&site, false), mac(&site, true));
     let mut sequences: HashMap<Ipv4Addr, u16> = HashMap::new();
-    let mut read = 0;
+    let (mut read, mut checksums) = (0, HashSet::new());
     for frame in frames.iter() {
         let packet = SlicedPacket::from_ethernet(frame).unwrap();
         let Some(NetSlice::Ipv4(ip)) = &packet.net else { panic!("no IPv4: {frame:?}") };
@@ -72,6 +78,7 @@ fn tshark_and_etherparse_read_every_probe() {
         assert!(!header.more_fragments && header.fragment_offset.value() == 0 && header.options.is_empty());
         assert_eq!(header.header_checksum, header.calc_header_checksum());
         assert_eq!(icmp.checksum(), icmp.icmp_type().calc_checksum(icmp.payload()));
+        checksums.insert(icmp.checksum());
         let destination = Ipv4Addr::from(header.destination);
         // Probes of a target are numbered from 0. A number that is missing was not sent, and none comes twice.
         let next = sequences.entry(destination).or_default();
@@ -83,5 +90,6 @@ fn tshark_and_etherparse_read_every_probe() {
         read += 1;
     }
     assert_eq!(read, sent, "as etherparse counts");
+    assert_eq!(checksums.len(), 1, "so they are one flow to who hashes the message's first 4 bytes");
     println!("{sent} requests sent, captured, and read by tshark and etherparse");
 }

@@ -312,6 +312,7 @@ fn tshark_and_etherparse_read_every_probe() {
         assert_eq!(tshark(&site, &file, &bad, &["frame.number", "_ws.col.Info"]), [""; 0], "{engine}: as it judges");
 
         let mut labels: HashMap<IpAddr, u32> = HashMap::new();
+        let mut checksums = HashSet::new();
         let mut read = 0;
         for frame in frames.iter() {
             let packet = SlicedPacket::from_ethernet(frame).unwrap();
@@ -325,6 +326,7 @@ fn tshark_and_etherparse_read_every_probe() {
             assert_eq!((header.source, header.hop_limit), (NEAR_ADDRESS_V6.octets(), 64), "{engine}");
             let checksum = icmp.icmp_type().calc_checksum(header.source, header.destination, icmp.payload()).unwrap();
             assert_eq!(icmp.checksum(), checksum, "{engine}");
+            checksums.insert(checksum);
             let destination = Ipv6Addr::from(header.destination);
             let is_long = destination.segments()[6] == 0xf;
             assert_eq!(icmp.payload().len(), if is_long { 1001 } else { 18 }, "{destination}");
@@ -335,6 +337,7 @@ fn tshark_and_etherparse_read_every_probe() {
             read += 1;
         }
         assert_eq!(read, sent, "{engine}: as etherparse counts");
+        assert_eq!(checksums.len(), 1, "{engine}: so they are one flow to who hashes the message's first 4 bytes");
         assert!(labels.values().collect::<HashSet<_>>().len() > 4_000, "{engine}: neighbours are other flows");
     }
 }

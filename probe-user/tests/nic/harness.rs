@@ -7,6 +7,7 @@ use echolot::{
     wire::{Key, Shape, read_reply},
     worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
 };
+use probe_ebpf::wire::payload;
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
@@ -316,7 +317,8 @@ impl Capture {
             match frame[12..14] {
                 [0x08, 0x00] if frame[23] == 1 && frame[34] == 8 => {
                     assert_eq!(frame[38..40], IDENTIFIER.to_be_bytes());
-                    stamps.push(Nanos(u64::from_be_bytes(frame[42..50].try_into().unwrap())));
+                    let stamp = u64::from_be_bytes(frame[42..50].try_into().unwrap());
+                    stamps.push(Nanos(payload::sent(stamp, MonotonicClock.now().0)));
                 }
                 // What was left in the ring and could not be used for a probe: nobody's.
                 [0x88, 0xb5] => assert_eq!(frame[..6], frame[6..12]),

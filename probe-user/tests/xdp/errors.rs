@@ -247,7 +247,7 @@ fn a_quote_must_prove_that_the_probe_was_ours() {
         // Identification, destination and sequence number are covered in every quote.
         let in_all = (quoted + 4..quoted + 6).chain(quoted + 16..quoted + 20).chain(quoted + 26..quoted + 28);
         // Send time, target and the four bytes of the cookie that the kernel can check in those that have them.
-        let in_whole = in_all.clone().chain(quoted + 28..quoted + 44);
+        let in_whole = in_all.clone().chain(quoted + 30..quoted + 44);
         for (length, covered) in [(SHORT, in_all.collect::<Vec<_>>()), (WHOLE, in_whole.collect())] {
             let good = around.error(3, 1, &quote.bytes()[..length]);
             is_taken(&rig, "good", &good);
@@ -277,5 +277,5 @@ fn settings_decide_about_errors() {
     let second = Nanos::from_secs(1);
     is_taken(&rig, "nearly too old", &error(&Quote { sent: now() - MAX_AGE + second, ..Quote::good() }));
     passes(&rig, "too old", &error(&Quote { sent: now() - MAX_AGE - second, ..Quote::good() }), Verdict::Age);
-    passes(&rig, "from the future", &error(&Quote { sent: now() + second + second, ..Quote::good() }), Verdict::Age);
+    passes(&rig, "from the future", &error(&Quote { sent: now() + second + second, ..Quote::good() }), Verdict::Cookie);
 }

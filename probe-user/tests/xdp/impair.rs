@@ -10,8 +10,10 @@ use etherparse::TcpHeader;
 use probe_ebpf::{
     far::{AnsweredRequest, mapped},
     layout::MAX_FRAME,
+    wire::payload,
 };
 
+/// As a probe says it: in front of the lower 48 bits stands its filler.
 const SENT: Nanos = Nanos(0x0102_0304_0506_0708);
 const IDENTIFIER: u16 = 0xec40;
 const SEQUENCE: u16 = 0x8001;
@@ -100,7 +102,7 @@ fn the_longest_prefix_says_who_answers() {
             let expected = AnsweredRequest {
                 arrival_ns: record.arrival_ns,
                 departure_ns: record.departure_ns,
-                sent_ns: SENT.0,
+                sent_ns: payload::sent(SENT.0, record.arrival_ns),
                 address: mapped(destination),
                 sequence: SEQUENCE.into(),
                 identifier: IDENTIFIER,
@@ -143,7 +145,8 @@ fn the_longest_prefix_says_who_answers_over_ipv6() {
             let what = format!("{destination:?}, {length}");
             let records = is_answered(&mut rig, &product, &what, &request(destination, length, &[]));
             let [record] = records[..] else { panic!("{what}: {records:?}") };
-            assert_eq!((record.address, record.sent_ns), (destination, SENT.0), "{what}");
+            assert_eq!(record.sent_ns, payload::sent(SENT.0, record.arrival_ns), "{what}");
+            assert_eq!(record.address, destination, "{what}");
             assert_eq!((record.sequence, record.identifier), (SEQUENCE.into(), IDENTIFIER), "{what}");
         }
     }

@@ -41,7 +41,8 @@ fn rig() -> Option<Rig> {
 /// A probe's payload with a good cookie, padded to `length`.
 fn payload(sent: Nanos, length: usize) -> Vec<u8> {
     let hash = cookie::ipv6(&KEY, sent.0, THEIRS, TARGET, SEQUENCE);
-    let mut bytes = sent.0.to_be_bytes().to_vec();
+    // The filler may be anything.
+    let mut bytes = [&[0x5a, 0xa5], &sent.0.to_be_bytes()[2..]].concat();
     bytes.extend(TARGET.to_be_bytes());
     bytes.extend(cookie::on_wire(hash, GENERATION));
     bytes.resize(length, 0);
@@ -257,15 +258,15 @@ fn the_cookie_covers_what_a_reply_says() {
         let good = around.echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), 18));
         is_taken(&rig, "good", &good);
         // Sequence number, send time, target, and the four bytes of the cookie that the kernel can check; who answers.
-        for byte in (icmp + 6..icmp + 24).chain(around.ip() + 8..around.ip() + 24) {
+        for byte in (icmp + 6..icmp + 8).chain(icmp + 10..icmp + 24).chain(around.ip() + 8..around.ip() + 24) {
             for bit in 0..8 {
                 let mut wrong = good.clone();
                 wrong[byte] ^= 1 << bit;
                 passes(&rig, &format!("{around:?}, bit {bit} of byte {byte}"), &wrong, Verdict::Cookie);
             }
         }
-        // The last two carry the generation, which only userspace knows; and the checksum is userspace's to judge.
-        for byte in [icmp + 2, icmp + 24, icmp + 25] {
+        // The last two carry the generation, which only userspace knows; checksum and filler are userspace's to judge.
+        for byte in [icmp + 2, icmp + 8, icmp + 24, icmp + 25] {
             let mut other = good.clone();
             other[byte] ^= 0xff;
             is_taken(&rig, "another generation or checksum", &other);
@@ -283,7 +284,7 @@ fn age_and_length_must_be_plausible() {
     let second = Nanos::from_secs(1);
     is_taken(&rig, "nearly too old", &send(now() - MAX_AGE + second));
     passes(&rig, "too old", &send(now() - MAX_AGE - second), Verdict::Age);
-    passes(&rig, "from the future", &send(now() + second + second), Verdict::Age);
+    passes(&rig, "from the future", &send(now() + second + second), Verdict::Cookie);
     let sized = |length: usize| Around::default().echo_reply(IDENTIFIER, SEQUENCE, &payload(now(), length - 62));
     is_taken(&rig, "just fits", &sized(MAX_FRAME));
     passes(&rig, "one byte too long", &sized(MAX_FRAME + 1), Verdict::Large);
@@ -493,7 +494,7 @@ fn a_quote_must_prove_that_the_probe_was_ours() {
         let quoted = around.icmp() + 8;
         let message = quoted + quote.icmp();
         // Destination, sequence number, send time, target and the four bytes of the cookie that the kernel can check.
-        for byte in (quoted + 24..quoted + 40).chain(message + 6..message + 24) {
+        for byte in (quoted + 24..quoted + 40).chain(message + 6..message + 8).chain(message + 10..message + 24) {
             for bit in 0..8 {
                 let mut wrong = good.clone();
                 wrong[byte] ^= 1 << bit;
@@ -511,7 +512,7 @@ fn a_quote_must_prove_that_the_probe_was_ours() {
     let sent = |sent| around().message(1, 0, &Quote { sent, ..Quote::good() }.bytes());
     is_taken(&rig, "nearly too old", &sent(now() - MAX_AGE + second));
     passes(&rig, "too old", &sent(now() - MAX_AGE - second), Verdict::Age);
-    passes(&rig, "from the future", &sent(now() + second + second), Verdict::Age);
+    passes(&rig, "from the future", &sent(now() + second + second), Verdict::Cookie);
 }
 
 /// A length that lies leads nowhere: extension headers that say that they reach beyond the frame, or further than a frame can.

@@ -5,16 +5,17 @@ use crate::wire::{RejectedReason, checksum::Sum, fields::number};
 use probe_ebpf::wire::ipv6;
 use std::{net::Ipv6Addr, ops::Range};
 
-/// Lays what all probes have in common: all but flow label and destination. Returns the sum over the pseudo-header (RFC 8200, section
-/// 8.1) without the destination. `length`: bytes behind the header.
+/// Lays what all probes of a flow have in common: all but the destination, and what of the flow label is the target's; `label` is the rest
+/// of that. Returns the sum over the pseudo-header (RFC 8200, section 8.1) without the destination. `length`: bytes behind the header.
 pub(in crate::wire) fn prepare(
     header: &mut [u8; ipv6::HEADER],
     source: Ipv6Addr,
     fields: Fields,
+    label: u32,
     (protocol, length): (Protocol, u16),
 ) -> Sum {
     let mut put = |field: Range<usize>, bytes: &[u8]| header[field].copy_from_slice(bytes);
-    put(ipv6::FLOW, &flow_word(fields.traffic_class(), 0).to_be_bytes());
+    put(ipv6::FLOW, &flow_word(fields, label).to_be_bytes());
     put(ipv6::PAYLOAD_LENGTH, &length.to_be_bytes());
     put(ipv6::NEXT_HEADER..ipv6::NEXT_HEADER + 1, &[number_of(protocol)]);
     put(ipv6::HOP_LIMIT..ipv6::HOP_LIMIT + 1, &[fields.ttl]);
@@ -22,20 +23,16 @@ pub(in crate::wire) fn prepare(
     pseudo_header(header, protocol, usize::from(length))
 }
 
-/// Version, traffic class and flow label.
-const fn flow_word(traffic_class: u8, flow_label: u32) -> u32 {
-    ipv6::VERSION | (traffic_class as u32) << 20 | flow_label
+/// Version, traffic class and so much of the flow label: the word [`ipv6::FLOW`].
+pub(in crate::wire) const fn flow_word(fields: Fields, label: u32) -> u32 {
+    ipv6::VERSION | (fields.traffic_class() as u32) << 20 | label
 }
 
-/// Writes what differs from probe to probe. Returns the sum over the destination, which the message's checksum covers.
+/// Writes what differs from probe to probe: `label` is by what the target's flow label differs from that of `word`, a [`flow_word`]. Returns
+/// the sum over the destination, which the message's checksum covers.
 #[inline]
-pub(in crate::wire) fn make(
-    header: &mut [u8; ipv6::HEADER],
-    traffic_class: u8,
-    destination: Ipv6Addr,
-    flow_label: u32,
-) -> Sum {
-    header[ipv6::FLOW].copy_from_slice(&flow_word(traffic_class, flow_label).to_be_bytes());
+pub(in crate::wire) fn make(header: &mut [u8; ipv6::HEADER], word: u32, destination: Ipv6Addr, label: u32) -> Sum {
+    header[ipv6::FLOW].copy_from_slice(&(word ^ label).to_be_bytes());
     header[ipv6::DESTINATION].copy_from_slice(&destination.octets());
     Sum::of(&header[ipv6::DESTINATION])
 }
