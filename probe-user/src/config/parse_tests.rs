@@ -110,7 +110,7 @@ fn what_is_asked_decides_on_the_timeout_and_the_size() {
         ("size: 56", "probe: udp:53", "udp:53", 17, 1_000),
         // A payload is padded up to the size, and never cut.
         ("size: 56", "probe: udp:7", "udp:7", 56, 1_000),
-        ("size: 18", "probe: {udp: {port: 7, payload: a text of 21 bytes..}}", "udp:7", 21, 1_000),
+        ("size: 18", "probe: {udp: {port: 7, payload: a text of 20 bytes..}}", "udp:7", 20, 1_000),
         ("probe: udp:7, size: 9", "probe: icmp", "icmp", 18, 1_000),
         ("", "probe: {udp: {port: 53}}", "udp:53", 17, 1_000),
         ("", "probe: {udp: {port: 53, payload: ''}}", "udp:53", 0, 1_000),
