@@ -8,13 +8,18 @@ use echolot::{
     nic::Mode,
     results::Format,
     targets::Shard,
-    wire::Kind,
+    wire::{Content, Kind},
 };
 
 const COMMANDS: [&str; 6] = ["run", "ping", "sweep", "doctor", "reflect", "check"];
 
+/// What stands between double quotes is one argument.
 fn parse(line: &str) -> Result<Command, clap::Error> {
-    Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    let mut arguments: Vec<&str> = Vec::new();
+    for (i, part) in line.split('"').enumerate() {
+        if i % 2 == 1 { arguments.push(part) } else { arguments.extend(part.split_whitespace()) }
+    }
+    Cli::try_parse_from(arguments).map(|cli| cli.command)
 }
 
 /// What is printed when `line` is wrong. Exit status 2, always.
@@ -71,7 +76,7 @@ fn help_groups_options_and_shows_defaults() {
     {
         assert!(sweep.contains(default), "{default}\n{sweep}");
     }
-    assert!(help("ping").contains("[default: 56]"));
+    assert!(help("ping").contains("[default: of ping's echo 56"));
 }
 
 #[test]
@@ -80,12 +85,12 @@ fn ping_takes_what_the_ping_that_people_know_takes() {
     else {
         panic!("not ping")
     };
-    assert_eq!((args.count, args.size, args.quiet), (Some(3), Some(18), true));
+    assert_eq!((args.count, args.probes.size, args.quiet), (Some(3), Some(18), true));
     assert_eq!((args.interval, args.probes.timeout), (Nanos::from_millis(200), Some(Nanos::from_millis(250))));
     assert_eq!(args.targets.targets, ["10.64.0.1", "host.example"]);
     let Command::Ping(args) = parse("echolot ping 10.64.0.1").unwrap() else { panic!("not ping") };
     assert_eq!((args.count, args.interval, args.probes.timeout), (None, Nanos::from_secs(1), None));
-    assert_eq!((args.size, args.format, args.probes.probe), (None, Format::Text, Kind::Echo));
+    assert_eq!((args.probes.size, args.format, args.probes.probe), (None, Format::Text, Kind::Echo));
     assert_eq!((args.network.engine, args.network.mode), (None, None));
 }
 
@@ -126,6 +131,26 @@ fn ping_and_sweep_take_the_kind_of_probe() {
 }
 
 #[test]
+fn ping_and_sweep_take_what_a_probe_carries_and_looks_like() {
+    for command in ["ping", "sweep"] {
+        let probes = |options: &str| match parse(&format!("echolot {command} {options} 10.64.0.1")).unwrap() {
+            Command::Ping(PingArgs { probes, .. }) | Command::Sweep(SweepArgs { probes, .. }) => probes,
+            other => panic!("{other:?}"),
+        };
+        let plain = probes("");
+        assert_eq!((plain.ttl, plain.dscp, plain.dont_fragment, plain.flows), (64, 0, true, 1));
+        assert_eq!((plain.size, plain.dns, plain.payload, plain.hex), (None, None, None, None));
+        let looks = probes("-s 1000 --ttl 255 --dscp AF41 -M dont --flows 64");
+        assert_eq!((looks.size, looks.ttl, looks.dscp), (Some(1_000), 255, 34));
+        assert_eq!((looks.dont_fragment, looks.flows), (false, 64));
+        assert_eq!(probes("-p udp:53 --dns \". NS\"").dns, Some(Content::of_port(53)));
+        assert_eq!(probes("-p udp:7 --payload -x").payload, Content::text("-x").ok());
+        assert_eq!(probes("-p udp:7 --payload \"\"").payload, Content::text("").ok());
+        assert_eq!(probes("-p udp:7 --hex 00ff17").hex, Content::hex("00ff17").ok());
+    }
+}
+
+#[test]
 fn run_writes_no_results_unless_asked() {
     let Command::Run(args) = parse("echolot run -c echolot.yml").unwrap() else { panic!("not run") };
     assert_eq!((args.format, args.progress_interval), (Format::None, Nanos::ZERO));
@@ -146,11 +171,18 @@ fn wrong_arguments_say_what_was_expected() {
         ("echolot ping -W 2m 10.64.0.1", "it must be 1ms to 60s"),
         ("echolot ping -i soon 10.64.0.1", "a time is a number of seconds such as 1 or 0.2, or has a unit"),
         ("echolot ping -c 0 10.64.0.1", "-c"),
-        ("echolot ping -s 17 10.64.0.1", "18..=1472"),
         ("echolot ping -p tcp 10.64.0.1", "a TCP probe goes to a port from 1 to 65535; write one such as tcp:443"),
         ("echolot ping -p tcp:0 10.64.0.1", "a port from 1 to 65535"),
-        ("echolot sweep -p udp:53 10.64.0.1", "UDP probes are not built yet"),
-        ("echolot sweep --probe arp 10.64.0.1", "the kinds of probe are icmp and tcp:PORT, such as tcp:443"),
+        ("echolot sweep -p udp 10.64.0.1", "a UDP probe goes to a port from 1 to 65535; write one such as udp:53"),
+        ("echolot sweep --probe arp 10.64.0.1", "the kinds of probe are icmp, tcp:PORT and udp:PORT, such as tcp:443"),
+        ("echolot ping -p udp:53 --dns example.com 10.64.0.1", "a DNS question is a name and a type"),
+        ("echolot ping -p udp:53 --payload a --hex 00 10.64.0.1", "cannot be used with"),
+        ("echolot ping -p udp:7 --hex 0 10.64.0.1", "hexadecimal bytes are pairs of the digits"),
+        ("echolot ping -s 0 10.64.0.1", "0 is not in 1..=1472"),
+        ("echolot ping --ttl 0 10.64.0.1", "0 is not in 1..=255"),
+        ("echolot ping --dscp AF44 10.64.0.1", "`AF44` is no DSCP; write a number from 0 to 63, or EF, CS0 to CS7"),
+        ("echolot ping -M want 10.64.0.1", "[possible values: do, dont]"),
+        ("echolot ping --flows 65 10.64.0.1", "65 is not in 1..=64"),
         ("echolot ping -p tcp:80 --source-port 1023 10.64.0.1", "1023 is not in 1024..=65534"),
         ("echolot ping -q -f csv 10.64.0.1", "cannot be used with"),
         ("echolot ping -S host 10.64.0.1", "invalid IP address"),

@@ -12,6 +12,8 @@
 //! | `on_link` | a large flat network is probed from the first second on, and the host's neighbour table stays the host's |
 //! | `reflect` | a far end that answers TCP: this machine's own connections to it are opened and refused |
 //! | `tcp` | ports that are open, closed and silent are told as such, and nobody's connection comes to be |
+//! | `udp` | datagrams are answered, refused and lost, name servers say what they say, and source ports refuse nobody |
+//! | `mtu` | the path MTU is found, by who says it and by silence |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -21,6 +23,8 @@ mod bridge;
 mod errors;
 #[path = "ops/killed.rs"]
 mod killed;
+#[path = "ops/mtu.rs"]
+mod mtu;
 #[path = "ops/neighbours.rs"]
 mod neighbours;
 #[path = "ops/on_link.rs"]
@@ -39,3 +43,5 @@ mod tcp;
 mod threads;
 #[path = "promtool/tools.rs"]
 mod tools;
+#[path = "ops/udp.rs"]
+mod udp;

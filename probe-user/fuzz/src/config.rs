@@ -5,6 +5,7 @@ use echolot::{
     base::TargetIndex,
     config::{self, Config},
     targets::TargetSpec,
+    wire::Kind,
 };
 use std::{collections::HashSet, path::Path};
 
@@ -32,6 +33,19 @@ pub(crate) const WORDS: &[&str] = &[
     "interval",
     "timeout",
     "size",
+    "probe",
+    "udp",
+    "udp:7",
+    "port",
+    "dns",
+    "payload",
+    "hex",
+    "ttl",
+    "dscp",
+    "EF",
+    "dont_fragment",
+    "flows",
+    "true",
     "down_after",
     "up_after",
     "buckets",
@@ -97,7 +111,11 @@ fn check_config(config: &Config) {
     for group in &config.groups {
         assert!(!group.group.name.is_empty() && names.insert(&group.group.name), "{:?}", group.group.name);
         assert!(config::INTERVALS.contains(&group.group.interval) && config::TIMEOUTS.contains(&group.group.timeout));
-        assert!(config::SIZES.contains(&(u64::from(group.group.shape.payload))));
+        let shape = group.group.shape;
+        assert!(shape.is_possible() && shape.datagram() <= 1_500, "{shape:?}");
+        assert!(shape.kind != Kind::Echo || config::SIZES.contains(&shape.payload.into()), "{shape:?}");
+        assert!(shape.ttl > 0 && shape.dscp < 64 && config::FLOWS.contains(&group.group.flows.into()), "{shape:?}");
+        assert!((1..=256).contains(&group.group.flow_count()), "{shape:?}");
         assert!(group.group.buckets.is_sorted_by(|a, b| a < b), "{:?}", group.group.buckets);
         for target in &group.targets {
             // A name is two targets in a group of both families.

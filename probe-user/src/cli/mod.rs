@@ -16,6 +16,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 pub mod args;
 mod check;
 mod doctor;
+mod mtu;
 mod ping;
 mod reflect;
 mod run;

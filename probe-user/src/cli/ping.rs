@@ -3,7 +3,7 @@
 use super::{
     Failure, Status,
     args::PingArgs,
-    show_log_above,
+    mtu, show_log_above,
     view::{self, ping},
 };
 use crate::{
@@ -12,18 +12,19 @@ use crate::{
     results::{Format, Outcomes, Summary},
     run::{self, Job, Live, Moment, Results, Source, Starting, View},
     targets::{Group, Options},
-    wire::Kind,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Pings all targets, a number of times or until a signal comes.
 pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
+    if args.mtu {
+        return mtu::run(args);
+    }
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the targets", live, Status::Problem)?;
     // As many bytes as ping sends.
-    let size = args.size.or((args.probes.probe == Kind::Echo).then_some(56));
-    let group = Group { interval: args.interval, count: args.count, ..args.probes.group("ping", size)? };
+    let group = Group { interval: args.interval, count: args.count, ..args.probes.group("ping", Some(56))? };
     group.check_window().map_err(|error| Failure::new(format!("-i, -W: {error}")))?;
     let options = Options { seed: args.network.seed_or_random(), shard: None };
     let (plan, exclude) = args.targets.plan(group, &options)?;

@@ -1,10 +1,11 @@
 //! Which keys there are, and where they stand.
 
 /// Where keys stand, for the error about one that stands elsewhere.
-pub(super) const HOMES: [(&[&str], &str); 4] = [
+pub(super) const HOMES: [(&[&str], &str); 5] = [
     (&SETTINGS, "in `global` or in a group"),
     (&GROUP, "in a group"),
     (&["rate"], "in `limits`"),
+    (&UDP, "in `udp`, in `probe`"),
     (&TOP, "at the top level"),
 ];
 pub(super) const TOP: [&str; 13] = [
@@ -22,9 +23,23 @@ pub(super) const TOP: [&str; 13] = [
     "exclude",
     "limits",
 ];
-pub(super) const SETTINGS: [&str; 8] =
-    ["probe", "interval", "timeout", "family", "size", "down_after", "up_after", "buckets"];
-pub(super) const GROUP: [&str; 14] = [
+pub(super) const SETTINGS: [&str; 12] = [
+    "probe",
+    "interval",
+    "timeout",
+    "family",
+    "size",
+    "ttl",
+    "dscp",
+    "dont_fragment",
+    "flows",
+    "down_after",
+    "up_after",
+    "buckets",
+];
+/// Of `probe: {udp: …}`.
+pub(super) const UDP: [&str; 4] = ["port", "dns", "payload", "hex"];
+pub(super) const GROUP: [&str; 18] = [
     "name",
     "targets",
     "target_files",
@@ -36,6 +51,10 @@ pub(super) const GROUP: [&str; 14] = [
     "timeout",
     "family",
     "size",
+    "ttl",
+    "dscp",
+    "dont_fragment",
+    "flows",
     "down_after",
     "up_after",
     "buckets",

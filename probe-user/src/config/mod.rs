@@ -9,10 +9,12 @@ mod error;
 mod keys;
 mod parse;
 mod plan;
+mod probe;
 mod read;
 mod report;
 
 pub use error::{ConfigError, Problem};
+pub use probe::{FLOWS, ProbeSettings, TTLS, dscp};
 pub use report::{GroupReport, Report, report};
 
 use crate::{
@@ -31,7 +33,7 @@ use std::{
 pub const INTERVALS: RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::from_secs(3600);
 /// How long a probe may be answered.
 pub const TIMEOUTS: RangeInclusive<Nanos> = Nanos::from_millis(1)..=Nanos::from_secs(60);
-/// Bytes of ICMP payload: from what a probe must carry to what an Ethernet frame holds.
+/// Bytes of an echo's payload: from what a probe must carry to what an Ethernet frame holds.
 pub const SIZES: RangeInclusive<u64> = 18..=1472;
 /// Probes a second of all groups, unless `limits.rate` says otherwise.
 pub const DEFAULT_RATE: u64 = 100_000;
@@ -49,7 +51,7 @@ pub struct Config {
     pub interface: Option<String>,
     /// Source addresses of probes, where they are not those that the kernel would take.
     pub sources: Sources,
-    /// The first of the ports that TCP probes are sent from; None for a free one.
+    /// The first of the ports that TCP and UDP probes are sent from; None for free ones.
     pub source_port: Option<u16>,
     /// Where metrics are served; None for nowhere.
     pub listen: Option<SocketAddr>,

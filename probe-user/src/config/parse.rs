@@ -1,18 +1,18 @@
 //! From the YAML tree to a [`Config`].
 
 use super::{
-    Config, ConfigError, DEFAULT_RATE, GroupConfig, INTERVALS, Placed, Places, Problem, SIZES, TIMEOUTS,
-    keys::{GROUP, SETTINGS, TOP},
+    Config, ConfigError, DEFAULT_RATE, FLOWS, GroupConfig, INTERVALS, Placed, Places, ProbeSettings, Problem, TIMEOUTS,
+    TTLS, dscp,
+    keys::{GROUP, SETTINGS, TOP, UDP},
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
     base::{Nanos, Sources},
     nic::{Engine, Mode, SOURCE_PORTS},
     targets::{
-        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, default_timeout, labels,
-        shorten, yaml,
+        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml,
     },
-    wire::{Kind, Shape},
+    wire::{Content, ContentError, Kind},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -181,60 +181,116 @@ pub(super) fn unknown_label<'a>(name: &str, known: impl Iterator<Item = &'a Stri
 /// What `global` and groups have in common.
 #[derive(Clone)]
 struct Settings {
-    /// All of a group but what follows from the kind of probe.
+    /// All of a group but what follows from its probes.
     group: Group,
-    kind: Kind,
+    probes: ProbeSettings,
     timeout: Option<Nanos>,
-    /// Bytes of an echo's payload.
-    size: u16,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let group = Group::named("");
-        Self { kind: group.shape.kind, timeout: None, size: group.shape.payload, group }
+        Self { group: Group::named(""), probes: ProbeSettings::default(), timeout: None }
     }
 }
 
 impl Settings {
     /// Overlays what a table has.
     fn read(&mut self, table: &Table, p: &mut Problems) {
-        if let Some(kind) =
-            table.get("probe").and_then(|f| f.parsed("icmp, tcp:PORT or udp:PORT, such as tcp:443", p, probe))
-        {
-            self.kind = kind;
+        if let Some(kind) = table.get("probe").and_then(|f| probe(&f, p)) {
+            self.probes.kind = kind;
         }
         if let Some(timeout) = table.get("timeout").and_then(|f| f.duration(TIMEOUTS, p)) {
             self.timeout = Some(timeout);
         }
+        self.read_looks(table, p);
+        common(table, &mut self.group, p);
+    }
+
+    /// What probes look like.
+    fn read_looks(&mut self, table: &Table, p: &mut Problems) {
+        let probes = &mut self.probes;
         if let Some(field) = table.get("size") {
-            let size = field.number(SIZES, p).and_then(|n| u16::try_from(n).ok());
-            match (self.kind, size) {
-                (Kind::Echo, Some(size)) => self.size = size,
-                (kind @ Kind::Tcp { .. }, Some(_)) => {
-                    field.wrong(p, format!("a {kind} probe is a SYN, which carries no payload: remove `size`"));
-                }
-                (kind @ Kind::Udp { .. }, Some(_)) => {
-                    field.wrong(p, format!("a {kind} probe carries what it is given to carry: remove `size`"));
-                }
-                (_, None) => {}
+            match probes.sizes() {
+                Ok(sizes) => probes.size = field.number(sizes, p).and_then(|n| u16::try_from(n).ok()).or(probes.size),
+                Err(why) => field.wrong(p, format!("{why}: remove `size`")),
             }
         }
-        common(table, &mut self.group, p);
+        if let Some(ttl) = table.get("ttl").and_then(|f| f.number(TTLS, p)).and_then(|n| u8::try_from(n).ok()) {
+            probes.ttl = ttl;
+        }
+        if let Some(value) =
+            table.get("dscp").and_then(|f| f.parsed("a number from 0 to 63, or a name such as EF", p, dscp))
+        {
+            probes.dscp = value;
+        }
+        if let Some(value) = table.get("dont_fragment").and_then(|f| f.word(&[("true", true), ("false", false)], p)) {
+            probes.dont_fragment = value;
+        }
+        if let Some(field) = table.get("flows") {
+            match probes.check_flows() {
+                Ok(()) => {
+                    probes.flows = field.number(FLOWS, p).and_then(|n| u16::try_from(n).ok()).unwrap_or(probes.flows);
+                }
+                Err(why) => field.wrong(p, format!("{why}: remove `flows`")),
+            }
+        }
     }
 
     /// A group that has them.
     fn group(&self) -> Group {
-        let shape = match self.kind {
-            Kind::Echo => Shape::echo(self.size),
-            kind @ (Kind::Tcp { .. } | Kind::Udp { .. }) => Shape::of(kind),
-        };
-        Group { shape, timeout: self.timeout.unwrap_or(default_timeout(self.kind)), ..self.group.clone() }
+        self.probes.group(self.timeout, self.group.clone())
     }
 }
 
-fn probe(text: &str) -> Result<Kind, String> {
-    text.parse().map_err(|error: crate::wire::KindError| format!("`{}`: {error}", shorten(text)))
+/// What is asked: a word, or of UDP a table that says what is sent.
+fn probe(field: &Field, p: &mut Problems) -> Option<Kind> {
+    if !field.is_table() {
+        return field.parsed("icmp, tcp:PORT or udp:PORT, such as tcp:443", p, |text| {
+            text.parse::<Kind>().map_err(|error| format!("`{}`: {error}", shorten(text)))
+        });
+    }
+    let table = field.table(&["udp"], "icmp, tcp:PORT, udp:PORT or a table with `udp`", p)?;
+    let Some(udp) = table.get("udp") else {
+        field.wrong(
+            p,
+            "a table is for what a UDP probe carries; write it such as {udp: {port: 53, dns: \"example.com AAAA\"}}",
+        );
+        return None;
+    };
+    let field = udp;
+    let udp = field.table(&UDP, "a table such as {port: 53, dns: \"example.com AAAA\"}", p)?;
+    let Some(port) = udp.get("port") else {
+        field.wrong(p, "`port` is missing; write the port that is asked, such as `port: 53`");
+        return None;
+    };
+    let port = port.number(1..=65_535, p).and_then(|port| u16::try_from(port).ok());
+    let said: Vec<(&str, Field)> = UDP[1..].iter().filter_map(|key| Some((*key, udp.get(key)?))).collect();
+    let content = match &said[..] {
+        [] => Content::of_port(port?),
+        [(key, field)] => content(key, field, p)?,
+        [_, (_, second), ..] => {
+            second
+                .wrong(p, "a probe carries one thing: leave one of `dns`, `payload` and `hex`, and remove the others");
+            return None;
+        }
+    };
+    Some(Kind::Udp { port: port?, content })
+}
+
+/// What a UDP probe carries, by the key that says it.
+fn content(key: &str, field: &Field, p: &mut Problems) -> Option<Content> {
+    let (what, read): (_, fn(&str) -> Result<Content, ContentError>) = match key {
+        "dns" => ("a DNS question, such as \"example.com AAAA\"", Content::dns),
+        "hex" => ("pairs of hexadecimal digits, such as \"00ff17\"", Content::hex),
+        _ => ("a text", Content::text),
+    };
+    let text = field.any_text(what, p)?;
+    let shortened = |error| match error {
+        ContentError::Name(name) => ContentError::Name(shorten(&name)),
+        ContentError::Type(kind) => ContentError::Type(shorten(&kind)),
+        other => other,
+    };
+    read(&text).map_err(|error| field.wrong(p, shortened(error).to_string())).ok()
 }
 
 /// What does not depend on the kind of probe.

@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::*;
-use crate::nic::{Engine, Mode};
+use crate::{
+    nic::{Engine, Mode},
+    wire::Shape,
+};
 use proptest::prelude::*;
 
 fn read(text: &str) -> Result<Config, ConfigError> {
@@ -54,6 +57,8 @@ groups:
     per_target: all
   - {name: core, targets: [10.0.0.1], interval: 1m, timeout: 2s, size: 1472, down_after: 1, up_after: 1, buckets: [1s]}
   - {name: web, targets: [10.0.0.1], probe: tcp:443}
+  - {name: dns, targets: [10.0.0.1], probe: udp:53, ttl: 255, dscp: AF41, dont_fragment: false, flows: 64}
+  - {name: game, targets: [10.0.0.1], probe: {udp: {port: 7, payload: 'hello'}}, size: 100, dscp: 63}
 exclude: [198.51.100.13/32, 10.0.0.5, 10.0.0.6-7]
 limits: {rate: 500000}
 ",
@@ -66,7 +71,7 @@ limits: {rate: 500000}
     assert_eq!((config.engine, config.mode), (Engine::Afxdp, Mode::ZeroCopy));
     assert_eq!((config.identifier, config.seed, config.rate_limit), (Some(0xbeef), Some(u64::MAX), 500_000));
     assert_eq!(config.exclude.ranges().count(), 2);
-    let [edge, core, web] = &config.groups[..] else { panic!() };
+    let [edge, core, web, dns, game] = &config.groups[..] else { panic!() };
     assert_eq!((edge.group.interval, edge.group.timeout), (Nanos::from_secs(10), Nanos::from_millis(500)));
     assert_eq!((edge.group.shape.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
     assert_eq!((&edge.group.buckets[..], &edge.group.sum_by[..]), (&[0.001, 0.01][..], &["site".to_owned()][..]));
@@ -79,6 +84,11 @@ limits: {rate: 500000}
     assert_eq!((core.group.interval, core.group.timeout), (Nanos::from_secs(60), Nanos::from_secs(2)));
     assert_eq!((core.group.shape.payload, core.group.down_after, &core.group.buckets[..]), (1472, 1, &[1.0][..]));
     assert_eq!((web.group.shape, web.group.timeout), (Shape::of(Kind::Tcp { port: 443 }), Nanos::from_millis(500)));
+    let question = Shape::of(Kind::Udp { port: 53, content: Content::of_port(53) });
+    assert_eq!(dns.group.shape, Shape { ttl: 255, dscp: 34, dont_fragment: false, ..question });
+    assert_eq!((dns.group.flows, dns.group.flow_count(), web.group.flow_count()), (64, 64, 1));
+    let hello = Shape::of(Kind::Udp { port: 7, content: Content::text("hello").unwrap() });
+    assert_eq!(game.group.shape, Shape { payload: 100, dscp: 63, ..hello });
 }
 
 #[test]
@@ -97,6 +107,15 @@ fn what_is_asked_decides_on_the_timeout_and_the_size() {
         ("probe: tcp:80", "probe: icmp, size: 56", "icmp", 56, 1_000),
         ("timeout: 1s", "probe: tcp:80", "tcp:80", 0, 1_000),
         ("size: 56", "probe: tcp:80, timeout: 2s", "tcp:80", 0, 2_000),
+        ("size: 56", "probe: udp:53", "udp:53", 17, 1_000),
+        // A payload is padded up to the size, and never cut.
+        ("size: 56", "probe: udp:7", "udp:7", 56, 1_000),
+        ("size: 18", "probe: {udp: {port: 7, payload: a text of 20 bytes..}}", "udp:7", 20, 1_000),
+        ("probe: udp:7, size: 9", "probe: icmp", "icmp", 18, 1_000),
+        ("", "probe: {udp: {port: 53}}", "udp:53", 17, 1_000),
+        ("", "probe: {udp: {port: 53, payload: ''}}", "udp:53", 0, 1_000),
+        ("", "probe: {udp: {port: 53, dns: example.com AAAA}}", "udp:53", 29, 1_000),
+        ("", "probe: {udp: {port: 7, hex: 00ff17}}", "udp:7", 3, 1_000),
     ] {
         assert_eq!(read(global, group), (kind.to_owned(), payload, timeout), "{global} / {group}");
     }
@@ -199,12 +218,66 @@ fn errors_name_place_field_and_remedy() {
         ("global: {size: '56'}\n", "found `56`, expected a whole number"),
         ("global: {probe: tcp}\n", "2:17: global.probe: `tcp`: a TCP probe goes to a port from 1 to 65535; write one"),
         ("global: {probe: 'tcp:0'}\n", "global.probe: `tcp:0`: a TCP probe goes to a port from 1 to 65535"),
-        ("global: {probe: udp:53}\n", "global.probe: `udp:53`: UDP probes are not built yet"),
-        ("global: {probe: tpc:443}\n", "`tpc:443`: the kinds of probe are icmp and tcp:PORT, such as tcp:443"),
         (
-            "global: {probe: {tcp: 443}}\n",
-            "global.probe: found a table of keys and values, expected icmp, or tcp:PORT such as tcp:443",
+            "global: {probe: udp}\n",
+            "2:17: global.probe: `udp`: a UDP probe goes to a port from 1 to 65535; write one such as udp:53",
         ),
+        (
+            "global: {probe: tpc:443}\n",
+            "`tpc:443`: the kinds of probe are icmp, tcp:PORT and udp:PORT, such as tcp:443",
+        ),
+        (
+            "global: {probe: [tcp:443]}\n",
+            "global.probe: found a list, expected icmp, tcp:PORT or udp:PORT, such as tcp:443",
+        ),
+        (
+            "global: {probe: {}}\n",
+            "2:17: global.probe: a table is for what a UDP probe carries; write it such as {udp: {port: 53,",
+        ),
+        (
+            "global: {probe: {udp: 53}}\n",
+            "2:23: global.probe.udp: found the number 53, expected a table such as {port: 53",
+        ),
+        (
+            "global: {probe: {udp: {dns: . NS}}}\n",
+            "2:23: global.probe.udp: `port` is missing; write the port that is asked",
+        ),
+        (
+            "global: {probe: {udp: {port: 0}}}\n",
+            "global.probe.udp.port: found the number 0, expected a whole number from 1 to 65535",
+        ),
+        ("global: {probe: {udp: {port: 53, dsn: . NS}}}\n", "global.probe.udp: unknown key `dsn`"),
+        (
+            "global: {probe: {udp: {port: 53, dns: . NS, hex: '00'}}}\n",
+            "2:50: global.probe.udp.hex: a probe carries one thing: leave one of `dns`, `payload` and `hex`",
+        ),
+        (
+            "global: {probe: {udp: {port: 53, dns: example.com}}}\n",
+            "2:39: global.probe.udp.dns: a DNS question is a name and a type, such as \"example.com AAAA\"",
+        ),
+        ("global: {probe: {udp: {port: 53, dns: a AAAAA}}}\n", "\"AAAAA\" is no DNS record type"),
+        ("global: {probe: {udp: {port: 53, dns: }}}\n", "udp.dns: found nothing, expected a DNS question"),
+        ("global: {probe: {udp: {port: 7, hex: 0f0}}}\n", "udp.hex: hexadecimal bytes are pairs"),
+        ("global: {probe: {udp: {port: 7, payload: [a]}}}\n", "udp.payload: found a list, expected a text"),
+        (
+            "global: {probe: udp:53, size: 56}\n",
+            "global.size: a udp:53 probe is a DNS question, which is as long as it is: remove",
+        ),
+        (
+            "global: {probe: udp:7, size: 7}\n",
+            "global.size: found the number 7, expected a whole number from 8 to 1472",
+        ),
+        (
+            "global: {probe: udp:7, flows: 4}\n",
+            "2:31: global.flows: udp:7 probes with a payload of one's own walk flows by themselves",
+        ),
+        ("global: {flows: 65}\n", "global.flows: found the number 65, expected a whole number from 1 to 64"),
+        ("global: {ttl: 0}\n", "global.ttl: found the number 0, expected a whole number from 1 to 255"),
+        ("global: {ttl: 256}\n", "global.ttl: found the number 256"),
+        ("global: {dscp: 64}\n", "2:16: global.dscp: `64` is no DSCP; write a number from 0 to 63, or EF, CS0 to CS7"),
+        ("global: {dscp: AF44}\n", "`AF44` is no DSCP"),
+        ("global: {dont_fragment: 1}\n", "global.dont_fragment: found `1`, expected one of true, false"),
+        ("port: 53\n", "unknown key `port`; `port` stands in `udp`, in `probe`"),
         (
             "global: {probe: tcp:443, size: 56}\n",
             "2:32: global.size: a tcp:443 probe is a SYN, which carries no payload: remove `size`",

@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigError, GroupConfig, parse::unknown_label};
 use crate::{
+    base::Family,
     nic,
     targets::{self, FAMILY, Group, GroupInput, Options, Place, Plan, TargetList, file_sd},
 };
@@ -24,6 +25,7 @@ impl Config {
         let options = Options { seed: self.seed, shard: None };
         let plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
         self.check_rate(&plan)?;
+        self.check_shapes(&plan)?;
         self.check_ports(&plan)?;
         Ok(plan)
     }
@@ -94,6 +96,23 @@ impl Config {
         let (Some(first), Some(place)) = (self.source_port, self.places.source_port) else { return Ok(()) };
         nic::check_source_ports(first, plan.ports())
             .map_err(|error| ConfigError::at(&self.file, Some(place), "source_port", error.to_string()))
+    }
+
+    /// Whether the looks of all probes can be numbered: each flow of a group is one, over each family, and so is the RST behind a SYN.
+    fn check_shapes(&self, plan: &Plan) -> Result<(), ConfigError> {
+        let of_group = |group: &Group| {
+            let with_reset = if group.shape.then_reset().is_some() { 2 } else { 1 };
+            usize::from(group.flow_count()) * Family::ALL.len() * with_reset
+        };
+        let (sum, most) = (plan.groups.iter().map(of_group).sum::<usize>(), usize::from(u16::MAX));
+        if sum <= most {
+            return Ok(());
+        }
+        let reason = format!(
+            "the flows of all groups, over both families and with the RSTs behind TCP probes, come to {sum} forms of frames, and at most \
+             {most} are told apart: write fewer `flows`, or join groups"
+        );
+        Err(ConfigError::at(&self.file, Some(self.places.groups), "groups", reason))
     }
 
     fn check_rate(&self, plan: &Plan) -> Result<(), ConfigError> {

@@ -167,7 +167,7 @@ fn each_group_with_tcp_probes_has_a_source_port_of_its_own() {
     assert_eq!(plan.probe(), "tcp:80,icmp");
     let text = error(&config(65_534), &[]);
     let expected =
-        ":1:14: source_port: source ports for TCP probes: 2 needed, one a group, and 65534 is too late to begin with";
+        ":1:14: source_port: source ports: 2 needed for TCP and UDP probes, and 65534 is too late to begin with";
     assert!(text.contains(expected), "{text}");
 }
 
@@ -183,12 +183,12 @@ fn a_report_says_what_tcp_probes_take() {
     );
     let text = tcp.to_string();
     let expected = "group web: 256 targets, a tcp:443 probe every 100ms, timeout 3s, window 64, 2560/s, 1 row of sums, 155.8 KiB\n";
-    assert!(text.contains(expected) && text.contains("\nsource ports for TCP probes: 1\n"), "{text}");
+    assert!(text.contains(expected) && text.contains("\nsource ports for TCP and UDP probes: 1\n"), "{text}");
     assert_eq!(tcp.groups[0].memory_bytes, 256 * (100 + 8 * 64 + 11));
     assert_eq!((&*tcp.groups[0].probe, &*tcp.groups[1].probe, tcp.source_ports), ("tcp:443", "icmp", 1));
     assert!(tcp.warnings.is_empty());
     let echo = report_of("{name: b, targets: [10.0.0.1]}");
-    assert_eq!(echo.warnings, ["source_port is for TCP probes, and no group has such"]);
+    assert_eq!(echo.warnings, ["source_port is for TCP and UDP probes, and no group has such"]);
 }
 
 #[test]

@@ -111,6 +111,10 @@ impl Field {
         entries.iter().map(|(k, node)| (k.text.clone(), k.place, field(&k.text, Rc::clone(node)))).collect()
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.node.value, Value::Table(_))
+    }
+
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::List(_))
     }
@@ -133,6 +137,14 @@ impl Field {
                 self.expected(problems, what);
                 None
             }
+        }
+    }
+
+    /// A text as written, an empty one too where it stands in quotes.
+    pub(super) fn any_text(&self, what: &str, problems: &mut Problems) -> Option<String> {
+        match &self.node.value {
+            Value::Scalar { text, plain: false } => Some(text.clone()),
+            _ => self.text(what, problems),
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Bytes that can be had now; null where the system does not say.
     pub memory_available_bytes: Option<u64>,
-    /// Source ports that its TCP probes need, one for each group that has such.
+    /// Source ports that its TCP and UDP probes need: one for each flow of each group that has such.
     pub source_ports: u16,
     /// Addresses that are never probed.
     pub excluded_addresses: u128,
@@ -47,10 +47,12 @@ pub struct GroupReport {
     pub interval_seconds: f64,
     /// Seconds that a probe may be answered.
     pub timeout_seconds: f64,
-    /// What is asked: `icmp`, `tcp:443`.
+    /// What is asked: `icmp`, `tcp:443`, `udp:53`.
     pub probe: String,
-    /// Bytes of ICMP payload; 0 of a TCP probe.
+    /// Bytes of payload; 0 of a TCP probe.
     pub size: usize,
+    /// Flows that its probes walk.
+    pub flows: u16,
     /// Probes of one target that can be in flight.
     pub window: u64,
     /// Probes a second.
@@ -88,7 +90,7 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         warnings.push("this needs more than half of the memory that is available".into());
     }
     if config.source_port.is_some() && plan.ports() == 0 {
-        warnings.push("source_port is for TCP probes, and no group has such".into());
+        warnings.push("source_port is for TCP and UDP probes, and no group has such".into());
     }
     Report {
         file: config.file.display().to_string(),
@@ -113,6 +115,7 @@ fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
         timeout_seconds: group.timeout.as_secs_f64(),
         probe: group.shape.kind.to_string(),
         size: group.shape.payload.into(),
+        flows: group.flow_count(),
         window: u64::from(group.places()),
         rate: group.needed_rate(),
         sums: plan.sums.iter().filter(|sum| sum.group == index).count(),
@@ -142,9 +145,10 @@ impl fmt::Display for Report {
             if group.names > 0 {
                 write!(f, " ({} by name)", group.names)?;
             }
-            match group.size {
-                0 => write!(f, ", a {} probe", group.probe)?,
-                size => write!(f, ", a probe of {size} bytes")?,
+            match (&group.probe[..], group.size) {
+                ("icmp", size) => write!(f, ", a probe of {size} bytes")?,
+                (probe, 0) => write!(f, ", a {probe} probe")?,
+                (probe, size) => write!(f, ", a {probe} probe of {size} bytes")?,
             }
             write!(
                 f,
@@ -156,10 +160,13 @@ impl fmt::Display for Report {
                 counted(group.sums, "row") + " of sums",
                 Bytes(group.memory_bytes),
             )?;
+            if group.flows > 1 {
+                write!(f, ", {} flows", group.flows)?;
+            }
             writeln!(f, "{}", if group.per_target { ", series per target" } else { "" })?;
         }
         if self.source_ports > 0 {
-            writeln!(f, "source ports for TCP probes: {}", self.source_ports)?;
+            writeln!(f, "source ports for TCP and UDP probes: {}", self.source_ports)?;
         }
         if self.excluded_addresses > 0 {
             writeln!(f, "excluded addresses: {}", self.excluded_addresses)?;

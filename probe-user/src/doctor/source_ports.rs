@@ -1,4 +1,4 @@
-//! Are there ports that TCP probes can be sent from?
+//! Are there ports that TCP and UDP probes can be sent from?
 
 use super::{Check, Status};
 use crate::nic::room_for_source_ports;
@@ -13,9 +13,9 @@ fn judge(room: u32, local: &RangeInclusive<u16>) -> Check {
     let range = format!("net.ipv4.ip_local_port_range, {} to {}", local.start(), local.end());
     let check = |status, detail| Check::new("source ports", status, detail);
     match room {
-        0 => check(Status::Warning, format!("none is left for TCP probes: {range}, has them all"))
-            .advise("sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\", if groups or commands probe TCP"),
-        _ => check(Status::Ok, format!("{room} in a row for TCP probes, beside {range}")),
+        0 => check(Status::Warning, format!("none is left for TCP and UDP probes: {range}, has them all"))
+            .advise("sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\", if groups or commands probe TCP or UDP"),
+        _ => check(Status::Ok, format!("{room} in a row for TCP and UDP probes, beside {range}")),
     }
 }
 
@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn a_range_that_leaves_nothing_is_told() {
         let fine = judge(31_744, &(32_768..=60_999));
-        let detail = "31744 in a row for TCP probes, beside net.ipv4.ip_local_port_range, 32768 to 60999";
+        let detail = "31744 in a row for TCP and UDP probes, beside net.ipv4.ip_local_port_range, 32768 to 60999";
         assert_eq!((fine.status, fine.detail.as_str(), fine.advice), (Status::Ok, detail, None));
         let none = judge(0, &(1_024..=65_535));
         assert_eq!(none.status, Status::Warning);

@@ -60,7 +60,9 @@ pub use ring::{Kicked, Ring};
 pub use sampler::DropSampler;
 pub use sender::Sender;
 pub use sockets::Sockets;
-pub use source_ports::{SOURCE_PORTS, SourcePorts, SourcePortsError, check_source_ports, room_for_source_ports};
+pub use source_ports::{
+    SOURCE_PORTS, SourcePorts, SourcePortsError, Transport, check_source_ports, room_for_source_ports,
+};
 pub use stacked::Addressing;
 
 use crate::{

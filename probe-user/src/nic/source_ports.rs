@@ -1,11 +1,13 @@
-//! The ports that TCP probes are sent from: bound for as long as we run, and never listening, so that nobody else on this host uses them.
+//! The ports that TCP and UDP probes are sent from: bound for as long as we run, so that nobody else on this host uses them. Those of
+//! TCP never listen; those of UDP drop what they get, so that this host refuses nobody who answers.
 //!
 //! They lie outside of the range that the kernel takes ports from for those who name none (ip_local_port_range), and follow each other:
 //! the XDP program knows ours by the first and their number.
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::{Range, RangeInclusive},
 };
@@ -18,6 +20,34 @@ pub const SOURCE_PORTS: RangeInclusive<u64> = 1_024..=65_534;
 const ALL: Range<u32> = 1_024..65_535;
 /// The kernel's range where /proc does not tell it.
 const USUAL: RangeInclusive<u16> = 32_768..=60_999;
+
+/// What a port is reserved for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// TCP probes.
+    Tcp,
+    /// UDP probes.
+    Udp,
+}
+
+impl Transport {
+    /// What `ss` lists its sockets by.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Tcp => "-tanp",
+            Self::Udp => "-uanp",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
 
 /// Reserved ports, for as long as it is not dropped.
 #[derive(Debug)]
@@ -32,7 +62,7 @@ pub struct SourcePorts {
 pub enum SourcePortsError {
     /// The kernel's range leaves fewer of them than are needed.
     #[error(
-        "source ports for TCP probes: {count} needed beside those that the kernel gives to connections, and \
+        "source ports: {count} needed for TCP and UDP probes beside those that the kernel gives to connections, and \
          net.ipv4.ip_local_port_range ({} to {}) leaves {left} in a row: make it shorter, with \
          `sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"` for example", local.start(), local.end()
     )]
@@ -46,7 +76,7 @@ pub enum SourcePortsError {
     },
     /// The ports that were asked for begin so late that the last is none.
     #[error(
-        "source ports for TCP probes: {count} needed, one a group, and {first} is too late to begin with: take {} or a lower one",
+        "source ports: {count} needed for TCP and UDP probes, and {first} is too late to begin with: take {} or a lower one",
         ALL.end - u32::from(*count)
     )]
     Beyond {
@@ -68,17 +98,19 @@ pub enum SourcePortsError {
     },
     /// Somebody has one of the ports that were asked for.
     #[error(
-        "source port {port} is in use, by another echolot or by a program that `ss -tanp sport = :{port}` names: take another \
-         (--source-port, source_port), or none and a free one is found"
+        "{transport} source port {port} is in use, by another echolot or by a program that `ss {} sport = :{port}` names: take another \
+         (--source-port, source_port), or none and a free one is found", transport.option()
     )]
     InUse {
         /// Which.
         port: u16,
+        /// What for.
+        transport: Transport,
     },
     /// Nowhere are so many in a row free.
     #[error(
-        "source ports for TCP probes: {count} in a row needed, and outside of net.ipv4.ip_local_port_range ({} to {}) so many are nowhere \
-         free: `ss -tanp` names who has them; a shorter range leaves more", local.start(), local.end()
+        "source ports: {count} in a row needed for TCP and UDP probes, and outside of net.ipv4.ip_local_port_range ({} to {}) so many are \
+         nowhere free: `ss -tuanp` names who has them; a shorter range leaves more", local.start(), local.end()
     )]
     NoneFree {
         /// How many are needed.
@@ -98,8 +130,9 @@ pub enum SourcePortsError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EMFILE) => {
-            ". Each takes two sockets: raise the limit of open files (`ulimit -n`, LimitNOFILE=), or have fewer groups with TCP probes"
+        Some(libc::EMFILE | libc::ENFILE) => {
+            ". Each takes two sockets, and the limit of open files has been raised as far as it goes: raise the hard one (`ulimit -Hn`, \
+             LimitNOFILE=), or have fewer groups with TCP and UDP probes, or fewer flows"
         }
         Some(libc::EACCES) => {
             ". Is it below net.ipv4.ip_unprivileged_port_start? Take a higher one (--source-port, source_port)"
@@ -109,47 +142,56 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl SourcePorts {
-    /// Reserves so many consecutive ports: those from `first` on, or free ones from a random place.
+    /// Reserves consecutive ports for these, one each: those from `first` on, or free ones from a random place.
     ///
     /// # Errors
     /// Names the port, who might have it, and what to change.
-    pub fn reserve(first: Option<u16>, count: u16) -> Result<Self, SourcePortsError> {
+    pub fn reserve(first: Option<u16>, transports: &[Transport]) -> Result<Self, SourcePortsError> {
         let local = local_ports();
-        let Some(first) = first else { return Self::find(&local, count) };
+        let count = u16::try_from(transports.len()).unwrap_or(u16::MAX);
+        make_room_for_sockets(2 * u64::from(count));
+        let Some(first) = first else { return Self::find(&local, transports) };
         check_source_ports(first, count)?;
         let ports = first..first + count;
         if let Some(port) = ports.clone().find(|port| local.contains(port)) {
             return Err(SourcePortsError::Local { port, local });
         }
-        Self::bind(ports).map_err(|(port, error)| match error.kind() {
-            io::ErrorKind::AddrInUse => SourcePortsError::InUse { port },
+        Self::bind(ports, transports).map_err(|(port, transport, error)| match error.kind() {
+            io::ErrorKind::AddrInUse => SourcePortsError::InUse { port, transport },
             _ => SourcePortsError::Refused { port, error },
         })
     }
 
-    fn find(local: &RangeInclusive<u16>, count: u16) -> Result<Self, SourcePortsError> {
+    fn find(local: &RangeInclusive<u16>, transports: &[Transport]) -> Result<Self, SourcePortsError> {
+        let count = u16::try_from(transports.len()).unwrap_or(u16::MAX);
         let firsts = firsts(local, count);
         if firsts.iter().all(Range::is_empty) {
             return Err(SourcePortsError::NoRoom { count, left: room(local), local: local.clone() });
         }
-        let mut taken = None;
+        // A port that somebody has, and for what.
+        let mut taken: Option<(u16, Transport)> = None;
         for ports in shuffled(&firsts, fastrand::u16(..)).map(|first| first..first + count) {
-            if taken.is_some_and(|port| ports.contains(&port)) {
+            let is_among = |(port, transport): (u16, Transport)| {
+                ports.contains(&port) && transports[usize::from(port - ports.start)] == transport
+            };
+            if taken.is_some_and(is_among) {
                 continue;
             }
-            match Self::bind(ports) {
-                Err((port, error)) if error.kind() == io::ErrorKind::AddrInUse => taken = Some(port),
-                done => return done.map_err(|(port, error)| SourcePortsError::Refused { port, error }),
+            match Self::bind(ports, transports) {
+                Err((port, transport, error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                    taken = Some((port, transport));
+                }
+                done => return done.map_err(|(port, _, error)| SourcePortsError::Refused { port, error }),
             }
         }
         Err(SourcePortsError::NoneFree { count, local: local.clone() })
     }
 
     /// All of them, or the one that can't be had.
-    fn bind(ports: Range<u16>) -> Result<Self, (u16, io::Error)> {
+    fn bind(ports: Range<u16>, transports: &[Transport]) -> Result<Self, (u16, Transport, io::Error)> {
         let mut sockets = Vec::with_capacity(2 * ports.len());
-        for port in ports.clone() {
-            bind(port, &mut sockets).map_err(|error| (port, error))?;
+        for (port, transport) in ports.clone().zip(transports.iter().copied()) {
+            bind(port, transport, &mut sockets).map_err(|error| (port, transport, error))?;
         }
         Ok(Self { ports, _sockets: sockets })
     }
@@ -211,12 +253,38 @@ fn shuffled(firsts: &[Range<u16>; 2], random: u16) -> impl Iterator<Item = u16> 
     })
 }
 
-/// Binds a port for both families, where there are both, without listening: a SYN to it is refused as to any port that is not in use.
-fn bind(port: u16, sockets: &mut Vec<Socket>) -> io::Result<()> {
+/// Descriptors that the program has beside source ports: rings, maps, links, files, connections of those who scrape.
+const OTHER_FILES: u64 = 4_096;
+
+/// Raises the limit of open files for so many sockets, as far as it goes. What it does not go to, a bind will say.
+fn make_room_for_sockets(sockets: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let needed = sockets + OTHER_FILES;
+    // None is no limit.
+    if current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let current = Some(maximum.map_or(needed, |maximum| maximum.min(needed))).max(current);
+    // Up to the hard limit anybody may; if not, it stays as it is.
+    let _left = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+}
+
+/// Binds a port for both families, where there are both. TCP doesn't listen: a SYN to it is refused as to any port that is not in use. UDP
+/// receives nothing: the filter is there before the port is.
+fn bind(port: u16, transport: Transport, sockets: &mut Vec<Socket>) -> io::Result<()> {
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
     let take = |domain, address: SocketAddr| -> io::Result<Socket> {
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(domain, kind, Some(protocol))?;
         if domain == Domain::IPV6 {
             socket.set_only_v6(true)?;
+        }
+        if transport == Transport::Udp {
+            socket.attach_filter(&[DISCARD])?;
+            // The kernel makes it the least that it has.
+            socket.set_recv_buffer_size(0)?;
         }
         socket.bind(&SockAddr::from(address))?;
         Ok(socket)
@@ -231,11 +299,14 @@ fn bind(port: u16, sockets: &mut Vec<Socket>) -> io::Result<()> {
     Ok(())
 }
 
+/// Of every packet no byte is kept: it is dropped, without a "port unreachable" to whoever sent it (`__udp4_lib_rcv`).
+const DISCARD: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, UdpSocket};
 
     #[test]
     fn ports_lie_above_the_kernels_range_or_else_below() {
@@ -257,11 +328,11 @@ mod tests {
     #[test]
     fn a_kernel_that_takes_all_ports_for_itself_leaves_none() {
         for local in [1_024..=65_535, 1_024..=65_534, 1..=65_535] {
-            let error = SourcePorts::find(&local, 1).unwrap_err();
+            let error = SourcePorts::find(&local, &[Transport::Udp]).unwrap_err();
             assert!(matches!(error, SourcePortsError::NoRoom { count: 1, left: 0, .. }), "{error}");
             assert!(error.to_string().contains("leaves 0 in a row: make it shorter, with `sysctl -w"), "{error}");
         }
-        let error = SourcePorts::find(&(1_026..=65_532), 3).unwrap_err();
+        let error = SourcePorts::find(&(1_026..=65_532), &[Transport::Tcp; 3]).unwrap_err();
         assert!(matches!(error, SourcePortsError::NoRoom { count: 3, left: 2, .. }), "{error}");
     }
 
@@ -287,7 +358,7 @@ mod tests {
 
     #[test]
     fn reserved_ports_are_nobody_elses() {
-        let reserved = SourcePorts::reserve(None, 3).unwrap();
+        let reserved = SourcePorts::reserve(None, &[Transport::Tcp; 3]).unwrap();
         let (ports, local) = (reserved.ports(), local_ports());
         assert_eq!(ports.len(), 3);
         assert!(ports.clone().all(|port| !local.contains(&port)));
@@ -299,23 +370,88 @@ mod tests {
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "nobody listens");
         }
         // One that overlaps names the first port that is taken.
-        let error = SourcePorts::reserve(Some(ports.end - 1), 1).unwrap_err();
-        assert!(matches!(error, SourcePortsError::InUse { port } if port == ports.end - 1), "{error}");
+        let error = SourcePorts::reserve(Some(ports.end - 1), &[Transport::Tcp]).unwrap_err();
+        assert!(matches!(error, SourcePortsError::InUse { port, .. } if port == ports.end - 1), "{error}");
         let told = error.to_string();
         assert!(told.contains(&format!("source port {} is in use", ports.end - 1)) && told.contains("--source-port"));
         // Others are found beside them.
-        let other = SourcePorts::reserve(None, 3).unwrap().ports();
+        let other = SourcePorts::reserve(None, &[Transport::Tcp; 3]).unwrap().ports();
         assert!(other.end <= ports.start || ports.end <= other.start, "{other:?} {ports:?}");
+    }
+
+    #[test]
+    fn a_port_is_reserved_for_what_is_sent_from_it_and_for_nothing_else() {
+        let transports = [Transport::Tcp, Transport::Udp, Transport::Udp];
+        let reserved = SourcePorts::reserve(None, &transports).unwrap();
+        let is_taken = |bound: io::Result<()>| bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        for (port, transport) in reserved.ports().zip(transports) {
+            for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()] {
+                let taken =
+                    [is_taken(TcpListener::bind(address).map(drop)), is_taken(UdpSocket::bind(address).map(drop))];
+                assert_eq!(taken, [transport == Transport::Tcp, transport == Transport::Udp], "{address}");
+            }
+        }
+        let last = reserved.ports().end - 1;
+        let error = SourcePorts::reserve(Some(last), &[Transport::Udp]).unwrap_err().to_string();
+        let expected = format!(
+            "UDP source port {last} is in use, by another echolot or by a program that `ss -uanp sport = :{last}`"
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
+
+    /// On the loopback an ICMP error comes back before the call that sent the datagram returns.
+    #[test]
+    fn what_comes_to_a_udp_port_is_discarded_and_refused_to_nobody() {
+        let reserved = SourcePorts::reserve(None, &[Transport::Udp; 2]).unwrap();
+        let port = reserved.ports().start;
+        for (from, to) in [
+            (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            ((Ipv6Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, port).into()),
+        ] {
+            let sender = UdpSocket::bind(from).unwrap();
+            sender.connect(to).unwrap();
+            // Far more than any buffer holds.
+            for _ in 0..1_000 {
+                sender.send(&[7; 1_000]).unwrap();
+            }
+            assert!(sender.take_error().unwrap().is_none(), "{to}");
+        }
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 16];
+        let SourcePorts { _sockets: sockets, .. } = &reserved;
+        for socket in sockets {
+            socket.set_nonblocking(true).unwrap();
+            assert_eq!(socket.recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        drop(reserved);
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        sender.connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        sender.send(&[7]).unwrap();
+        assert_eq!(
+            sender.send(&[7]).unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused,
+            "as any port is without them"
+        );
+    }
+
+    /// Four groups whose probes take 256 ports each, with a limit of open files that many a system has.
+    #[test]
+    fn a_thousand_ports_are_reserved_whatever_the_soft_limit_of_files() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(1_024), maximum }).unwrap();
+        let reserved = SourcePorts::reserve(None, &[Transport::Udp; 1_024]).unwrap();
+        let SourcePorts { ports, _sockets: sockets } = &reserved;
+        assert_eq!((ports.len(), sockets.len()), (1_024, 2_048));
+        assert!(getrlimit(Resource::Nofile).current.is_none_or(|current| current >= 2_048));
     }
 
     #[test]
     fn ports_that_are_asked_for_lie_outside_of_the_kernels_range_and_end_in_time() {
         let local = local_ports();
-        let error = SourcePorts::reserve(Some(*local.start()), 1).unwrap_err().to_string();
+        let error = SourcePorts::reserve(Some(*local.start()), &[Transport::Tcp]).unwrap_err().to_string();
         let expected =
             format!("source port {} is one that the kernel gives to this host's own connections", local.start());
         assert!(error.starts_with(&expected), "{error}");
-        let error = SourcePorts::reserve(Some(65_534), 2).unwrap_err().to_string();
+        let error = SourcePorts::reserve(Some(65_534), &[Transport::Tcp; 2]).unwrap_err().to_string();
         assert!(
             error.contains("65534 is too late to begin with") && error.ends_with("take 65533 or a lower one"),
             "{error}"

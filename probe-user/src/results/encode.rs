@@ -5,7 +5,7 @@ use super::{
     text::{self, Subject},
 };
 use crate::{
-    base::{Nanos, Outcome, PortState, Settlement, Stamp, TargetIndex},
+    base::{Nanos, Outcome, PortState, Rcode, Settlement, Stamp, TargetIndex},
     ledger::Ledger,
     targets::Plan,
     wire::{Kind, Shape},
@@ -52,8 +52,7 @@ impl WallClock {
 }
 
 /// The columns of CSV, in order; JSON has the same members.
-const CSV_HEADER: &str =
-    "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port\n";
+const CSV_HEADER: &str = "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow\n";
 
 /// Turns records into lines. Appends to a buffer; allocates nothing a record.
 #[derive(Debug)]
@@ -83,6 +82,16 @@ struct GroupText {
     csv: Vec<u8>,
     /// What is asked, where it is not an echo.
     probe: Option<String>,
+    /// How many flows its probes walk.
+    flows: u16,
+}
+
+impl GroupText {
+    /// Which of the flows a probe belonged to, where there are several.
+    #[inline]
+    fn flow(&self, record: &Settlement) -> Option<u64> {
+        (self.flows > 1).then(|| (record.number.0 & 0xff) % u64::from(self.flows))
+    }
 }
 
 impl Encoder {
@@ -94,7 +103,7 @@ impl Encoder {
             push_csv(&mut csv, &group.name);
             let kind = group.shape.kind;
             let probe = (kind != Kind::Echo).then(|| kind.to_string());
-            GroupText { end: group.targets.end, shape: group.shape, json, csv, probe }
+            GroupText { end: group.targets.end, shape: group.shape, json, csv, probe, flows: group.flow_count() }
         });
         let groups = groups.collect();
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
@@ -260,6 +269,13 @@ fn json(
     if let Some(port) = record.port() {
         push_member(out, b",\"port\":\"", port.name());
     }
+    if let Some(rcode) = record.rcode() {
+        push_member(out, b",\"rcode\":\"", rcode.name());
+    }
+    if let Some(flow) = group.flow(record) {
+        out.extend_from_slice(b",\"flow\":");
+        push_u64(out, flow);
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -312,9 +328,13 @@ fn csv(
     if let Some(from) = record.from() {
         push_address(out, from);
     }
-    for word in [group.probe.as_deref(), record.port().map(PortState::name)] {
+    for word in [group.probe.as_deref(), record.port().map(PortState::name), record.rcode().map(Rcode::name)] {
         out.push(b',');
         out.extend_from_slice(word.unwrap_or_default().as_bytes());
+    }
+    out.push(b',');
+    if let Some(flow) = group.flow(record) {
+        push_u64(out, flow);
     }
     out.push(b'\n');
 }
@@ -375,11 +395,11 @@ mod tests {
         assert_eq!(
             text,
             concat!(
-                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,,,\n",
+                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,,,,,\n",
             )
         );
     }
@@ -414,10 +434,16 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
         let csv = lines(tcp(Format::Csv), &records);
-        let columns = csv.lines().map(|line| line.rsplitn(3, ',').take(2).collect::<Vec<_>>());
+        let columns = csv.lines().map(|line| line.rsplitn(5, ',').take(4).collect::<Vec<_>>());
         assert_eq!(
             columns.collect::<Vec<_>>(),
-            [["port", "probe"], ["open", "tcp:443"], ["closed", "tcp:443"], ["", "tcp:443"], ["", ""]]
+            [
+                ["flow", "rcode", "port", "probe"],
+                ["", "", "open", "tcp:443"],
+                ["", "", "closed", "tcp:443"],
+                ["", "", "", "tcp:443"],
+                ["", "", "", ""]
+            ]
         );
         assert_eq!(
             lines(tcp(Format::Text), &records),
@@ -439,6 +465,54 @@ mod tests {
              no reply from 10.64.0.0: seq=0 (lost)\n\
              unreachable 10.64.0.0: seq=3 (host_unreachable) from 10.64.0.254\n\
              not sent to host.example (10.64.0.1): seq=1 (link_down)\n"
+        );
+    }
+
+    /// Of "edge", a name server: over two flows it says whether there is such a name.
+    #[test]
+    fn answers_of_a_name_server_have_their_code_and_flows_their_number() {
+        let mut plan = plan();
+        plan.groups[0].shape = Shape::of("udp:53".parse().unwrap());
+        plan.groups[0].flows = 3;
+        // Whose number is told by its port: so its flow is known, too.
+        plan.groups[1].shape = Shape::of("udp:7".parse().unwrap());
+        let plan = Arc::new(plan);
+        let dns = |target, number, code| {
+            let answered = answered(target, number);
+            let arrived = answered.sent + Nanos(41_234);
+            let rcode = Some(Rcode::new(code));
+            Settlement { ended: Ended::Answered { arrived, ttl: 64, port: Some(PortState::Open), rcode }, ..answered }
+        };
+        // Of a number as high as this, the low 8 bits tell: 256 belongs to the first flow.
+        let closed = Settlement { number: ProbeNumber(256), ..port(0, PortState::Closed) };
+        let bytes = Settlement { number: ProbeNumber(17), ..port(2, PortState::Open) };
+        let records = [dns(0, 4, 0), dns(1, 5, 3), closed, lost(0), bytes];
+        let of = |format| Encoder::new(format, Arc::clone(&plan), CLOCK);
+        let json = lines(of(Format::Jsonl), &records);
+        let ends = [
+            r#""probe":"udp:53","port":"open","rcode":"NOERROR","flow":1}"#,
+            r#""probe":"udp:53","port":"open","rcode":"NXDOMAIN","flow":2}"#,
+            r#""probe":"udp:53","port":"closed","flow":0}"#,
+            r#""probe":"udp:53","flow":0}"#,
+            r#""probe":"udp:7","port":"open","flow":1}"#,
+        ];
+        assert_eq!(json.lines().count(), ends.len());
+        for (line, end) in json.lines().zip(ends) {
+            assert!(line.ends_with(end), "{line}");
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        let csv = lines(of(Format::Csv), &records);
+        let ends = ["open,NOERROR,1", "open,NXDOMAIN,2", "closed,,0", "udp:53,,,0", "udp:7,open,,1"];
+        assert!(csv.lines().skip(1).zip(ends).all(|(line, end)| line.ends_with(end)), "{csv}");
+        assert_eq!(
+            lines(of(Format::Text), &records[1..3]),
+            "2026-11-20T21:00:00.123Z edge host.example (10.64.0.1) seq=5 answered 41.2 us ttl=64 (port 53 open, NXDOMAIN)\n\
+             2026-11-20T21:00:00.123Z edge 10.64.0.0 seq=256 answered 41.2 us ttl=64 (port 53 closed)\n"
+        );
+        assert_eq!(
+            lines(of(Format::Text).like_ping(), &records[1..3]),
+            "port 53 open (NXDOMAIN) at host.example (10.64.0.1): seq=5 ttl=64 time=0.041 ms\n\
+             port 53 closed at 10.64.0.0: seq=256 ttl=64 time=0.041 ms\n"
         );
     }
 
@@ -550,7 +624,7 @@ mod tests {
             proptest::prop_assert_eq!(value["outcome"].as_str(), Some(record.outcome().name()));
             let csv = lines(encoder(Format::Csv), &[record]);
             let columns = csv.lines().nth(1).unwrap().replace("\"the \"\"far\"\", side\"", "far");
-            proptest::prop_assert_eq!(columns.split(',').count(), 15);
+            proptest::prop_assert_eq!(columns.split(',').count(), 17);
         }
     }
 }

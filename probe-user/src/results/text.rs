@@ -42,6 +42,10 @@ pub(super) fn result(record: &Settlement, subject: &Subject<'_>, with_group: boo
     if record.port().is_some() {
         out.extend_from_slice(b" (");
         push_port(out, record, subject);
+        if let Some(rcode) = record.rcode() {
+            out.extend_from_slice(b", ");
+            out.extend_from_slice(rcode.name().as_bytes());
+        }
         out.push(b')');
     }
     push_reason(out, record);
@@ -49,11 +53,16 @@ pub(super) fn result(record: &Settlement, subject: &Subject<'_>, with_group: boo
 }
 
 /// Appends a result as the ping that people know writes it: `64 bytes from 10.64.0.1: icmp_seq=0 ttl=64 time=0.041 ms`, and of a port
-/// `port 443 open at 10.64.0.1: seq=0 ttl=64 time=0.041 ms`. What did not come back has a line too.
+/// `port 443 open at 10.64.0.1: seq=0 ttl=64 time=0.041 ms`, with a name server's `(NXDOMAIN)` behind `open`. What did not come back has a line too.
 pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>) {
     match record.outcome() {
         Outcome::Answered if record.port().is_some() => {
             push_port(out, record, subject);
+            if let Some(rcode) = record.rcode() {
+                out.extend_from_slice(b" (");
+                out.extend_from_slice(rcode.name().as_bytes());
+                out.push(b')');
+            }
             out.extend_from_slice(b" at ");
         }
         Outcome::Answered => {

@@ -15,11 +15,11 @@ use crate::{
     http,
     ledger::unheard::DropLog,
     metrics::Source as _,
-    nic::{self, InterfaceInfo, Nic, SourcePorts, SourcePortsError},
+    nic::{self, InterfaceInfo, Nic, SourcePorts, SourcePortsError, Transport},
     results::{Encoder, Summary, WallClock, human::counted},
     route::{self, LinkState, RouteError, Routes, Watch},
-    targets::{Bytes, MANY, Target},
-    wire::Key,
+    targets::{Bytes, MANY, Plan, Target},
+    wire::{Key, Kind},
     worker::{self, Assembly, Phase, Sink, Wanted, queue},
 };
 use std::{sync::Arc, time::SystemTime};
@@ -200,10 +200,20 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
 
 /// The ports that its probes are sent from; None where they have none.
 fn reserve_ports(job: &Job) -> Result<Option<SourcePorts>, SourcePortsError> {
-    match job.plan.ports() {
-        0 => Ok(None),
-        count => SourcePorts::reserve(job.network.source_port, count).map(Some),
+    match &transports(&job.plan)[..] {
+        [] => Ok(None),
+        transports => SourcePorts::reserve(job.network.source_port, transports).map(Some),
     }
+}
+
+/// What each of the source ports is for, in their order.
+fn transports(plan: &Plan) -> Vec<Transport> {
+    let mut transports = vec![Transport::Tcp; plan.ports().into()];
+    for group in plan.groups.iter().filter(|group| matches!(group.shape.kind, Kind::Udp { .. })) {
+        let first = usize::from(group.shape.flow);
+        transports.iter_mut().skip(first).take(group.ports().into()).for_each(|port| *port = Transport::Udp);
+    }
+    transports
 }
 
 /// A key for the cookies and an identifier, by the kernel's generator: whoever could guess the key could answer for a target.

@@ -1,18 +1,39 @@
 //! What a job would do.
 
 use super::{Failure, Job, Status, assemble::find_routes, names};
-use crate::{results::human::counted, route, wire::Kind};
+use crate::{
+    nic,
+    results::human::counted,
+    route::{self, Routes},
+    wire::Kind,
+};
+use probe_ebpf::wire::ethernet;
 
-/// Says what a job would do, and does nothing of it.
-pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
+/// Looks up what the job's targets are called and the way there.
+fn look_up(job: &mut Job) -> Result<Routes, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let routes = runtime.block_on(async {
         job.network.interface = names::zone_of(&job.plan, job.network.interface.as_deref())?;
         names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
-        find_routes(&route::connect()?, &job, None).await
+        find_routes(&route::connect()?, job, None).await
     });
     runtime.shutdown_background();
-    let routes = routes?;
+    routes
+}
+
+/// Gives the job's targets their addresses. Returns how many bytes an IP datagram may have that leaves for them, and by which interface.
+pub(crate) fn longest_datagram(job: &mut Job) -> Result<(u32, String), Failure> {
+    let interface = look_up(job)?.interface;
+    let stack = nic::stack(&interface.name, job.network.mode)?;
+    // A card takes frames that are longer by one tag than its MTU says; those with two it need not.
+    let beyond = u32::try_from(stack.tags.length().saturating_sub(ethernet::TAG)).unwrap_or(0);
+    let of_ports = stack.ports.iter().map(|port| port.mtu.saturating_sub(beyond));
+    Ok((of_ports.min().unwrap_or(interface.mtu).min(interface.mtu), interface.name))
+}
+
+/// Says what a job would do, and does nothing of it.
+pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
+    let routes = look_up(&mut job)?;
     let plan = &job.plan;
     println!("would probe {} through {}:", counted(plan.targets.len() as u64, "target"), routes.interface.name);
     for group in &plan.groups {

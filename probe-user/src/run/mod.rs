@@ -32,7 +32,7 @@ use crate::{
     route::{self, LinkState},
     worker::{Clock as _, Link},
 };
-pub(crate) use dry_run::dry_run;
+pub(crate) use dry_run::{dry_run, longest_datagram};
 pub use ended::{Failure, Status};
 pub(crate) use job::{Job, Moment, Network, Results, View};
 pub use live::Live;

@@ -150,7 +150,7 @@ fn a_host_that_is_not_ready() {
     range("1024 65535");
     let ended = place.ended(&mut place.echolot(words("sweep -p tcp:443 10.64.0.1")));
     ended.refused(&[
-        "source ports for TCP probes: 1 needed",
+        "source ports: 1 needed for TCP and UDP probes",
         "ip_local_port_range (1024 to 65535) leaves 0",
         "sysctl -w",
     ]);

@@ -3,7 +3,7 @@
 //! Wrong arguments end in one message and exit status 2; see [`parse`].
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum, builder::PossibleValue, builder::PossibleValuesParser,
+    ArgAction, Args, Parser, Subcommand, ValueEnum, builder::PossibleValue, builder::PossibleValuesParser,
     builder::TypedValueParser,
 };
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf};
@@ -13,11 +13,12 @@ pub use values::Rate;
 
 use crate::{
     base::{Family, Nanos, Outcome, Settlement, Sources},
+    config::{self, ProbeSettings},
     nic::{Engine, Mode, SOURCE_PORTS},
     results::{Format, Outcomes},
     run,
     targets::{self, Exclusions, Families, Group, GroupInput, Options, Plan, Shard, TargetList},
-    wire::{Kind, Shape},
+    wire::{Content, Kind, Shape},
 };
 
 /// The command line.
@@ -99,7 +100,10 @@ pub struct RunArgs {
   echolot ping 192.0.2.7                            once a second until Ctrl-C
   echolot ping -c 5 -i 0.2 192.0.2.7 host.example   five to each, five a second
   echolot ping -p tcp:443 192.0.2.7                 is port 443 open, and how far away?
+  echolot ping -p udp:53 192.0.2.53                 does the name server answer?
+  echolot ping -s 1472 --dscp EF --flows 8 192.0.2.7   large ones, marked, over eight paths in turn
   echolot ping -c 10 -i 10ms -q 198.51.100.0/24     statistics alone
+  echolot ping --mtu 192.0.2.7 host.example         how long may a datagram be that gets there?
   echolot ping -c 1 --targets hosts.txt -f list     who answers?
 
 Exit status: 0 every probe was answered, 1 some were not, 2 could not run.")]
@@ -114,9 +118,11 @@ pub struct PingArgs {
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::interval,
           help_heading = PROBES)]
     pub interval: Nanos,
-    /// Bytes of ICMP payload, 18 to 1472 [default: 56]
-    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(18..=1472), help_heading = PROBES)]
-    pub size: Option<u16>,
+    /// How long a datagram may be on the way to each target and back: its path MTU, up to that of the interface or 1500
+    #[arg(long, help_heading = PROBES, conflicts_with_all = [
+        "count", "interval", "size", "probe", "dns", "payload", "hex", "dont_fragment", "flows", "source_port", "quiet", "output", "summary",
+    ])]
+    pub mtu: bool,
     /// What is asked.
     #[command(flatten)]
     pub probes: ProbeArgs,
@@ -141,6 +147,8 @@ pub struct PingArgs {
   echolot sweep 10.64.0.0/12 -r 200k -f list -o up.txt   who answers, in a file
   echolot sweep 10.64.0.0/12 --shard 2/4                 the second of four equal parts
   echolot sweep 198.51.100.0/24 -p tcp:22 -f jsonl       whose port 22 is open, whose closed?
+  echolot sweep 198.51.100.0/24 -p udp:53 --dns \"example.com AAAA\"   which name servers answer that?
+  echolot sweep 198.51.100.0/24 -p udp:7 --hex 00ff17    whose echo service?
   echolot sweep --targets nets.txt --exclude never.txt --only lost,unreachable -f csv
 
 Exit status: 0 complete, 2 could not run, 3 incomplete: something unsent or unheard, or a result dropped.")]
@@ -171,43 +179,92 @@ pub struct SweepArgs {
     pub output: OutputArgs,
 }
 
-/// What is asked of targets.
+/// What is asked of targets, and what probes look like.
 #[derive(Debug, Args)]
 #[command(next_help_heading = PROBES)]
 pub struct ProbeArgs {
-    /// What is asked: icmp, an echo; tcp:PORT, whether the port is open
+    /// What is asked: icmp, an echo; tcp:PORT, whether the port is open; udp:PORT, whether something answers there
     #[arg(short, long, value_name = "KIND", default_value_t = Kind::Echo)]
     pub probe: Kind,
     /// How long an answer may take, 1ms to 60s; a bare number is seconds [default: 1s; of TCP 3s]
     #[arg(short = 'W', long, value_name = "TIME", value_parser = values::timeout)]
     pub timeout: Option<Nanos>,
-    /// The port that TCP probes are sent from, outside of net.ipv4.ip_local_port_range [default: a free one]
+    /// What a UDP probe asks a name server: a name and a type [default: of udp:53 \". NS\"]
+    #[arg(long, value_name = "QUESTION", value_parser = Content::dns, conflicts_with_all = ["payload", "hex"])]
+    pub dns: Option<Content>,
+    /// What a UDP probe carries, a text
+    #[arg(long, value_name = "TEXT", value_parser = Content::text, allow_hyphen_values = true, conflicts_with = "hex")]
+    pub payload: Option<Content>,
+    /// The same in hexadecimal digits, such as 00ff17
+    #[arg(long, value_name = "HEX", value_parser = Content::hex)]
+    pub hex: Option<Content>,
+    /// Bytes of payload, up to 1472: of an echo from 18 on; a UDP probe's text or bytes are padded with zeros [default: of ping's
+    /// echo 56, else as few as there can be]
+    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..=1472))]
+    pub size: Option<u16>,
+    /// Time to live, of IPv6 hop limit, 1 to 255
+    #[arg(long, value_name = "N", default_value_t = Shape::default().ttl, value_parser = clap::value_parser!(u8).range(1..))]
+    pub ttl: u8,
+    /// Differentiated services code point, 0 to 63 or EF, CS0 to CS7, AF11 to AF43
+    #[arg(long, value_name = "DSCP", default_value = "0", value_parser = config::dscp)]
+    pub dscp: u8,
+    /// Whether IPv4 probes forbid routers to fragment them (do) or allow it (dont)
+    #[arg(short = 'M', value_name = "do|dont", default_value = "do", value_parser = values::dont_fragment(), action = ArgAction::Set)]
+    pub dont_fragment: bool,
+    /// How many flows probes walk, one after the other, 1 to 64: routers that balance by flow send each its own way
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub flows: u16,
+    /// The first port that TCP and UDP probes are sent from, outside of net.ipv4.ip_local_port_range [default: a free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(source_ports()))]
     pub source_port: Option<u16>,
 }
 
 impl ProbeArgs {
-    /// A group that asks this of its targets; of an echo with so many bytes of payload.
+    /// A group that asks this of its targets; an echo has so many bytes of payload unless it is said.
     ///
     /// # Errors
     /// Arguments that are not for this kind of probe.
-    pub(crate) fn group(&self, name: &str, size: Option<u16>) -> Result<Group, run::Failure> {
-        let wrong = |what: &str| Err(run::Failure::new(what));
-        let shape = match (self.probe, size, self.source_port) {
-            (Kind::Echo, _, Some(_)) => {
-                return wrong("--source-port: only probes to a port have one; leave it out, or add -p tcp:PORT");
+    pub(crate) fn group(&self, name: &str, echo: Option<u16>) -> Result<Group, run::Failure> {
+        let wrong = |what: String| Err(run::Failure::new(what));
+        let kind = self.kind()?;
+        if let (Kind::Echo, Some(_)) = (kind, self.source_port) {
+            return wrong(
+                "--source-port: only probes to a port have one; leave it out, or add -p tcp:PORT or udp:PORT".into(),
+            );
+        }
+        let (ttl, dscp, dont_fragment, flows) = (self.ttl, self.dscp, self.dont_fragment, self.flows);
+        let size = self.size.or(echo.filter(|_| kind == Kind::Echo));
+        let settings = ProbeSettings { kind, size, ttl, dscp, dont_fragment, flows };
+        match (self.size, settings.sizes()) {
+            (Some(_), Err(why)) => return wrong(format!("-s: {why}; leave it out")),
+            (Some(size), Ok(sizes)) if !sizes.contains(&size.into()) => {
+                return wrong(format!(
+                    "-s {size}: such a probe ({kind}) carries {} to {} bytes",
+                    sizes.start(),
+                    sizes.end()
+                ));
             }
-            (Kind::Tcp { .. }, Some(_), _) => {
-                return wrong("-s: a TCP probe is a SYN, which carries no payload; leave it out");
+            _ => {}
+        }
+        if let (true, Err(why)) = (flows > 1, settings.check_flows()) {
+            return wrong(format!("--flows: {why}; leave it out"));
+        }
+        Ok(settings.group(self.timeout, Group::named(name)))
+    }
+
+    /// What is asked, with what a UDP probe carries.
+    fn kind(&self) -> Result<Kind, run::Failure> {
+        let said = [("--dns", self.dns), ("--payload", self.payload), ("--hex", self.hex)];
+        match (self.probe, said.into_iter().find_map(|(option, content)| Some((option, content?)))) {
+            (Kind::Udp { port, .. }, Some((_, content))) => Ok(Kind::Udp { port, content }),
+            (kind, None) => Ok(kind),
+            (_, Some((option, _))) => {
+                let port = if option == "--dns" { "53" } else { "PORT" };
+                Err(run::Failure::new(format!(
+                    "{option}: only a UDP probe carries that; leave it out, or add -p udp:{port}"
+                )))
             }
-            (Kind::Udp { .. }, Some(_), _) => {
-                return wrong("-s: a UDP probe carries what it is given to carry; leave it out");
-            }
-            (Kind::Echo, Some(size), None) => Shape::echo(size),
-            (kind, None, _) => Shape::of(kind),
-        };
-        let timeout = self.timeout.unwrap_or(targets::default_timeout(self.probe));
-        Ok(Group { timeout, shape, ..Group::named(name) })
+        }
     }
 }
 
@@ -441,4 +498,52 @@ fn outcome() -> impl TypedValueParser<Value = Outcome> {
 /// one message and status 2 where they are wrong.
 pub fn parse() -> Cli {
     Cli::parse()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    /// The group that a sweep with these arguments probes; each blank parts two of them.
+    fn group(line: &str) -> Result<Group, String> {
+        let arguments = ["echolot", "sweep"].into_iter().chain(line.split(' ')).chain(["10.0.0.1"]);
+        let Command::Sweep(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("another command") };
+        args.probes.group("sweep", None).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn probes_look_as_they_are_asked_to() {
+        let plain = group("-p udp:53").unwrap();
+        assert_eq!(plain.shape, Shape::of(Kind::Udp { port: 53, content: Content::of_port(53) }));
+        assert_eq!(plain.timeout, Nanos::from_secs(1));
+        let padded = group("-p udp:7 --hex 00ff17 -s 100 --ttl 1 --dscp EF -M dont").unwrap();
+        let bytes = Shape::of(Kind::Udp { port: 7, content: Content::hex("00ff17").unwrap() });
+        assert_eq!(padded.shape, Shape { payload: 100, ttl: 1, dscp: 46, dont_fragment: false, ..bytes });
+        assert_eq!(group("--flows 8").map(|group| group.flow_count()), Ok(8));
+        assert_eq!(group("-p tcp:80 --flows 8").map(|group| group.ports()), Ok(8));
+        // What is padded to less than it is stays whole.
+        assert_eq!(group("-s 18").map(|group| group.shape.payload), Ok(18));
+    }
+
+    #[test]
+    fn what_a_kind_does_not_have_is_refused_with_what_to_do() {
+        for (line, expected) in [
+            ("--dns=.\tNS", "--dns: only a UDP probe carries that; leave it out, or add -p udp:53"),
+            ("-p tcp:80 --payload x", "--payload: only a UDP probe carries that; leave it out, or add -p udp:PORT"),
+            ("--hex 00", "--hex: only a UDP probe"),
+            ("-p tcp:80 -s 56", "-s: a tcp:80 probe is a SYN, which carries no payload; leave it out"),
+            ("-p udp:53 -s 56", "-s: a udp:53 probe is a DNS question, which is as long as it is; leave it out"),
+            ("-p udp:7 --payload hello -s 4", "-s 4: such a probe (udp:7) carries 5 to 1472 bytes"),
+            ("-s 17", "-s 17: such a probe (icmp) carries 18 to 1472 bytes"),
+            ("-p udp:7 --flows 2", "--flows: udp:7 probes with a payload of one's own walk flows by themselves"),
+            (
+                "--source-port 61000",
+                "--source-port: only probes to a port have one; leave it out, or add -p tcp:PORT or udp:PORT",
+            ),
+        ] {
+            let error = group(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
 }

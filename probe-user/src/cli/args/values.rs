@@ -1,6 +1,7 @@
 //! Values of options: times, rates, shards. Each error says what was expected.
 
 use crate::base::Nanos;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::{fmt, num::NonZeroU64, ops::RangeInclusive, str::FromStr};
 
 /// How fast a sweep sends.
@@ -76,6 +77,11 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
         _ => Err("it must be a port from 0 to 65535, or a range such as 8000-8099".into()),
     }
+}
+
+/// `do` and `dont`, as ping's.
+pub(super) fn dont_fragment() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["do", "dont"]).map(|word| word == "do")
 }
 
 fn between(text: &str, least: Nanos, most: Nanos, range: &str) -> Result<Nanos, String> {

@@ -2,7 +2,7 @@
 
 use super::by;
 use crate::{
-    base::{Nanos, Outcome, PortState, Settlement, TargetIndex},
+    base::{Nanos, Outcome, PortState, Rcode, Settlement, TargetIndex},
     nic::InterfaceInfo,
     results::human::{NOTHING, count, counted, share, span, span_or_nothing},
     targets::Plan,
@@ -43,6 +43,8 @@ struct PerTarget {
     settled: [u64; Outcome::ALL.len()],
     /// Of those answered, how many found the port open and how many closed.
     ports: [u64; 2],
+    /// Of those answered by a name server, how many had each response code.
+    rcodes: [u64; Rcode::NAMES.len()],
     /// Round-trip times of answers, nanoseconds.
     min: u64,
     max: u64,
@@ -99,6 +101,7 @@ impl PerTarget {
         }
         self.settled.iter_mut().zip(other.settled).for_each(|(sum, n)| *sum += n);
         self.ports.iter_mut().zip(other.ports).for_each(|(sum, n)| *sum += n);
+        self.rcodes.iter_mut().zip(other.rcodes).for_each(|(sum, n)| *sum += n);
     }
 }
 
@@ -116,6 +119,9 @@ impl Tally {
         one.settled[record.outcome() as usize] = 1;
         if let Some(port) = record.port() {
             one.ports[port as usize] = 1;
+        }
+        if let Some(rcode) = record.rcode() {
+            one.rcodes[usize::from(rcode.number())] = 1;
         }
         if let (Outcome::Answered, Some(Nanos(rtt))) = (record.outcome(), record.rtt()) {
             #[expect(clippy::cast_precision_loss, reason = "a deviation needs no more than 53 bits")]
@@ -177,6 +183,9 @@ fn totals(total: &PerTarget, in_flight: u64, span: Nanos) -> String {
         if total.ports[port as usize] > 0 {
             let _never = write!(text, ", {} {}", count(total.ports[port as usize]), port.name());
         }
+        if port == PortState::Open {
+            push_rcodes(&mut text, total);
+        }
     }
     for (outcome, called) in
         [(Outcome::Unreachable, "unreachable"), (Outcome::Unheard, "unheard"), (Outcome::Unsent, "not sent")]
@@ -191,6 +200,15 @@ fn totals(total: &PerTarget, in_flight: u64, span: Nanos) -> String {
     let loss = share(failed, all).replace(' ', "");
     let _never = write!(text, ", {loss} packet loss, time {}ms", span.0 / 1_000_000);
     text
+}
+
+/// What name servers answered, behind the number of open ports: ` (2 NOERROR, 1 NXDOMAIN)`.
+fn push_rcodes(text: &mut String, total: &PerTarget) {
+    let there = total.rcodes.iter().zip(Rcode::NAMES).filter(|(n, _)| **n > 0);
+    let told: Vec<String> = there.map(|(n, name)| format!("{} {name}", count(*n))).collect();
+    if !told.is_empty() {
+        let _never = write!(text, " ({})", told.join(", "));
+    }
 }
 
 /// `rtt min/avg/max/mdev = 0.038/0.041/0.045/0.002 ms`: mdev is ping's word for the standard deviation.
@@ -334,6 +352,21 @@ mod tests {
              host.example (10.64.0.1)     1         1    0 %     0       1  40.0 us  40.0 us  40.0 us    0 ns\n\
              10.64.0.2                    1         0  100 %     0       0        -        -        -       -\n"
         );
+    }
+
+    #[test]
+    fn what_name_servers_answered_is_counted() {
+        let dns = |number, code| {
+            let answered = answered(0, number);
+            let (arrived, rcode) = (answered.sent + Nanos::from_micros(40), Some(Rcode::new(code)));
+            Settlement { ended: Ended::Answered { arrived, ttl: 64, port: Some(PortState::Open), rcode }, ..answered }
+        };
+        let mut plan = plan();
+        plan.targets.truncate(1);
+        let text = tally(1, &[dns(0, 3), dns(1, 0), dns(2, 0), dns(3, 5)]).statistics(&plan, 0);
+        let expected =
+            "4 packets transmitted, 4 received, 4 open (2 NOERROR, 1 NXDOMAIN, 1 REFUSED), 0% packet loss, time";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
