@@ -12,7 +12,6 @@ mod atomic {
 mod window;
 
 #[path = "../src/ledger/sent.rs"]
-#[expect(unreachable_pub, reason = "as it is there")]
 mod sent;
 
 use loom::{

@@ -48,7 +48,7 @@ use echolot::{
     ledger::unheard::DropLog,
     nic::{Engine, Mode, MonotonicClock, Nic, NicError, Opened, Options, Reflector},
     route::{Hop, Neighbour},
-    wire::read_reply,
+    wire::{RejectedReason, read_reply},
     worker::{Clock as _, Due, Fate, Receive as _, Rest as _, Transmit as _},
 };
 use harness::*;
@@ -88,7 +88,7 @@ fn replies_come_back() {
 
         opened.sampler.sample(&DropLog::default()).unwrap();
         assert!(opened.sampler.local_drops().iter().all(|drop| drop.frames == 0), "{:?}", opened.sampler.local_drops());
-        assert_eq!(opened.sampler.rejected().unwrap(), [0; 6]);
+        assert_eq!(opened.sampler.rejected().unwrap(), [0; RejectedReason::ALL.len()]);
         let queues = || 0..opened.taken.queues();
         assert_eq!(queues().map(|q| opened.taken.taken(q)).sum::<u64>(), 10_000);
         assert_eq!(queues().map(|q| opened.taken.consumed(q)).sum::<u64>(), 10_000);

@@ -25,6 +25,7 @@ mod families;
 mod rules;
 #[path = "sim/tcp.rs"]
 mod tcp;
+#[path = "sim/udp.rs"]
 mod udp;
 #[path = "sim/waiting.rs"]
 mod waiting;

@@ -10,7 +10,7 @@ use super::{
 use echolot::{
     base::{Cause, Nanos, Outcome, State},
     nic::{MonotonicClock, Options},
-    wire::Shape,
+    wire::{RejectedReason, Shape},
     worker::{Clock as _, Due, Fate, Transmit as _},
 };
 use std::{
@@ -43,7 +43,7 @@ fn is_true(ended: &Ended, probes: u64, timeout: Nanos) {
     println!("{}", ended.told());
     assert_eq!(ended.sum(|row| row.probes), probes);
     assert_eq!(ended.sum(|row| row.duplicate + row.contradicted), 0, "{}", ended.told());
-    assert_eq!(ended.snapshot.rejected, [0; 6]);
+    assert_eq!(ended.snapshot.rejected, [0; RejectedReason::ALL.len()]);
     // A frame that came out of a ring had arrived in time or had not, by the program's stamp: however long it lay there.
     let in_time = ended.heard.iter().filter(|heard| heard.rtt() <= timeout).count() as u64;
     let late = ended.heard.len() as u64 - in_time;

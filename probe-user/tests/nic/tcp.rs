@@ -8,7 +8,7 @@ use super::{
 use echolot::{
     base::{Family, Nanos, PortState},
     nic::{Engine, Mode, Nic, Opened, Options, Reflector},
-    wire::{Heard, Kind, NumberIn, PortReport, Says, Shape},
+    wire::{Heard, Kind, NumberIn, PortReport, RejectedReason, Says, Shape},
     worker::Due,
 };
 use std::{
@@ -144,7 +144,7 @@ fn answers_come_back(test: &str, engine: Engine) {
         }
         // Of all that came nothing was rejected.
         opened.sampler.sample(&echolot::ledger::unheard::DropLog::default()).unwrap();
-        assert_eq!(opened.sampler.rejected().unwrap(), [0; 6]);
+        assert_eq!(opened.sampler.rejected().unwrap(), [0; RejectedReason::ALL.len()]);
     });
 }
 
