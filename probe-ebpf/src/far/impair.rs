@@ -199,7 +199,7 @@ fn answer(ctx: &XdpContext) -> Fate {
         return Fate::Answered;
     }
     match reflect_tcp::reflect(ctx) {
-        Some(reflect_tcp::Fate::Answered) => Fate::Answered,
+        Some(reflect::Fate::Answered) => Fate::Answered,
         _ => Fate::Passed,
     }
 }

@@ -13,7 +13,7 @@ use echolot::{
 };
 use probe_ebpf::{
     far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED},
-    layout::{TCP_PORTS_SIZE, TcpPorts},
+    layout::{OPEN_PORTS_SIZE, OpenPorts},
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -123,9 +123,9 @@ fn impair(program: &mut Program, ranges: &[(Prefix, Treatment)]) -> Result<(), N
 
 /// Opens the even ports, as `forms` has it.
 fn open_ports(program: &mut Program) -> Result<(), NicError> {
-    let mut ports = TcpPorts::CLOSED;
+    let mut ports = OpenPorts::CLOSED;
     (0..=u16::MAX).step_by(2).for_each(|port| ports.open(port));
-    let mut map: Array<_, [u8; TCP_PORTS_SIZE]> = object::take(program, "TCP_PORTS")?;
+    let mut map: Array<_, [u8; OPEN_PORTS_SIZE]> = object::take(program, "TCP_PORTS")?;
     map.set(0, ports.to_bytes(), 0).map_err(|error| failed("write", "TCP_PORTS", error))
 }
 
