@@ -34,7 +34,7 @@ struct Contestant {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let common = &args.common;
-    let bench = Bench::with("kinds", &common.binary, Far::Tcp(OPEN), None)?;
+    let bench = Bench::with("kinds", &common.binary, Far::Ports(OPEN), None)?;
     let kinds = [
         ("icmp", "echo", Family::V4),
         ("icmp", "echo", Family::V6),
@@ -42,6 +42,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         ("tcp:80", "TCP, open", Family::V4),
         ("tcp:40000", "TCP, closed", Family::V6),
         ("tcp:80", "TCP, open", Family::V6),
+        ("udp:40000", "UDP, closed", Family::V4),
+        ("udp:7", "UDP, sent back", Family::V4),
+        ("udp:53", "DNS", Family::V4),
+        ("udp:40000", "UDP, closed", Family::V6),
+        ("udp:7", "UDP, sent back", Family::V6),
+        ("udp:53", "DNS", Family::V6),
     ];
     let mut contestants = Vec::new();
     for (engine, cpus) in [("afxdp", Cpus::All), ("live-frames", Cpus::One), ("live-frames", Cpus::All)] {

@@ -29,8 +29,8 @@ pub(crate) const READY: &str = "ready";
 pub(crate) enum Far {
     /// echolot's reflector.
     Reflector,
-    /// The same, and it answers TCP: these ports are open, all others closed.
-    Tcp(&'static str),
+    /// The same, and it answers TCP and UDP: these ports are open, all others closed.
+    Ports(&'static str),
     /// Nobody yet: whoever measures brings its own. All of 10.0.0.0/8 lies behind it.
     Open,
     /// An XDP program that drops everything. All of 10.0.0.0/8 and of fd00::/16 lies behind it.
@@ -83,12 +83,12 @@ impl Bench {
                 }
             }
         }
-        if !matches!(far, Far::Reflector | Far::Tcp(_)) {
+        if !matches!(far, Far::Reflector | Far::Ports(_)) {
             bench.ip(&format!("route add 10.0.0.0/8 via {FAR_ADDRESS}"))?;
         }
         match far {
             Far::Reflector => bench.lab.answer(&Answer::Reflector(bench.binary.clone()))?,
-            Far::Tcp(ports) => bench.lab.answer(&Answer::TcpReflector(bench.binary.clone(), ports.into()))?,
+            Far::Ports(ports) => bench.lab.answer(&Answer::PortReflector(bench.binary.clone(), ports.into()))?,
             Far::Open => {}
             Far::Half => {
                 bench._sink = Some(bench.hold(End::Far, &Part::Half)?);

@@ -66,7 +66,7 @@ fn transmit() {
 
 #[test]
 fn kinds() {
-    let Some(report) = short("kinds", 18, &["rate", "answered", "busy"]) else { return };
+    let Some(report) = short("kinds", 36, &["rate", "answered", "busy"]) else { return };
     // The reflector loses nothing, whatever is asked; it was half of all SYNs once.
     for row in report["rows"].as_array().unwrap() {
         assert!(row["figures"]["answered"]["median"].as_f64().unwrap() > 0.9, "{row:#}");

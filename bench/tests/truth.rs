@@ -6,10 +6,18 @@ use bench::truth::{
     evidence::{self, Form},
     scenario::{self, Families, Where},
 };
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::ErrorKind,
+    net::{SocketAddr, UdpSocket},
+    os::fd::AsFd as _,
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 use xtask::{
     command::is_root,
-    lab::{Answer, Lab},
+    lab::{Answer, End, Lab},
 };
 
 /// Both programs, built by the same `cargo test --workspace`.
@@ -89,6 +97,97 @@ fn scenarios_of_the_lab_with_syns_in_the_simulated_network() {
         }
     }
     assert!(played >= 20, "{played}");
+}
+
+/// The same of UDP, to an open port, to a closed one and to a name server. What is harmed about a datagram without proof is where it comes
+/// from, and what a rule sends as somebody else's is not such.
+#[test]
+fn scenarios_of_the_lab_with_udp_in_the_simulated_network() {
+    let mut played = 0;
+    for (name, mut scenario) in scenario::all(&truth::folder(), &[]).unwrap() {
+        if scenario.network == Where::Lab && scenario.can_be_simulated() && scenario.probe.tcp.is_none() {
+            scenario.network = Where::Simulated;
+            scenario.probe.family = Families::Both;
+            // How many are rejected is not the same: there may be nothing to reject them by.
+            scenario.expect.remove("rejected");
+            // An answer that comes more probes late than a group has ports is another's: known of what has no proof.
+            let ports: &[u16] = if name == "wrap" { &[53] } else { &[8, 9, 53] };
+            for port in ports.iter().copied() {
+                scenario.probe.udp = Some(port);
+                let (verdict, _) =
+                    truth::run(&name, &scenario, &programs()).unwrap_or_else(|why| panic!("{name}: {why}"));
+                println!("{name}, port {port}\n{verdict}");
+                assert!(verdict.judged > 0 && verdict.mismatches == 0, "{name}, port {port}\n{verdict}");
+                played += 1;
+            }
+        }
+    }
+    assert!(played >= 30, "{played}");
+}
+
+/// The far end answers whoever asks: this machine's own UDP here.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_far_end_answers_this_machines_own_udp() {
+    if !is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let lab = Lab::up(&format!("truth-udp-{}", std::process::id()), &Answer::Silent).unwrap();
+    let [rules, record] = ["rules.yml", "record.jsonl"].map(|file| lab.name().folder().join(file));
+    // One range by the far end's own hand, one by its program.
+    let text = "seed: 1\ntimeouts: [1s]\nranges:\n  - {addresses: [10.64.0.0/16, 'fd00:64::/112'], delay: 1ms}\n";
+    std::fs::write(&rules, text).unwrap();
+    let far = FarEnd::begin(&lab, &programs(), &rules, &record).unwrap();
+    let asked: Vec<(&str, u16)> = ["10.64.0.1", "10.65.0.1", "fd00:64::1", "fd00:64::1:1"]
+        .into_iter()
+        .flat_map(|address| [8, 9, 53].map(|port| (address, port)))
+        .collect();
+    // A question for the root's name servers, which is sent back as it is by whoever is no name server.
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x01";
+    for (address, port) in &asked {
+        let answer = ask(&lab, address, *port, query);
+        match port {
+            8 => assert_eq!(answer.as_deref(), Ok(&query[..]), "{address}"),
+            9 => assert_eq!(answer, Err(ErrorKind::ConnectionRefused), "{address}"),
+            _ => {
+                let answer = answer.unwrap();
+                assert_eq!((&answer[..2], answer[2] >> 7, answer[3] & 0xf), (&query[..2], 1, 0), "{address}");
+            }
+        }
+    }
+    far.end().unwrap();
+    let mut seen = evidence::record(&record).unwrap();
+    // The program's own records come when they come.
+    seen.sort_by_key(|seen| seen.arrival_ns);
+    let recorded: Vec<(String, u16)> = seen.iter().map(|seen| (seen.address.to_string(), seen.port)).collect();
+    let expected: Vec<(String, u16)> = asked.iter().map(|(address, port)| (address.to_string(), *port)).collect();
+    assert_eq!(recorded, expected);
+    for seen in &seen {
+        let [reply] = seen.replies[..] else { panic!("{seen:?}") };
+        assert!(seen.udp && reply.form == Form::Good, "{seen:?}");
+        assert_eq!(seen.sequence == 0x1234, seen.port == 53, "{seen:?}");
+        assert!(reply.departure_ns.unwrap() > seen.arrival_ns && seen.sent_ns == seen.arrival_ns, "{seen:?}");
+    }
+}
+
+/// What a socket of the near kernel's is told of a datagram.
+fn ask(lab: &Lab, address: &str, port: u16, datagram: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+    let to = SocketAddr::new(address.parse().unwrap(), port);
+    let space = File::open(format!("/run/netns/{}", lab.name().namespace(End::Near))).unwrap();
+    let inside = || {
+        let kind = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(space.as_fd(), Some(kind)).unwrap();
+        let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+        socket.connect(to).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        socket.send(datagram).unwrap();
+        let mut answer = vec![0; 512];
+        let length = socket.recv(&mut answer).map_err(|error| error.kind())?;
+        answer.truncate(length);
+        Ok(answer)
+    };
+    thread::scope(|scope| scope.spawn(inside).join().unwrap())
 }
 
 /// The far end answers whoever asks: this machine's own TCP here, whose SYNs have the form of a probe's.

@@ -7,7 +7,7 @@
 //! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
 //! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
 //!
-//! `TAKEN`, `XSKS`, `REFLECTED`, `TCP_PORTS`, `SETTINGS`, `LIVE_TEMPLATES` and `LIVE_OUT` are as in [`layout`](crate::layout); of `LIVE_CURSORS` there
+//! `TAKEN`, `XSKS`, `REFLECTED`, `TCP_PORTS`, `UDP_PORTS`, `SETTINGS`, `LIVE_TEMPLATES` and `LIVE_OUT` are as in [`layout`](crate::layout); of `LIVE_CURSORS` there
 //! is one, whichever the CPU.
 
 /// Address ranges of a family that `impair` can tell apart.
@@ -27,16 +27,20 @@ pub struct AnsweredRequest {
     pub arrival_ns: u64,
     /// When it was done with the reply.
     pub departure_ns: u64,
-    /// The probe's send stamp, as it says; a SYN says no more of it than [`timestamp`].
+    /// The probe's send stamp, as it says; a SYN says no more of it than [`timestamp`], a UDP datagram nothing: then it is `arrival_ns`.
     pub sent_ns: u64,
     /// Whom it was sent to; IPv4 mapped into IPv6 ([`mapped`]).
     pub address: [u8; 16],
-    /// Its sequence number.
+    /// Its sequence number; of a UDP datagram the identifier of its DNS question, else its IPv4 identification, else 0.
     pub sequence: u32,
-    /// Its identifier; of a SYN the port that it was sent from.
+    /// Its identifier; of a SYN or a UDP datagram the port that it was sent from.
     pub identifier: u16,
-    /// Of a SYN the port that it was sent to; 0: it is an echo request.
+    /// Of a SYN or a UDP datagram the port that it was sent to; 0: it is an echo request.
     pub port: u16,
+    /// 1: it is a UDP datagram.
+    pub udp: u32,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: u32,
 }
 
 /// A unit of a SYN's timestamp is so many nanoseconds, as a power of two.
@@ -56,11 +60,16 @@ pub const fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
 }
 
 impl AnsweredRequest {
+    /// Whether it was a UDP datagram.
+    pub const fn is_udp(&self) -> bool {
+        self.udp != 0
+    }
+
     /// From memory as the program wrote it; None if that is not as long.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
-        let ([arrival, departure, sent, high, low, last], []) = (words, rest) else { return None };
-        let [a, b, c, d, e, f, g, h] = *last;
+        let ([arrival, departure, sent, high, low, probe, last], []) = (words, rest) else { return None };
+        let [a, b, c, d, e, f, g, h] = *probe;
         let mut address = [0; 16];
         address[..8].copy_from_slice(high);
         address[8..].copy_from_slice(low);
@@ -72,6 +81,8 @@ impl AnsweredRequest {
             sequence: u32::from_ne_bytes([a, b, c, d]),
             identifier: u16::from_ne_bytes([e, f]),
             port: u16::from_ne_bytes([g, h]),
+            udp: u32::from_ne_bytes([last[0], last[1], last[2], last[3]]),
+            padding: 0,
         })
     }
 }

@@ -8,7 +8,8 @@
 //! | `VERDICTS` | per-CPU array | [`Verdict::ALL`] | u64: frames by what `steer` made of them |
 //! | `XSKS` | AF_XDP sockets | [`MAX_QUEUES`] | the socket of each receive queue |
 //! | `REFLECTED` | per-CPU array | [`Reflected`] | u64: frames by what `reflect` made of them |
-//! | `TCP_PORTS` | array | 1 | [`TcpPorts`]: what `reflect` answers TCP with |
+//! | `TCP_PORTS` | array | 1 | [`OpenPorts`]: what `reflect` answers TCP with |
+//! | `UDP_PORTS` | array | 1 | [`OpenPorts`]: what `reflect` answers UDP with |
 //! | `LIVE_CURSORS` | array, mappable | [`MAX_CPUS`] | [`LiveCursor`], by CPU |
 //! | `LIVE_DUE` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDue`] |
 //! | `LIVE_DESTINATIONS` | array, mappable | senders * [`LIVE_TABLE`] | [`LiveDestination`]: of the IPv6 probe in the same place of `LIVE_DUE` |
@@ -254,30 +255,32 @@ pub enum Reflected {
     Echo,
     /// A SYN, answered.
     Tcp,
-    /// Another TCP segment, dropped.
+    /// Another TCP segment, or a UDP datagram that an open port has no answer to, dropped.
     Swallowed,
+    /// A UDP datagram, answered: by an open port, or by an error.
+    Udp,
 }
 
 impl Reflected {
     /// How many counters there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
-/// The TCP ports that `reflect` says are open, at every address: zeros until userspace writes it.
+/// The ports of a protocol that `reflect` says are open, at every address: zeros until userspace writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct TcpPorts {
-    /// 0: TCP is the kernel's.
+pub struct OpenPorts {
+    /// 0: the protocol is the kernel's.
     pub answers: u64,
     /// A bit for each port, the first in the lowest bit of the first word.
     pub open: [u64; 1024],
 }
 
-/// Bytes of [`TcpPorts`].
-pub const TCP_PORTS_SIZE: usize = size_of::<TcpPorts>();
+/// Bytes of [`OpenPorts`].
+pub const OPEN_PORTS_SIZE: usize = size_of::<OpenPorts>();
 
-impl TcpPorts {
-    /// TCP is answered, and no port is open.
+impl OpenPorts {
+    /// The protocol is answered, and no port is open.
     pub const CLOSED: Self = Self { answers: 1, open: [0; 1024] };
 
     /// Opens a port.
@@ -292,8 +295,8 @@ impl TcpPorts {
     }
 
     /// As it lies in memory, for a map whose value is bytes.
-    pub fn to_bytes(&self) -> [u8; TCP_PORTS_SIZE] {
-        let mut bytes = [0; TCP_PORTS_SIZE];
+    pub fn to_bytes(&self) -> [u8; OPEN_PORTS_SIZE] {
+        let mut bytes = [0; OPEN_PORTS_SIZE];
         let words = [self.answers].into_iter().chain(self.open);
         for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());

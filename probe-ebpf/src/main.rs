@@ -1,5 +1,5 @@
 //! The product's XDP programs: `steer` takes answers to our probes and errors about them, and `reflect` answers echo requests and, if asked,
-//! TCP. Those of tests and measurements are an object of their own, `far`.
+//! TCP and UDP. Those of tests and measurements are an object of their own, `far`.
 //!
 //! Maps and their layouts: `probe_ebpf::layout`. Programs are loaded as `xdp.frags`, so that jumbo frames and TSO survive
 //! beside them.
@@ -20,6 +20,7 @@ mod probe;
 mod probe_v6;
 mod reflect;
 mod reflect_tcp;
+mod reflect_udp;
 mod segment;
 mod steer;
 mod udp;
@@ -33,8 +34,9 @@ use aya_ebpf::{
 use object::count;
 use probe_ebpf::layout::{
     LiveCursor, LiveDestination, LiveDue, LiveFrame, LiveTemplate, LiveTemplateV6, MAX_CPUS, MAX_QUEUES, MAX_TEMPLATES,
-    QueueLine, Reflected, Settings, TcpPorts, Verdict,
+    OpenPorts, QueueLine, Reflected, Settings, Verdict,
 };
+use reflect::Fate;
 
 /// Lets userspace map an array's values: its counters are read without a system call (BPF_F_MMAPABLE, bpf.h).
 const MAPPABLE: u32 = 1 << 10;
@@ -52,7 +54,9 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Reflected::COUNT, 0);
 #[map]
-static TCP_PORTS: Array<TcpPorts> = Array::with_max_entries(1, 0);
+static TCP_PORTS: Array<OpenPorts> = Array::with_max_entries(1, 0);
+#[map]
+static UDP_PORTS: Array<OpenPorts> = Array::with_max_entries(1, 0);
 #[map]
 static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(MAX_CPUS, MAPPABLE);
 /// Made larger when it is wanted: a table for each sender.
@@ -91,17 +95,20 @@ pub fn steer(ctx: XdpContext) -> u32 {
     }
 }
 
-/// Echo requests are answered where they came in, SYNs too if userspace says what is open; all else goes to the kernel, untouched.
+/// Echo requests are answered where they came in, SYNs and UDP too if userspace says what is open; all else goes to the kernel, untouched.
 #[xdp(frags)]
 pub fn reflect(ctx: XdpContext) -> u32 {
-    let (reflected, action) = if reflect::reflect(&ctx).is_some() {
-        (Reflected::Echo, xdp_action::XDP_TX)
+    let fate = if reflect::reflect(&ctx).is_some() {
+        Some((Fate::Answered, Reflected::Echo))
+    } else if let Some(fate) = reflect_tcp::reflect(&ctx) {
+        Some((fate, Reflected::Tcp))
     } else {
-        match reflect_tcp::reflect(&ctx) {
-            Some(reflect_tcp::Fate::Answered) => (Reflected::Tcp, xdp_action::XDP_TX),
-            Some(reflect_tcp::Fate::Swallowed) => (Reflected::Swallowed, xdp_action::XDP_DROP),
-            None => return xdp_action::XDP_PASS,
-        }
+        reflect_udp::reflect(&ctx).map(|fate| (fate, Reflected::Udp))
+    };
+    let (reflected, action) = match fate {
+        Some((Fate::Answered, kind)) => (kind, xdp_action::XDP_TX),
+        Some((Fate::Swallowed, _)) => (Reflected::Swallowed, xdp_action::XDP_DROP),
+        None => return xdp_action::XDP_PASS,
     };
     count(&REFLECTED, reflected as u32);
     action

@@ -7,6 +7,14 @@ use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6};
 /// Time to live, or hop limit, of the answers.
 pub(crate) const TTL: u8 = 64;
 
+/// What became of a frame of a protocol that is answered.
+pub(crate) enum Fate {
+    /// Turned into its answer.
+    Answered,
+    /// To be dropped.
+    Swallowed,
+}
+
 /// Turns a valid echo request into its reply. None: it is something else, and was not touched.
 #[inline(always)]
 pub(crate) fn reflect(ctx: &XdpContext) -> Option<()> {
@@ -131,4 +139,17 @@ pub(crate) fn adjust(checksum: u16, before: u16, after: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum + (sum >> 16)) as u16)
+}
+
+/// The sum over an address as it lies in memory.
+#[inline(always)]
+pub(crate) fn sum([a, b]: [u64; 2]) -> u64 {
+    let (a, b) = (a.to_be(), b.to_be());
+    (a >> 32) + (a & 0xffff_ffff) + (b >> 32) + (b & 0xffff_ffff)
+}
+
+/// An address as it lies in memory.
+#[inline(always)]
+pub(crate) fn bytes([a, b]: [u64; 2]) -> [u8; 16] {
+    (u128::from(b) << 64 | u128::from(a)).to_le_bytes()
 }

@@ -5,12 +5,12 @@ use crate::{
     TCP_PORTS,
     parse::{self, Link, Piece},
     probe::checksum,
-    reflect::{TTL, adjust, is_between_stations, is_host, is_host_v6, turn},
+    reflect::{Fate, TTL, adjust, bytes, is_between_stations, is_host, is_host_v6, sum, turn},
 };
 use aya_ebpf::{helpers::bpf_xdp_adjust_tail, programs::XdpContext};
 use core::ops::Range;
 use probe_ebpf::{
-    layout::TcpPorts,
+    layout::OpenPorts,
     wire::{ethernet, ipv4, ipv6, tcp},
 };
 
@@ -18,14 +18,6 @@ use probe_ebpf::{
 const LENGTH: usize = tcp::HEADER;
 /// What an open port offers to receive.
 const WINDOW: u16 = u16::MAX;
-
-/// What became of a segment.
-pub(crate) enum Fate {
-    /// A SYN, turned into its answer.
-    Answered,
-    /// Something else, to be dropped.
-    Swallowed,
-}
 
 /// Turns a SYN into its answer, and says what to do. None: it is no TCP that is answered here, and was not touched.
 #[inline(always)]
@@ -82,7 +74,7 @@ pub(crate) fn segment_v6(ctx: &XdpContext, link: &Link) -> Option<Segment<{ ipv6
 }
 
 #[inline(always)]
-fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
+fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &OpenPorts) -> Option<Fate> {
     let Segment { ip, tcp: segment, offset, length } = segment_v4(ctx, link)?;
     if !is_between_stations(link) || !is_host(ip.byte(ipv4::DESTINATION.start)) || !is_host(ip.byte(ipv4::SOURCE.start))
     {
@@ -111,7 +103,7 @@ fn reflect_v4(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
 }
 
 #[inline(always)]
-fn reflect_v6(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
+fn reflect_v6(ctx: &XdpContext, link: &Link, ports: &OpenPorts) -> Option<Fate> {
     let Segment { ip, tcp: segment, offset, .. } = segment_v6(ctx, link)?;
     if !is_between_stations(link) || !is_host_v6(ip.address(ipv6::DESTINATION)) || !is_host_v6(ip.address(ipv6::SOURCE))
     {
@@ -128,18 +120,8 @@ fn reflect_v6(ctx: &XdpContext, link: &Link, ports: &TcpPorts) -> Option<Fate> {
     ip.write(ipv6::PAYLOAD_LENGTH, (LENGTH as u16).to_be_bytes());
     ip.write(ipv6::HOP_LIMIT..ipv6::HOP_LIMIT + 1, [TTL]);
 
-    let sum = |[a, b]: [u64; 2]| {
-        let (a, b) = (a.to_be(), b.to_be());
-        (a >> 32) + (a & 0xffff_ffff) + (b >> 32) + (b & 0xffff_ffff)
-    };
     answer(segment, ports, sum(destination) + sum(source) + u64::from(ipv6::TCP));
     Some(trim(ctx, offset + LENGTH))
-}
-
-/// An address as it lies in memory.
-#[inline(always)]
-fn bytes([a, b]: [u64; 2]) -> [u8; 16] {
-    (u128::from(b) << 64 | u128::from(a)).to_le_bytes()
 }
 
 /// Whether it asks for a connection and nothing else. What else it may say (congestion notification, data) is no matter.
@@ -151,7 +133,7 @@ pub(crate) fn is_syn(segment: Piece<{ tcp::HEADER }>) -> bool {
 /// Writes the answer over a SYN: SYN and ACK from an open port, RST and ACK from a closed one. `sum` is that over addresses and protocol.
 /// The SYN's own checksum is not looked at: that of a local host's is often not filled in on a veth pair.
 #[inline(always)]
-fn answer(segment: Piece<{ tcp::HEADER }>, ports: &TcpPorts, sum: u64) {
+fn answer(segment: Piece<{ tcp::HEADER }>, ports: &OpenPorts, sum: u64) {
     let (ours, theirs) = (segment.number(tcp::DESTINATION), segment.number(tcp::SOURCE));
     let asked = u32::from_be_bytes(segment.bytes(tcp::SEQUENCE));
     // Any number will do for ours, as long as it isn't theirs.

@@ -29,6 +29,7 @@
 //! | `families::*` | the same program over IPv4 and IPv6: ping, sweep and run, names and sources by family, link-local targets, who is not there and who says so, each beside `ping -6`, and every IPv6 probe read by tshark and etherparse |
 //! | `paths::a_flow_takes_one_path_and_flows_take_both` | with two paths of equal cost, counted at their far ends, every flow of every kind keeps to one, and flows walk both where Linux hashes what they differ in |
 //! | `tcp::*` | open, closed and dropped ports as a plain connect finds them; errors about SYNs; half open connections ended, which tshark counts and the far kernel no longer has; nothing of it reaches this host's own stack |
+//! | `udp::*` | open, closed and silent UDP ports as the kernel's own sockets find them, by both engines over both families; a name server is asked beside this host's own questions, and this host's stack sends no ICMP about any of it |
 //!
 //! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
 //! They measure time, so one lab is up at a time, whatever the number of test threads.
@@ -71,3 +72,5 @@ mod strangers;
 mod sweep;
 #[path = "lab/tcp.rs"]
 mod tcp;
+#[path = "lab/udp.rs"]
+mod udp;

@@ -509,6 +509,7 @@ fn the_product_has_its_own_programs_and_maps_only() {
         "SETTINGS",
         "TAKEN",
         "TCP_PORTS",
+        "UDP_PORTS",
         "VERDICTS",
         "XSKS",
     ];

@@ -133,16 +133,28 @@ pub struct Seen {
     pub number: u64,
     pub address: IpAddr,
     pub sequence: u32,
-    /// Of a SYN the port that it was sent from.
+    /// Of a SYN or a UDP datagram the port that it was sent from.
     pub identifier: u16,
-    /// Of a SYN the port that it was sent to: an even one is open, an odd one closed.
+    /// Of a SYN or a UDP datagram the port that it was sent to: an even one is open, an odd one closed, but for port 53 of UDP, which is
+    /// open.
     #[serde(default)]
     pub port: u16,
-    /// Of a SYN only about when: in units of 2^20 nanoseconds, and of those the low 32 bits.
+    /// It is a UDP datagram: its sequence number is the identifier of its DNS question, else its IPv4 identification.
+    #[serde(default)]
+    pub udp: bool,
+    /// Of a SYN only about when: in units of 2^20 nanoseconds, and of those the low 32 bits. A UDP datagram does not say it at all: then
+    /// it is when it arrived.
     pub sent_ns: u64,
     pub arrival_ns: u64,
     pub decided: Vec<String>,
     pub replies: Vec<Reply>,
+}
+
+impl Seen {
+    /// Whether it asks a name server.
+    pub fn is_question(&self) -> bool {
+        self.udp && self.port == 53
+    }
 }
 
 #[derive(Deserialize)]
@@ -249,12 +261,12 @@ mod tests {
         let mut request = witness::Witnessed::new(address, 7u16, 8, Nanos(9), Nanos(10));
         request.departed(Written::ShortError, Some(Nanos(11)));
         request.departed(Written::Good, None);
-        request.port = 443;
+        (request.port, request.udp) = (443, true);
         request.write(0, &mut text);
         witness::write_end(1, 0, &mut text);
         let seen = read(&text).unwrap();
         assert_eq!(seen[0].address, address);
-        assert_eq!((seen[0].identifier, seen[0].port), (8, 443));
+        assert_eq!((seen[0].identifier, seen[0].port, seen[0].udp), (8, 443, true));
         assert_eq!((seen[0].sequence, seen[0].sent_ns, seen[0].arrival_ns), (7, 9, 10));
         assert_eq!((seen[0].replies[0].form, seen[0].replies[0].departure_ns), (Form::ShortError, Some(11)));
         assert_eq!((seen[0].replies[1].form, seen[0].replies[1].departure_ns), (Form::Good, None));

@@ -1,7 +1,8 @@
 //! The judge: every result of echolot's held against what the far end recorded of that very probe.
 //!
 //! It shares no code with echolot. Probes are joined by address and send stamp; a SYN says but when it was made, and is joined with the
-//! first result to its address that was sent after that. What must have come of a probe follows
+//! first result to its address that was sent after that; a UDP datagram says nothing of it, and is joined with the last result to its
+//! address that was sent before it arrived. What must have come of a probe follows
 //! from when its replies left: the path takes no time worth mentioning, and a reply that left within [`NEAR`] before the
 //! timeout may count either way. So may replies that left as echolot was about to end.
 //!
@@ -250,8 +251,9 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
     }
     let mut owner: Vec<Option<usize>> = vec![None; record.len()];
     let held_up = Stretches::of(&terms.held_up, 0);
-    let (there, back, masks) = (excuses.there, excuses.back, HashMap::new());
-    let mut court = Court { terms, held_up, there, back, masks, path: Vec::new(), hold: Vec::new() };
+    let (there, back) = (excuses.there, excuses.back);
+    let (masks, flows) = (HashMap::new(), HashMap::new());
+    let mut court = Court { terms, held_up, there, back, masks, flows, path: Vec::new(), hold: Vec::new() };
     for (number, life) in lives.iter().enumerate() {
         for told in &life.results {
             verdict.judged += 1;
@@ -305,7 +307,8 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
 }
 
 /// The record, with the send stamps of the results in place of what SYNs say of theirs: when they were made. Live frames are stamped
-/// later, by as much as the sender was held up in between; whatever is sent to the address next is made after that.
+/// later, by as much as the sender was held up in between; whatever is sent to the address next is made after that. UDP datagrams say
+/// nothing, and arrive before the next to their address is sent.
 fn dated<'a>(lives: &[Life], record: &'a [Seen]) -> Cow<'a, [Seen]> {
     if record.iter().all(|seen| seen.port == 0) {
         return Cow::Borrowed(record);
@@ -317,11 +320,18 @@ fn dated<'a>(lives: &[Life], record: &'a [Seen]) -> Cow<'a, [Seen]> {
     sent.values_mut().for_each(|stamps| stamps.sort_unstable());
     let mut record = record.to_vec();
     for seen in record.iter_mut().filter(|seen| seen.port != 0) {
+        let stamps = sent.get(&seen.address).map_or(&[][..], Vec::as_slice);
+        if seen.udp {
+            let after = stamps.partition_point(|stamp| *stamp <= seen.arrival_ns);
+            if let Some(stamp) = after.checked_sub(1).and_then(|last| stamps.get(last)) {
+                seen.sent_ns = *stamp;
+            }
+            continue;
+        }
         // It says the low 32 bits; it arrived less than 52 days later.
         let arrival = seen.arrival_ns >> UNIT;
         let age = arrival.wrapping_sub(seen.sent_ns >> UNIT) & u64::from(u32::MAX);
         let made = arrival.saturating_sub(age) << UNIT;
-        let stamps = sent.get(&seen.address).map_or(&[][..], Vec::as_slice);
         if let Some(stamp) = stamps.get(stamps.partition_point(|stamp| *stamp < made)) {
             seen.sent_ns = *stamp;
         }
@@ -334,10 +344,12 @@ fn misnamed(told: &Told, seen: &Seen) -> Option<String> {
     let Some(probe) = &told.probe else {
         return told.port.map(|port| format!("a port that is {port:?}, of an echo request"));
     };
-    if **probe != *format!("tcp:{}", seen.port) {
-        return Some(format!("{probe}, and it was sent to port {}", seen.port));
+    let protocol = if seen.udp { "udp" } else { "tcp" };
+    if **probe != *format!("{protocol}:{}", seen.port) {
+        return Some(format!("{probe}, and it was sent to {protocol} port {}", seen.port));
     }
-    let state = if seen.port.is_multiple_of(2) { PortState::Open } else { PortState::Closed };
+    let is_open = seen.port.is_multiple_of(2) || seen.is_question();
+    let state = if is_open { PortState::Open } else { PortState::Closed };
     let expected = (told.outcome == Outcome::Answered).then_some(state);
     (told.port != expected).then(|| format!("the port {:?} and not {expected:?}", told.port))
 }
@@ -356,18 +368,27 @@ struct Court<'a> {
     there: u64,
     /// The same on the way back.
     back: u64,
-    /// What the low bits of the SYNs' sequence numbers are masked with: by life, address and both ports.
+    /// What the low bits of the SYNs' sequence numbers, and of the words of UDP datagrams, are masked with: by life, address and both ports.
     masks: HashMap<(usize, IpAddr, u16, u16), u64>,
+    /// Which port UDP datagrams were sent from: by life, the port that they were sent to, and the low bits of their number.
+    flows: HashMap<(usize, u16, u64), u16>,
     path: Vec<u64>,
     hold: Vec<u64>,
 }
 
 impl Court<'_> {
     /// Whether the sequence number is that of the probe with this result. A SYN's has the low 8 bits of the number, masked by the same
-    /// bits in every SYN of a flow: the first tells them.
+    /// bits in every SYN of a flow: the first tells them. So has the word of a UDP datagram, which one over IPv6 only has where it asks a
+    /// question; and the same low bits go with the same port, whatever the address.
     fn is_its_number(&mut self, told: &Told, seen: &Seen, life: usize) -> bool {
         if seen.port == 0 {
             return told.seq & 0xffff == u64::from(seen.sequence);
+        }
+        if seen.udp {
+            let flow = *self.flows.entry((life, seen.port, told.seq & 0xff)).or_insert(seen.identifier);
+            if flow != seen.identifier || (seen.address.is_ipv6() && !seen.is_question()) {
+                return flow == seen.identifier;
+            }
         }
         let mask = (told.seq ^ u64::from(seen.sequence)) & 0xff;
         *self.masks.entry((life, seen.address, seen.identifier, seen.port)).or_insert(mask) == mask
@@ -590,7 +611,10 @@ fn count(seen: &Seen, owner: usize, lives: &[Life], spans: &[(u64, u64)], counts
             let own = number == owner;
             let sure = (own || departure > begin.saturating_add(LAST)) && departure.saturating_add(LAST) < *end;
             match form {
-                Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => counts.rejected.add(sure),
+                // What is said to a port that sends UDP, and proves nothing, is told apart by who says it: the kernel's, or rejected.
+                Form::CorruptPayload | Form::CorruptCookie | Form::Forged | Form::Stranger => {
+                    counts.rejected.add(sure && !seen.udp);
+                }
                 // Where the bit is one of those by which a host tells whose error it is, it goes to the kernel.
                 Form::CorruptError => counts.rejected.add(false),
                 _ if !own => counts.rejected.add(sure),

@@ -19,6 +19,7 @@ fn seen(number: u64, sent: u64, replies: &[(Form, u64)]) -> Seen {
         sequence: u32::try_from(number & 0xffff).unwrap(),
         identifier: 1,
         port: 0,
+        udp: false,
         sent_ns: sent,
         arrival_ns: sent + 3_000,
         decided: Vec::new(),
@@ -166,11 +167,67 @@ fn lies_about_syns_are_found_out() {
     of("the port Some(Closed) and not Some(Open)", &|life, _| life.results[0].port = Some(PortState::Closed));
     of("the port None and not Some(Open)", &|life, _| life.results[0].port = None);
     of("the port Some(Open) and not None", &|life, _| life.results[2].port = Some(PortState::Open));
-    of("tcp:443, and it was sent to port 80", &|life, _| life.results[0].probe = Some("tcp:443".into()));
+    of("tcp:443, and it was sent to tcp port 80", &|life, _| life.results[0].probe = Some("tcp:443".into()));
     of("the far end never saw it", &|life, _| life.results[3].sent_ns -= 1 << UNIT);
     of("it arrived, and has no result", &|life, _| life.results[19].sent_ns -= 1 << UNIT);
     of("ns before that", &|life, _| life.results[0].sent_ns += 10_000);
     caught("a port that is Open, of an echo request", |life, _| life.results[0].port = Some(PortState::Open));
+}
+
+/// The same of UDP datagrams to an open port, from so many ports in turn: their record has the keyed word, masked in the low 8 bits by what
+/// is the same in a flow, and not when they were sent.
+fn of_datagrams(life: &mut Life, record: &mut [Seen], port: u16, ports: u16) {
+    for seen in record.iter_mut() {
+        let flow = u16::try_from(seen.number).unwrap() % ports;
+        seen.sequence = seen.sequence & 0xff ^ u32::from(0xa7 ^ flow) | (seen.sequence * 77 + 5 & 0xff) << 8;
+        (seen.sent_ns, seen.identifier, seen.port, seen.udp) = (seen.arrival_ns, 61_000 + flow, port, true);
+    }
+    for told in &mut life.results {
+        told.probe = Some(format!("udp:{port}").into());
+        told.port = (told.outcome == Outcome::Answered).then_some(PortState::Open);
+    }
+}
+
+#[test]
+fn the_truth_about_udp_passes() {
+    for (port, ports) in [(8, 16), (8, 1), (53, 1)] {
+        let found = verdict(|life, record| of_datagrams(life, record, port, ports));
+        assert_eq!(found.mismatches, 0, "{found}");
+        assert_eq!((found.judged, found.path.count, found.path.median), (20, 12, 7_000));
+    }
+    // Over IPv6 there is no word but that of a question.
+    let without = verdict(|life, record| {
+        of_datagrams(life, record, 8, 16);
+        record.iter_mut().for_each(|seen| (seen.address, seen.sequence) = (V6, 0));
+        life.results.iter_mut().for_each(|told| told.address = V6);
+    });
+    assert_eq!(without.mismatches, 0, "{without}");
+}
+
+#[test]
+fn lies_about_udp_are_found_out() {
+    for (port, ports) in [(8, 5), (53, 1)] {
+        let of = |about: &str, change: &dyn Fn(&mut Life, &mut Vec<Seen>)| {
+            caught(about, |life, record| {
+                of_datagrams(life, record, port, ports);
+                change(life, record);
+            });
+        };
+        of("its sequence was", &|life, _| (life.results[4].seq, life.results[5].seq) = (5, 4));
+        of("its sequence was", &|_, record| record[7].sequence ^= 1 << 6);
+        of("the port Some(Closed) and not Some(Open)", &|life, _| life.results[0].port = Some(PortState::Closed));
+        of("the port None and not Some(Open)", &|life, _| life.results[0].port = None);
+        of("and it was sent to udp port", &|life, _| life.results[0].probe = Some(format!("tcp:{port}").into()));
+        of("it arrived, and has no result", &|life, _| drop(life.results.remove(7)));
+        of("the far end never saw it", &|_, record| drop(record.remove(7)));
+    }
+    // Without a word the port alone tells the number.
+    caught("its sequence was", |life, record| {
+        of_datagrams(life, record, 8, 5);
+        record.iter_mut().for_each(|seen| (seen.address, seen.sequence) = (V6, 0));
+        life.results.iter_mut().for_each(|told| told.address = V6);
+        record[7].identifier += 1;
+    });
 }
 
 #[test]

@@ -27,7 +27,7 @@ use xtask::{
 
 /// Old replies must be taken for such of this instance.
 const IDENTIFIER: &str = "4711";
-/// The port that SYNs are sent from: likewise.
+/// The first port that SYNs and UDP datagrams are sent from: likewise.
 const SOURCE_PORT: u16 = 61_000;
 /// Requests a second that the far end's rings are made for, whatever the rate: it must not be what loses probes, and it
 /// shares its CPU.
@@ -173,16 +173,16 @@ fn live(
     match probe.command {
         Way::Sweep => {
             command.args(&ranges).args(["--rate", &probe.rate.to_string(), "-W", &timeout]);
-            if let Some(port) = probe.tcp {
-                command.args([format!("--probe=tcp:{port}"), format!("--source-port={SOURCE_PORT}")]);
+            if let Some(kind) = probe.kind() {
+                command.args([format!("--probe={kind}"), format!("--source-port={SOURCE_PORT}")]);
             }
         }
         Way::Run => {
             let config = folder.join(format!("echolot-{number}.yml"));
             let interval = duration::show(probe.interval.0);
             let rate = scenario.rate();
-            let source = probe.tcp.map_or_else(String::new, |_| format!("source_port: {SOURCE_PORT}\n"));
-            let kind = probe.tcp.map_or_else(String::new, |port| format!(", probe: tcp:{port}"));
+            let source = probe.kind().map_or_else(String::new, |_| format!("source_port: {SOURCE_PORT}\n"));
+            let kind = probe.kind().map_or_else(String::new, |kind| format!(", probe: '{kind}'"));
             let text = format!(
                 "interface: {NEAR_INTERFACE}\n{source}limits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}{kind}}}\n\
                  groups: [{{name: g, targets: ['{}']}}]\n",

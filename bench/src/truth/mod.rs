@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Send SYNs to this port, which is open if it is even and else closed, in place of echo requests
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub tcp: Option<u16>,
+    /// Send UDP datagrams to this port in place of echo requests: likewise, but for port 53, which is asked a question and is open
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "tcp")]
+    pub udp: Option<u16>,
     /// Their short form, as in tests
     #[arg(long)]
     pub short: bool,
@@ -103,7 +106,9 @@ pub fn perform(command: &Command) -> Result<bool, String> {
                 if let Some(engine) = &args.engine {
                     scenario.probe.engine.clone_from(engine);
                 }
-                scenario.probe.tcp = args.tcp.or(scenario.probe.tcp);
+                if args.tcp.or(args.udp).is_some() {
+                    (scenario.probe.tcp, scenario.probe.udp) = (args.tcp, args.udp);
+                }
                 if !args.short {
                     lengthen(&mut scenario, args);
                 }

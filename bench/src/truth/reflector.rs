@@ -43,7 +43,7 @@ const MUCH: usize = 4;
 /// `bench truth reflect`.
 #[derive(Debug, Args)]
 pub struct ReflectArgs {
-    /// The interface whose echo requests and SYNs are answered
+    /// The interface whose echo requests, SYNs and UDP datagrams are answered
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: String,
     /// What happens to whose probes, in YAML: a rule file, or a scenario with its rules
@@ -166,7 +166,8 @@ impl Far {
             let address = Ipv6Addr::from(request.address).to_canonical();
             let (sent, arrival) = (Nanos(request.sent_ns), Nanos(request.arrival_ns));
             let mut witnessed = Witnessed::new(address, request.sequence, request.identifier, sent, arrival);
-            (witnessed.port, witnessed.decided) = (request.port, Decided::IN_XDP);
+            (witnessed.port, witnessed.udp) = (request.port, request.is_udp());
+            witnessed.decided = Decided::IN_XDP;
             witnessed.departed(Form::Good, Some(Nanos(request.departure_ns)));
             recorder_handle.write(witnessed);
         })
@@ -196,13 +197,15 @@ impl Far {
         };
         frame[ethernet::ETHERTYPE].copy_from_slice(&ethertype.to_be_bytes());
         frame[ethernet::DESTINATION].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
-        let Said { sequence, identifier, port, sent } = said;
+        let Said { sequence, identifier, port, udp, sent } = said;
+        // A UDP datagram does not say it.
+        let sent = sent.unwrap_or(arrival);
         let first = *self.first.get_or_insert(arrival);
-        // Of a SYN these are the bits that say which number it has.
-        let low = (sequence & 0xffff) as u16;
+        // Of a SYN these are the bits that say which number it has; a UDP datagram may have but its source port to say it.
+        let low = if udp && sequence == 0 { identifier } else { (sequence & 0xffff) as u16 };
         let decision = self.rules.decide(&Request { address, sequence: low, sent, since: arrival - first });
         let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
-        (witnessed.port, witnessed.decided) = (port, decision.decided);
+        (witnessed.port, witnessed.udp, witnessed.decided) = (port, udp, decision.decided);
         if decision.replies().is_empty() {
             return self.recorder_handle.write(witnessed);
         }

@@ -71,6 +71,9 @@ pub struct Probe {
     /// SYNs to this port, and no echo requests: an even one is open, an odd one closed.
     #[serde(default)]
     pub tcp: Option<u16>,
+    /// UDP datagrams to this port, and no echo requests: as of SYNs, but for port 53, which is asked and open.
+    #[serde(default)]
+    pub udp: Option<u16>,
 }
 
 /// Families of targets.
@@ -113,6 +116,14 @@ impl Probe {
             Family::V4 => Ipv4Addr::from_bits(self.first.to_bits() + place).into(),
             Family::V6 => Ipv6Addr::from_bits(self.first_v6.to_bits() + u128::from(place)).into(),
         }
+    }
+}
+
+impl Probe {
+    /// What is sent, if it is no echo request, as echolot's `--probe`.
+    pub fn kind(&self) -> Option<String> {
+        let kind = |protocol: &str, port: Option<u16>| port.map(|port| format!("{protocol}:{port}"));
+        kind("tcp", self.tcp).or_else(|| kind("udp", self.udp))
     }
 }
 
@@ -197,6 +208,7 @@ impl Scenario {
                 Err("network: what is simulated is a run, and has one life".into())
             }
             _ if scenario.lives.is_empty() => Err("lives: there is none".into()),
+            _ if probe.tcp.is_some() && probe.udp.is_some() => Err("probe: tcp or udp, not both".into()),
             _ => Ok(scenario),
         }
     }
@@ -288,6 +300,7 @@ expect: {answered: [1, 1]}
             ("10.64.0.0/16", "10.64.0.1/16", "neither an address nor a prefix"),
             ("timeout: 100ms", "timeout: 200ms", "not among the rules' timeouts"),
             (", interval: 100ms", "", "run needs an interval"),
+            ("command: run", "command: run, tcp: 80, udp: 53", "tcp or udp, not both"),
         ] {
             let error = Scenario::parse(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{to}: {error}");

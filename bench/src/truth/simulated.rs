@@ -12,7 +12,7 @@ use echolot::{
     results::{self, Encoder, Format, Summary, WallClock, Writer},
     route::{Hop, Neighbour},
     targets::{Group, LabelSet, Plan, Sum, Target},
-    wire::{Key, Kind, Shape},
+    wire::{Content, Key, Kind, Shape},
     worker::{self, Assembly, Clock as _, Phase, Wanted, queue},
 };
 use std::{
@@ -124,7 +124,12 @@ fn once(scenario: &Scenario, folder: &Path, step: i64) -> Result<Done, String> {
 
 fn plan(scenario: &Scenario, timeout: Nanos) -> Plan {
     let probe = &scenario.probe;
-    let shape = Shape::of(probe.tcp.map_or_else(Kind::default, |port| Kind::Tcp { port }));
+    let kind = match (probe.tcp, probe.udp) {
+        (Some(port), _) => Kind::Tcp { port },
+        (None, Some(port)) => Kind::Udp { port, content: Content::of_port(port) },
+        (None, None) => Kind::default(),
+    };
+    let shape = Shape::of(kind);
     let group = Group::named("g");
     let group = Group { interval: probe.interval.0, timeout, targets: 0..probe.all_targets(), shape, ..group };
     let addresses = Arc::<AddressTable>::default();

@@ -1,7 +1,7 @@
 //! The kernel's part of a far end that does harm: it stamps requests and answers the ranges that nothing happens to.
 //!
 //! An independent witness of the time between request and reply: it stamps every request before anybody else sees it, and
-//! leaves a record of every request that it answers itself (of echo requests and SYNs), but in ranges where none is wanted. It shares with `steer` the reading of
+//! leaves a record of every request that it answers itself (of echo requests, SYNs and UDP datagrams), but in ranges where none is wanted. It shares with `steer` the reading of
 //! frames and nothing else.
 
 use crate::{
@@ -10,12 +10,13 @@ use crate::{
     parse::{self, Link, Piece},
     reflect,
     reflect_tcp::{self, Segment},
+    reflect_udp::{self, Datagram},
 };
 use aya_ebpf::{bindings::xdp_action, maps::lpm_trie::Key, programs::XdpContext};
 use probe_ebpf::{
     far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED, mapped, timestamp},
     layout::MAX_FRAME,
-    wire::{STAMP, ethernet, icmp, ipv4, ipv6, payload, tcp},
+    wire::{STAMP, ethernet, icmp, ipv4, ipv6, payload, tcp, udp},
 };
 
 /// What a frame turned out to be.
@@ -34,12 +35,16 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     let arrival = now();
     let Ok(link) = parse::link(ctx) else { return Fate::Passed };
     let request = match link.ethertype {
-        ethernet::IPV4 => request_v4(ctx, &link, arrival).or_else(|| syn_v4(ctx, &link)),
-        ethernet::IPV6 => request_v6(ctx, &link, arrival).or_else(|| syn_v6(ctx, &link)),
+        ethernet::IPV4 => {
+            request_v4(ctx, &link, arrival).or_else(|| syn_v4(ctx, &link)).or_else(|| udp_v4(ctx, &link, arrival))
+        }
+        ethernet::IPV6 => {
+            request_v6(ctx, &link, arrival).or_else(|| syn_v6(ctx, &link)).or_else(|| udp_v6(ctx, &link, arrival))
+        }
         _ => None,
     };
     let Some(request) = request else { return Fate::Passed };
-    let Request { sent_ns, sequence, identifier, port, address, treatment, end } = request;
+    let Request { sent_ns, sequence, identifier, port, udp, address, treatment, end } = request;
     if sent_ns == UNSTAMPED {
         return answer(ctx);
     }
@@ -72,6 +77,8 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
                 sequence,
                 identifier,
                 port,
+                udp: u32::from(udp),
+                padding: 0,
             };
             match ANSWERED.reserve::<AnsweredRequest>(0) {
                 Some(mut entry) => {
@@ -86,13 +93,14 @@ pub(crate) fn impair(ctx: &XdpContext) -> Fate {
     }
 }
 
-/// An echo request or a SYN, of either family: fields as in records.
+/// An echo request, a SYN or a UDP datagram, of either family: fields as in records.
 struct Request {
     /// Or [`UNSTAMPED`].
     sent_ns: u64,
     sequence: u32,
     identifier: u16,
     port: u16,
+    udp: bool,
     /// Whom it was sent to.
     address: [u8; 16],
     /// Where it ends in the frame, as the IP header has it.
@@ -120,6 +128,7 @@ impl Request {
             sequence: u32::from(message.icmp.number(icmp::SEQUENCE)),
             identifier: message.icmp.number(icmp::IDENTIFIER),
             port: 0,
+            udp: false,
             address,
             end: message.offset + message.length,
             treatment,
@@ -140,10 +149,36 @@ impl Request {
             sequence: u32::from_be_bytes(tcp.bytes(tcp::SEQUENCE)),
             identifier: tcp.number(tcp::SOURCE),
             port: tcp.number(tcp::DESTINATION),
+            udp: false,
             address,
             end: offset + length,
             treatment,
         })
+    }
+
+    /// `identification`: that of IPv4.
+    #[inline(always)]
+    fn datagram<const HEADER: usize>(
+        ctx: &XdpContext,
+        datagram: &Datagram<HEADER>,
+        (arrival, identification): (u64, u16),
+        address: [u8; 16],
+        treatment: u32,
+    ) -> Self {
+        let Datagram { udp, offset, carried, .. } = *datagram;
+        let port = udp.number(udp::DESTINATION);
+        let id = || Piece::<2>::at(ctx, offset + udp::HEADER).map(|id| id.number(0..2));
+        let word = if port == reflect_udp::DNS { id().unwrap_or(identification) } else { identification };
+        Self {
+            sent_ns: arrival,
+            sequence: u32::from(word),
+            identifier: udp.number(udp::SOURCE),
+            port,
+            udp: true,
+            address,
+            end: offset + carried,
+            treatment,
+        }
     }
 }
 
@@ -177,6 +212,23 @@ fn syn_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
 }
 
 #[inline(always)]
+fn udp_v4(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
+    let datagram = reflect_udp::datagram_v4(ctx, link)?;
+    let address = datagram.ip.bytes::<4>(ipv4::DESTINATION);
+    let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
+    let word = datagram.ip.number(ipv4::IDENTIFICATION);
+    Some(Request::datagram(ctx, &datagram, (arrival, word), mapped(address), treatment))
+}
+
+#[inline(always)]
+fn udp_v6(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
+    let datagram = reflect_udp::datagram_v6(ctx, link)?;
+    let address = datagram.ip.bytes::<16>(ipv6::DESTINATION);
+    let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
+    Some(Request::datagram(ctx, &datagram, (arrival, 0), address, treatment))
+}
+
+#[inline(always)]
 fn request_v4(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
     let message = parse::ipv4(ctx, link).ok()?;
     if message.icmp.byte(icmp::TYPE) != icmp::ECHO_REQUEST || message.icmp.byte(icmp::CODE) != 0 {
@@ -200,8 +252,8 @@ fn answer(ctx: &XdpContext) -> Fate {
     if reflect::reflect(ctx).is_some() {
         return Fate::Answered;
     }
-    match reflect_tcp::reflect(ctx) {
-        Some(reflect_tcp::Fate::Answered) => Fate::Answered,
+    match reflect_tcp::reflect(ctx).or_else(|| reflect_udp::reflect(ctx)) {
+        Some(reflect::Fate::Answered) => Fate::Answered,
         _ => Fate::Passed,
     }
 }

@@ -21,6 +21,8 @@ mod probe;
 mod reflect;
 #[path = "../reflect_tcp.rs"]
 mod reflect_tcp;
+#[path = "../reflect_udp.rs"]
+mod reflect_udp;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -31,7 +33,7 @@ use aya_ebpf::{
 use object::count;
 use probe_ebpf::{
     far::MAX_RANGES,
-    layout::{LiveCursor, LiveTemplate, MAX_QUEUES, QueueLine, Settings, TcpPorts},
+    layout::{LiveCursor, LiveTemplate, MAX_QUEUES, OpenPorts, QueueLine, Settings},
 };
 
 /// BPF_F_MMAPABLE and BPF_F_NO_PREALLOC, bpf.h.
@@ -47,7 +49,9 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static REFLECTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static TCP_PORTS: Array<TcpPorts> = Array::with_max_entries(1, 0);
+static TCP_PORTS: Array<OpenPorts> = Array::with_max_entries(1, 0);
+#[map]
+static UDP_PORTS: Array<OpenPorts> = Array::with_max_entries(1, 0);
 #[map]
 static LIVE_CURSORS: Array<LiveCursor> = Array::with_max_entries(1, 0);
 #[map]

@@ -74,7 +74,7 @@ use crate::{
 use counts::QueueCounts;
 use joining::Joining;
 use port::Port;
-use probe_ebpf::layout::{Reflected, TCP_PORTS_SIZE, TcpPorts};
+use probe_ebpf::layout::{OPEN_PORTS_SIZE, OpenPorts, Reflected};
 use program::{Counters, Table};
 use receive::Incoming;
 use sender::{Half, NewHalves};
@@ -363,11 +363,12 @@ impl Link for Links {
     }
 }
 
-/// Answers every echo request that comes in, and TCP if asked, in XDP: `echolot reflect`. Dropping it detaches.
+/// Answers every echo request that comes in, and TCP and UDP if asked, in XDP: `echolot reflect`. Dropping it detaches.
 pub struct Reflector {
     program: Program,
     counters: Counters,
-    tcp: Table<TCP_PORTS_SIZE>,
+    tcp: Table<OPEN_PORTS_SIZE>,
+    udp: Table<OPEN_PORTS_SIZE>,
 }
 
 impl Reflector {
@@ -381,8 +382,9 @@ impl Reflector {
             return Err(NicError::Down { interface: interface.name });
         }
         let mut program = Program::attach(&interface, mode, &Source { name: "reflect", ..Source::default() })?;
-        let (counters, tcp) = (program.take_counters("REFLECTED")?, program.take_table("TCP_PORTS")?);
-        Ok(Self { program, counters, tcp })
+        let counters = program.take_counters("REFLECTED")?;
+        let (tcp, udp) = (program.take_table("TCP_PORTS")?, program.take_table("UDP_PORTS")?);
+        Ok(Self { program, counters, tcp, udp })
     }
 
     /// From now on TCP is answered too, for whatever address: SYNs to these ports by a SYN-ACK, those to others by a RST. Other
@@ -391,20 +393,28 @@ impl Reflector {
     /// # Errors
     /// If the program can't be told.
     pub fn answer_tcp(&mut self, open: impl IntoIterator<Item = RangeInclusive<u16>>) -> Result<(), NicError> {
-        let mut ports = TcpPorts::CLOSED;
-        open.into_iter().flatten().for_each(|port| ports.open(port));
-        self.tcp.set(0, ports.to_bytes())
+        self.tcp.set(0, opened(open).to_bytes())
     }
 
-    /// Echo requests and SYNs answered so far.
+    /// From now on UDP is answered too, for whatever address: a datagram to one of these ports comes back, of port 53 a question with a
+    /// response that has no records; one to any other port is refused with an ICMP error. What an open port has no answer to (at port 53
+    /// what is no question, elsewhere what comes from a port below 1024) is swallowed.
+    ///
+    /// # Errors
+    /// If the program can't be told.
+    pub fn answer_udp(&mut self, open: impl IntoIterator<Item = RangeInclusive<u16>>) -> Result<(), NicError> {
+        self.udp.set(0, opened(open).to_bytes())
+    }
+
+    /// Echo requests, SYNs and UDP datagrams answered so far.
     ///
     /// # Errors
     /// If the program's counters can't be read.
     pub fn answered(&self) -> Result<u64, NicError> {
-        Ok(self.counters.sum(Reflected::Echo as u32)? + self.counters.sum(Reflected::Tcp as u32)?)
+        [Reflected::Echo, Reflected::Tcp, Reflected::Udp].iter().map(|what| self.counters.sum(*what as u32)).sum()
     }
 
-    /// TCP segments swallowed so far: neither answered nor passed on.
+    /// TCP segments and UDP datagrams swallowed so far: neither answered nor passed on.
     ///
     /// # Errors
     /// As above.
@@ -416,6 +426,13 @@ impl Reflector {
     pub fn is_generic(&self) -> bool {
         self.program.generic
     }
+}
+
+/// These ports and no others.
+fn opened(open: impl IntoIterator<Item = RangeInclusive<u16>>) -> OpenPorts {
+    let mut ports = OpenPorts::CLOSED;
+    open.into_iter().flatten().for_each(|port| ports.open(port));
+    ports
 }
 
 #[cfg(test)]

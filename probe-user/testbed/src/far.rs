@@ -2,6 +2,7 @@
 //! frame as a reply. It uses the rings of echolot's `nic` and nothing of its ledger.
 
 use crate::{
+    forms,
     object::{self, failed},
     prefix::Prefix,
 };
@@ -13,11 +14,11 @@ use echolot::{
 };
 use probe_ebpf::{
     far::{AnsweredRequest, IN_USERSPACE, NOT_RECORDED},
-    layout::{TCP_PORTS_SIZE, TcpPorts},
+    layout::{OPEN_PORTS_SIZE, OpenPorts},
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// Bytes of the ring in which the program records what it answered, 56 for each: half a second of a million a second.
+/// Bytes of the ring in which the program records what it answered, 64 for each: half a second of a million a second.
 const ANSWERED_RING: u32 = 32 << 20;
 /// How long a kernel that takes no frame is called again.
 const NOTHING_TAKEN_FOR: Nanos = Nanos::from_secs(1);
@@ -121,12 +122,17 @@ fn impair(program: &mut Program, ranges: &[(Prefix, Treatment)]) -> Result<(), N
     Ok(())
 }
 
-/// Opens the even ports, as `forms` has it.
+/// Opens the even ports, and of UDP port 53, as `forms` has it.
 fn open_ports(program: &mut Program) -> Result<(), NicError> {
-    let mut ports = TcpPorts::CLOSED;
+    let mut ports = OpenPorts::CLOSED;
     (0..=u16::MAX).step_by(2).for_each(|port| ports.open(port));
-    let mut map: Array<_, [u8; TCP_PORTS_SIZE]> = object::take(program, "TCP_PORTS")?;
-    map.set(0, ports.to_bytes(), 0).map_err(|error| failed("write", "TCP_PORTS", error))
+    let mut asked = ports;
+    asked.open(forms::DNS);
+    for (name, ports) in [("TCP_PORTS", ports), ("UDP_PORTS", asked)] {
+        let mut map: Array<_, [u8; OPEN_PORTS_SIZE]> = object::take(program, name)?;
+        map.set(0, ports.to_bytes(), 0).map_err(|error| failed("write", name, error))?;
+    }
+    Ok(())
 }
 
 /// Sends any frames through queue 0 of a far end.

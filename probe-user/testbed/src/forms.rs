@@ -1,16 +1,18 @@
-//! Reply frames of either family in every form that rule files know, made of the request's frame: of an echo request, or of a SYN, of which
-//! even ports are open and odd ones closed. Written on its own: it shares with
+//! Reply frames of either family in every form that rule files know, made of the request's frame: of an echo request, of a SYN, or of a
+//! UDP datagram; even ports are open and odd ones closed, but for port 53 of UDP, which answers questions. Written on its own: it shares with
 //! `wire` where fields lie, and no code.
 
 use crate::rules::Form;
 use echolot::base::{Family, Nanos};
 use probe_ebpf::far;
-use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp};
+use probe_ebpf::wire::{dns, ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp, udp};
 use std::{net::IpAddr, ops::Range};
 
 const IP: usize = ethernet::HEADER;
 /// Time to live, or hop limit, of replies and errors.
 const TTL: u8 = 64;
+/// Where questions are answered.
+pub(crate) const DNS: u16 = 53;
 
 /// Where a frame has what its family has in a place of its own, and which types of message that is.
 struct Layout {
@@ -20,6 +22,8 @@ struct Layout {
     reply: u8,
     /// Type and code of "host unreachable", or of its like.
     unreachable: (u8, u8),
+    /// Those of "port unreachable".
+    closed: (u8, u8),
     /// First bytes of addresses that are nobody's: for documentation.
     nobodys: &'static [u8],
 }
@@ -31,6 +35,7 @@ const V4: Layout = Layout {
     ttl: IP + ipv4::TTL,
     reply: icmp::ECHO_REPLY,
     unreachable: (icmp::UNREACHABLE, 1),
+    closed: (icmp::UNREACHABLE, 3),
     nobodys: &[192, 0, 2],
 };
 
@@ -41,6 +46,7 @@ const V6: Layout = Layout {
     ttl: IP + ipv6::HOP_LIMIT,
     reply: icmpv6::ECHO_REPLY,
     unreachable: (icmpv6::UNREACHABLE, 3),
+    closed: (icmpv6::UNREACHABLE, 4),
     nobodys: &[0x20, 1, 0xd, 0xb8],
 };
 
@@ -58,13 +64,15 @@ impl Layout {
     }
 }
 
-/// Of a frame of the far end's or the simulation's: the family of what it carries, and where its ICMP message or TCP segment begins. None:
+/// Of a frame of the far end's or the simulation's: the family of what it carries, and where its ICMP message, TCP segment or UDP datagram begins. None:
 /// it has no IP header, or not all of it.
 pub fn message_at(frame: &[u8]) -> Option<(Family, usize)> {
     let first = *frame.get(IP)?;
     let (family, header) = match ipv4::header_length(first) {
         Some(header) => (Family::V4, header),
-        None if ipv6::is_version(first) && matches!(*frame.get(IP + ipv6::NEXT_HEADER)?, ipv6::ICMP | ipv6::TCP) => {
+        None if ipv6::is_version(first)
+            && matches!(*frame.get(IP + ipv6::NEXT_HEADER)?, ipv6::ICMP | ipv6::TCP | ipv6::UDP) =>
+        {
             (Family::V6, ipv6::HEADER)
         }
         None => return None,
@@ -72,11 +80,11 @@ pub fn message_at(frame: &[u8]) -> Option<(Family, usize)> {
     (frame.len() >= IP + header + icmp::HEADER).then_some((family, IP + header))
 }
 
-/// Whether a frame, of which the family is known, carries TCP.
-pub fn is_tcp(frame: &[u8], family: Family) -> bool {
+/// What a frame carries, of which the family is known: TCP and UDP have the same number in both.
+pub fn protocol(frame: &[u8], family: Family) -> u8 {
     match family {
-        Family::V4 => frame[IP + ipv4::PROTOCOL] == ipv4::TCP,
-        Family::V6 => frame[IP + ipv6::NEXT_HEADER] == ipv6::TCP,
+        Family::V4 => frame[IP + ipv4::PROTOCOL],
+        Family::V6 => frame[IP + ipv6::NEXT_HEADER],
     }
 }
 
@@ -87,20 +95,40 @@ pub struct Said {
     pub sequence: u32,
     pub identifier: u16,
     pub port: u16,
-    pub sent: Nanos,
+    pub udp: bool,
+    /// None: it does not say it.
+    pub sent: Option<Nanos>,
 }
 
-/// Reads it, of a frame as [`reply`] takes it, which arrived then. None: it is neither an echo request nor a SYN with a stamp in it.
+/// Reads it, of a frame as [`reply`] takes it, which arrived then. None: it is neither an echo request nor a SYN with a stamp in it, nor a
+/// UDP datagram.
 pub fn said(request: &[u8], arrival: Nanos) -> Option<Said> {
     let (family, at) = message_at(request)?;
     let message = request.get(at..)?;
-    if is_tcp(request, family) {
+    let protocol = protocol(request, family);
+    if protocol == ipv4::UDP {
+        let port = u16::from_be_bytes(field(message, udp::DESTINATION)?);
+        let word = match family {
+            _ if port == DNS => field(message, udp::HEADER + dns::ID.start..udp::HEADER + dns::ID.end)?,
+            Family::V4 => field(request, behind(ipv4::IDENTIFICATION))?,
+            Family::V6 => [0; 2],
+        };
+        return Some(Said {
+            sequence: u16::from_be_bytes(word).into(),
+            identifier: u16::from_be_bytes(field(message, udp::SOURCE)?),
+            port,
+            udp: true,
+            sent: None,
+        });
+    }
+    if protocol == ipv4::TCP {
         let sent = tcp::HEADER + tcp::TIMESTAMP.start..tcp::HEADER + tcp::TIMESTAMP.end;
         return Some(Said {
             sequence: u32::from_be_bytes(field(message, tcp::SEQUENCE)?),
             identifier: u16::from_be_bytes(field(message, tcp::SOURCE)?),
             port: u16::from_be_bytes(field(message, tcp::DESTINATION)?),
-            sent: Nanos(far::timestamp(u32::from_be_bytes(field(message, sent)?))),
+            udp: false,
+            sent: Some(Nanos(far::timestamp(u32::from_be_bytes(field(message, sent)?)))),
         });
     }
     let probe = message.get(icmp::HEADER..).filter(|probe| probe.len() >= payload::LENGTH)?;
@@ -108,7 +136,8 @@ pub fn said(request: &[u8], arrival: Nanos) -> Option<Said> {
         sequence: u16::from_be_bytes(field(message, icmp::SEQUENCE)?).into(),
         identifier: u16::from_be_bytes(field(message, icmp::IDENTIFIER)?),
         port: 0,
-        sent: Nanos(payload::sent(u64::from_be_bytes(field(probe, payload::FILLER_AND_SENT)?), arrival.0)),
+        udp: false,
+        sent: Some(Nanos(payload::sent(u64::from_be_bytes(field(probe, payload::FILLER_AND_SENT)?), arrival.0))),
     })
 }
 
@@ -116,15 +145,19 @@ fn field<const N: usize>(bytes: &[u8], at: Range<usize>) -> Option<[u8; N]> {
     bytes.get(at)?.try_into().ok()
 }
 
-/// Makes a reply to an echo request or a SYN: an untagged Ethernet frame with an IP header and at least a probe's payload. The
+/// Makes a reply to an echo request, a SYN or a UDP datagram: an untagged Ethernet frame with an IP header and at least a probe's payload. The
 /// reply is written to `reply`, whose content is lost. `twist` chooses the bit or the address where the form has one to
 /// choose; errors come from `router`, which has an address of the request's family. False: that is no such request.
 pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut Vec<u8>) -> bool {
     reply.clear();
     let Some((family, message)) = message_at(request) else { return false };
     let probe = message + icmp::HEADER;
-    let is_tcp = is_tcp(request, family);
-    let least = if is_tcp { message + tcp::HEADER } else { probe + payload::LENGTH };
+    let protocol = protocol(request, family);
+    let least = match protocol {
+        ipv4::TCP => message + tcp::HEADER,
+        ipv4::UDP => message + udp::HEADER,
+        _ => probe + payload::LENGTH,
+    };
     if request.len() < least || Family::of(router) != family {
         return false;
     }
@@ -132,14 +165,19 @@ pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut
     #[expect(clippy::cast_possible_truncation, reason = "64-bit machines only: eBPF's own word")]
     let twist = twist as usize;
     if matches!(form, Form::Error | Form::ShortError | Form::CorruptError) {
-        let quote = error(request, message, form, router, reply);
+        let kind = Layout::of(family).unreachable;
+        let quote = error(request, message, form, router, kind, reply);
         if form == Form::CorruptError {
             flip(&mut reply[quote..], twist);
         }
         return true;
     }
     let layout = Layout::of(family);
-    if is_tcp {
+    if protocol == ipv4::UDP {
+        datagram(request, family, message, form, twist, reply);
+        return true;
+    }
+    if protocol == ipv4::TCP {
         segment(request, family, message, reply);
         return alter(reply, layout, message, form, twist);
     }
@@ -205,6 +243,51 @@ fn segment(request: &[u8], family: Family, message: usize, out: &mut Vec<u8>) {
     sum_into(answer, tcp::CHECKSUM.start, addresses + u32::from(ipv4::TCP) + u32::try_from(length).unwrap_or(u32::MAX));
 }
 
+/// The answer to a UDP datagram, harmed as its form says: from another port than was asked, or with an identifier that no question had.
+/// About a closed port the host itself sends an error, of which a bit is then wrong.
+fn datagram(request: &[u8], family: Family, message: usize, form: Form, twist: usize, out: &mut Vec<u8>) {
+    let layout = Layout::of(family);
+    let asked = &request[message..];
+    let port = u16::from_be_bytes([asked[udp::DESTINATION.start], asked[udp::DESTINATION.start + 1]]);
+    if !port.is_multiple_of(2) && port != DNS {
+        let host = match family {
+            Family::V4 => field(request, layout.destination.clone()).map(|host: [u8; 4]| IpAddr::from(host)),
+            Family::V6 => field(request, layout.destination.clone()).map(|host: [u8; 16]| IpAddr::from(host)),
+        };
+        let Some(host) = host else { return };
+        let quote = error(request, message, Form::Error, host, layout.closed, out);
+        if form != Form::Good {
+            flip(&mut out[quote..], twist);
+        }
+        return;
+    }
+    out.extend_from_slice(request);
+    swap(out, ethernet::DESTINATION, ethernet::SOURCE);
+    swap(out, layout.source.clone(), layout.destination.clone());
+    if form == Form::Stranger {
+        out[layout.source.start..][..layout.nobodys.len()].copy_from_slice(layout.nobodys);
+    }
+    out[layout.ttl] = TTL;
+    if family == Family::V4 {
+        sum_into(&mut out[IP..message], ipv4::CHECKSUM.start, 0);
+    }
+    let (headers, answer) = out.split_at_mut(message);
+    swap(answer, udp::SOURCE, udp::DESTINATION);
+    if port == DNS && answer.len() >= udp::HEADER + dns::HEADER {
+        answer[udp::HEADER + dns::FLAGS] |= dns::RESPONSE;
+    }
+    match form {
+        // Of an identifier the upper byte is proof.
+        Form::Payload | Form::Cookie if port == DNS => flip(&mut answer[udp::HEADER..=udp::HEADER], twist),
+        Form::Payload | Form::Cookie | Form::Forged => {
+            answer[udp::SOURCE.start] ^= u8::try_from(1 + twist % 255).unwrap_or(1);
+        }
+        _ => {}
+    }
+    let beside = words(&headers[layout.source.start..layout.destination.end]) + u32::from(ipv4::UDP);
+    sum_into(answer, udp::CHECKSUM.start, beside + u32::try_from(answer.len()).unwrap_or(u32::MAX));
+}
+
 /// Harms an answer to a SYN as its form says. What is harmed is what it proves itself by: nothing else of it is believed.
 fn alter(answer: &mut [u8], layout: &Layout, message: usize, form: Form, twist: usize) -> bool {
     // Without the last bit: a RST may acknowledge the SYN or not.
@@ -220,8 +303,8 @@ fn alter(answer: &mut [u8], layout: &Layout, message: usize, form: Form, twist: 
     true
 }
 
-/// Writes an error. Returns where its quote begins.
-fn error(request: &[u8], message: usize, form: Form, router: IpAddr, out: &mut Vec<u8>) -> usize {
+/// Writes an error of this type and code. Returns where its quote begins.
+fn error(request: &[u8], message: usize, form: Form, router: IpAddr, kind: (u8, u8), out: &mut Vec<u8>) -> usize {
     let end = if form == Form::ShortError { message + icmp::HEADER } else { request.len() };
     let (family, layout) = (Family::of(router), Layout::of(Family::of(router)));
     let own = match family {
@@ -260,7 +343,7 @@ fn error(request: &[u8], message: usize, form: Form, router: IpAddr, out: &mut V
     if family == Family::V4 {
         sum_into(&mut out[quote..quote + message - IP], ipv4::CHECKSUM.start, 0);
     }
-    (out[own + icmp::TYPE], out[own + icmp::CODE]) = layout.unreachable;
+    (out[own + icmp::TYPE], out[own + icmp::CODE]) = kind;
     sum_message(out, family, own);
     quote
 }

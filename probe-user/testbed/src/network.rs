@@ -14,7 +14,7 @@ use echolot::{
     wire::{Key, Origin, ProbeFields, Shape, ShapeError, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
-use probe_ebpf::wire::{STAMP, tcp};
+use probe_ebpf::wire::{STAMP, ipv4, tcp};
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -103,7 +103,7 @@ impl Word {
 /// Whether a probe is a SYN to a port that is open.
 fn opens((probe, length): &Probe) -> bool {
     forms::message_at(&probe[..*length]).is_some_and(|(family, message)| {
-        forms::is_tcp(probe, family) && probe[message + tcp::DESTINATION.end - 1].is_multiple_of(2)
+        forms::protocol(probe, family) == ipv4::TCP && probe[message + tcp::DESTINATION.end - 1].is_multiple_of(2)
     })
 }
 
@@ -343,10 +343,10 @@ impl State {
         }
         if let Some(record) = &mut self.record {
             let said = forms::said(&probe.0[..probe.1], arrival);
-            debug_assert!(said.is_some(), "a probe is an echo request or a SYN");
+            debug_assert!(said.is_some(), "a probe is an echo request, a SYN or a UDP datagram");
             let (sequence, identifier) = said.map_or((sequence.into(), 0), |said| (said.sequence, said.identifier));
             let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
-            witnessed.port = said.map_or(0, |said| said.port);
+            (witnessed.port, witnessed.udp) = said.map_or((0, false), |said| (said.port, said.udp));
             for reply in replies {
                 witnessed.departed(reply.form, Some(arrival + reply.after));
             }
@@ -419,7 +419,7 @@ impl State {
         let Arrival { probe: (probe, length), address, form, twist, .. } = arrival;
         let router = self.rules.router_to(*address);
         let made = forms::reply(&probe[..*length], *form, *twist, router, &mut self.scratch);
-        debug_assert!(made, "a probe is an echo request or a SYN");
+        debug_assert!(made, "a probe is an echo request, a SYN or a UDP datagram");
         frame[..self.scratch.len()].copy_from_slice(&self.scratch);
         frame[STAMP].copy_from_slice(&arrival.at.0.to_ne_bytes());
         (frame, self.scratch.len())

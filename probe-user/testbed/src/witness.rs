@@ -9,13 +9,15 @@ use std::{fmt::Write as _, net::IpAddr};
 pub struct Witnessed {
     /// Whom it was sent to.
     pub address: IpAddr,
-    /// Its sequence number.
+    /// Its sequence number; of a UDP datagram the identifier of its DNS question, else its IPv4 identification, else 0.
     pub sequence: u32,
-    /// Its identifier; of a SYN the port that it was sent from.
+    /// Its identifier; of a SYN or a UDP datagram the port that it was sent from.
     pub identifier: u16,
-    /// Of a SYN the port that it was sent to; 0 of an echo request.
+    /// Of a SYN or a UDP datagram the port that it was sent to; 0 of an echo request.
     pub port: u16,
-    /// Its send stamp, as it says: a SYN only about ([`probe_ebpf::far::timestamp`]).
+    /// It is a UDP datagram.
+    pub udp: bool,
+    /// Its send stamp, as it says: a SYN only about ([`probe_ebpf::far::timestamp`]), a UDP datagram not, so that it is when it arrived.
     pub sent: Nanos,
     /// When it arrived.
     pub arrival: Nanos,
@@ -37,7 +39,8 @@ impl Witnessed {
     pub fn new(address: IpAddr, sequence: impl Into<u32>, identifier: u16, sent: Nanos, arrival: Nanos) -> Self {
         let replies = [Departed::default(); MOST_REPLIES];
         let decided = Decided::default();
-        Self { address, sequence: sequence.into(), identifier, port: 0, sent, arrival, decided, replies, count: 0 }
+        let (sequence, port, udp) = (sequence.into(), 0, false);
+        Self { address, sequence, identifier, port, udp, sent, arrival, decided, replies, count: 0 }
     }
 
     /// Adds a reply, which left at `departure`; None: it could not leave.
@@ -53,8 +56,8 @@ impl Witnessed {
         // Writing to a string can't fail.
         let _ = write!(
             out,
-            r#"{{"number":{number},"address":"{}","sequence":{},"identifier":{},"port":{},"sent_ns":{},"arrival_ns":{},"decided":["#,
-            self.address, self.sequence, self.identifier, self.port, self.sent.0, self.arrival.0
+            r#"{{"number":{number},"address":"{}","sequence":{},"identifier":{},"port":{},"udp":{},"sent_ns":{},"arrival_ns":{},"decided":["#,
+            self.address, self.sequence, self.identifier, self.port, self.udp, self.sent.0, self.arrival.0
         );
         for (i, name) in self.decided.names().enumerate() {
             let _ = write!(out, r#"{}"{name}""#, if i > 0 { "," } else { "" });

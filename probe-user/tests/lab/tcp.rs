@@ -156,7 +156,7 @@ fn a_sweep_of_open_ports_leaves_nothing_behind() {
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn frames_that_come_back_shorter_are_sent_whole() {
-    let Some(site) = Site::up("shorter", &Answer::TcpReflector(ECHOLOT.into(), "80".into())) else { return };
+    let Some(site) = Site::up("shorter", &Answer::PortReflector(ECHOLOT.into(), "80".into())) else { return };
     for (targets, probe, state) in
         [("10.64.0.0/18", "tcp:80", "open"), ("10.64.0.0/18", "tcp:81", "closed"), ("fd00:64::/114", "tcp:80", "open")]
     {

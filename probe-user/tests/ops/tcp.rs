@@ -54,7 +54,7 @@ fn whether_a_port_is_open_or_closed_is_told() {
 #[ignore = "needs root: make test runs it"]
 fn both_engines_tell_it_of_both_families() {
     // Redirected frames are taken by an interface whose peer has an XDP program.
-    let far_end = Answer::TcpReflector(ECHOLOT.into(), "443".into());
+    let far_end = Answer::PortReflector(ECHOLOT.into(), "443".into());
     let Some(place) = Place::new("both", &far_end) else { return };
     for engine in ["afxdp", "live-frames"] {
         for (port, state) in [(443, "open"), (444, "closed")] {

@@ -97,6 +97,13 @@ impl Around {
         frame
     }
 
+    /// Between these ports, theirs first.
+    pub(crate) fn any_udp(&self, (theirs, ours): (u16, u16), payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.builder().udp(theirs, ours).write(&mut frame, payload).unwrap();
+        frame
+    }
+
     pub(crate) fn segment(&self, segment: &Segment) -> Vec<u8> {
         let mut frame = Vec::new();
         segment.write(self.builder(), &mut frame);

@@ -87,6 +87,11 @@ impl Around {
         self.frame(|builder, frame| builder.udp(source, destination).write(frame, payload).unwrap())
     }
 
+    /// Between these ports, theirs first.
+    pub(crate) fn any_udp(&self, (theirs, ours): (u16, u16), payload: &[u8]) -> Vec<u8> {
+        self.frame(|builder, frame| builder.udp(theirs, ours).write(frame, payload).unwrap())
+    }
+
     pub(crate) fn segment(&self, segment: &Segment) -> Vec<u8> {
         self.frame(|builder, frame| segment.write(builder, frame))
     }

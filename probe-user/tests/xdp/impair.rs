@@ -107,6 +107,8 @@ fn the_longest_prefix_says_who_answers() {
                 sequence: SEQUENCE.into(),
                 identifier: IDENTIFIER,
                 port: 0,
+                udp: 0,
+                padding: 0,
             };
             assert_eq!(record, expected, "{what}");
         }

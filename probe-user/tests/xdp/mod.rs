@@ -7,6 +7,7 @@ pub(crate) mod frames_v6;
 mod impair;
 mod reflect;
 mod reflect_tcp;
+mod reflect_udp;
 mod reflect_v6;
 mod tcp;
 mod udp;
@@ -25,8 +26,8 @@ use echolot::{
 use probe_ebpf::{
     far::AnsweredRequest,
     layout::{
-        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_SPARE, LIVE_WHOLE, LiveCursor, MAX_CPUS, QueueLine, Reflected,
-        SETTINGS_SIZE, Settings, TCP_PORTS_SIZE, TcpPorts, Verdict,
+        LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_SPARE, LIVE_WHOLE, LiveCursor, MAX_CPUS, OPEN_PORTS_SIZE,
+        OpenPorts, QueueLine, Reflected, SETTINGS_SIZE, Settings, Verdict,
     },
 };
 use rustix::{
@@ -271,10 +272,19 @@ impl Rig {
 
     /// Tells `reflect` to answer TCP, and which ports are open.
     pub(crate) fn answer_tcp(&mut self, open: &[u16]) {
-        let mut ports = TcpPorts::CLOSED;
+        self.open_ports("TCP_PORTS", open);
+    }
+
+    /// The same of UDP.
+    pub(crate) fn answer_udp(&mut self, open: &[u16]) {
+        self.open_ports("UDP_PORTS", open);
+    }
+
+    fn open_ports(&mut self, map: &str, open: &[u16]) {
+        let mut ports = OpenPorts::CLOSED;
         open.iter().for_each(|port| ports.open(*port));
-        let map = self.ebpf.map_mut("TCP_PORTS").unwrap();
-        Array::<_, [u8; TCP_PORTS_SIZE]>::try_from(map).unwrap().set(0, ports.to_bytes(), 0).unwrap();
+        let map = self.ebpf.map_mut(map).unwrap();
+        Array::<_, [u8; OPEN_PORTS_SIZE]>::try_from(map).unwrap().set(0, ports.to_bytes(), 0).unwrap();
     }
 }
 

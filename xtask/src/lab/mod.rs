@@ -60,9 +60,9 @@ pub enum Answer {
     Kernel,
     /// `echolot reflect`, the program being at the path given. The far kernel answers no echo request beside it.
     Reflector(PathBuf),
-    /// The same, and it answers TCP: these ports are open, as `echolot reflect --tcp` has them, and all others closed. What XDP sends
-    /// back arrives at the near end only while a program is attached there, too.
-    TcpReflector(PathBuf, String),
+    /// The same, and it answers TCP and UDP: of both these ports are open, as `echolot reflect --tcp --udp` has them, and all others closed.
+    /// What XDP sends back arrives at the near end only while a program is attached there, too.
+    PortReflector(PathBuf, String),
     /// Nobody. The link stays up, and ARP and neighbour discovery go on being answered.
     Silent,
 }
@@ -72,7 +72,7 @@ impl Answer {
     pub fn word(&self) -> &'static str {
         match self {
             Answer::Kernel => "kernel",
-            Answer::Reflector(_) | Answer::TcpReflector(..) => "reflector",
+            Answer::Reflector(_) | Answer::PortReflector(..) => "reflector",
             Answer::Silent => "silent",
         }
     }
@@ -239,7 +239,7 @@ impl Name {
         let reflect = ["reflect", "-I", FAR_INTERFACE];
         let (program, arguments) = match answer {
             Answer::Reflector(program) => (program, reflect.to_vec()),
-            Answer::TcpReflector(program, open) => (program, [&reflect[..], &["--tcp", open]].concat()),
+            Answer::PortReflector(program, open) => (program, [&reflect[..], &["--tcp", open, "--udp", open]].concat()),
             Answer::Kernel | Answer::Silent => {
                 note(answer)?;
                 return Ok(None);

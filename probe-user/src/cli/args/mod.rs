@@ -309,19 +309,26 @@ pub struct DoctorArgs {
   echolot reflect -I veth1                until Ctrl-C
   echolot reflect -I veth1 --seconds 30   for half a minute
   echolot reflect -I veth1 --tcp 80,443   TCP too: these two ports are open, all others closed
+  echolot reflect -I veth1 --udp 7,53     UDP too: what is sent to port 7 comes back, port 53 answers questions
 
 It prints `ready` on standard error once it answers. It answers every echo request that arrives, to whatever \
 address: use it in test networks only. With --tcp it answers SYNs likewise and swallows all other TCP, so no \
-connection to this host, such as one by SSH, gets through this interface; without it TCP is left to the kernel.
+connection to this host, such as one by SSH, gets through this interface; without it TCP is left to the kernel. With --udp it answers UDP: what arrives at one of \
+these ports is sent back as it is, of a DNS question at port 53 a response without records, and any other port is \
+refused with an ICMP error. Swallowed are what comes to port 53 and is no question, and what comes to another port from \
+one below 1024, as two services would otherwise answer each other for ever.
 
 Exit status: 0 ended as asked, 2 could not run.")]
 pub struct ReflectArgs {
-    /// The interface whose echo requests, and SYNs, are answered
+    /// The interface whose echo requests, SYNs and UDP datagrams are answered
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: String,
     /// Answer TCP too; these are the ports that are open, separated by commas, or FROM-TO: a SYN to any other is refused with a RST
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
     pub tcp: Vec<RangeInclusive<u16>>,
+    /// Answer UDP too; these are the ports that are open, as above: a datagram to any other is refused with an ICMP error
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = values::ports)]
+    pub udp: Vec<RangeInclusive<u16>>,
     /// End after this many seconds [default: on Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
