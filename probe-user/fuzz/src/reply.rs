@@ -40,12 +40,12 @@ impl Slots for Table {
         (ours < 1_000).then_some(TargetIndex(ours.into()))
     }
 
-    /// The first 900 get answers with proof, the next 64 without.
+    /// The first 900 send SYNs, the next 64 what brings no proof back, the rest questions.
     fn number_in(&self, port: u16) -> Option<NumberIn> {
         match port {
-            0..900 => Some(NumberIn::Answer),
+            0..900 => Some(NumberIn::Sequence),
             900..964 => Some(NumberIn::Port { first: 900, count: 64 }),
-            964..1_000 => Some(NumberIn::Answer),
+            964..1_000 => Some(NumberIn::Word),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use super::{
     account::{Account, Tables},
     addresses::Addresses,
     flows::Flows,
-    group::{Group, Groups, Ports},
+    group::{Group, Groups, PortProof, Ports},
     segment::{self, Cell, Segment},
     window,
 };
@@ -142,9 +142,13 @@ impl Ledger {
     #[inline]
     pub fn number_in(&self, port: u16) -> Option<NumberIn> {
         let flows = &self.tables.flows;
-        let Ports { first, count, has_proof, .. } = self.group(flows.group(port)?).ports?;
+        let Ports { first, count, proof, .. } = self.group(flows.group(port)?).ports?;
         let first = flows.first_port.saturating_add(first);
-        Some(if has_proof { NumberIn::Answer } else { NumberIn::Port { first, count } })
+        Some(match proof {
+            PortProof::Sequence => NumberIn::Sequence,
+            PortProof::Word => NumberIn::Word,
+            PortProof::None => NumberIn::Port { first, count },
+        })
     }
 
     /// Whether an address of a target lies in this range.

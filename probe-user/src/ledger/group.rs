@@ -45,10 +45,29 @@ pub struct Ports {
     pub count: u16,
     /// Where they go.
     pub to: u16,
-    /// Whether answers bring a proof back, and in it the number of the probe.
-    pub has_proof: bool,
-    /// Whether what comes back may be an answer to a DNS question.
-    pub is_dns: bool,
+    /// What answers bring back.
+    pub proof: PortProof,
+}
+
+/// By what an answer from a port proves itself, and says which probe it is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PortProof {
+    /// The sequence number of a SYN.
+    Sequence,
+    /// The identifier of a DNS question.
+    Word,
+    /// Nothing: the number is told by the port that it comes to.
+    None,
+}
+
+impl From<Kind> for PortProof {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Tcp { .. } => Self::Sequence,
+            Kind::Udp { content: Content::Dns(_), .. } => Self::Word,
+            Kind::Udp { content: Content::Bytes(_), .. } | Kind::Echo => Self::None,
+        }
+    }
 }
 
 impl Group {
@@ -102,8 +121,7 @@ impl Groups {
                     first: group.shape.flow,
                     count: group.ports(),
                     to,
-                    has_proof: group.shape.kind.has_proof(),
-                    is_dns: matches!(group.shape.kind, Kind::Udp { content: Content::Dns(_), .. }),
+                    proof: group.shape.kind.into(),
                 }),
                 per_run,
                 rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),

@@ -20,7 +20,7 @@ mod segment;
 mod sent;
 pub use account::{Account, SendTime};
 pub use book::{Ledger, Run};
-pub use group::Group;
+pub use group::{Group, PortProof, Ports};
 pub use snapshot::{Snapshot, SumRow, TargetRow};
 
 #[cfg(test)]

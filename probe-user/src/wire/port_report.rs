@@ -51,8 +51,10 @@ pub enum Proof {
 /// By what the number of a probe to a port is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NumberIn {
-    /// An answer brings 8 bits of it back, with their proof.
-    Answer,
+    /// Of TCP, the sequence number of the SYN: 8 bits of the number and 24 of proof.
+    Sequence,
+    /// Of a DNS question, its identifier: 8 bits and 8 of proof.
+    Word,
     /// By the port that the probe was sent from: it is one of so many, a power of two up to 256, from the first on.
     Port {
         /// The first.
@@ -70,16 +72,19 @@ impl PortReport {
         let flow = Flow::new(self.source, self.destination, self.ports)?;
         let of_words = |words: [Option<u16>; 2]| words.into_iter().flatten().find_map(|word| flow.of_word(key, word));
         let number = match (self.proof, told) {
-            (Proof::Sequence(sequence, other), NumberIn::Answer) => {
+            (Proof::Sequence(sequence, other), NumberIn::Sequence) => {
                 flow.of_sequence(key, sequence).or_else(|| flow.of_sequence(key, other?))
             }
-            (Proof::Words(words), NumberIn::Answer) => of_words(words),
+            (Proof::Words(words), NumberIn::Word) => of_words(words),
             (Proof::Words([_, None]), NumberIn::Port { first, count }) => {
                 let (number, mask) = (self.ports.0.checked_sub(first)?, count - 1);
                 return (number <= mask).then_some(((number & 0xff) as u8, (mask & 0xff) as u8));
             }
             (Proof::Words([_, quoted]), NumberIn::Port { .. }) => of_words([None, quoted]),
-            (Proof::Sequence(..), NumberIn::Port { .. }) => None,
+            // Another protocol than its port is for: less proof would do.
+            (Proof::Sequence(..), NumberIn::Word | NumberIn::Port { .. }) | (Proof::Words(_), NumberIn::Sequence) => {
+                None
+            }
         };
         number.map(|number| (number, 0xff))
     }

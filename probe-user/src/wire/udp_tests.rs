@@ -130,13 +130,15 @@ proptest! {
             ttl: around.ttl,
         };
         prop_assert_eq!(read, expected);
-        prop_assert_eq!(read.number(&key, NumberIn::Answer), Some((number, 0xff)));
+        prop_assert_eq!(read.number(&key, NumberIn::Word), Some((number, 0xff)));
         prop_assert_eq!(read.number(&key, BY_PORT), Some(((ports.0 - FIRST_PORT) as u8, 63)));
         prop_assert_eq!(read.number(&key, NumberIn::Port { first: ports.0 + 1, count: 16 }), None);
         prop_assert!(!read.is_half_open(), "nothing is to be reset");
+        // What belongs to another protocol's port proves nothing there.
+        prop_assert_eq!(read.number(&key, NumberIn::Sequence), None);
         // A byte is all the proof: another flow's is right once in 256.
         let proof = Proof::Words([Some(word ^ 0x100), None]);
-        prop_assert_eq!(PortReport { proof, ..read }.number(&key, NumberIn::Answer), None);
+        prop_assert_eq!(PortReport { proof, ..read }.number(&key, NumberIn::Word), None);
         if around.message(family) == Wrapping::NONE.message(family) {
             prop_assert_eq!(guess_target(&whole), Some(Guess::Flow(probe.destination, ports)));
         }
@@ -148,7 +150,7 @@ proptest! {
         for other in [&payload[..], &[0x80; 11]] {
             let Heard::Port(read) = read_frame(&bytes(other)).unwrap() else { panic!("no answer") };
             prop_assert_eq!(read, PortReport { proof: Proof::Words([None, None]), rcode: None, ..expected });
-            prop_assert_eq!(read.number(&key, NumberIn::Answer), None);
+            prop_assert_eq!(read.number(&key, NumberIn::Word), None);
             prop_assert!(read.number(&key, BY_PORT).is_some());
         }
     }
@@ -192,10 +194,10 @@ proptest! {
         if content.is_dns() {
             prop_assert_eq!(id, (quote.len() >= header + 10).then_some(word));
             let known = family == Family::V4 || id.is_some();
-            prop_assert_eq!(read.number(&key, NumberIn::Answer), known.then_some(number));
+            prop_assert_eq!(read.number(&key, NumberIn::Word), known.then_some(number));
             // One of the two is enough: some networks rewrite identifications.
             let rewritten = PortReport { proof: Proof::Words([id, Some(word ^ 0x100)]), ..read };
-            prop_assert_eq!(rewritten.number(&key, NumberIn::Answer), id.map(|_| number));
+            prop_assert_eq!(rewritten.number(&key, NumberIn::Word), id.map(|_| number));
         } else if family == Family::V4 {
             prop_assert_eq!(read.number(&key, BY_PORT), Some(number));
             let forged = PortReport { proof: Proof::Words([id, Some(word ^ 0x100)]), ..read };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{Ended, Nanos},
-    ledger::{Account, SendTime, window::Standing},
+    ledger::{Account, PortProof, SendTime, window::Standing},
     wire::{PortReport, Says},
 };
 use std::iter;
@@ -28,7 +28,8 @@ pub(super) fn settle(
     let PortReport { arrived, ttl, from, .. } = *report;
     let (ended, word) = match report.says {
         Says::Port(port) => {
-            let is_dns = common.ledger.account(target).group().ports.is_some_and(|ports| ports.is_dns);
+            let is_dns =
+                common.ledger.account(target).group().ports.is_some_and(|ports| ports.proof == PortProof::Word);
             let rcode = report.rcode.filter(|_| is_dns);
             (Ended::Answered { arrived, ttl, port: Some(port), rcode }, Word::Reply)
         }

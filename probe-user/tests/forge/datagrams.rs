@@ -154,7 +154,7 @@ fn forged_datagrams_are_taken_no_more_often_than_8_bits_say() {
         let (mut taken, mut made) = (0u64, 0u64);
         for _ in 0..many {
             let Some(forged) = forge(&mut rng, bearer, forgery) else { continue };
-            taken += u64::from(forged.number(&KEY, NumberIn::Answer).is_some());
+            taken += u64::from(forged.number(&KEY, NumberIn::Word).is_some());
             made += 1;
         }
         let expected = made as f64 * bearer.chances() / ONE_IN;
@@ -166,6 +166,6 @@ fn forged_datagrams_are_taken_no_more_often_than_8_bits_say() {
     let mut rng = Rng::with_seed(super::seed());
     for (bearer, number) in Bearer::ALL.into_iter().flat_map(|bearer| (0..=255).map(move |number| (bearer, number))) {
         let (real, _) = real(&mut rng, bearer, &KEY, number);
-        assert_eq!(real.number(&KEY, NumberIn::Answer), Some((number, 0xff)), "{real:?}");
+        assert_eq!(real.number(&KEY, NumberIn::Word), Some((number, 0xff)), "{real:?}");
     }
 }

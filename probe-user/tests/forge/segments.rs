@@ -176,7 +176,7 @@ fn forged_answers_are_taken_no_more_often_than_24_bits_say() {
         let (mut taken, mut made, mut expected) = (0, 0u64, 0.0);
         for _ in 0..many {
             let Some((forged, chances)) = forge(&mut rng, forgery) else { continue };
-            taken += u64::from(forged.number(&KEY, NumberIn::Answer).is_some());
+            taken += u64::from(forged.number(&KEY, NumberIn::Sequence).is_some());
             made += 1;
             expected += chances / ONE_IN;
         }
@@ -188,6 +188,6 @@ fn forged_answers_are_taken_no_more_often_than_24_bits_say() {
     let mut rng = Rng::with_seed(super::seed());
     for number in (0..=255).cycle().take(10_000) {
         let real = real(&mut rng, &KEY, number);
-        assert_eq!(real.number(&KEY, NumberIn::Answer), Some((number, 0xff)), "{real:?}");
+        assert_eq!(real.number(&KEY, NumberIn::Sequence), Some((number, 0xff)), "{real:?}");
     }
 }

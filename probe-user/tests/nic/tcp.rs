@@ -115,7 +115,7 @@ fn answers_come_back(test: &str, engine: Engine) {
                 let state = if port == OPEN { PortState::Open } else { PortState::Closed };
                 assert_eq!((answer.says, answer.from), (Says::Port(state), address(*host, *family)));
                 assert_eq!(
-                    answer.number(&KEY, NumberIn::Answer),
+                    answer.number(&KEY, NumberIn::Sequence),
                     Some(((number(*host) & 0xff) as u8, 0xff)),
                     "round {round}"
                 );
@@ -131,11 +131,11 @@ fn answers_come_back(test: &str, engine: Engine) {
         // Where the RST is lost, the next SYN is told of the one before.
         for family in [Family::V4, Family::V6] {
             send_all(&mut opened, &[probe(&options, 7, 99, family, SYN_OPEN)]);
-            assert_eq!(segments(&mut opened, 1)[0].number(&KEY, NumberIn::Answer), Some((7, 0xff)));
+            assert_eq!(segments(&mut opened, 1)[0].number(&KEY, NumberIn::Sequence), Some((7, 0xff)));
             send_all(&mut opened, &[probe(&options, 8, 99, family, SYN_OPEN)]);
             let told = segments(&mut opened, 1);
             assert_eq!(
-                (told[0].says, told[0].number(&KEY, NumberIn::Answer)),
+                (told[0].says, told[0].number(&KEY, NumberIn::Sequence)),
                 (Says::HalfOpen, Some((7, 0xff))),
                 "{told:?}"
             );
@@ -180,7 +180,7 @@ fn errors_about_syns_say_why() {
             let told = segments(&mut opened, 1);
             let Says::Refused(said) = told[0].says else { panic!("{told:?}") };
             assert_eq!(
-                (said.name(), told[0].destination, told[0].number(&KEY, NumberIn::Answer)),
+                (said.name(), told[0].destination, told[0].number(&KEY, NumberIn::Sequence)),
                 (reason, address, Some((5, 0xff)))
             );
             assert_ne!(told[0].from, address);

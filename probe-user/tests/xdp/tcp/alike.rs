@@ -36,7 +36,7 @@ fn steer_and_userspace_judge_alike() {
         let ran = rig.run("steer", &frame);
         let is_taken = ran.action == XDP_REDIRECT;
         let proven = match read_frame(&frame) {
-            Ok(Heard::Port(segment)) => segment.number(&Key(KEY), NumberIn::Answer).map(|_| segment),
+            Ok(Heard::Port(segment)) => segment.number(&Key(KEY), NumberIn::Sequence).map(|_| segment),
             _ => None,
         };
         let what = format!("round {round}, {around:?}: {frame:02x?}");

@@ -34,7 +34,11 @@ fn answers_are_taken_whatever_lies_around_them() {
                 let what = format!("{around:?} {segment:?}");
                 let mut frame = around.segment(&segment);
                 let read = heard(&is_taken(&rig, &what, &frame));
-                assert_eq!((read.says, read.number(&Key(KEY), NumberIn::Answer)), (says, Some((0x34, 0xff))), "{what}");
+                assert_eq!(
+                    (read.says, read.number(&Key(KEY), NumberIn::Sequence)),
+                    (says, Some((0x34, 0xff))),
+                    "{what}"
+                );
                 assert_eq!((read.from, read.source), (theirs(family), ours(family)), "{what}");
                 assert_eq!(read.ports, (FIRST_PORT + flow, PORT), "{what}");
                 frame.resize(frame.len() + 40, 0xff);

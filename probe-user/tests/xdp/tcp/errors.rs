@@ -31,7 +31,7 @@ fn errors_about_our_syns_are_taken_whatever_lies_around_them() {
                     }
                     let read = heard(&is_taken(&rig, &what, &frame));
                     assert!(matches!(read.says, Says::Refused(_)), "{what}");
-                    assert_eq!(read.number(&Key(KEY), NumberIn::Answer), Some((0x34, 0xff)), "{what}");
+                    assert_eq!(read.number(&Key(KEY), NumberIn::Sequence), Some((0x34, 0xff)), "{what}");
                     assert_eq!((read.destination, read.ports), (theirs(family), (FIRST_PORT + flow, PORT)), "{what}");
                 }
             }

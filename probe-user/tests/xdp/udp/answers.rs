@@ -34,7 +34,7 @@ fn dns_answers_are_taken_whatever_lies_around_them() {
                 let what = format!("{around:?}, flow {flow}, {more} more");
                 let mut frame = around.datagram((PORT, FIRST_PORT + flow), &response(id(family, flow), more));
                 let read = heard(&is_taken(&rig, &what, &frame));
-                assert_eq!(read.number(&Key(KEY), NumberIn::Answer), Some((0x34, 0xff)), "{what}");
+                assert_eq!(read.number(&Key(KEY), NumberIn::Word), Some((0x34, 0xff)), "{what}");
                 assert_eq!((read.says, read.rcode), (Says::Port(PortState::Open), Some(Rcode::new(5))), "{what}");
                 assert_eq!((read.from, read.source), (theirs(family), ours(family)), "{what}");
                 assert_eq!(read.ports, (FIRST_PORT + flow, PORT), "{what}");

@@ -75,7 +75,7 @@ fn response(id: u16, more: usize) -> Vec<u8> {
 /// By what userspace tells the number of a probe from this port.
 fn told(port: u16) -> Option<NumberIn> {
     match port.checked_sub(FIRST_PORT)? {
-        place if place < PROVEN => Some(NumberIn::Answer),
+        place if place < PROVEN => Some(NumberIn::Word),
         place if place < PORTS => Some(NumberIn::Port { first: FIRST_PORT + PROVEN, count: UNPROVEN }),
         _ => None,
     }
