@@ -197,7 +197,9 @@ impl Search {
             };
             self.too_long = Some((*length, why));
         }
-        self.fruitless = if (self.answered, self.too_long) == before { self.fruitless + 1 } else { 0 };
+        // Of who never answered it does not help that a router says what is too long.
+        let learned = self.answered.is_some() && (self.answered, self.too_long) != before;
+        self.fruitless = if learned { 0 } else { self.fruitless + 1 };
     }
 }
 
@@ -390,6 +392,10 @@ mod tests {
         let mut dead = Search::new(Family::V4, 1_500);
         carry_out(&mut dead, |_, _| LOST);
         assert_eq!((dead.mtu(), dead.answered, dead.too_long), (None, None, None));
+        // A router that says what is too long does not make up for nobody behind it.
+        let mut behind = Search::new(Family::V4, 1_500);
+        let rounds = carry_out(&mut behind, |_, length| if length <= 1_381 { LOST } else { told() });
+        assert_eq!((rounds, behind.mtu(), behind.answered), (FRUITLESS, None, None));
         // For a round the target is away altogether.
         let mut away = Search::new(Family::V4, 1_500);
         carry_out(&mut away, |round, length| if round != 1 && length <= 1_400 { ANSWERED } else { LOST });
