@@ -110,7 +110,8 @@ fn guess_flow(frame: &[u8], is_v6: bool) -> Option<Guess> {
 /// As [`read_frame`], where only replies are waited for.
 ///
 /// # Errors
-/// As there; an ICMP error is *corrupt*.
+/// As there; an ICMP error is *corrupt*, and so is what is no ICMP message.
 pub fn read_reply(frame: &[u8]) -> Result<Reply, RejectedReason> {
-    echo::read(&Message::read(frame)?)
+    let message = Message::read(frame)?;
+    if message.protocol == Protocol::Icmp { echo::read(&message) } else { Err(RejectedReason::Corrupt) }
 }
