@@ -249,7 +249,7 @@ pub(crate) fn walk(ctx: &XdpContext, next: u8, offset: usize, zero: u32) -> Resu
 /// one where it stands as an earlier one did: headers of all lengths, in all numbers and orders, would be some thousand paths. `zero` is a
 /// zero that it doesn't know: of [`Settings`](probe_ebpf::layout::Settings).
 #[inline(always)]
-fn forget(offset: usize, zero: u32) -> Result<usize, Verdict> {
+pub(crate) fn forget(offset: usize, zero: u32) -> Result<usize, Verdict> {
     let offset = offset ^ zero as usize;
     if offset > FURTHEST { Err(Verdict::Malformed) } else { Ok(offset) }
 }

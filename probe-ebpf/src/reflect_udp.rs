@@ -38,16 +38,19 @@ const TOS: u8 = 0xc0;
 /// Turns a datagram into its answer, and says what to do. None: it is no UDP that is answered here, and was not touched.
 #[inline(always)]
 pub(crate) fn reflect(ctx: &XdpContext) -> Option<Fate> {
-    let ports = UDP_PORTS.get(0)?;
-    if ports.answers == 0 {
-        return None;
-    }
+    let ports = ports()?;
     let link = parse::link(ctx).ok()?;
     match link.ethertype {
         ethernet::IPV4 => reflect_v4(ctx, &link, ports),
         ethernet::IPV6 => reflect_v6(ctx, &link, ports),
         _ => None,
     }
+}
+
+/// What is open; None: UDP is the kernel's.
+#[inline(always)]
+pub(crate) fn ports() -> Option<&'static OpenPorts> {
+    UDP_PORTS.get(0).filter(|ports| ports.answers != 0)
 }
 
 /// A UDP datagram that is whole, behind an IP header of so many bytes and nothing in between.
@@ -315,22 +318,30 @@ fn write_icmp(ctx: &XdpContext, at: usize, kind: [u8; 2], beside: u64, end: usiz
     Some(())
 }
 
-/// The sum over the bytes from one place in the frame's first piece to another, at most [`MOST_SUMMED`] and some.
+/// The sum over the bytes from one place in the frame's first piece to another, at least 4 of them and at most [`MOST_SUMMED`].
+///
+/// The verifier forgets in each round where that is: it would go through all that follows once for each length that a frame can have.
 #[inline(always)]
 fn sum_of(ctx: &XdpContext, from: usize, end: usize) -> u64 {
+    // No frame is as long as that, and the verifier does not know it.
+    let zero = (parse::frame_length(ctx) >> 31) as u32;
+    let word = |at: usize| -> Option<u64> {
+        let word = Piece::<4>::at(ctx, parse::forget(at, zero).ok()?)?;
+        Some(u64::from(u32::from_be_bytes(word.bytes(0..4))))
+    };
     let (mut sum, mut at, mut step) = (0u64, from, 0);
     while step < MOST_SUMMED / 4 && at + 4 <= end {
-        let Some(word) = Piece::<4>::at(ctx, at) else { break };
-        sum += u64::from(u32::from_be_bytes(word.bytes(0..4)));
+        let Some(word) = word(at) else { break };
+        sum += word;
         at += 4;
         step += 1;
     }
-    let mut byte = 0;
-    while byte < 3 && at < end {
-        let Some(last) = Piece::<1>::at(ctx, at) else { break };
-        sum += u64::from(last.byte(0)) << (24 - 8 * byte);
-        at += 1;
-        byte += 1;
+    // One to three bytes are left, the last of the last four.
+    let left = (end - from) % 4;
+    if left > 0
+        && let Some(last) = word(end - 4)
+    {
+        sum += last << (32 - 8 * left) & 0xffff_ffff;
     }
     sum
 }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 64, 0, 1));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 1));
+const ANOTHER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 2));
 const MS: u64 = 1_000_000;
 const TIMEOUT: u64 = 100 * MS;
 
@@ -226,7 +227,11 @@ fn lies_about_udp_are_found_out() {
         of_datagrams(life, record, 8, 5);
         record.iter_mut().for_each(|seen| (seen.address, seen.sequence) = (V6, 0));
         life.results.iter_mut().for_each(|told| told.address = V6);
-        record[7].identifier += 1;
+        let (mut seen, mut told) = (record[7].clone(), life.results[7].clone());
+        (seen.address, told.address) = (ANOTHER_V6, ANOTHER_V6);
+        seen.identifier += 1;
+        record.push(seen);
+        life.results.push(told);
     });
 }
 

@@ -213,6 +213,7 @@ fn syn_v6(ctx: &XdpContext, link: &Link) -> Option<Request> {
 
 #[inline(always)]
 fn udp_v4(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
+    reflect_udp::ports()?;
     let datagram = reflect_udp::datagram_v4(ctx, link)?;
     let address = datagram.ip.bytes::<4>(ipv4::DESTINATION);
     let treatment = IMPAIRED.get(Key::new(32, address)).copied().unwrap_or(0);
@@ -222,6 +223,7 @@ fn udp_v4(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
 
 #[inline(always)]
 fn udp_v6(ctx: &XdpContext, link: &Link, arrival: u64) -> Option<Request> {
+    reflect_udp::ports()?;
     let datagram = reflect_udp::datagram_v6(ctx, link)?;
     let address = datagram.ip.bytes::<16>(ipv6::DESTINATION);
     let treatment = IMPAIRED_V6.get(Key::new(128, address)).copied().unwrap_or(0);
