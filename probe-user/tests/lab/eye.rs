@@ -29,7 +29,8 @@ fn mac(lab: &Lab, far: bool) -> [u8; 6] {
 /// Breaks one byte of the frame that holds this stamp, so that the eye can be seen to see.
 fn spoil(from: &Path, to: &Path, stamp: u64) {
     let mut bytes = fs::read(from).unwrap();
-    let at = bytes.windows(8).position(|bytes| bytes == stamp.to_be_bytes()).unwrap();
+    // Its low 48 bits travel.
+    let at = bytes.windows(6).position(|bytes| bytes == &stamp.to_be_bytes()[2..]).unwrap();
     bytes[at] ^= 1;
     fs::write(to, bytes).unwrap();
 }
