@@ -15,9 +15,10 @@ use std::{
     thread,
     time::Duration,
 };
+use testbed::bare::Passage;
 use xtask::{
     command::is_root,
-    lab::{Answer, End, Lab},
+    lab::{Answer, End, Lab, NEAR_INTERFACE},
 };
 
 /// Both programs, built by the same `cargo test --workspace`.
@@ -139,6 +140,8 @@ fn the_far_end_answers_this_machines_own_udp() {
     let text = "seed: 1\ntimeouts: [1s]\nranges:\n  - {addresses: [10.64.0.0/16, 'fd00:64::/112'], delay: 1ms}\n";
     std::fs::write(&rules, text).unwrap();
     let far = FarEnd::begin(&lab, &programs(), &rules, &record).unwrap();
+    // What the program itself sends back arrives only where there is a program, too.
+    let _passage = inside(&lab, || Passage::attach(NEAR_INTERFACE)).unwrap();
     let asked: Vec<(&str, u16)> = ["10.64.0.1", "10.65.0.1", "fd00:64::1", "fd00:64::1:1"]
         .into_iter()
         .flat_map(|address| [8, 9, 53].map(|port| (address, port)))
@@ -174,10 +177,7 @@ fn the_far_end_answers_this_machines_own_udp() {
 /// What a socket of the near kernel's is told of a datagram.
 fn ask(lab: &Lab, address: &str, port: u16, datagram: &[u8]) -> Result<Vec<u8>, ErrorKind> {
     let to = SocketAddr::new(address.parse().unwrap(), port);
-    let space = File::open(format!("/run/netns/{}", lab.name().namespace(End::Near))).unwrap();
-    let inside = || {
-        let kind = rustix::thread::LinkNameSpaceType::Network;
-        rustix::thread::move_into_link_name_space(space.as_fd(), Some(kind)).unwrap();
+    inside(lab, || {
         let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
         socket.connect(to).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -186,6 +186,16 @@ fn ask(lab: &Lab, address: &str, port: u16, datagram: &[u8]) -> Result<Vec<u8>, 
         let length = socket.recv(&mut answer).map_err(|error| error.kind())?;
         answer.truncate(length);
         Ok(answer)
+    })
+}
+
+/// Does something in the near namespace.
+fn inside<T: Send>(lab: &Lab, what: impl FnOnce() -> T + Send) -> T {
+    let space = File::open(format!("/run/netns/{}", lab.name().namespace(End::Near))).unwrap();
+    let inside = || {
+        let kind = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(space.as_fd(), Some(kind)).unwrap();
+        what()
     };
     thread::scope(|scope| scope.spawn(inside).join().unwrap())
 }

@@ -1,8 +1,12 @@
 //! From a frame to its ICMP message, TCP segment or UDP datagram, checked in the way that the kernel's verifier can follow: each piece is a pointer to
 //! an array of constant size, compared once with the end of the frame; after that no access can fail.
 
-use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
-use core::ops::Range;
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_csum_diff, bpf_xdp_get_buff_len},
+    programs::XdpContext,
+};
+use core::{arch::asm, mem::offset_of, ops::Range};
 use probe_ebpf::{
     layout::Verdict,
     wire::{ethernet, icmp, ipv4, ipv6, tcp, udp},
@@ -17,9 +21,13 @@ impl<const LENGTH: usize> Piece<LENGTH> {
     #[inline(always)]
     pub(crate) fn at(ctx: &XdpContext, offset: usize) -> Option<Self> {
         let start = ctx.data() + offset;
-        // SAFETY: the context is the kernel's. Volatile, so that the compiler can't drop a comparison that follows from
-        // earlier ones: the verifier doesn't do that arithmetic, it wants to see every piece compared.
-        let end = unsafe { (&raw const (*ctx.ctx).data_end).read_volatile() } as usize;
+        let end: usize;
+        // SAFETY: the context is the kernel's. Read anew each time, so that the compiler can't drop a comparison that follows from
+        // earlier ones: the verifier doesn't do that arithmetic, it wants to see every piece compared. Spelled out, as the compiler may
+        // else keep the field's address, by which the verifier lets nobody read the context.
+        unsafe {
+            asm!("{end} = *(u32 *)({ctx} + {at})", end = out(reg) end, ctx = in(reg) ctx.ctx, at = const offset_of!(xdp_md, data_end));
+        }
         (start + LENGTH <= end).then_some(Self(start as *mut [u8; LENGTH]))
     }
 
@@ -73,6 +81,16 @@ impl<const LENGTH: usize> Piece<LENGTH> {
         const { assert!(LENGTH % 8 == 4) };
         // SAFETY: as above.
         unsafe { self.0.cast::<u64>().add(LENGTH / 8).cast::<u32>().write(half) };
+    }
+}
+
+impl<const LENGTH: usize> Piece<LENGTH> {
+    /// The sum over it and over what has been summed before, in this machine's byte order.
+    #[inline(always)]
+    pub(crate) fn add_to(self, before: u32) -> u32 {
+        const { assert!(LENGTH.is_multiple_of(4)) };
+        // SAFETY: the helper reads as many bytes as the piece has, of which `at` saw that they lie inside the frame.
+        unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, self.0.cast(), LENGTH as u32, before) as u32 }
     }
 }
 
