@@ -28,7 +28,8 @@ impl ProbeKind for Echo {
     }
 }
 
-/// Echo whose payload stands back to front, word by word of 16 bits: the checksum is the same, and nothing of it is where echo has it.
+/// Echo whose payload stands back to front behind its filler, word by word of 16 bits: the checksum is the same, and nothing that says
+/// something is where echo has it.
 pub struct BackToFront;
 
 impl ProbeKind for BackToFront {
@@ -60,9 +61,9 @@ fn message_at(frame: &[u8]) -> usize {
     ethernet::HEADER + if is_v6(frame) { ipv6::HEADER } else { ipv4::HEADER }
 }
 
-/// Turns a payload round. One that is cut short stays as it is.
+/// Turns a payload round but for the filler, of which a bit may be anything. One that is cut short stays as it is.
 fn turn(frame: &mut [u8], from: usize) {
-    if let Some(payload) = frame.get_mut(from..from + payload::LENGTH) {
+    if let Some(payload) = frame.get_mut(from + payload::FILLER.end..from + payload::LENGTH) {
         let (words, _) = payload.as_chunks_mut::<2>();
         words.reverse();
     }

@@ -43,7 +43,7 @@ fn nothing_was_opened(world: &World) {
     assert_eq!((world.net.facts().opened, world.net.facts().resets), (0, 0));
 }
 
-/// All that can happen, to name servers, open and closed ports and echo beside them, whose numbers go round (8 bits of them travel, or 6
+/// All that can happen, to name servers, open and closed ports and echo beside them, whose numbers go round (8 bits of them travel, or 7
 /// where the port says them) many times.
 #[test]
 fn a_rough_network() {
@@ -51,7 +51,7 @@ fn a_rough_network() {
     let port_kinds = || vec![(of(dns()), 40), (of(bytes(OPEN)), 41), (of(bytes(CLOSED)), 40)];
     // As for TCP: a short quote of an echo may reach its sender after a reply that another loop reads.
     let beside = vec![(group("echo", Nanos::from_millis(100), Nanos::from_secs(1), Some(2_000)), 40)];
-    assert_eq!(of(bytes(OPEN)).ports(), 64);
+    assert_eq!(of(bytes(OPEN)).ports(), 128);
     for (senders, groups) in [(1, [beside, port_kinds()].concat()), (3, port_kinds())] {
         let many: u32 = groups.iter().map(|(_, many)| many).sum();
         let (plan, of) = with_ports(groups);
