@@ -180,7 +180,7 @@ fn lies_about_syns_are_found_out() {
 fn of_datagrams(life: &mut Life, record: &mut [Seen], port: u16, ports: u16) {
     for seen in record.iter_mut() {
         let flow = u16::try_from(seen.number).unwrap() % ports;
-        seen.sequence = seen.sequence & 0xff ^ u32::from(0xa7 ^ flow) | (seen.sequence * 77 + 5 & 0xff) << 8;
+        seen.sequence = seen.sequence & 0xff ^ u32::from(0xa7 ^ flow) | ((seen.sequence * 77 + 5) & 0xff) << 8;
         (seen.sent_ns, seen.identifier, seen.port, seen.udp) = (seen.arrival_ns, 61_000 + flow, port, true);
     }
     for told in &mut life.results {
