@@ -279,7 +279,8 @@ fn probe(field: &Field, p: &mut Problems) -> Option<Kind> {
 
 /// What a UDP probe carries, by the key that says it.
 fn content(key: &str, field: &Field, p: &mut Problems) -> Option<Content> {
-    let (what, read): (_, fn(&str) -> Result<Content, ContentError>) = match key {
+    type Read = fn(&str) -> Result<Content, ContentError>;
+    let (what, read): (_, Read) = match key {
         "dns" => ("a DNS question, such as \"example.com AAAA\"", Content::dns),
         "hex" => ("pairs of hexadecimal digits, such as \"00ff17\"", Content::hex),
         _ => ("a text", Content::text),

@@ -18,11 +18,13 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split_whitespace()
 }
 
+/// What came, and from where.
+type Heard = Vec<(SocketAddr, Vec<u8>)>;
+
 /// Who answers datagrams at the far end, until it is dropped.
 struct Service {
     stop: Arc<AtomicBool>,
-    /// What came, and from where.
-    heard: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    heard: Arc<Mutex<Heard>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -31,7 +33,7 @@ impl Service {
     fn at(place: &Place, address: IpAddr, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Self {
         let socket = place.far(|| UdpSocket::bind((address, port))).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<_>>>::default());
+        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Heard>>::default());
         let (stopped, hears) = (Arc::clone(&stop), Arc::clone(&heard));
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 2_048];
@@ -46,7 +48,7 @@ impl Service {
         Self { stop, heard, thread: Some(thread) }
     }
 
-    fn heard(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+    fn heard(&self) -> Heard {
         self.heard.lock().unwrap().clone()
     }
 }
