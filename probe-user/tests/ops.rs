@@ -37,6 +37,8 @@ mod place;
 mod reflect;
 #[path = "ops/scraped.rs"]
 mod scraped;
+#[path = "ops/sources.rs"]
+mod sources;
 #[path = "ops/tcp.rs"]
 mod tcp;
 #[path = "ops/threads.rs"]

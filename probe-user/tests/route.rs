@@ -7,14 +7,16 @@
 //! ```
 //!
 //! Each test makes its own pair of namespaces, and runs itself again inside `near` (netlink sockets belong to the
-//! namespace of the process): a test's body is what happens there. No route leads out of either.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use echolot::{
     base::{Nanos, Sources},
     doctor::{self, Check, Options, Status},
-    route::{self, Hop, Interface, LinkState, NO_ROUTE, Neighbour, RouteError, Routes, Watch, Why, XdpMode},
+    route::{
+        self, Found, Hop, Hops, Interface, LinkState, NO_ROUTE, NO_SOURCE, Neighbour, RouteError, Routes, Watch, Why,
+        XdpMode,
+    },
 };
 use std::{
     future::Future,
@@ -122,11 +124,17 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 async fn discover(targets: &[Ipv4Addr]) -> Routes {
-    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), None, Sources::default()).await.unwrap()
+    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), None, &Sources::default()).await.unwrap()
+}
+
+fn sources(addresses: impl IntoIterator<Item = Ipv4Addr>) -> Sources {
+    Sources::from_addresses(addresses.into_iter().map(Into::into)).unwrap()
 }
 
 async fn refused(targets: &[Ipv4Addr], interface: Option<&str>, source: Option<Ipv4Addr>) -> RouteError {
-    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), interface, source.into()).await.unwrap_err()
+    Routes::discover(&route::connect().unwrap(), targets.iter().copied(), interface, &sources(source))
+        .await
+        .unwrap_err()
 }
 
 async fn watch(routes: &Routes) -> (Watch, Arc<LinkState>) {
@@ -226,7 +234,8 @@ fn each_kind_of_route_is_told() {
         assert_eq!(routes.hops[1].address, HERE);
         // Through a named interface: its own routes only, and no guessing that what has no route is on the link.
         let handle = route::connect().unwrap();
-        let routes = Routes::discover(&handle, [BEHIND, of_kind(4)], Some("other0"), Sources::default()).await.unwrap();
+        let routes =
+            Routes::discover(&handle, [BEHIND, of_kind(4)], Some("other0"), &Sources::default()).await.unwrap();
         assert_eq!(routes.of, [NO_ROUTE, 0]);
         assert_eq!(routes.unrouted.unwrap().why, Why::NoRoute);
         assert_eq!(routes.hops[0].source, Ipv4Addr::new(10, 98, 0, 1));
@@ -290,10 +299,55 @@ fn a_source_is_used() {
         let source = Ipv4Addr::new(10, 99, 0, 9);
         let handle = route::connect().unwrap();
         for interface in [None, Some("near0")] {
-            let routes = Routes::discover(&handle, [BEHIND, HERE], interface, Some(source).into()).await.unwrap();
+            let routes = Routes::discover(&handle, [BEHIND, HERE], interface, &sources(Some(source))).await.unwrap();
             assert!(routes.hops.iter().all(|hop| hop.source == source), "{:?}", routes.hops);
             assert_eq!(routes.of, [0, 1]);
         }
+    });
+}
+
+/// Two uplinks, as a policy rule makes them: what leaves from the second address takes another gateway.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn sources_in_turn_take_ways_of_their_own() {
+    inside("sources_in_turn_take_ways_of_their_own", |_| async move {
+        let [first, second, third] = [SOURCE, Ipv4Addr::new(10, 99, 0, 9), Ipv4Addr::new(10, 99, 0, 10)];
+        let other = IpAddr::from([10, 99, 0, 7]);
+        for command in [
+            "ip addr add 10.99.0.9/24 dev near0",
+            "ip addr add 10.99.0.10/24 dev near0",
+            "ip route add default via 10.99.0.7 table 7",
+            "ip rule add from 10.99.0.9 table 7",
+        ] {
+            sh(command);
+        }
+        let handle = route::connect().unwrap();
+        let wanted = sources([first, second, third]);
+        let routes = Routes::discover(&handle, [BEHIND, HERE], None, &wanted).await.unwrap();
+        let way = |target: usize, turn| {
+            let place = routes.hops.in_turn(routes.of[target], turn)?;
+            let hop = &routes.hops[place as usize];
+            Ok::<_, u32>((hop.address, hop.source, hop.on_link))
+        };
+        let gateway = IpAddr::from(GATEWAY);
+        assert_eq!(way(0, 0), Ok((gateway, first.into(), false)));
+        assert_eq!(way(0, 1), Ok((other, second.into(), false)), "by its own gateway");
+        assert_eq!(way(0, 2), Ok((gateway, third.into(), false)));
+        for (turn, source) in (0..).zip([first, third]) {
+            assert_eq!(way(1, 2 * turn), Ok((HERE.into(), source.into(), true)));
+        }
+        // One goes away: the others keep their ways.
+        sh("ip addr del 10.99.0.9/24 dev near0");
+        let found = Found::ask(&handle, [BEHIND, HERE], routes.interface.index, false, &wanted).await.unwrap();
+        let hops: Hops = found.hops.into_iter().collect();
+        let sources = |target: usize| hops.turns(found.of[target]).map(|(_, hop)| hop.source).collect::<Vec<_>>();
+        assert_eq!([sources(0), sources(1)], [[first, third]; 2].map(|turns| turns.map(IpAddr::from).to_vec()));
+        assert_eq!(hops.in_turn(found.of[0], 1), Err(NO_SOURCE));
+        let unrouted = found.unrouted.unwrap();
+        assert_eq!((unrouted.count, unrouted.why), (2, Why::SourceGone(second.into())));
+        // All that are not of this host are refused at the start.
+        let error = Routes::discover(&handle, [BEHIND], None, &wanted).await.unwrap_err().to_string();
+        assert!(error.contains("10.99.0.9"), "{error}");
     });
 }
 
@@ -303,7 +357,7 @@ fn a_million_targets_are_discovered_fast() {
     inside("a_million_targets_are_discovered_fast", |_| async move {
         let targets = (0..1_048_576).map(|n| Ipv4Addr::from_bits(0x0a40_0000 + n));
         let start = Instant::now();
-        let routes = Routes::discover(&route::connect().unwrap(), targets, None, Sources::default()).await.unwrap();
+        let routes = Routes::discover(&route::connect().unwrap(), targets, None, &Sources::default()).await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         assert_eq!(routes.hops.len(), 1);
         assert!(routes.of.iter().all(|&hop| hop == 0));

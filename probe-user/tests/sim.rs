@@ -23,6 +23,8 @@ mod cards;
 mod families;
 #[path = "sim/rules.rs"]
 mod rules;
+#[path = "sim/sources.rs"]
+mod sources;
 #[path = "sim/tcp.rs"]
 mod tcp;
 #[path = "sim/udp.rs"]

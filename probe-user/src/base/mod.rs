@@ -11,7 +11,7 @@ pub use address::{Address, AddressHandle, AddressTable, Destination, Family};
 pub use outcome::{Cause, Outcome, PortState, Rcode, Reason, State};
 pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
 pub use settlement::{Ended, Settlement};
-pub use sources::Sources;
+pub use sources::{Source, Sources};
 pub use time::Nanos;
 
 #[cfg(test)]

@@ -20,6 +20,38 @@ impl ProbeNumber {
     pub const fn sequence(self) -> Sequence {
         Sequence((self.0 & 0xffff) as u16)
     }
+
+    /// Which flow it belongs to, of so many that are walked: told by the low 8 bits, because answers may bring no more of it back.
+    #[inline]
+    pub const fn flow(self, flows: u16) -> u16 {
+        self.low() % flows
+    }
+
+    /// Which source it leaves from, of so many in turn: each sends through all flows, then comes the next. Told by the low 8 bits, too.
+    #[inline]
+    pub const fn turn(self, flows: u16, turns: u8) -> u8 {
+        (self.low() / flows % turns as u16) as u8
+    }
+
+    const fn low(self) -> u16 {
+        (self.0 & 0xff) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_source_sends_through_every_flow() {
+        for (flows, turns) in [(1, 1), (1, 3), (2, 2), (5, 7), (64, 4), (256, 1), (32, 8)] {
+            let form = |number| (ProbeNumber(number).flow(flows), ProbeNumber(number).turn(flows, turns));
+            let all: BTreeSet<_> = (0..256).map(form).collect();
+            assert_eq!(all.len(), usize::from(flows) * usize::from(turns), "{flows} flows, {turns} sources");
+            assert!((0..256).all(|number| form(number) == form(number + 256)), "the low 8 bits tell");
+        }
+    }
 }
 
 /// Which tenant of a ledger slot a probe belongs to; covered by the cookie, never sent.

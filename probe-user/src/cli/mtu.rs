@@ -42,9 +42,13 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the targets", live.clone(), Status::Problem)?;
     let options = Options { seed: args.network.seed_or_random(), shard: None };
-    let (plan, exclude) = args.targets.plan(args.probes.group("mtu", None)?, &options)?;
+    let (mut plan, exclude) = args.targets.plan(args.probes.group("mtu", None)?, &options)?;
+    args.network.send_from(&mut plan)?;
+    if Family::ALL.iter().any(|family| plan.sources.turns(*family) > 1) {
+        return Err(Failure::new("-S: from each source the path may be another; with --mtu give one a family"));
+    }
     let rate = RATE;
-    let network = args.network.network(&args.probes)?;
+    let network = args.network.network(&args.probes);
     let mut job =
         Job { plan, network, rate, results: None, summary: None, listen: None, for_ever: false, events: None, exclude };
     if args.network.dry_run {
@@ -75,7 +79,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
             break;
         }
         // All of a round by the interface that the first was found for.
-        let network = run::Network { interface: Some(interface_name.clone()), ..args.network.network(&args.probes)? };
+        let network = run::Network { interface: Some(interface_name.clone()), ..args.network.network(&args.probes) };
         if !round.ask(&mut sought, network, exclude.clone(), (args, live.clone()))? {
             break;
         }

@@ -27,7 +27,8 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     let group = Group { interval: args.interval, count: args.count, ..args.probes.group("ping", Some(56))? };
     group.check_window().map_err(|error| Failure::new(format!("-i, -W: {error}")))?;
     let options = Options { seed: args.network.seed_or_random(), shard: None };
-    let (plan, exclude) = args.targets.plan(group, &options)?;
+    let (mut plan, exclude) = args.targets.plan(group, &options)?;
+    args.network.send_from(&mut plan)?;
     let rate = run::whole(plan.needed_rate());
     if rate > DEFAULT_RATE {
         return Err(Failure::new(format!(
@@ -49,7 +50,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     };
     let job = Job {
         plan,
-        network: args.network.network(&args.probes)?,
+        network: args.network.network(&args.probes),
         rate,
         results: Some(results),
         summary: args.output.summary.clone(),

@@ -25,10 +25,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     let starting = Starting::begin("reading the configuration and its targets", live.clone(), Status::Complete)?;
     let mut config = config::load(&args.config)?;
     config.seed = args.network.seed.or(config.seed);
+    config.sources = super::args::sources(&args.network.sources)?.or(config.sources);
     let plan = config.plan()?;
     let rate = run::whole(plan.needed_rate());
     let job = Job {
-        network: network(&args.network, &config)?,
+        network: network(&args.network, &config),
         rate,
         results: args.output.results(args.format, Outcomes::ALL),
         summary: args.output.summary.clone(),
@@ -49,15 +50,14 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
 }
 
 /// What the command line says, `auto` included, and where it says nothing the file.
-fn network(args: &NetworkArgs, config: &Config) -> Result<Network, Failure> {
-    Ok(Network {
+fn network(args: &NetworkArgs, config: &Config) -> Network {
+    Network {
         interface: args.interface.clone().or_else(|| config.interface.clone()),
-        sources: super::args::sources(&args.sources)?.or(config.sources),
         mode: args.mode.unwrap_or(config.mode),
         engine: args.engine.unwrap_or(config.engine),
         identifier: args.identifier.or(config.identifier),
         source_port: config.source_port,
-    })
+    }
 }
 
 /// The live view, or a line now and then.
@@ -121,7 +121,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let start = ["echolot", "run", "-c", "file"].iter().chain(arguments);
         let Command::Run(args) = Cli::parse_from(start).command else { panic!("another command") };
-        let network = network(&args.network, &config.unwrap()).unwrap();
+        let network = network(&args.network, &config.unwrap());
         (network.engine, network.mode)
     }
 

@@ -22,6 +22,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     let group = Group { count: Some(1), ..args.probes.group("sweep", None)? };
     let options = Options { seed: args.network.seed_or_random(), shard: args.shard };
     let (mut plan, exclude) = args.targets.plan(group, &options)?;
+    args.network.send_from(&mut plan)?;
     let total = plan.targets.len() as u64;
     let rate = match args.rate {
         Rate::PerSecond(rate) => rate.get(),
@@ -34,7 +35,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     }
     let job = Job {
         plan,
-        network: args.network.network(&args.probes)?,
+        network: args.network.network(&args.probes),
         rate,
         results: args.output.results(args.format, args.outcomes()),
         summary: args.output.summary.clone(),

@@ -417,9 +417,9 @@ fn path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// One address, or a list with one a family.
+/// One address, or a list of those that probes leave from in turn.
 fn sources(field: &Field, p: &mut Problems) -> Sources {
-    const WHAT: &str = "an address of this host, or a list with one of IPv4 and one of IPv6";
+    const WHAT: &str = "an address of this host, or a list of several that probes leave from in turn";
     let items = if field.is_list() { field.list(WHAT, p) } else { vec![field.clone()] };
     let addresses: Vec<IpAddr> = items.iter().filter_map(|item| item.parsed(WHAT, p, source)).collect();
     Sources::from_addresses(addresses).unwrap_or_else(|error| {

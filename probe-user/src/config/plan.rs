@@ -23,7 +23,9 @@ impl Config {
             inputs.push(self.input(i, group)?);
         }
         let options = Options { seed: self.seed, shard: None };
-        let plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
+        let mut plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
+        plan.send_from(self.sources.clone())
+            .map_err(|error| ConfigError::at(&self.file, Some(self.places.groups), "groups", error))?;
         self.check_rate(&plan)?;
         self.check_shapes(&plan)?;
         self.check_ports(&plan)?;

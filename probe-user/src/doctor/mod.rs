@@ -113,7 +113,7 @@ async fn look_at_network(options: &Options, checks: &mut Vec<Check>) -> Result<(
         None
     } else {
         let targets = options.targets.iter().copied();
-        Some(Routes::discover(&handle, targets, options.interface.as_deref(), options.sources).await)
+        Some(Routes::discover(&handle, targets, options.interface.as_deref(), &options.sources).await)
     };
     let all = Interface::all(&handle).await?;
     let interfaces = match (&options.interface, &routes) {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{AddressHandle, Cause, Destination, Family, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
     health::Health,
-    route::{NO_ROUTE, NO_SOURCE},
+    route::{Hops, NO_ROUTE, NO_SOURCE},
     targets::INLINE_PLACES,
 };
 use std::{
@@ -188,23 +188,29 @@ impl<'a> Account<'a> {
         self.destination().map(|to| self.tables.addresses.table.address(to))
     }
 
-    /// By which next hop, or why by none.
+    /// By which of `hops` the probe of a number leaves, or why by none. `group`: the target's.
     #[inline]
-    pub fn hop(self) -> Result<u32, Cause> {
-        match self.place_of_hop() {
-            NO_ROUTE => Err(Cause::NoRoute),
-            NO_SOURCE => Err(Cause::Source),
-            hop => Ok(hop),
+    pub fn hop(self, hops: &Hops, group: &Group, number: u64) -> Result<u32, Cause> {
+        let word = self.hop_word();
+        let way = match (word.hop(), group.turn_of(word.family(), number)) {
+            (first, None) => Ok(first),
+            (first, Some(turn)) => hops.in_turn(first, turn),
+        };
+        match way {
+            Err(NO_SOURCE) | Ok(NO_SOURCE) => Err(Cause::Source),
+            Err(_) | Ok(NO_ROUTE) => Err(Cause::NoRoute),
+            Ok(hop) => Ok(hop),
         }
     }
 
-    /// The same as a number: a place among the hops, [`NO_ROUTE`] or [`NO_SOURCE`].
+    /// Where the first of its hops is among all: the only one, unless probes leave from several sources in turn. [`NO_ROUTE`] or
+    /// [`NO_SOURCE`] if there is none.
     #[inline]
     pub fn place_of_hop(self) -> u32 {
         self.hop_word().hop()
     }
 
-    /// From its next due time on the target is probed by another hop. Of control threads, one at a time calls this.
+    /// From its next due time on the target is probed by another hop, or by others. Of control threads, one at a time calls this.
     pub fn move_to(self, hop: u32) {
         self.side().hop.store(HopWord::new(hop, self.hop_word().family()).moved().0, Release);
     }

@@ -2,7 +2,7 @@
 
 use super::atomic::AtomicU64;
 use crate::{
-    base::{Family, Nanos, ShapeIndex},
+    base::{Family, Nanos, ProbeNumber, ShapeIndex},
     targets::Plan,
     wire::{Content, Kind},
 };
@@ -28,6 +28,8 @@ pub struct Group {
     resets: Option<[ShapeIndex; 2]>,
     /// How many flows its probes walk.
     flows: u16,
+    /// How many sources they take in turn, by family.
+    turns: [u8; 2],
     /// Of probes to a port. Answers bring no send time back: it is kept in the ledger.
     pub ports: Option<Ports>,
     /// Targets to a run; the last run may have fewer.
@@ -71,10 +73,19 @@ impl From<Kind> for PortProof {
 }
 
 impl Group {
-    /// Which of its flows the probe of this number belongs to: told by the low 8 bits, because answers bring no more of it back.
+    /// Which of its flows the probe of this number belongs to.
     #[inline]
     pub const fn flow_of(&self, number: u64) -> u16 {
-        (number & 0xff) as u16 % self.flows
+        ProbeNumber(number).flow(self.flows)
+    }
+
+    /// Which of the sources in turn the probe of this number leaves from; None where there is no choice.
+    #[inline]
+    pub const fn turn_of(&self, family: Family, number: u64) -> Option<u8> {
+        match self.turns[family as usize] {
+            1 => None,
+            turns => Some(ProbeNumber(number).turn(self.flows, turns)),
+        }
     }
 
     /// What the probe of this number looks like.
@@ -117,6 +128,7 @@ impl Groups {
                 shapes: Family::ALL.map(|family| place(group.shape.over(family))),
                 resets: group.shape.then_reset().map(|reset| Family::ALL.map(|family| place(reset.over(family)))),
                 flows: group.flow_count(),
+                turns: Family::ALL.map(|family| plan.sources.turns(family)),
                 ports: group.shape.kind.port().map(|to| Ports {
                     first: group.shape.flow,
                     count: group.ports(),

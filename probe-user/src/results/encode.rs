@@ -1,14 +1,15 @@
 //! A record as a line: JSON, CSV, bare address, or text for people.
 
 use super::{
-    fields::{Calendar, push_address, push_csv, push_json_string, push_u64},
+    fields::{Calendar, push_address, push_csv, push_json_string},
+    line::{CSV_HEADER, GroupText, Line},
     text::{self, Subject},
 };
 use crate::{
-    base::{Nanos, Outcome, PortState, Rcode, Settlement, Stamp, TargetIndex},
+    base::{Nanos, Outcome, Settlement, Stamp, TargetIndex},
     ledger::Ledger,
     targets::Plan,
-    wire::{Kind, Shape},
+    wire::Kind,
 };
 use std::{
     net::IpAddr,
@@ -51,9 +52,6 @@ impl WallClock {
     }
 }
 
-/// The columns of CSV, in order; JSON has the same members.
-const CSV_HEADER: &str = "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow\n";
-
 /// Turns records into lines. Appends to a buffer; allocates nothing a record.
 #[derive(Debug)]
 pub struct Encoder {
@@ -69,29 +67,6 @@ pub struct Encoder {
     groups: Vec<GroupText>,
     /// One bit a target that the list has shown.
     listed: Vec<u64>,
-}
-
-/// What a group's lines share.
-#[derive(Debug)]
-struct GroupText {
-    /// The first target index after the group's.
-    end: u32,
-    shape: Shape,
-    /// The name, already quoted.
-    json: Vec<u8>,
-    csv: Vec<u8>,
-    /// What is asked, where it is not an echo.
-    probe: Option<String>,
-    /// How many flows its probes walk.
-    flows: u16,
-}
-
-impl GroupText {
-    /// Which of the flows a probe belonged to, where there are several.
-    #[inline]
-    fn flow(&self, record: &Settlement) -> Option<u64> {
-        (self.flows > 1).then(|| (record.number.0 & 0xff) % u64::from(self.flows))
-    }
 }
 
 impl Encoder {
@@ -165,17 +140,18 @@ impl Encoder {
         } else {
             self.plan.names.get(&record.target.0).map(|name| &*name.text)
         };
+        let source = address.and_then(|address| group.source(&self.plan.sources, address, record.number));
         let unix_ns = self.clock.unix_ns(record.sent);
         let calendar = &mut self.calendar;
         match self.format {
             Format::Jsonl => {
                 out.extend_from_slice(b"{\"time\":\"");
                 calendar.push(out, unix_ns, 9);
-                json(record, stamps(record, self.tx_stamp), group, (name, address), out);
+                Line { record, tx_stamp: self.tx_stamp, group, name, address, source }.json(out);
             }
             Format::Csv => {
                 calendar.push(out, unix_ns, 9);
-                csv(record, stamps(record, self.tx_stamp), group, (name, address), out);
+                Line { record, tx_stamp: self.tx_stamp, group, name, address, source }.csv(out);
             }
             _ => {
                 let group_name = &self.plan.groups[position].name;
@@ -207,155 +183,17 @@ impl Encoder {
     }
 }
 
-/// The rest of a JSON line after the time.
-fn json(
-    record: &Settlement,
-    [tx_stamp, rx_stamp]: [Option<&str>; 2],
-    group: &GroupText,
-    (name, address): (Option<&str>, Option<IpAddr>),
-    out: &mut Vec<u8>,
-) {
-    out.extend_from_slice(b"\",\"sent_ns\":");
-    push_u64(out, record.sent.0);
-    out.extend_from_slice(b",\"group\":");
-    out.extend_from_slice(&group.json);
-    match (name, address) {
-        (Some(name), _) => {
-            out.extend_from_slice(b",\"target\":");
-            push_json_string(out, name);
-        }
-        (None, Some(address)) => {
-            out.extend_from_slice(b",\"target\":\"");
-            push_address(out, address);
-            out.push(b'"');
-        }
-        (None, None) => {}
-    }
-    if let Some(address) = address {
-        out.extend_from_slice(b",\"address\":\"");
-        push_address(out, address);
-        out.push(b'"');
-    }
-    out.extend_from_slice(b",\"seq\":");
-    push_u64(out, record.number.0);
-    out.extend_from_slice(b",\"outcome\":\"");
-    out.extend_from_slice(record.outcome().name().as_bytes());
-    out.push(b'"');
-    if let Some(rtt) = record.rtt() {
-        out.extend_from_slice(b",\"rtt_ns\":");
-        push_u64(out, rtt.0);
-    }
-    if let Some(ttl) = record.reply_ttl() {
-        out.extend_from_slice(b",\"reply_ttl\":");
-        push_u64(out, ttl.into());
-    }
-    if let Some(stamp) = tx_stamp {
-        push_member(out, b",\"tx_stamp\":\"", stamp);
-    }
-    if let Some(stamp) = rx_stamp {
-        push_member(out, b",\"rx_stamp\":\"", stamp);
-    }
-    if let Some(reason) = record.ended.reason() {
-        push_member(out, b",\"reason\":\"", reason);
-    }
-    if let Some(from) = record.from() {
-        out.extend_from_slice(b",\"from\":\"");
-        push_address(out, from);
-        out.push(b'"');
-    }
-    if let Some(probe) = &group.probe {
-        push_member(out, b",\"probe\":\"", probe);
-    }
-    if let Some(port) = record.port() {
-        push_member(out, b",\"port\":\"", port.name());
-    }
-    if let Some(rcode) = record.rcode() {
-        push_member(out, b",\"rcode\":\"", rcode.name());
-    }
-    if let Some(flow) = group.flow(record) {
-        out.extend_from_slice(b",\"flow\":");
-        push_u64(out, flow);
-    }
-    out.extend_from_slice(b"}\n");
-}
-
-/// A member whose value needs no escapes: one of our own words.
-fn push_member(out: &mut Vec<u8>, opening: &[u8], word: &str) {
-    out.extend_from_slice(opening);
-    out.extend_from_slice(word.as_bytes());
-    out.push(b'"');
-}
-
-/// The rest of a CSV line after the time.
-fn csv(
-    record: &Settlement,
-    [tx_stamp, rx_stamp]: [Option<&str>; 2],
-    group: &GroupText,
-    (name, address): (Option<&str>, Option<IpAddr>),
-    out: &mut Vec<u8>,
-) {
-    out.push(b',');
-    push_u64(out, record.sent.0);
-    out.push(b',');
-    out.extend_from_slice(&group.csv);
-    out.push(b',');
-    match (name, address) {
-        (Some(name), _) => push_csv(out, name),
-        (None, Some(address)) => push_address(out, address),
-        (None, None) => {}
-    }
-    out.push(b',');
-    if let Some(address) = address {
-        push_address(out, address);
-    }
-    out.push(b',');
-    push_u64(out, record.number.0);
-    out.push(b',');
-    out.extend_from_slice(record.outcome().name().as_bytes());
-    out.push(b',');
-    if let Some(rtt) = record.rtt() {
-        push_u64(out, rtt.0);
-    }
-    out.push(b',');
-    if let Some(ttl) = record.reply_ttl() {
-        push_u64(out, ttl.into());
-    }
-    for word in [tx_stamp, rx_stamp, record.ended.reason()] {
-        out.push(b',');
-        out.extend_from_slice(word.unwrap_or_default().as_bytes());
-    }
-    out.push(b',');
-    if let Some(from) = record.from() {
-        push_address(out, from);
-    }
-    for word in [group.probe.as_deref(), record.port().map(PortState::name), record.rcode().map(Rcode::name)] {
-        out.push(b',');
-        out.extend_from_slice(word.unwrap_or_default().as_bytes());
-    }
-    out.push(b',');
-    if let Some(flow) = group.flow(record) {
-        push_u64(out, flow);
-    }
-    out.push(b'\n');
-}
-
-/// Where its stamps were taken, that of sending and that of arrival. What was never sent has no send stamp: its `time` and `sent_ns` say
-/// when it was given up.
-fn stamps(record: &Settlement, tx: Stamp) -> [Option<&'static str>; 2] {
-    let sent = record.outcome() != Outcome::Unsent;
-    [sent.then(|| tx.name()), record.rtt().map(|_| Stamp::Xdp.name())]
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::{
         base::{
-            Ended, ProbeNumber, Reason,
+            Ended, PortState, ProbeNumber, Rcode, Reason, Sources,
             samples::{answered, answered_after, lost, unreachable, unsent},
         },
         results::tests::plan,
+        wire::Shape,
     };
 
     /// 2026-11-20T21:00:00Z, at CLOCK_MONOTONIC 1,000 s.
@@ -395,11 +233,11 @@ mod tests {
         assert_eq!(
             text,
             concat!(
-                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,,,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,,,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254,,,,\n",
-                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,,,,,\n",
+                "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow,source\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,host.example,10.64.0.1,0,answered,41234,64,user,xdp,,,,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,0,lost,,,user,,,,,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,edge,10.64.0.0,10.64.0.0,3,unreachable,1230000,63,user,xdp,host_unreachable,10.64.0.254,,,,,\n",
+                "2026-11-20T21:00:00.123456789Z,1000123456789,\"the \"\"far\"\", side\",10.64.0.2,10.64.0.2,1,unsent,,,,,link_down,,,,,,\n",
             )
         );
     }
@@ -434,7 +272,7 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
         let csv = lines(tcp(Format::Csv), &records);
-        let columns = csv.lines().map(|line| line.rsplitn(5, ',').take(4).collect::<Vec<_>>());
+        let columns = csv.lines().map(|line| line.rsplitn(6, ',').skip(1).take(4).collect::<Vec<_>>());
         assert_eq!(
             columns.collect::<Vec<_>>(),
             [
@@ -466,6 +304,31 @@ mod tests {
              unreachable 10.64.0.0: seq=3 (host_unreachable) from 10.64.0.254\n\
              not sent to host.example (10.64.0.1): seq=1 (link_down)\n"
         );
+    }
+
+    /// Those of IPv6 are the kernel's choice.
+    #[test]
+    fn where_sources_take_turns_it_is_said_from_which() {
+        let mut plan = plan();
+        plan.groups[0].flows = 2;
+        let sources = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        plan.send_from(Sources::from_addresses(sources).unwrap()).unwrap();
+        let plan = Arc::new(plan);
+        let records = [lost(0), answered(1, 1), answered(0, 2), answered(1, 256 + 3), unsent(2, 1)];
+        let of = |format| lines(Encoder::new(format, Arc::clone(&plan), CLOCK), &records);
+        let ends = [
+            r#""flow":0,"source":"192.0.2.1"}"#,
+            r#""flow":1,"source":"192.0.2.1"}"#,
+            r#""flow":0,"source":"192.0.2.2"}"#,
+            r#""flow":1,"source":"192.0.2.2"}"#,
+            r#""reason":"link_down","source":"192.0.2.2"}"#,
+        ];
+        assert_eq!(of(Format::Jsonl).lines().count(), ends.len());
+        for (line, end) in of(Format::Jsonl).lines().zip(ends) {
+            assert!(line.ends_with(end), "{line}");
+        }
+        let ends = ["0,192.0.2.1", "1,192.0.2.1", "0,192.0.2.2", "1,192.0.2.2", ",192.0.2.2"];
+        assert!(of(Format::Csv).lines().skip(1).zip(ends).all(|(line, end)| line.ends_with(end)));
     }
 
     /// Of "edge", a name server: over two flows it says whether there is such a name.
@@ -502,7 +365,7 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
         let csv = lines(of(Format::Csv), &records);
-        let ends = ["open,NOERROR,1", "open,NXDOMAIN,2", "closed,,0", "udp:53,,,0", "udp:7,open,,1"];
+        let ends = ["open,NOERROR,1,", "open,NXDOMAIN,2,", "closed,,0,", "udp:53,,,0,", "udp:7,open,,1,"];
         assert!(csv.lines().skip(1).zip(ends).all(|(line, end)| line.ends_with(end)), "{csv}");
         assert_eq!(
             lines(of(Format::Text), &records[1..3]),
@@ -624,7 +487,7 @@ mod tests {
             proptest::prop_assert_eq!(value["outcome"].as_str(), Some(record.outcome().name()));
             let csv = lines(encoder(Format::Csv), &[record]);
             let columns = csv.lines().nth(1).unwrap().replace("\"the \"\"far\"\", side\"", "far");
-            proptest::prop_assert_eq!(columns.split(',').count(), 17);
+            proptest::prop_assert_eq!(columns.split(',').count(), 18);
         }
     }
 }

@@ -8,6 +8,7 @@ mod encode;
 mod events;
 mod fields;
 pub mod human;
+mod line;
 mod output;
 mod spool;
 mod summary;

@@ -5,7 +5,7 @@ use crate::base::{Family, Nanos};
 use std::{
     net::IpAddr,
     sync::atomic::{
-        AtomicBool, AtomicU64,
+        AtomicBool, AtomicU8, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
@@ -38,10 +38,13 @@ pub struct Hop {
     pub source: IpAddr,
     /// True where the hop is the target itself: unresolved is then the target's *unreachable*, else our *unsent*.
     pub on_link: bool,
+    /// Where the same targets' hop of a later turn is among the hops; else [`NO_ROUTE`] or [`NO_SOURCE`], which say why turns are missing
+    /// that none of these hops has.
+    pub then: u32,
     /// Of a gateway: whether it is alive.
     pub life: Life,
-    /// Whether targets are probed by it: else nobody need know its MAC address.
-    used: AtomicBool,
+    /// [`USED`], and above it whose turn it is where probes leave from several sources in turn.
+    turn: AtomicU8,
     /// Until when targets came to it from another hop; zero if none has.
     moved_until: AtomicU64,
     /// [`RESOLVED`], [`UNKNOWN`] or neither; [`WANTED`]; low 48 bits: the MAC address, first byte highest.
@@ -57,6 +60,9 @@ pub const NO_ROUTE: u32 = u32::MAX >> 2;
 /// The same: there is no address (any more) to send from.
 pub const NO_SOURCE: u32 = NO_ROUTE - 1;
 
+/// Targets are probed by it.
+const USED: u8 = 1;
+
 const RESOLVED: u64 = 1 << 63;
 const UNKNOWN: u64 = 1 << 62;
 /// Somebody has asked for it since it was last written.
@@ -65,9 +71,22 @@ const WANTED: u64 = 1 << 61;
 impl Hop {
     /// A hop that is not resolved yet.
     pub fn new(address: impl Into<IpAddr>, source: impl Into<IpAddr>, on_link: bool) -> Self {
-        let (address, source, used) = (address.into(), source.into(), AtomicBool::new(true));
+        let (address, source) = (address.into(), source.into());
         let life = if on_link { Life::of_target() } else { Life::of_gateway() };
-        Self { address, source, on_link, life, used, moved_until: AtomicU64::new(0), mac: AtomicU64::new(0) }
+        let (turn, then, moved_until, mac) = (AtomicU8::new(USED), NO_ROUTE, AtomicU64::new(0), AtomicU64::new(0));
+        Self { address, source, on_link, then, life, turn, moved_until, mac }
+    }
+
+    /// The same where probes leave from several sources in turn: this is the way in one turn, and `then` leads to those of later ones.
+    #[must_use]
+    pub fn in_turn(self, turn: u8, then: u32) -> Self {
+        Self { turn: AtomicU8::new(turn << 1 | USED), then, ..self }
+    }
+
+    /// Whose turn it is where probes leave from several sources in turn: the source's place among them, else 0.
+    #[inline]
+    pub fn turn(&self) -> u8 {
+        self.turn.load(Relaxed) >> 1
     }
 
     /// Of its address and its source. An IPv4 route by a gateway with an IPv6 address is none of ours, see [`super::Why::GatewayV6`].
@@ -107,9 +126,9 @@ impl Hop {
         self.mac.fetch_and(!WANTED, Relaxed);
     }
 
-    /// Whether targets are probed by it.
+    /// Whether targets are probed by it: else nobody need know its MAC address.
     pub fn is_used(&self) -> bool {
-        self.used.load(Acquire)
+        self.turn.load(Acquire) & USED != 0
     }
 
     /// Until when targets came to it from another hop: what was on its way then may have gone by the other.
@@ -122,9 +141,9 @@ impl Hop {
         self.moved_until.fetch_max(at.0, Release);
     }
 
-    /// What makes it another hop than others: whom to, from where, and whether that is the target.
-    pub fn identity(&self) -> (IpAddr, IpAddr, bool) {
-        (self.address, self.source, self.on_link)
+    /// What makes it another hop than others: whom to, from where, whether that is the target, and which way in later turns.
+    pub fn identity(&self) -> (IpAddr, IpAddr, bool, u32) {
+        (self.address, self.source, self.on_link, self.then)
     }
 }
 
@@ -177,6 +196,27 @@ impl Hops {
         self.list.get(place as usize)
     }
 
+    /// The hop of a target in a turn, by its place, where the first of the target's hops is in `first`.
+    ///
+    /// # Errors
+    /// There is no way in that turn: [`NO_ROUTE`] or [`NO_SOURCE`].
+    pub fn in_turn(&self, first: u32, turn: u8) -> Result<u32, u32> {
+        let mut place = first;
+        while let Some(hop) = self.get(place) {
+            if hop.turn() == turn {
+                return Ok(place);
+            }
+            place = hop.then;
+        }
+        Err(place)
+    }
+
+    /// All hops of a target, in turn, where the first is in `first`.
+    pub fn turns(&self, first: u32) -> impl Iterator<Item = (u32, &Hop)> {
+        let at = |place: u32| self.get(place).map(|hop| (place, hop));
+        std::iter::successors(at(first), move |(_, hop)| at(hop.then))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.count()
@@ -216,7 +256,7 @@ impl Hops {
         let mut many = 0_usize;
         for (place, hop) in &self.list {
             let used = is_used(place);
-            hop.used.store(used, Release);
+            hop.turn.store(hop.turn() << 1 | u8::from(used), Release);
             many += usize::from(used);
         }
         self.one_way.store(many == 1, Release);

@@ -9,7 +9,7 @@ use super::{
     lookup::{Way, question, read, refusal},
     netlink::to_io,
 };
-use crate::base::{Family, Sources};
+use crate::base::{Family, Source};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rtnetlink::{
     Handle,
@@ -52,11 +52,11 @@ pub(super) async fn segments(
     handle: &Handle,
     asked: impl Iterator<Item = &(usize, IpAddr)>,
     ways: &[Way],
-    sources: Sources,
+    source: Source,
 ) -> Result<Vec<bool>, RouteError> {
     let routed = asked.filter(|(segment, _)| matches!(ways[*segment], Way::Through { .. }));
     let questions = routed.map(|&(segment, target)| async move {
-        let mut question = question(target, None, sources.of(Family::of(target)));
+        let mut question = question(target, None, source.of(Family::of(target)));
         question.header.flags |= RouteFlags::FibMatch;
         let mut answer = std::pin::pin!(handle.route().get(question).execute());
         let entry = answer.try_next().await.ok().flatten();
@@ -76,7 +76,7 @@ pub(super) async fn spread(
     targets: impl IntoIterator<Item = IpAddr>,
     ways: &mut Vec<Way>,
     several: &[bool],
-    sources: Sources,
+    source: Source,
 ) -> Result<(), RouteError> {
     let wanted: Vec<(usize, IpAddr)> = of
         .iter()
@@ -89,7 +89,7 @@ pub(super) async fn spread(
         return Ok(());
     }
     // The answers come one by one: not on the thread that has others to serve.
-    let asking = tokio::task::spawn_blocking(move || ask_all(&wanted, sources));
+    let asking = tokio::task::spawn_blocking(move || ask_all(&wanted, source));
     let failed = |error: io::Error| RouteError::netlink("asking for the way to each target", error);
     let (answers, found) = asking.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
     let first = ways.len();
@@ -103,7 +103,7 @@ pub(super) async fn spread(
 /// For each place its way, as an index into the ways that there are.
 type Answers = (Vec<(usize, usize)>, Vec<Way>);
 
-fn ask_all(wanted: &[(usize, IpAddr)], sources: Sources) -> io::Result<Answers> {
+fn ask_all(wanted: &[(usize, IpAddr)], source: Source) -> io::Result<Answers> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -125,7 +125,7 @@ fn ask_all(wanted: &[(usize, IpAddr)], sources: Sources) -> io::Result<Answers> 
             let mut header = NetlinkHeader::default();
             header.flags = NLM_F_REQUEST;
             header.sequence_number = u32::try_from(number).unwrap_or(u32::MAX);
-            let message = RouteNetlinkMessage::GetRoute(question(*target, None, sources.of(Family::of(*target))));
+            let message = RouteNetlinkMessage::GetRoute(question(*target, None, source.of(Family::of(*target))));
             let mut message = NetlinkMessage::new(header, message.into());
             message.finalize();
             let at = buffer.len();
@@ -137,7 +137,7 @@ fn ask_all(wanted: &[(usize, IpAddr)], sources: Sources) -> io::Result<Answers> 
             let (answer, _) = socket.recv_from_full()?;
             let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
             let Some((place, target)) = some.get(answer.header.sequence_number as usize) else { continue };
-            let way = way_of(answer.payload, sources.of(Family::of(*target)))?;
+            let way = way_of(answer.payload, source.of(Family::of(*target)))?;
             let index = *known.entry(key(&way)).or_insert_with(|| {
                 ways.push(way);
                 ways.len() - 1

@@ -8,7 +8,7 @@ use super::{
     segments::Segments,
     several,
 };
-use crate::base::{Address, Family, Sources};
+use crate::base::{Address, Family, Source};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rtnetlink::{
     Handle, IpVersion,
@@ -50,7 +50,7 @@ const BUILT_IN_V6: [(Ipv6Addr, u8); 5] = [
 pub(super) struct Terms {
     /// Only ways through this interface count.
     pub(super) output: Option<u32>,
-    pub(super) sources: Sources,
+    pub(super) source: Source,
 }
 
 /// What the kernel says of each stretch of addresses.
@@ -73,11 +73,11 @@ impl Survey {
         targets: impl IntoIterator<Item = IpAddr> + Clone,
         terms: &Terms,
     ) -> Result<Self, RouteError> {
-        let Terms { output, sources } = *terms;
+        let Terms { output, source } = *terms;
         let mut tables = Tables::default();
         let mut own = OwnAddresses::default();
         for family in families(targets.clone()) {
-            let source = sources.of(family);
+            let source = source.of(family);
             // IPv4's choice of a source is taken as it is.
             let addresses = match (family, source) {
                 (Family::V4, None) => OwnAddresses::default(),
@@ -94,7 +94,7 @@ impl Survey {
         let Located { mut of, asked } = tables.locate(targets.clone());
         let mut ways = vec![Way::Unasked; tables.len()];
         let questions = asked.clone().into_iter().map(|(segment, target)| {
-            let source = sources.of(Family::of(target));
+            let source = source.of(Family::of(target));
             let refused = tables.refusal(Family::of(target));
             async move {
                 Ok(match refused {
@@ -110,14 +110,14 @@ impl Survey {
         drop(answers);
         if !tables.several.is_empty() {
             let of_several = asked.iter().filter(|(_, target)| tables.several.contains(&Family::of(*target)));
-            let several = several::segments(handle, of_several, &ways, sources).await?;
-            several::spread(&mut of, targets, &mut ways, &several, sources).await?;
+            let several = several::segments(handle, of_several, &ways, source).await?;
+            several::spread(&mut of, targets, &mut ways, &several, source).await?;
         }
         for way in &mut ways {
-            if let Way::Through { source, .. } = way
-                && sources.of(Family::of(*source)).is_none()
+            if let Way::Through { source: chosen, .. } = way
+                && source.of(Family::of(*chosen)).is_none()
             {
-                *source = own.stable(*source);
+                *chosen = own.stable(*chosen);
             }
         }
         Ok(Self { of, asked, ways, expires: tables.expires })

@@ -22,20 +22,29 @@ impl Difference {
         let known: HashMap<_, u32> = hops.iter().zip(0..).map(|(hop, place)| (hop.identity(), place)).collect();
         let first = u32::try_from(hops.len()).unwrap_or(NO_SOURCE);
         let mut new = Vec::new();
-        let mut place_of = |hop: Hop| {
-            known.get(&hop.identity()).copied().unwrap_or_else(|| {
+        let mut places: Vec<u32> = Vec::with_capacity(found.hops.len());
+        for hop in found.hops {
+            // Those of later turns came before it.
+            let then = places.get(hop.then as usize).copied().unwrap_or(hop.then);
+            let turn = hop.turn();
+            let hop = hop.in_turn(turn, then);
+            places.push(known.get(&hop.identity()).copied().unwrap_or_else(|| {
                 new.push(hop);
                 first + u32::try_from(new.len() - 1).unwrap_or(0)
-            })
-        };
-        let places: Vec<u32> = found.hops.into_iter().map(&mut place_of).collect();
-        let mut used = vec![false; hops.len() + new.len()];
+            }));
+        }
+        let then: Vec<u32> = hops.iter().chain(&new).map(|hop| hop.then).collect();
+        let mut used = vec![false; then.len()];
         let mut of = found.of;
         let mut moves = BTreeMap::new();
         for (place, before) in of.iter_mut().zip(before) {
             if !matches!(*place, NO_ROUTE | NO_SOURCE) {
                 *place = places[*place as usize];
-                used[*place as usize] = true;
+                let mut turn = *place;
+                while let Some(used) = used.get_mut(turn as usize).filter(|used| !**used) {
+                    *used = true;
+                    turn = then[turn as usize];
+                }
             }
             if *place != before {
                 *moves.entry((before, *place)).or_default() += 1;
@@ -57,13 +66,11 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     type Identity = (IpAddr, IpAddr, bool);
+    /// A target's hop in each turn, or why there is none.
+    type Way = Result<Vec<(u8, Identity)>, u32>;
 
-    fn hop(identity: Identity) -> Hop {
-        Hop::new(identity.0, identity.1, identity.2)
-    }
-
-    /// Few, so that they come again.
-    fn identity() -> impl Strategy<Value = Identity> {
+    /// Few, so that they come again; each turn has its own sources.
+    fn identity(turn: u8) -> impl Strategy<Value = (u8, Identity)> {
         let v4 = |to: u32, from: u32| {
             (Ipv4Addr::from_bits(0x0a00_0000 + to).into(), Ipv4Addr::from_bits(0xc000_0200 + from).into())
         };
@@ -71,32 +78,51 @@ mod tests {
             let of = |network: u128, n: u32| IpAddr::V6(Ipv6Addr::from_bits(network << 96 | u128::from(n)));
             (of(0xfe80_0000, to), of(0x2001_0db8, from))
         };
-        (0_u32..6, 0_u32..3, any::<bool>(), any::<bool>()).prop_map(move |(to, from, is_v6, on_link)| {
+        (0_u32..4, 0_u32..2, any::<bool>(), any::<bool>()).prop_map(move |(to, from, is_v6, on_link)| {
+            let from = from + 16 * u32::from(turn);
             let (to, from) = if is_v6 { v6(to, from) } else { v4(to, from) };
-            (to, from, on_link)
+            (turn, (to, from, on_link))
         })
     }
 
-    /// What each target's way is; None is no way.
-    fn ways() -> impl Strategy<Value = Vec<Result<Identity, u32>>> {
-        let way = prop_oneof![6 => identity().prop_map(Ok), 1 => Just(Err(NO_ROUTE)), 1 => Just(Err(NO_SOURCE))];
+    fn ways() -> impl Strategy<Value = Vec<Way>> {
+        let turns = (prop::option::of(identity(0)), prop::option::of(identity(1)), identity(2));
+        let several =
+            turns.prop_map(|(first, second, third)| Ok([first, second, Some(third)].into_iter().flatten().collect()));
+        let way = prop_oneof![
+            6 => identity(0).prop_map(|way| Ok(vec![way])),
+            6 => several,
+            1 => Just(Err(NO_ROUTE)),
+            1 => Just(Err(NO_SOURCE))
+        ];
         prop::collection::vec(way, 20)
     }
 
-    fn found(ways: &[Result<Identity, u32>]) -> Found {
-        let mut hops: Vec<Identity> = Vec::new();
-        let of = ways.iter().map(|way| match way {
-            Err(none) => *none,
-            Ok(identity) => {
-                let place = hops.iter().position(|known| known == identity).unwrap_or_else(|| {
-                    hops.push(*identity);
+    fn found(ways: &[Way]) -> Found {
+        let mut hops: Vec<Hop> = Vec::new();
+        let of = ways.iter().map(|way| {
+            let turns = match way {
+                Err(none) => return *none,
+                Ok(turns) => turns,
+            };
+            turns.iter().rev().fold(NO_ROUTE, |then, &(turn, (address, source, on_link))| {
+                let hop = Hop::new(address, source, on_link).in_turn(turn, then);
+                let place = hops.iter().position(|known| known.identity() == hop.identity()).unwrap_or_else(|| {
+                    hops.push(hop);
                     hops.len() - 1
                 });
                 u32::try_from(place).expect("few")
-            }
+            })
         });
         let of = of.collect();
-        Found { hops: hops.into_iter().map(hop).collect(), of, unrouted: None, expires: None }
+        Found { hops, of, unrouted: None, expires: None }
+    }
+
+    /// As the hops in use say it.
+    fn way(hops: &Hops, place: u32) -> Way {
+        let turns: Vec<_> =
+            hops.turns(place).map(|(_, hop)| (hop.turn(), (hop.address, hop.source, hop.on_link))).collect();
+        if turns.is_empty() { Err(place) } else { Ok(turns) }
     }
 
     proptest! {
@@ -114,11 +140,12 @@ mod tests {
                 }
                 hops.use_only(|place| used[place]);
                 of = now;
-                let adopted: Vec<_> =
-                    of.iter().map(|place| hops.get(*place).map(Hop::identity).ok_or(*place)).collect();
+                let adopted: Vec<Way> = of.iter().map(|place| way(&hops, *place)).collect();
                 prop_assert_eq!(&adopted, &ways);
-                for (place, hop) in hops.iter().enumerate() {
-                    prop_assert_eq!(hop.is_used(), of.contains(&u32::try_from(place).expect("few")));
+                let led_by: std::collections::BTreeSet<u32> =
+                    of.iter().flat_map(|place| hops.turns(*place).map(|(place, _)| place)).collect();
+                for (place, hop) in (0..).zip(hops.iter()) {
+                    prop_assert_eq!(hop.is_used(), led_by.contains(&place));
                 }
                 let mut all: Vec<_> = hops.iter().map(Hop::identity).collect();
                 all.sort_unstable();

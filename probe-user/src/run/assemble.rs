@@ -153,7 +153,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         common: Arc::clone(&common),
         interface: routes.interface.clone(),
         is_chosen: job.network.interface.is_some(),
-        sources: job.network.sources,
+        sources: plan.sources.clone(),
         addressing,
         unrouted: routes.unrouted.clone(),
         expires: routes.expires,
@@ -244,7 +244,7 @@ pub(super) async fn find_routes(
     let mut waiting = carrier::Waiting::default();
     let mut routes = loop {
         let interface = job.network.interface.as_deref();
-        match (Routes::discover(handle, addresses.clone(), interface, job.network.sources).await, tell) {
+        match (Routes::discover(handle, addresses.clone(), interface, &job.plan.sources).await, tell) {
             (Err(RouteError::NoCarrier { interface }), Some(tell)) if waiting.goes_on(&interface, tell).await => {}
             (found, _) => break found?,
         }

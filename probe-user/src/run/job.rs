@@ -2,7 +2,7 @@
 
 use super::{Failure, Live, Source};
 use crate::{
-    base::{Settlement, Sources},
+    base::Settlement,
     ledger::Snapshot,
     nic,
     results::{Format, Outcomes, Summary},
@@ -32,7 +32,6 @@ pub(crate) struct Job {
 /// How probes leave.
 pub(crate) struct Network {
     pub(crate) interface: Option<String>,
-    pub(crate) sources: Sources,
     pub(crate) mode: nic::Mode,
     pub(crate) engine: nic::Engine,
     pub(crate) identifier: Option<u16>,

@@ -269,7 +269,7 @@ impl Ways {
             return Ok(());
         }
         let addresses = self.targets().map(|(_, address)| address);
-        let found = Found::ask(handle, addresses, interface.index, *is_chosen, *sources).await?;
+        let found = Found::ask(handle, addresses, interface.index, *is_chosen, sources).await?;
         let (unrouted, expires) = (found.unrouted.clone(), found.expires);
         let place = |(target, _)| {
             if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.account(target).place_of_hop() }
@@ -328,7 +328,7 @@ impl Ways {
         if all {
             hops.iter().for_each(|hop| hop.moved(until));
         }
-        moves.keys().filter_map(|(_, to)| hops.get(*to)).for_each(|hop| hop.moved(until));
+        moves.keys().flat_map(|(_, to)| hops.turns(*to)).for_each(|(_, hop)| hop.moved(until));
         for ((target, address), place) in self.targets().zip(of) {
             if ledger.account(target).destination().is_none() {
                 ledger.account(target).resolve(address, *place);
@@ -383,7 +383,7 @@ impl Ways {
 async fn resolve(hops: &Hops, moves: &BTreeMap<(u32, u32), usize>, known: usize) {
     let from_somewhere = moves.keys().filter(|(from, _)| !matches!(*from, NO_ROUTE | NO_SOURCE));
     let open: Vec<&route::Hop> =
-        from_somewhere.filter_map(|(_, to)| hops.get(*to)).filter(|hop| !hop.on_link).collect();
+        from_somewhere.flat_map(|(_, to)| hops.turns(*to)).map(|(_, hop)| hop).filter(|hop| !hop.on_link).collect();
     let is_resolved = |hop: &&route::Hop| matches!(hop.neighbour(), Neighbour::Resolved(_));
     let begun = Instant::now();
     while !open.iter().all(is_resolved) && begun.elapsed() < RESOLVE {

@@ -4,7 +4,7 @@
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
 use crate::{
-    base::{AddressTable, Destination, Family, Nanos, TargetIndex},
+    base::{AddressTable, Destination, Family, Nanos, Sources, TargetIndex},
     wire::{Kind, Shape},
 };
 use std::{
@@ -66,6 +66,8 @@ pub struct Plan {
     pub names: BTreeMap<u32, Name>,
     /// IPv6 addresses, of those that the plan was made with and of those that names turn out to have.
     pub addresses: Arc<AddressTable>,
+    /// What probes are sent from, see [`Plan::send_from`].
+    pub sources: Sources,
 }
 
 /// Targets that share an interval, a timeout and the rest.
@@ -332,6 +334,31 @@ impl Plan {
     pub fn unproven_ports(&self) -> u16 {
         let unproven = self.groups.iter().filter(|group| !group.shape.kind.has_proof());
         unproven.fold(0, |sum, group| sum.saturating_add(group.ports()))
+    }
+
+    /// From now on probes leave from these.
+    ///
+    /// # Errors
+    /// A group walks so many flows that the low 8 bits of a number can't tell them apart from each source: says so, in words for people.
+    pub fn send_from(&mut self, sources: Sources) -> Result<(), String> {
+        let most = Family::ALL.map(|family| sources.turns(family)).into_iter().max().unwrap_or(1);
+        let forms = |group: &Group| u32::from(group.flow_count()) * u32::from(most);
+        if let Some(group) = self.groups.iter().find(|group| forms(group) > 256) {
+            return Err(format!(
+                "group `{}` walks {} flows, and {most} sources in turn have {} of them: at most 256 are told apart. Give fewer sources or \
+                 flows{}",
+                group.name,
+                group.flow_count(),
+                forms(group),
+                if group.shape.kind.has_proof() {
+                    ""
+                } else {
+                    ", which here are four times the probes in flight: lengthen the interval"
+                }
+            ));
+        }
+        self.sources = sources;
+        Ok(())
     }
 
     /// Gives each group its source ports. Whose answer it is, a source address and port say where the answer brings nothing else: so no

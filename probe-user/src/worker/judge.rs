@@ -11,7 +11,7 @@ use crate::{
     base::{Nanos, State, TargetIndex},
     health::{Health, Verdict},
     ledger::{Account, Group, Run, tally::Tally},
-    route::Hop,
+    route::{Hop, Hops},
     schedule::Landed,
 };
 use std::{collections::VecDeque, ops::Range, sync::Arc};
@@ -29,13 +29,26 @@ pub(super) struct Judge {
     tally: Arc<Tally>,
     /// Targets of this sender.
     targets: Vec<Range<u32>>,
-    /// Targets that are down if the way to them was alive at the moment beside them. Never grows beyond what it was made with.
-    owed: VecDeque<(TargetIndex, Nanos)>,
+    /// Never grows beyond what it was made with.
+    owed: VecDeque<Debt>,
     gates: Vec<Gate>,
     /// Hops that have been looked through for gateways, and their version then.
     seen: (usize, u64),
     look_at: Nanos,
 }
+
+/// A target that is down if the way to it was alive when it failed to answer.
+#[derive(Clone, Copy)]
+struct Debt {
+    target: TargetIndex,
+    /// Low bits of the number of the probe that it failed to answer: they say by which way it went.
+    number: u8,
+    /// Of that probe.
+    deadline: Nanos,
+}
+
+/// There are as many as targets.
+const _: () = assert!(size_of::<Debt>() == 16);
 
 /// A gateway.
 struct Gate {
@@ -83,11 +96,11 @@ impl Judge {
         self.seen.1 = version;
     }
 
-    /// A probe has landed. `silent`: nobody said anything, which is the gateway's word only if the gateway is alive.
+    /// The probe of a number has landed. `silent`: nobody said anything, which is the gateway's word only if the gateway is alive.
     #[inline]
     pub(super) fn judge(
         &mut self,
-        account: Account<'_>,
+        (account, number): (Account<'_>, u64),
         verdict: Verdict,
         silent: bool,
         landed: Landed,
@@ -96,16 +109,20 @@ impl Judge {
         let before = match verdict {
             Verdict::Silent => return,
             Verdict::Good => account.health(),
-            Verdict::Bad => match self.speaks_against(account, silent, landed) {
+            Verdict::Bad => match self.speaks_against((account, number), silent, landed, group) {
                 Some(health) => health,
                 None => return,
             },
         };
         let mut after = before.after(verdict, group.up_after, group.down_after);
-        if after.state() == State::Down && before.state() != State::Down && !self.is_proven(account, silent, landed) {
+        if after.state() == State::Down
+            && before.state() != State::Down
+            && !self.is_proven((account, number), silent, landed, group)
+        {
             after = after.put_off(before);
             if self.owed.len() < self.owed.capacity() && !before.owes_down(group.down_after) {
-                self.owed.push_back((account.target(), landed.deadline));
+                let (target, deadline) = (account.target(), landed.deadline);
+                self.owed.push_back(Debt { target, number: number as u8, deadline });
             }
         }
         if after != before {
@@ -115,13 +132,19 @@ impl Judge {
 
     /// The target's health before a bad probe, if that probe says anything about it.
     #[inline]
-    fn speaks_against(&self, account: Account<'_>, silent: bool, landed: Landed) -> Option<Health> {
+    fn speaks_against(
+        &self,
+        (account, number): (Account<'_>, u64),
+        silent: bool,
+        landed: Landed,
+        group: &Group,
+    ) -> Option<Health> {
         let Common { hops, link, .. } = &*self.common;
         if link.was_down(landed.begun, landed.deadline) {
             return None;
         }
         let before = account.health();
-        let Some((place, hop)) = account.hop().ok().and_then(|place| Some((place, hops.get(place)?))) else {
+        let Some(hop) = hop(hops, account, group, number) else {
             // The way that it left by is gone: from here on nobody can say what became of it.
             account.set_health(before.without_bad_streak());
             return None;
@@ -130,15 +153,14 @@ impl Judge {
             return None;
         }
         if account.has_moved() {
-            return Self::arrives(account, (place, hop), before, landed);
+            return Self::arrives(account, hop, before, landed);
         }
         Some(before)
     }
 
     /// The first bad probes of a target that came to another hop: what was on its way then says nothing, nor does what was before.
     #[cold]
-    fn arrives(account: Account<'_>, hop: (u32, &Hop), before: Health, landed: Landed) -> Option<Health> {
-        let (place, hop) = hop;
+    fn arrives(account: Account<'_>, hop: &Hop, before: Health, landed: Landed) -> Option<Health> {
         let cleared = before.without_bad_streak();
         if cleared != before {
             account.set_health(cleared);
@@ -146,15 +168,15 @@ impl Judge {
         if landed.begun <= hop.moved_until() {
             return None;
         }
-        account.has_arrived(place);
+        account.has_arrived(account.place_of_hop());
         Some(cleared)
     }
 
     /// Whether the way to a target that failed to answer is known to have been there then. Else finding out is begun.
     #[cold]
-    fn is_proven(&self, account: Account<'_>, silent: bool, landed: Landed) -> bool {
+    fn is_proven(&self, (account, number): (Account<'_>, u64), silent: bool, landed: Landed, group: &Group) -> bool {
         let hops = &self.common.hops;
-        let Some(hop) = account.hop().ok().and_then(|place| hops.get(place)) else {
+        let Some(hop) = hop(hops, account, group, number) else {
             return true;
         };
         let is_known = hops.known_until() >= landed.deadline;
@@ -191,14 +213,15 @@ impl Judge {
     fn settle(&mut self, now: Nanos) {
         let mut unknown = 0;
         for _ in 0..self.owed.len().min(AT_ONCE) {
-            let Some((target, deadline)) = self.owed.pop_front() else { return };
-            let account = self.common.ledger.account(target);
+            let Some(debt) = self.owed.pop_front() else { return };
+            let deadline = debt.deadline;
+            let account = self.common.ledger.account(debt.target);
             let health = account.health();
             // An answer since then has paid for it, or its streak was cleared.
             if !health.owes_down(account.group().down_after) {
                 continue;
             }
-            match self.standing(target, deadline) {
+            match self.standing(debt) {
                 Owed::Void => {}
                 // A link that fell just then took the gateway's proof with it.
                 Owed::Due if self.common.link.was_down(deadline, now) => {
@@ -206,7 +229,7 @@ impl Judge {
                 }
                 Owed::Due => set(&self.common, &self.tally, account, health, health.with_down(), now),
                 Owed::Unknown => {
-                    self.owed.push_back((target, deadline));
+                    self.owed.push_back(debt);
                     unknown += 1;
                     if unknown == UNKNOWN_AT_ONCE {
                         return;
@@ -217,11 +240,12 @@ impl Judge {
     }
 
     /// What is known by now of the way that a target had when it failed to answer.
-    fn standing(&self, target: TargetIndex, deadline: Nanos) -> Owed {
+    fn standing(&self, Debt { target, number, deadline }: Debt) -> Owed {
         let Common { ledger, hops, .. } = &*self.common;
+        let account = ledger.account(target);
         // The streak of who has come to another hop since then is cleared when its next probe lands.
-        let Some(hop) = ledger.account(target).hop().ok().and_then(|place| hops.get(place)) else { return Owed::Void };
-        if ledger.account(target).has_moved() || (!hop.on_link && deadline <= hop.life.dead_until()) {
+        let Some(hop) = hop(hops, account, account.group(), number.into()) else { return Owed::Void };
+        if account.has_moved() || (!hop.on_link && deadline <= hop.life.dead_until()) {
             return Owed::Void;
         }
         if hops.known_until() >= deadline && (hop.on_link || hop.life.proven() >= deadline) {
@@ -253,13 +277,20 @@ impl Gate {
         for _ in 0..AT_ONCE {
             let Some(next) = self.clearing else { return };
             let target = TargetIndex(next);
-            if common.ledger.account(target).hop() == Ok(self.hop) {
-                common.ledger.account(target).set_health(common.ledger.account(target).health().without_bad_streak());
+            let account = common.ledger.account(target);
+            if common.hops.turns(account.place_of_hop()).any(|(place, _)| place == self.hop) {
+                account.set_health(account.health().without_bad_streak());
             }
             let after = ours.iter().find(|targets| targets.end > next + 1);
             self.clearing = after.map(|targets| targets.start.max(next + 1));
         }
     }
+}
+
+/// By which the probe of a number left, unless its target has come to another one since then.
+#[inline]
+fn hop<'a>(hops: &'a Hops, account: Account<'_>, group: &Group, number: u64) -> Option<&'a Hop> {
+    hops.get(account.hop(hops, group, number).ok()?)
 }
 
 fn set(common: &Common, tally: &Tally, account: Account<'_>, before: Health, after: Health, at: Nanos) {
@@ -424,7 +455,7 @@ mod tests {
                 let now = Nanos(at);
                 // Begun 5 before: in the model's units and in these.
                 let landed = Landed { begun: now - Nanos(5), deadline: now };
-                let mut landing = |verdict, silent| judge.judge(common.ledger.account(WHO), verdict, silent, landed, common.ledger.group(0));
+                let mut landing = |verdict, silent| judge.judge((common.ledger.account(WHO), number), verdict, silent, landed, common.ledger.group(0));
                 match step {
                     Step::Good => landing(Verdict::Good, false),
                     Step::Lost => landing(Verdict::Bad, true),

@@ -271,7 +271,7 @@ impl<T: Transmit> Sender<T> {
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
-        self.judge.judge(account, verdict, silent, landed, self.common.ledger.group(walk.run.group));
+        self.judge.judge((account, number), verdict, silent, landed, self.common.ledger.group(walk.run.group));
     }
 
     /// Settles by what receivers have handed over. True if there was something.
@@ -405,7 +405,8 @@ impl<T: Transmit> Sender<T> {
         if !walk.is_free(tick.round, tick.slot) || self.waiting.is_away(target, walk.place(tick.round)) {
             return unsent(Cause::Window);
         }
-        let hop = match account.hop() {
+        let group = ledger.group(walk.run.group);
+        let hop = match account.hop(&self.common.hops, group, tick.round) {
             Ok(hop) => hop,
             Err(cause) => return unsent(cause),
         };
@@ -431,7 +432,7 @@ impl<T: Transmit> Sender<T> {
         place.enter();
         let generation = account.generation();
         let sequence = ProbeNumber(tick.round).sequence();
-        let shape = ledger.group(walk.run.group).shape(to.family, tick.round);
+        let shape = group.shape(to.family, tick.round);
         self.due.push(Due { target, generation, sequence, to: to.handle, hop, shape });
         let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
         self.notes.push(note);

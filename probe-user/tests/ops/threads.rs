@@ -158,7 +158,7 @@ async fn allocations(apart: bool) {
 
     let handle = route::connect().unwrap();
     let addresses = plan.targets.iter().map(|target| target.destination.unwrap().handle.v4());
-    let routes = Routes::discover(&handle, addresses, None, Sources::default()).await.unwrap();
+    let routes = Routes::discover(&handle, addresses, None, &Sources::default()).await.unwrap();
     let link = Arc::new(LinkState::new());
     let hops = Arc::clone(&routes.hops);
     let mut watch =

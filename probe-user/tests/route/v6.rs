@@ -62,11 +62,11 @@ async fn discover_from(
     sources: Sources,
 ) -> Result<Routes, RouteError> {
     let handle = route::connect().unwrap();
-    Routes::discover(&handle, targets.as_ref().iter().copied(), interface, sources).await
+    Routes::discover(&handle, targets.as_ref().iter().copied(), interface, &sources).await
 }
 
 fn from(source: Ipv6Addr) -> Sources {
-    Sources { v6: Some(source), ..Sources::default() }
+    Sources::from_addresses([source.into()]).unwrap()
 }
 
 #[test]
@@ -91,11 +91,11 @@ fn both_families_in_any_order() {
         let hops: Vec<_> = routes.hops.iter().map(Hop::identity).collect();
         let [source, source_6] = [IpAddr::from(SOURCE), SOURCE_6.into()];
         let expected = [
-            (HERE_6.into(), source_6, true),
-            (HERE.into(), source, true),
-            (NOT_HERE_6.into(), source_6, true),
-            (GATEWAY_6.into(), source_6, false),
-            (GATEWAY.into(), source, false),
+            (HERE_6.into(), source_6, true, NO_ROUTE),
+            (HERE.into(), source, true, NO_ROUTE),
+            (NOT_HERE_6.into(), source_6, true, NO_ROUTE),
+            (GATEWAY_6.into(), source_6, false, NO_ROUTE),
+            (GATEWAY.into(), source, false, NO_ROUTE),
         ];
         assert_eq!(hops, expected);
         let (mut watch, _) = watch(&routes).await;
@@ -173,13 +173,13 @@ fn each_kind_of_ipv6_route_is_told() {
         // Through a named interface: its own routes only, with a source too.
         for sources in [Sources::default(), from(v6(0x98, 1))] {
             let targets = [BEHIND_6.into(), v6(0x104, 1).into()];
-            let routes = discover_from(targets, Some("other0"), sources).await.unwrap();
+            let routes = discover_from(targets, Some("other0"), sources.clone()).await.unwrap();
             assert_eq!(routes.of, [NO_ROUTE, 0], "{sources:?}");
             assert_eq!(routes.unrouted.unwrap().why, Why::NoRoute, "{sources:?}");
             assert_eq!(routes.hops[0].source, v6(0x98, 1));
         }
         let routes = discover_from([v6(0x104, 1).into()], Some("near0"), from(SOURCE_6)).await.unwrap();
-        assert_eq!(routes.hops[0].identity(), (GATEWAY_6.into(), SOURCE_6.into(), false));
+        assert_eq!(routes.hops[0].identity(), (GATEWAY_6.into(), SOURCE_6.into(), false, NO_ROUTE));
     });
 }
 
@@ -195,7 +195,7 @@ fn a_link_local_target_is_on_the_interface_that_is_named() {
         let routes = discover([LINK_LOCAL.into(), BEHIND_6.into()], Some("near0")).await;
         let own = said("ip -6 -o addr show dev near0 scope link");
         let own = own.split_whitespace().nth(3).unwrap().trim_end_matches("/64").parse().unwrap();
-        assert_eq!(routes.hops[0].identity(), (LINK_LOCAL.into(), own, true));
+        assert_eq!(routes.hops[0].identity(), (LINK_LOCAL.into(), own, true, NO_ROUTE));
         assert_eq!(routes.of, [0, 1]);
         let (mut watch, _) = watch(&routes).await;
         assert_eq!(watch.resolve().await.unwrap().on_link_unanswered, 0);
@@ -239,7 +239,7 @@ fn what_can_not_be_sent_from_is_refused() {
         // While probes are under way that is no error, and the other family goes on.
         let handle = route::connect().unwrap();
         let index = Interface::by_name(&handle, "near0").await.unwrap().index;
-        let ask = |sources| Found::ask(&handle, targets, index, false, sources);
+        let ask = async |sources| Found::ask(&handle, targets, index, false, &sources).await;
         let found = ask(from(source(8))).await.unwrap();
         assert_eq!(found.of, [NO_SOURCE, 0]);
         assert_eq!(found.unrouted.unwrap().why, Why::SourceUnusable(source(8).into(), Unusable::Tentative));
@@ -281,7 +281,8 @@ fn a_route_that_ends_says_when() {
         assert_eq!(discover([BEHIND.into()], None).await.expires, None, "no IPv6 target, nothing read");
         sh(&format!("ip -6 route add 2001:db8:202::/48 via {HERE_6} expires 2"));
         let handle = route::connect().unwrap();
-        let ask = || Found::ask(&handle, [v6(0x202, 1)], routes.interface.index, false, Sources::default());
+        let none = Sources::default();
+        let ask = || Found::ask(&handle, [v6(0x202, 1)], routes.interface.index, false, &none);
         let found = ask().await.unwrap();
         let expires = found.expires.unwrap();
         assert_eq!(found.hops[0].address, HERE_6);
@@ -462,7 +463,7 @@ fn a_gateway_that_fails_is_left_for_another() {
             };
             tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
             let handle = route::connect().unwrap();
-            Found::ask(&handle, [BEHIND_6], routes.interface.index, false, Sources::default()).await.unwrap()
+            Found::ask(&handle, [BEHIND_6], routes.interface.index, false, &Sources::default()).await.unwrap()
         };
         sh(&format!("ip -n {far} addr del {GATEWAY_6}/64 dev far0"));
         routes.hops[0].life.doubt(now() + Nanos(1));

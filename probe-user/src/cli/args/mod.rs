@@ -295,7 +295,7 @@ pub struct DoctorArgs {
     /// The interface to look at [default: the one that routes to the addresses, or all]
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: Option<String>,
-    /// The source address that probes would have, one of IPv4 and one of IPv6
+    /// A source address that probes would have, or several in turn
     #[arg(short = 'S', long = "source", value_name = "ADDRESS")]
     pub sources: Vec<IpAddr>,
     /// Write one JSON object
@@ -403,7 +403,7 @@ pub struct NetworkArgs {
     /// The interface to use [default: the one that routes to the targets]
     #[arg(short = 'I', long, value_name = "IFACE")]
     pub interface: Option<String>,
-    /// The source address, one of IPv4 and one of IPv6 [default: those that the kernel's routes prefer]
+    /// A source address; of several of a family each target's probes take one after the other [default: as the kernel chooses]
     #[arg(short = 'S', long = "source", value_name = "ADDRESS")]
     pub sources: Vec<IpAddr>,
     /// What sends; run takes the configuration's unless this is given [default: auto]
@@ -445,21 +445,25 @@ pub struct OutputArgs {
 /// Those of `-S`.
 ///
 /// # Errors
-/// Two of one family.
+/// They are too many, or one is there twice.
 pub(super) fn sources(addresses: &[IpAddr]) -> Result<Sources, run::Failure> {
     Sources::from_addresses(addresses.iter().copied()).map_err(|error| run::Failure::new(format!("-S: {error}")))
 }
 
 impl NetworkArgs {
     /// For probes as these.
+    pub(crate) fn network(&self, probes: &ProbeArgs) -> run::Network {
+        let (mode, engine) = (self.mode.unwrap_or_default(), self.engine.unwrap_or_default());
+        let (interface, identifier, source_port) = (self.interface.clone(), self.identifier, probes.source_port);
+        run::Network { interface, mode, engine, identifier, source_port }
+    }
+
+    /// Has the probes of a plan sent from the sources that were asked for.
     ///
     /// # Errors
-    /// Two sources of one family.
-    pub(crate) fn network(&self, probes: &ProbeArgs) -> Result<run::Network, run::Failure> {
-        let (mode, engine) = (self.mode.unwrap_or_default(), self.engine.unwrap_or_default());
-        let (interface, identifier) = (self.interface.clone(), self.identifier);
-        let (sources, source_port) = (sources(&self.sources)?, probes.source_port);
-        Ok(run::Network { interface, sources, mode, engine, identifier, source_port })
+    /// They are too many, or one is there twice.
+    pub(crate) fn send_from(&self, plan: &mut Plan) -> Result<(), run::Failure> {
+        plan.send_from(sources(&self.sources)?).map_err(|error| run::Failure::new(format!("-S: {error}")))
     }
 }
 

@@ -37,7 +37,7 @@ impl<T: Transmit> Sender<T> {
             && let Some((target, number)) = waiting.take()
         {
             let account = self.common.ledger.account(target);
-            let way = account.destination().zip(account.hop().ok());
+            let way = account.destination().zip(account.hop(&self.common.hops, account.group(), number.into()).ok());
             let reset =
                 |(to, hop): (Destination, u32)| Some((to, hop, account.group().reset(to.family, number.into())?));
             let Some((to, hop, shape)) = way.and_then(reset) else {

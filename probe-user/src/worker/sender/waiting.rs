@@ -186,7 +186,8 @@ impl<T: Transmit> Sender<T> {
             let Some((key, pause)) = self.waiting.due(until) else { break };
             let Some(first) = self.waiting.first(key) else { continue };
             // The way to a target may have changed meanwhile.
-            let hop = self.common.ledger.account(first.target).hop();
+            let account = self.common.ledger.account(first.target);
+            let hop = account.hop(&self.common.hops, account.group(), first.number);
             let (index, hop) = match hop.map(|index| (index, self.common.hops.get(index))) {
                 Ok((index, Some(hop))) => (index, hop),
                 Ok((_, None)) => continue,
@@ -260,7 +261,7 @@ impl<T: Transmit> Sender<T> {
                     Standing::Free | Standing::Pending => Verdict::Silent,
                 };
                 let landed = Landed { begun: since, deadline: now };
-                self.judge.judge(account, verdict, false, landed, account.group());
+                self.judge.judge((account, number), verdict, false, landed, account.group());
             }
         }
         true
