@@ -98,6 +98,24 @@ impl Ledger {
         }
     }
 
+    /// Fetches what leads from an address to its targets.
+    #[inline]
+    pub fn fetch_flow(&self, address: IpAddr) {
+        self.tables.flows.fetch(address);
+    }
+
+    /// Fetches what an answer of this address will change, and what it is judged by. Quick only after [`Ledger::fetch_flow`].
+    #[inline]
+    pub fn fetch_target_of_flow(&self, address: IpAddr) {
+        if let Some(target) = self.tables.flows.candidates(address).next() {
+            let (segment, index) = segment::place_of(target.0);
+            self.fetch(target);
+            if let Some(segment) = self.tables.segments.get(segment) {
+                segment.fetch(index);
+            }
+        }
+    }
+
     #[inline]
     fn cell(&self, target: TargetIndex) -> Option<&Cell> {
         let (segment, index) = segment::place_of(target.0);

@@ -8,7 +8,7 @@ use crate::{
     base::TargetIndex,
     targets::{self, Plan},
 };
-use std::net::IpAddr;
+use std::{hint::black_box, net::IpAddr};
 
 /// Mute groups by their ports, and their targets by their addresses.
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl Flows {
     pub(super) fn group(&self, port: u16) -> Option<usize> {
         let flow = port.checked_sub(self.first_port)?;
         self.groups.get(usize::from(flow)).filter(|group| **group != u32::MAX).map(|group| *group as usize)
+    }
+
+    /// Fetches the first of an address' entries.
+    #[inline]
+    pub(super) fn fetch(&self, address: IpAddr) {
+        if !self.entries.is_empty() {
+            black_box(self.entries[self.place(address).0]);
+        }
     }
 
     /// Targets of all such groups that may have this address.

@@ -3,7 +3,7 @@
 
 use super::{
     addresses::Addresses,
-    atomic::{AtomicU32, AtomicU64},
+    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     group::Group,
     sent::{self, SentTime},
     window::{PER_WORD, Place},
@@ -13,7 +13,7 @@ use crate::{
     health::Health,
     targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan, Target},
 };
-use std::{ops::Range, sync::Arc};
+use std::{hint::black_box, ops::Range, sync::Arc};
 
 /// Bits of a target's number that say which of its segment it is. Cells of a whole segment are 64 MiB: large enough for huge pages.
 const BITS: u32 = 20;
@@ -164,6 +164,17 @@ impl Segment {
         let words = sent::words(part.places);
         let first = part.sent? + before * words;
         Some(SentTime::new(&self.columns.sent[first..first + words], part.places as usize, place))
+    }
+
+    /// Fetches what an answer about a target's probe is judged by beside its cell: the address and the send times.
+    #[inline]
+    pub(super) fn fetch(&self, index: usize) {
+        if let Some(side) = self.sides.get(index) {
+            black_box(side.address.load(Relaxed));
+        }
+        if let Some(sent) = self.sent(index, 0) {
+            black_box(sent.before(0));
+        }
     }
 
     /// All words in which probes may be pending.

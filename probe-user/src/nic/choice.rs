@@ -122,8 +122,9 @@ fn obstacle_of(shape: Shape, tags: Tags) -> Option<String> {
         false => (tags.as_slice().len() > 1).then(|| "they carry one VLAN tag at most".into()),
         true => (length > LIVE_FRAME).then(|| {
             let (kind, less) = (shape.kind, length - LIVE_FRAME);
+            let bytes = if less == 1 { "byte" } else { "bytes" };
             format!(
-                "frames of probe {kind} are {length} bytes long, and they are copied up to {LIVE_FRAME}: let it carry {less} bytes less"
+                "frames of probe {kind} are {length} bytes long, and they are copied up to {LIVE_FRAME}: let it carry {less} {bytes} less"
             )
         }),
     }
@@ -208,7 +209,7 @@ mod tests {
         let udp = Shape::of(Kind::Udp { port: 7, content: Content::Bytes(b"hello") });
         let udp = |payload| Shape { payload, ..udp };
         assert_eq!((obstacle_of(udp(86), Tags::NONE), obstacle_of(udp(78), two)), (None, None));
-        assert!(obstacle_of(udp(87), Tags::NONE).is_some_and(|why| why.ends_with("let it carry 1 bytes less")));
+        assert!(obstacle_of(udp(87), Tags::NONE).is_some_and(|why| why.ends_with("let it carry 1 byte less")));
         assert!(
             obstacle_of(udp(86).over(Family::V6), one).is_some_and(|why| why.ends_with("let it carry 24 bytes less"))
         );

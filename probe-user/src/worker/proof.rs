@@ -70,7 +70,7 @@ pub trait Reader {
     fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason>;
 
     /// Whose probe a frame is probably about. Nothing is checked: a guess, to have the target's account at hand when it has been.
-    fn guess(frame: &[u8], slots: &impl Slots) -> Option<TargetIndex>;
+    fn guess(frame: &[u8]) -> Option<Guess>;
 }
 
 /// Reads every kind of probe that `wire` makes.
@@ -83,11 +83,8 @@ impl Reader for WireReader {
     }
 
     #[inline]
-    fn guess(frame: &[u8], slots: &impl Slots) -> Option<TargetIndex> {
-        match wire::guess_target(frame)? {
-            Guess::Target(target) => Some(target),
-            Guess::Flow(address, ports) => slots.target_of_flow(address, ports),
-        }
+    fn guess(frame: &[u8]) -> Option<Guess> {
+        wire::guess_target(frame)
     }
 }
 

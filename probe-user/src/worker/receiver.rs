@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     base::{Ended, Nanos},
-    ledger::{histogram::add, tally::Tally, window::Standing},
-    wire::{Quoted, Refusal, Reply, Says},
+    ledger::{Ledger, histogram::add, tally::Tally, window::Standing},
+    wire::{Guess, Quoted, Refusal, Reply, Says},
     worker::Sink,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -44,12 +44,36 @@ impl<R: Receive> Receiver<R> {
         let settle = &self.settle;
         self.queues.receive(&mut |frames| {
             let now = clock.now();
-            let guessed = frames.iter().filter_map(|frame| R::Reader::guess(frame, &*settle.common.ledger));
-            guessed.for_each(|target| settle.common.ledger.fetch(target));
+            fetch::<R::Reader>(&settle.common.ledger, frames);
             for frame in frames {
                 settle.frame::<R::Reader>(frame, now, &mut hand_over);
             }
         })
+    }
+}
+
+/// Fetches what a burst of frames will change before any of them is settled: processors wait for many loads at a time, and for an atomic
+/// change alone.
+#[inline]
+fn fetch<W: Reader>(ledger: &Ledger, frames: &[&[u8]]) {
+    let mut by_flow = false;
+    for frame in frames {
+        match W::guess(frame) {
+            Some(Guess::Target(target)) => ledger.fetch(target),
+            Some(Guess::Flow(address, _)) => {
+                ledger.fetch_flow(address);
+                by_flow = true;
+            }
+            None => {}
+        }
+    }
+    if by_flow {
+        // What was fetched says what to fetch.
+        for frame in frames {
+            if let Some(Guess::Flow(address, _)) = W::guess(frame) {
+                ledger.fetch_target_of_flow(address);
+            }
+        }
     }
 }
 

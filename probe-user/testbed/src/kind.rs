@@ -2,8 +2,7 @@
 //! to add one.
 
 use echolot::{
-    base::TargetIndex,
-    wire::{Key, ProbeFields, RejectedReason, Template},
+    wire::{Guess, Key, ProbeFields, RejectedReason, Template},
     worker::{Proven, Reader, Slots, WireReader},
 };
 use probe_ebpf::wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload};
@@ -46,8 +45,8 @@ impl Reader for BackToFront {
         WireReader::prove(&restored(frame), key, slots)
     }
 
-    fn guess(frame: &[u8], slots: &impl Slots) -> Option<TargetIndex> {
-        WireReader::guess(&restored(frame), slots)
+    fn guess(frame: &[u8]) -> Option<Guess> {
+        WireReader::guess(&restored(frame))
     }
 }
 
