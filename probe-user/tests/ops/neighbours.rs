@@ -1,7 +1,7 @@
 //! The host's own traffic beside echolot.
 
 use super::place::{Ended, LONG, Place, Running, reflector, sum_of};
-use std::{env, process::Command, time::Duration};
+use std::{env, process::Command};
 use xtask::{
     command::wait_until,
     lab::{Answer, FAR_ADDRESS, FAR_INTERFACE, NEAR_INTERFACE},
