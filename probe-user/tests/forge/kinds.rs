@@ -58,15 +58,6 @@ enum Proof {
 }
 
 impl Proof {
-    const ALL: [Self; 6] = [
-        Self::CookieV4,
-        Self::CookieV6,
-        Self::Sequence,
-        Self::Question,
-        Self::EchoIdentification,
-        Self::UdpIdentification,
-    ];
-
     /// How many bits of it are keyed; None: so many that chance is out of the question.
     const fn bits(self) -> Option<i32> {
         match self {
