@@ -2,7 +2,7 @@
 
 use crate::{
     inside::Part,
-    lab::{Bench, Cpus, Done},
+    lab::{Bench, Cpus, Done, Far},
     report::{Common, Measured},
 };
 use echolot::base::Family;
@@ -20,6 +20,15 @@ const WITHIN: Duration = Duration::from_secs(90);
 /// First of the addresses that are probed.
 const FIRST: u32 = 0x0a40_0000;
 const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 0);
+/// Ports that the far end has open; all others are closed.
+const OPEN: &str = "1-32767";
+const OPEN_PORT: u16 = 80;
+const CLOSED_PORT: u16 = 40_000;
+/// UDP comes back.
+const ECHO_PORT: u16 = 7;
+/// On the near link, and nobody's: what comes to it this host's kernel leaves alone. From an address of this host's own, it
+/// would answer each SYN-ACK by a RST, because it knows of no connection.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 77);
 /// More than any of them reaches: as fast as they can.
 const ANY_RATE: &str = "10000000";
 
@@ -55,18 +64,59 @@ enum Peer {
     /// `echolot run`: all addresses again and again, for so long.
     Run,
     Fping(Family),
-    Masscan,
-    Zmap,
+    Masscan(Asked),
+    Zmap(Asked),
     Prototype(PathBuf),
 }
 
-const ECHOLOT: [Peer; 6] = [
+/// What peers ask that ask more than echo.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Echo,
+    Open,
+    Closed,
+    Udp,
+}
+
+impl Asked {
+    /// As echolot's rows are named.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "",
+            Self::Open => ", TCP, open port",
+            Self::Closed => ", TCP, closed port",
+            Self::Udp => ", UDP, sent back",
+        }
+    }
+
+    const fn port(self) -> Option<u16> {
+        match self {
+            Self::Echo => None,
+            Self::Open => Some(OPEN_PORT),
+            Self::Closed => Some(CLOSED_PORT),
+            Self::Udp => Some(ECHO_PORT),
+        }
+    }
+
+    /// Where its probes come from.
+    const fn source(self) -> Ipv4Addr {
+        match self {
+            Self::Echo => NEAR_ADDRESS,
+            Self::Open | Self::Closed | Self::Udp => NOBODY,
+        }
+    }
+}
+
+const ECHOLOT: [Peer; 9] = [
     Peer::Sweep("echolot sweep", &["-f", "none"], false),
     Peer::Run,
     Peer::SweepV6,
     Peer::Sweep("echolot sweep, every result as JSONL", &["-f", "jsonl"], true),
     Peer::Sweep("echolot sweep, list of who answered", &["-f", "list"], true),
     Peer::Sweep("echolot sweep, afxdp", &["-f", "none", "--engine", "afxdp"], false),
+    Peer::Sweep("echolot sweep, TCP, open port", &["-f", "none", "-p", "tcp:80"], false),
+    Peer::Sweep("echolot sweep, TCP, closed port", &["-f", "none", "-p", "tcp:40000"], false),
+    Peer::Sweep("echolot sweep, UDP, sent back", &["-f", "none", "-p", "udp:7"], false),
 ];
 
 struct Match<'a> {
@@ -93,7 +143,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let needed: Vec<_> =
         needed.into_iter().filter(|(name, path)| path.as_os_str() == *name).map(|(name, _)| (name, name)).collect();
     xtask::setup::ensure(&needed)?;
-    let bench = Bench::up("peers", &common.binary)?;
+    let bench = Bench::with("peers", &common.binary, Far::Ports(OPEN), None)?;
     let folder = bench.lab().name().folder();
     // fping refuses more: it has 65,536 sequence numbers, and keeps some back.
     let (many, fping_many) = if common.short { (1 << 14, 1 << 12) } else { (1 << 20, 65_000) };
@@ -117,7 +167,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         empty,
     };
     let mut peers: Vec<Peer> = ECHOLOT.into();
-    peers.extend([Peer::Fping(Family::V4), Peer::Fping(Family::V6), Peer::Masscan, Peer::Zmap]);
+    peers.extend([Peer::Fping(Family::V4), Peer::Fping(Family::V6)]);
+    peers.extend([Asked::Echo, Asked::Open, Asked::Closed].map(Peer::Masscan));
+    peers.extend([Asked::Echo, Asked::Open, Asked::Closed, Asked::Udp].map(Peer::Zmap));
     peers.extend(args.prototype.clone().map(Peer::Prototype));
     let outcome = common.table(
         (
@@ -125,7 +177,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "Answered round trips over the same reflector. The rate is that of the answers' arrival at the interface, \
              from the first hundredth to the last, times the share that the program found of them; start-up and waiting \
              at the end are in `seconds` only. The far end's work is done in the sender's softirq, on the sender's CPU. \
-             Peers run with an XDP program at the near end that lets all pass, which answers need that are sent in XDP",
+             Peers run with an XDP program at the near end that lets all pass, which answers need that are sent in XDP. \
+             TCP: a SYN to each, which the far end answers by SYN-ACK or RST. echolot and masscan send a RST for each SYN-ACK. \
+             zmap leaves that to the kernel, but both peers scan from an address that is nobody's, so the near kernel sends none",
         ),
         &[
             ("rate", "answered a second", 0),
@@ -136,7 +190,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         ],
         &peers,
         |peer| game.named(peer),
-        45.0,
+        80.0,
         |peer| game.measure(peer),
     );
     let _ = fs::remove_file(&game.results);
@@ -164,13 +218,27 @@ impl Match<'_> {
                     format!("{flag}-q -s -r 0 -i 0 -t 1000, {} addresses, not pinned", self.fping_many),
                 )
             }
-            Peer::Masscan => {
+            Peer::Masscan(asked) => {
                 let version = version(&self.args.masscan, "--version");
-                (format!("masscan {version}"), "--ping --retries 0 --wait 1 --rate 10000000, not pinned".into())
+                let what = match asked.port() {
+                    None => "--ping".into(),
+                    Some(port) => format!(
+                        "-p {port} --source-ip {NOBODY}{}",
+                        if *asked == Asked::Closed { " --show closed" } else { "" }
+                    ),
+                };
+                (
+                    format!("masscan {version}{}", asked.name()),
+                    format!("{what} --retries 0 --wait 1 --rate 10000000, not pinned"),
+                )
             }
-            Peer::Zmap => {
+            Peer::Zmap(asked) => {
                 let version = version(&self.args.zmap, "--version");
-                (format!("zmap {version}"), "icmp_echoscan, one sender thread, -c 1 -r 10000000, not pinned".into())
+                let from = asked.port().map(|port| format!(" -p {port} -S {NOBODY}")).unwrap_or_default();
+                (
+                    format!("zmap {version}{}", asked.name()),
+                    format!("{}{from}, one sender thread, -c 1 -r 10000000, not pinned", module(*asked)),
+                )
             }
             Peer::Prototype(path) => ("prototype".into(), path.display().to_string()),
         }
@@ -219,21 +287,45 @@ impl Match<'_> {
                 let alive: u32 = alive.ok_or_else(|| done.failed())?;
                 figures(&done, f64::from(alive), f64::from(self.fping_many))
             }
-            Peer::Masscan => {
+            Peer::Masscan(asked) => {
                 let mut command = self.bench.lab().near(&self.args.masscan);
-                command.args([self.cidr, "--ping", "-e", NEAR_INTERFACE, "--rate", ANY_RATE]);
-                command.args(["--source-ip", &NEAR_ADDRESS.to_string(), "--router-mac", &self.bench.far_mac()?]);
+                command.args([self.cidr, "-e", NEAR_INTERFACE, "--rate", ANY_RATE]);
+                match asked.port() {
+                    None => command.arg("--ping"),
+                    Some(port) => command.args(["-p", &port.to_string()]),
+                };
+                if *asked == Asked::Closed {
+                    command.args(["--show", "closed"]);
+                }
+                command.args(["--source-ip", &asked.source().to_string(), "--router-mac", &self.bench.far_mac()?]);
                 command.args(["--retries", "0", "--wait", "1", "-oL"]).arg(&self.results);
                 // It ends only when a packet comes in after its wait.
                 let _trickle = self.bench.hold(End::Far, &Part::Trickle)?;
                 let done = self.peer(command)?;
                 figures(&done, f64::from(self.found()?), f64::from(self.many))
             }
-            Peer::Zmap => {
+            Peer::Zmap(asked) => {
                 let mut command = self.bench.lab().near(&self.args.zmap);
                 command.args(["-C"]).arg(&self.empty).arg("-b").arg(&self.empty);
-                command.args(["-i", NEAR_INTERFACE, "-G", &self.bench.far_mac()?, "-S", &NEAR_ADDRESS.to_string()]);
-                command.args(["--probe-module=icmp_echoscan", "-r", ANY_RATE, "-T", "1", "-c", "1", "-q", "-v", "0"]);
+                command.args(["-i", NEAR_INTERFACE, "-G", &self.bench.far_mac()?, "-S", &asked.source().to_string()]);
+                command.args(["-M", module(*asked), "-r", ANY_RATE, "-T", "1", "-c", "1", "-q", "-v", "0"]);
+                command.args(asked.port().map(|port| format!("--target-port={port}")));
+                match asked {
+                    Asked::Echo | Asked::Open => {}
+                    // Of itself it writes only who is open.
+                    Asked::Closed => {
+                        command.args([
+                            "-O",
+                            "csv",
+                            "-f",
+                            "saddr",
+                            "--output-filter=classification = rst && repeat = 0",
+                        ]);
+                    }
+                    Asked::Udp => {
+                        command.arg("--probe-args=text:echolot");
+                    }
+                }
                 command.arg("-o").arg(&self.results).arg(self.cidr);
                 let done = self.peer(command)?;
                 figures(&done, f64::from(self.found()?), f64::from(self.many))
@@ -275,6 +367,15 @@ fn echolot(done: &Done, summary: &serde_json::Value) -> Result<Measured, String>
         of("unsent")
     ));
     Ok(measured)
+}
+
+/// zmap's probe module.
+const fn module(asked: Asked) -> &'static str {
+    match asked {
+        Asked::Echo => "icmp_echoscan",
+        Asked::Open | Asked::Closed => "tcp_synscan",
+        Asked::Udp => "udp",
+    }
 }
 
 /// What a run over so many probes came to.

@@ -28,8 +28,8 @@ enum Contestant {
     Bare(&'static str),
     /// `echolot sweep` with an engine: all is sent before the first deadline.
     Sweep(&'static str, Cpus, Family),
-    /// The same with a SYN to each.
-    Tcp(&'static str),
+    /// The same with a SYN or a datagram to each: the engine, the probe, what that is.
+    ToPort(&'static str, &'static str, &'static str),
     /// `echolot run` with an engine: deadlines pass while it sends.
     Run(&'static str, Cpus, Family),
 }
@@ -46,7 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             Contestant::Sweep(engine, Cpus::All, Family::V4),
             Contestant::Sweep(engine, Cpus::One, Family::V6),
             Contestant::Run(engine, Cpus::One, Family::V6),
-            Contestant::Tcp(engine),
+            Contestant::ToPort(engine, "tcp:443", "TCP"),
+            Contestant::ToPort(engine, "udp:7", "UDP"),
+            Contestant::ToPort(engine, "udp:53", "DNS"),
         ]
     };
     let contestants = [with("afxdp"), with("live-frames")].concat();
@@ -60,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         ),
         Contestant::Sweep(engine, cpus, family) => (named("sweep", engine, *cpus, *family), String::new()),
         Contestant::Run(engine, cpus, family) => (named("run", engine, *cpus, *family), String::new()),
-        Contestant::Tcp(engine) => (format!("echolot sweep, TCP, {engine}, one CPU"), String::new()),
+        Contestant::ToPort(engine, _, what) => (format!("echolot sweep, {what}, {engine}, one CPU"), String::new()),
     };
     // Each beside the bare loop of the same round, which was measured just before.
     let bare = Cell::new(f64::NAN);
@@ -92,14 +94,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 let timeout = if common.short { "300ms" } else { "4s" };
                 echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), *cpus, WITHIN)?)
             }
-            Contestant::Tcp(engine) => {
+            Contestant::ToPort(engine, probe, _) => {
                 let targets = match (common.short, *engine) {
                     (true, _) => "10.128.0.0/16",
                     (false, "afxdp") => "10.128.0.0/11",
                     (false, _) => "10.128.0.0/10",
                 };
-                let arguments =
-                    ["sweep", targets, "-p", "tcp:443", "-r", "max", "-f", "none", "--engine", engine, "-W"];
+                let arguments = ["sweep", targets, "-p", probe, "-r", "max", "-f", "none", "--engine", engine, "-W"];
                 let timeout = if common.short { "300ms" } else { "4s" };
                 echolot(bench.echolot_watched(&[&arguments[..], &[timeout]].concat(), Cpus::One, WITHIN)?)
             }
@@ -143,7 +144,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "Probes that arrive at a far end that drops them in XDP. It does so in the sender's softirq, on the \
              sender's CPU. A sweep has sent everything before its first deadline; in `run` deadlines pass, and \
              unanswered probes are taken out as lost, at the pace of sending. The bare loops send the shortest probe over \
-             IPv4, 60 bytes; that over IPv6 has 80",
+             IPv4, 60 bytes; that over IPv6 has 80, a SYN 74, UDP and DNS probes have 60",
         ),
         &[
             ("rate", "arrive a second", 0),

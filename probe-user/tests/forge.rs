@@ -5,7 +5,8 @@
 //! replies and errors that nothing was done to: all of them must be taken, or the judge might just refuse everything.
 //!
 //! The short form throws 2 million. `ECHOLOT_LONG=1 cargo test -p echolot --test forge -- --nocapture` throws 100 million.
-//! Answers to SYNs and UDP probes have fewer bits for proof: how often forged ones are taken is in `segments` and `datagrams`.
+//! Answers to SYNs and UDP probes, and short quotes, have fewer bits for proof: how often forged ones are taken is in `kinds`, as whole
+//! frames of every kind (the long form throws 100 million of each), and, of reports alone, in `segments` and `datagrams`.
 //! `ECHOLOT_SEED` chooses others. Forgeries come in numbered lots, each with a seed of its own, so they are the same on any number of
 //! threads.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -14,6 +15,8 @@
 mod datagrams;
 #[path = "forge/forger.rs"]
 mod forger;
+#[path = "forge/kinds.rs"]
+mod kinds;
 #[path = "forge/segments.rs"]
 mod segments;
 #[path = "forge/world.rs"]

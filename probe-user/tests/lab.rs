@@ -30,8 +30,9 @@
 //! | `paths::a_flow_takes_one_path_and_flows_take_both` | with two paths of equal cost, counted at their far ends, every flow of every kind keeps to one, and flows walk both where Linux hashes what they differ in |
 //! | `tcp::*` | open, closed and dropped ports as a plain connect finds them; errors about SYNs; half open connections ended, which tshark counts and the far kernel no longer has; nothing of it reaches this host's own stack |
 //! | `udp::*` | open, closed and silent UDP ports as the kernel's own sockets find them, by both engines over both families; a name server is asked beside this host's own questions, and this host's stack sends no ICMP about any of it |
+//! | `crosscheck::*` | what echolot says of ports, name servers and hosts, by both engines over both families, is what `nc`, `dig`, `ping` and `fping` say of the same: open, closed, prohibited and silent, response codes, who answers with which time to live, and who else says why not |
 //!
-//! They need root, tcpdump, tshark and curl; without root each says so and is passed over, a missing tool is a failure.
+//! They need root, tcpdump, tshark, curl, nc, dig and fping; without root each says so and is passed over, a missing tool is a failure.
 //! They measure time, so one lab is up at a time, whatever the number of test threads.
 //!
 //! The long form has 100,000 targets for 60 seconds and no allowance for a machine that is busy with other things, and
@@ -44,6 +45,8 @@
 
 #[path = "lab/capture.rs"]
 mod capture;
+#[path = "lab/crosscheck.rs"]
+mod crosscheck;
 #[path = "lab/eye.rs"]
 mod eye;
 #[path = "lab/families.rs"]

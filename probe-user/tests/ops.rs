@@ -13,7 +13,7 @@
 //! | `reflect` | a far end that answers TCP: this machine's own connections to it are opened and refused |
 //! | `tcp` | ports that are open, closed and silent are told as such, and nobody's connection comes to be |
 //! | `udp` | datagrams are answered, refused and lost, name servers say what they say, and source ports refuse nobody |
-//! | `mtu` | the path MTU is found, by who says it and by silence |
+//! | `mtu` | the path MTU is found, by who says it and by silence, and as `ping` and `tracepath` find it |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 

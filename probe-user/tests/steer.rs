@@ -1,4 +1,15 @@
 //! The XDP programs, frame by frame: what they answer, what they count, and that what they pass is not touched.
+//!
+//! Of steer, by kind of probe, over both families, answers and errors alike:
+//!
+//! | what is varied | echo | TCP | UDP |
+//! |---|---|---|---|
+//! | none, one and two VLAN tags; IPv4 options or extension headers, of the frame and of what is quoted | here, `errors`, `v6` | `tcp` | `udp` |
+//! | a third tag | here, `alike` | `alike` | `alike` |
+//! | cut at every byte, and every length that the IP header may say | here, `errors`, `v6` | `tcp` | `udp` |
+//! | fragments, and headers that can't be walked | here, `v6` | `tcp` | `udp` |
+//! | every bit of the proof, addresses, ports and identifier | here, `errors`, `v6` | `tcp` | `udp` |
+//! | anything, by chance, beside userspace's judgement of the same frame | `alike` | `tcp/alike` | `udp/alike` |
 
 #![expect(clippy::unwrap_used, reason = "a test that meets none fails")]
 

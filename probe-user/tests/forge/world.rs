@@ -184,7 +184,7 @@ impl Received {
 }
 
 /// Writes the Internet checksum of `bytes` into them (RFC 1071).
-fn sum_into(bytes: &mut [u8], at: usize) {
+pub(crate) fn sum_into(bytes: &mut [u8], at: usize) {
     bytes[at..at + 2].fill(0);
     let (pairs, odd) = bytes.as_chunks::<2>();
     let words: u32 = pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();

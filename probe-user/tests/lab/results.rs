@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) from: Option<IpAddr>,
     pub(crate) probe: Option<String>,
     pub(crate) port: Option<String>,
+    pub(crate) rcode: Option<String>,
+    pub(crate) reply_ttl: Option<u8>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]

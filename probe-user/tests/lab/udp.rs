@@ -24,12 +24,12 @@ const WITHIN: Duration = Duration::from_secs(120);
 const SERVED: [&str; 2] = ["10.64.0.1-10.64.0.8", "fd00:64::1-fd00:64::8"];
 /// How many those are.
 const HOSTS: usize = 16;
-const ENGINES: [&str; 2] = ["afxdp", "live-frames"];
+pub(crate) const ENGINES: [&str; 2] = ["afxdp", "live-frames"];
 /// Nobody listens there.
 const CLOSED: u16 = 9;
 
 /// A lab whose far end has the lab's services at [`SERVED`], [`DROPPED_PORT`] dropped, and all other ports closed.
-fn served(what: &str) -> Option<(Site, Passage)> {
+pub(crate) fn served(what: &str) -> Option<(Site, Passage)> {
     let site = Site::up(what, &Answer::Kernel)?;
     // Frames that a program sends out by a veth arrive only where there is a program, too.
     let passage = inside(&site, End::Far, || Passage::attach(FAR_INTERFACE)).unwrap();
@@ -73,7 +73,7 @@ fn of_this_host(site: &Site) -> [u64; 6] {
     counters(site, End::Near, names)
 }
 
-fn sweep(site: &Site, engine: &str, arguments: &[&str]) -> Vec<Record> {
+pub(crate) fn sweep(site: &Site, engine: &str, arguments: &[&str]) -> Vec<Record> {
     let arguments = [&["sweep", "--engine", engine, "-r", "2000", "-W", "700ms"], arguments].concat();
     // 3: lost ones are what is asked for here.
     site.start("jsonl", &arguments).end_as(&[0, 1, 3], WITHIN).results.records()

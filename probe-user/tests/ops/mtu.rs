@@ -97,6 +97,41 @@ fn a_link_that_drops_in_silence_is_found_by_silence() {
     }
 }
 
+/// What a command of the near end says, however it ends.
+fn said(place: &Place, line: &str) -> String {
+    let (program, arguments) = line.split_once(' ').unwrap();
+    let ended = place.lab.near(program).args(arguments.split(' ')).output().unwrap();
+    String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned()
+}
+
+/// Whether `ping` has an answer to a datagram of so many bytes that nobody may fragment.
+fn passes(place: &Place, target: &str, bytes: u64) -> bool {
+    let headers = if target.contains(':') { 48 } else { 28 };
+    let told = said(place, &format!("ping -n -c 1 -W 2 -M do -s {} {target}", bytes - headers));
+    assert!(told.contains("1 packets transmitted"), "{told}");
+    told.contains(" 1 received")
+}
+
+/// As `ping` finds it, which is told to fragment nothing, and `tracepath`.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn others_find_the_same_mtu() {
+    let Some(place) = Place::new("mtuothers", &Answer::Kernel) else { return };
+    let _behind = Behind::new(&place, (1_381, 1_381));
+    let targets = "10.97.0.2 fd00:97::2 10.64.0.1 fd00:64::1";
+    let (status, records) = found(&place, &format!("ping --mtu -W 300ms -f jsonl {targets}"));
+    assert_eq!((status, records.len()), (Some(0), 4), "{records:?}");
+    for (record, mtu) in records.into_iter().zip([1_500, 1_381, 1_500, 1_381]) {
+        let target = record["target"].as_str().unwrap();
+        assert_eq!(record["mtu"].as_u64(), Some(mtu), "{record}");
+        assert!(passes(&place, target, mtu), "{record}");
+        assert!(!passes(&place, target, mtu + 1), "{record}");
+        let told = said(&place, &format!("tracepath -n {target}"));
+        let (_, resume) = told.split_once("Resume: pmtu ").expect(&told);
+        assert_eq!(resume.split_whitespace().next(), Some(&*mtu.to_string()), "{record}: {told}");
+    }
+}
+
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn what_does_not_go_with_it_is_refused() {

@@ -1,5 +1,6 @@
 //! Runs the XDP programs on single frames (BPF_PROG_TEST_RUN): nothing is attached, nothing leaves the machine.
 
+mod alike;
 pub(crate) mod around;
 mod errors;
 pub(crate) mod frames;
