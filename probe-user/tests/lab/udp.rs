@@ -24,12 +24,12 @@ const WITHIN: Duration = Duration::from_secs(120);
 const SERVED: [&str; 2] = ["10.64.0.1-10.64.0.8", "fd00:64::1-fd00:64::8"];
 /// How many those are.
 const HOSTS: usize = 16;
-const ENGINES: [&str; 2] = ["afxdp", "live-frames"];
+pub(crate) const ENGINES: [&str; 2] = ["afxdp", "live-frames"];
 /// Nobody listens there.
 const CLOSED: u16 = 9;
 
 /// A lab whose far end has the lab's services at [`SERVED`], [`DROPPED_PORT`] dropped, and all other ports closed.
-fn served(what: &str) -> Option<(Site, Passage)> {
+pub(crate) fn served(what: &str) -> Option<(Site, Passage)> {
     let site = Site::up(what, &Answer::Kernel)?;
     // Frames that a program sends out by a veth arrive only where there is a program, too.
     let passage = inside(&site, End::Far, || Passage::attach(FAR_INTERFACE)).unwrap();
@@ -46,7 +46,7 @@ fn served(what: &str) -> Option<(Site, Passage)> {
 }
 
 /// Does something in a namespace of the lab's.
-fn inside<T: Send>(site: &Site, end: End, what: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(site: &Site, end: End, what: impl FnOnce() -> T + Send) -> T {
     let space = File::open(format!("/run/netns/{}", site.name().namespace(end))).unwrap();
     let inside = || {
         let kind = rustix::thread::LinkNameSpaceType::Network;
@@ -57,7 +57,7 @@ fn inside<T: Send>(site: &Site, end: End, what: impl FnOnce() -> T + Send) -> T 
 }
 
 /// Some of the kernel's counters in a namespace, since the namespace is there.
-fn counters<const N: usize>(site: &Site, end: End, names: [&str; N]) -> [u64; N] {
+pub(crate) fn counters<const N: usize>(site: &Site, end: End, names: [&str; N]) -> [u64; N] {
     let told = output(site.name().command(end, "nstat").args(["-a", "-s", "-z"]));
     names.map(|name| {
         let line = told.lines().find(|line| line.split_whitespace().next() == Some(name));
