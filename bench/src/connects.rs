@@ -1,5 +1,5 @@
-//! Connecting to many addresses as people write it: a blocking loop, and a task for each connect. They run in the near namespace, on the
-//! kernel's own sockets.
+//! Connecting to many addresses as people write it: a blocking loop, and a task for each connect. They run in the near
+//! namespace, on the kernel's own sockets.
 
 use crate::{lab::SILENT, rungs::FIRST};
 use serde::{Deserialize, Serialize};

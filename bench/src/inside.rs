@@ -18,7 +18,8 @@ pub(crate) enum Part {
     Pass,
     /// Far end: drop everything in XDP, until standard input closes
     Drop,
-    /// Far end: answer echo requests and SYNs to 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input closes
+    /// Far end: answer echo requests and SYNs to 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input
+    /// closes
     Half,
     /// Far end: a packet to the near end every 100 ms, until standard input closes
     Trickle,

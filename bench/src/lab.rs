@@ -35,8 +35,8 @@ pub(crate) enum Far {
     Open,
     /// An XDP program that drops everything. All of 10.0.0.0/8 and of fd00::/16 lies behind it.
     Nothing,
-    /// An XDP program that answers for 10.64.0.0/12, where no TCP port is open, and drops what goes to the rest of 10.0.0.0/8, which
-    /// lies behind it too.
+    /// An XDP program that answers for 10.64.0.0/12, where no TCP port is open, and drops what goes to the rest of 10.0.0.0/8,
+    /// which lies behind it too.
     Half,
 }
 

@@ -108,15 +108,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     common.table(
         (
             "pending",
-            "`echolot run` with TCP probes to 1,000 live addresses ten times a second each, whose round-trip times are shown, and \
-             to 1,005,000 others every 3 s: 345,000 SYNs a second in every row (with --timeout as often as that says). Of \
+            "`echolot run` with TCP probes to 1,000 live addresses ten times a second each, whose round-trip times are shown, \
+             and to 1,005,000 others every 3 s: 345,000 SYNs a second in every row (with --timeout as often as that says). Of \
              those others so many are silent, and the rest answers; so many SYNs are pending, for each may be answered until \
-             the next. In the rows that say for how many milliseconds the silent ones are as many as in the row with the most, and only the time that their SYNs are pending differs. \
-             Pending: as its metrics say at the end. Missed: SYNs to live addresses that were not answered. Later: how long \
-             after its timeout a SYN's result, *lost*, was read from a pipe at most, where every result of all groups was written. \
-             Programs that connect: to the same 1,000 live addresses (a task: ten times a second; the loop: one after the \
-             other) and to so many silent ones, each for 3 s. All live ones refuse: no port is open. The far end's work is \
-             done in the sender's softirq",
+             the next. In the rows that say for how many milliseconds the silent ones are as many as in the row with the most, \
+             and only the time that their SYNs are pending differs. Pending: as its metrics say at the end. Missed: SYNs to \
+             live addresses that were not answered. Later: how long after its timeout a SYN's result, *lost*, was read from a \
+             pipe at most, where every result of all groups was written. Programs that connect: to the same 1,000 live \
+             addresses (a task: ten times a second; the loop: one after the other) and to so many silent ones, each for 3 s. \
+             All live ones refuse: no port is open. The far end's work is done in the sender's softirq",
         ),
         &[
             ("pending", "pending", 0),
@@ -323,8 +323,8 @@ impl Place<'_> {
     }
 }
 
-/// Upper bounds of the live ones' histogram, nanoseconds: those of echolot's own buckets, so that a quantile is known to within a
-/// bucket. Eight to the octave up to 16 us, four up to 4 ms.
+/// Upper bounds of the live ones' histogram, nanoseconds: those of echolot's own buckets, so that a quantile is known to within
+/// a bucket. Eight to the octave up to 16 us, four up to 4 ms.
 fn buckets() -> impl Iterator<Item = u64> {
     let of = |octaves: std::ops::Range<u32>, many: u64| {
         octaves.flat_map(move |octave| (1..=many).map(move |part| (1 << octave) + (part << octave) / many))
@@ -359,8 +359,8 @@ fn series<'a>(metrics: &'a str, family: &str) -> impl Iterator<Item = (&'a str, 
     })
 }
 
-/// A quantile of the live ones' round-trip times between two scrapes, seconds; evenly spread within a bucket. Not a number where it is
-/// longer than the last bound.
+/// A quantile of the live ones' round-trip times between two scrapes, seconds; evenly spread within a bucket. Not a number
+/// where it is longer than the last bound.
 fn quantile(before: &str, after: &str, share: f64) -> f64 {
     let cumulative = |text: &str| -> Vec<(f64, f64)> {
         let live = series(text, "echolot_rtt_seconds_bucket").filter(|(labels, _)| labels.contains("group=\"live\""));
@@ -388,8 +388,8 @@ struct Lateness {
     results: u64,
 }
 
-/// Reads results as they come, until the pipe ends; while it counts, notes how late those are of probes that were lost, which they should
-/// be so many milliseconds after they were sent.
+/// Reads results as they come, until the pipe ends; while it counts, notes how late those are of probes that were lost, which
+/// they should be so many milliseconds after they were sent.
 fn read(mut results: ChildStdout, timeout: u64, lateness: &Mutex<Lateness>, counts: &AtomicBool) -> Result<(), String> {
     let (mut buffer, mut filled) = (vec![0; 1 << 18], 0);
     loop {

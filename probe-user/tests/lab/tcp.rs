@@ -287,9 +287,9 @@ fn own_traffic(port: u16, stop: &AtomicBool) -> usize {
     made
 }
 
-/// 20,000 SYNs by each engine to an open port (in the long form 1,048,576), each to another address of the far kernel's own stack: it holds
-/// nothing of them, half open or open. This host's own TCP, UDP and ping, over both families, go on beside them, and its kernel has said
-/// nothing of its own to the far end.
+/// 20,000 SYNs by each engine to an open port (in the long form 1,048,576), each to another address of the far kernel's own
+/// stack: it holds nothing of them, half open or open. This host's own TCP, UDP and ping, over both families, go on beside
+/// them, and its kernel has said nothing of its own to the far end.
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn the_far_end_holds_nothing_of_many_syns() {
