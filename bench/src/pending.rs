@@ -28,6 +28,8 @@ use xtask::{
 /// Live addresses, and milliseconds between two SYNs to each: those whose round-trip times are shown.
 const LIVE: u32 = 1_000;
 const LIVE_INTERVAL: u64 = 100;
+/// How long those may be answered at most, milliseconds.
+const LIVE_TIMEOUT: u64 = 3_000;
 /// How many others there are, silent or not: at 3 s all rows send 335,000 SYNs a second to them, or 2,000 in the short form.
 const OTHERS: u32 = 1_005_000;
 const OTHERS_SHORT: u32 = 6_000;
@@ -220,8 +222,10 @@ impl Place<'_> {
         let range =
             |first: u32, many: u32| format!("{}-{}", Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(first + many - 1));
         let mut groups = format!(
-            "- {{name: live, targets: [{}], interval: {LIVE_INTERVAL}ms, buckets: [{}]}}\n",
+            "- {{name: live, targets: [{}], interval: {LIVE_INTERVAL}ms, timeout: {}ms, buckets: [{}]}}\n",
             range(FIRST, LIVE),
+            // A hundred intervals would be too many.
+            interval.min(LIVE_TIMEOUT),
             buckets().map(|ns| format!("{ns}ns")).collect::<Vec<_>>().join(", ")
         );
         if silent < self.others {
