@@ -4,20 +4,17 @@ use crate::{
     connects::{self, Connected, Connecting},
     inside::Part,
     lab::{Bench, Far, Running, ranges_of},
-    measure::{Spent, Traffic, watch},
+    measure::{Spent, Traffic, median, watch},
     report::{Common, Measured, grouped},
     rungs::FIRST,
 };
-use echolot::{nic::MonotonicClock, worker::Clock as _};
 use std::{
+    collections::HashMap,
     fs,
     io::Read as _,
     net::Ipv4Addr,
+    path::Path,
     process::{ChildStdout, ExitCode},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     time::Duration,
 };
 use xtask::{
@@ -35,6 +32,8 @@ const OTHERS: u32 = 1_005_000;
 const OTHERS_SHORT: u32 = 6_000;
 /// The first of the others that answer.
 const ANSWERING: u32 = FIRST + 0x1000;
+/// The first of as many silent ones as there are live ones, of which it is told when they are lost.
+const WITNESSES: u32 = 0x0a9f_0000;
 /// Where echolot's metrics are, in the near namespace.
 const LISTEN: &str = "127.0.0.1:10816";
 /// How long anything may take.
@@ -115,8 +114,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
              those others so many are silent, and the rest answers; so many SYNs are pending, for each may be answered until \
              the next. In the rows that say for how many milliseconds the silent ones are as many as in the row with the most, \
              and only the time that their SYNs are pending differs. Pending: as its metrics say at the end. Missed: SYNs to \
-             live addresses that were not answered. Later: how long after its timeout a SYN's result, *lost*, was read from a \
-             pipe at most, where every result of all groups was written. Programs that connect: to the same 1,000 live \
+             live addresses that were not answered. Lost after its timeout: of a thousand more silent ones, by how much later \
+             than their SYN's timeout they were held to be lost, as the time of the event is that says so, where results of \
+             all groups are written, which say when it was sent. Programs that connect: to the same 1,000 live \
              addresses (a task: ten times a second; the loop: one after the other) and to so many silent ones, each for 3 s. \
              All live ones refuse: no port is open. The far end's work is done in the sender's softirq",
         ),
@@ -130,8 +130,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             ("gap", "longest without a live answer, ms", 1),
             ("ns", "CPU ns each, process", 0),
             ("busy", "CPU ns each, machine", 0),
-            ("late", "later than the timeout by at most, ms", 2),
-            ("results", "such results", 0),
+            ("late50", "lost after its timeout, median, ms", 2),
+            ("late", "the same, at most, ms", 2),
+            ("witnesses", "of so many", 0),
         ],
         &contestants,
         |who| named(args, *who),
@@ -152,7 +153,7 @@ fn named(args: &Args, who: Who) -> (String, String) {
                 name += &format!(" for {timeout} ms");
             }
             if is_read {
-                name += ", every result read";
+                name += ", each told";
             }
             (name, format!("engine {}, copy mode, threads pinned", args.engine))
         }
@@ -196,22 +197,22 @@ impl Place<'_> {
             let mut running = bench.run_binary(&self.args.common.binary, &config, &arguments)?;
             return self.measured(&bench, &mut running);
         }
+        let events = bench.lab().name().folder().join("events");
+        let file = events.to_string_lossy();
+        let arguments = [&arguments[..], &["--events", &file]].concat();
         let (mut running, results) = bench.run_read(&config, &arguments)?;
-        let (lateness, counts) = (Mutex::new(Lateness::default()), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            let reader = scope.spawn(|| read(results, self.interval, &lateness, &counts));
-            let measured = self.filled(&bench, &mut running).and_then(|()| {
-                counts.store(true, Relaxed);
-                self.figures(&bench, &mut running)
-            });
-            counts.store(false, Relaxed);
+            let reader = scope.spawn(|| read(results));
+            let measured = self.measured(&bench, &mut running);
             // The pipe ends with it.
             drop(running);
-            reader.join().map_err(|_| "the reader panicked")??;
-            let Lateness { most, results } = *lateness.lock().unwrap_or_else(PoisonError::into_inner);
+            let sent = reader.join().map_err(|_| "the reader panicked")??;
             let mut measured = measured?;
-            #[expect(clippy::cast_precision_loss, reason = "a time and a count, shown rounded")]
-            measured.figures.extend([("late", most as f64 / 1e6), ("results", results as f64)]);
+            let late = lateness(&sent, &events, self.interval)?;
+            #[expect(clippy::cast_precision_loss, reason = "a count")]
+            let witnesses = late.len() as f64;
+            let most = late.iter().copied().fold(0.0, f64::max);
+            measured.figures.extend([("late50", median(late)), ("late", most), ("witnesses", witnesses)]);
             Ok(measured)
         })
     }
@@ -237,8 +238,13 @@ impl Place<'_> {
             groups +=
                 &format!("- {{name: silent, targets: [{silent}], interval: {interval}ms, timeout: {timeout}ms}}\n");
         }
+        if load.is_read {
+            let witnesses = range(WITNESSES, LIVE);
+            groups += &format!("- {{name: witness, targets: [{witnesses}], interval: {interval}ms, down_after: 1}}\n");
+        }
+        // Nobody but witnesses goes down.
         format!(
-            "listen: {LISTEN}\nglobal: {{probe: 'tcp:{}', timeout: {interval}ms}}\ngroups:\n{groups}limits: {{rate: 2000000}}\n",
+            "listen: {LISTEN}\nglobal: {{probe: 'tcp:{}', timeout: {interval}ms, down_after: 1000000}}\ngroups:\n{groups}limits: {{rate: 2000000}}\n",
             connects::PORT
         )
     }
@@ -384,50 +390,53 @@ fn quantile(before: &str, after: &str, share: f64) -> f64 {
     f64::NAN
 }
 
-/// By how much results of silent ones came later than they should.
-#[derive(Clone, Copy, Default)]
-struct Lateness {
-    /// Nanoseconds.
-    most: u64,
-    results: u64,
-}
-
-/// Reads results as they come, until the pipe ends; while it counts, notes how late those are of probes that were lost, which
-/// they should be so many milliseconds after they were sent.
-fn read(mut results: ChildStdout, timeout: u64, lateness: &Mutex<Lateness>, counts: &AtomicBool) -> Result<(), String> {
-    let (mut buffer, mut filled) = (vec![0; 1 << 18], 0);
+/// Reads results as they come, until the pipe ends: when the first probe to each witness was sent, of those that were lost.
+fn read(mut results: ChildStdout) -> Result<HashMap<String, Duration>, String> {
+    let (mut buffer, mut filled, mut sent) = (vec![0; 1 << 18], 0, HashMap::new());
     loop {
         let many = results.read(&mut buffer[filled..]).map_err(|error| format!("results: {error}"))?;
-        let now = MonotonicClock.now().0;
         if many == 0 {
-            return Ok(());
+            return Ok(sent);
         }
         filled += many;
         let whole = buffer[..filled].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if counts.load(Relaxed) {
-            let lines = str::from_utf8(&buffer[..whole]).map_err(|error| format!("results: {error}"))?;
-            let sent = lines.lines().filter_map(sent_and_lost);
-            let mut lateness = lateness.lock().unwrap_or_else(PoisonError::into_inner);
-            for sent in sent {
-                let due = sent + 1_000_000 * timeout;
-                let late = now.checked_sub(due).ok_or_else(|| format!("lost {} ns before its time", due - now))?;
-                lateness.results += 1;
-                lateness.most = lateness.most.max(late);
-            }
-        }
+        let lines = str::from_utf8(&buffer[..whole]).map_err(|error| format!("results: {error}"))?;
+        // A JSON parser for all of them would take more time than the sender has.
+        let first = |line: &&str| line.contains("\"group\":\"witness\"") && line.contains("\"seq\":0,");
+        sent.extend(lines.lines().filter(first).filter(|line| line.contains("\"lost\"")).filter_map(target_and_time));
         buffer.copy_within(whole..filled, 0);
         filled -= whole;
     }
 }
 
-/// When the probe was sent that a result says is lost, CLOCK_MONOTONIC's nanoseconds. A JSON parser would take more time than the
-/// sender has.
-fn sent_and_lost(line: &str) -> Option<u64> {
-    if !line.contains("\"outcome\":\"lost\"") {
-        return None;
+/// By how much each witness was lost later than so many milliseconds after its probe was sent, milliseconds. It goes down with the first
+/// probe that is lost, and the event says when that was decided.
+///
+/// # Errors
+/// No events, or one from before its time.
+fn lateness(sent: &HashMap<String, Duration>, events: &Path, timeout: u64) -> Result<Vec<f64>, String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let text = fs::read_to_string(events).map_err(|error| format!("{}: {error}", events.display()))?;
+    let down = text.lines().filter(|line| line.contains("\"group\":\"witness\"") && line.contains("\"to\":\"down\""));
+    let mut late = Vec::new();
+    for (target, decided) in down.filter_map(target_and_time) {
+        let Some(sent) = sent.get(&target) else { continue };
+        // Over midnight, too.
+        let after = if decided < *sent { decided + DAY - *sent } else { decided - *sent };
+        let late_by = after.checked_sub(Duration::from_millis(timeout));
+        late.push(late_by.ok_or_else(|| format!("{target} was lost after {after:?}"))?.as_secs_f64() * 1e3);
     }
-    let (_, rest) = line.split_once("\"sent_ns\":")?;
-    rest.split(',').next()?.parse().ok()
+    if late.is_empty() { Err(format!("{}: no witness went down", events.display())) } else { Ok(late) }
+}
+
+/// Target of a result or an event, and the time that it names, of its day.
+fn target_and_time(line: &str) -> Option<(String, Duration)> {
+    let part = |name: &str| line.split_once(name)?.1.split('"').next();
+    let time = part("\"time\":\"")?.split_once('T')?.1.strip_suffix('Z')?;
+    let (clock, fraction) = time.split_once('.')?;
+    let seconds = clock.split(':').try_fold(0, |sum, part| Some(60 * sum + part.parse::<u64>().ok()?))?;
+    let nanoseconds = format!("{fraction:0<9}").parse().ok()?;
+    Some((part("\"target\":\"")?.to_owned(), Duration::new(seconds, nanoseconds)))
 }
 
 #[cfg(test)]
@@ -460,9 +469,25 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_probe_is_known_by_its_line() {
-        let line = r#"{"time":"x","sent_ns":123,"group":"silent","target":"10.128.0.1","seq":0,"outcome":"lost"}"#;
-        assert_eq!(sent_and_lost(line), Some(123));
-        assert_eq!(sent_and_lost(&line.replace("lost", "answered")), None);
+    fn how_late_a_probe_is_lost_is_told_by_result_and_event() {
+        let line =
+            r#"{"time":"2026-11-22T23:59:59.500000001Z","sent_ns":1,"group":"witness","target":"10.159.0.1","seq":0}"#;
+        let (target, sent) = target_and_time(line).unwrap_or_default();
+        assert_eq!((target.as_str(), sent), ("10.159.0.1", Duration::new(86_399, 500_000_001)));
+        let file = std::env::temp_dir().join(format!("echolot-bench-events-{}", std::process::id()));
+        let event = |time: &str| {
+            format!(
+                "{{\"time\":\"{time}\",\"group\":\"witness\",\"target\":\"10.159.0.1\",\"from\":\"unknown\",\"to\":\"down\"}}\n"
+            )
+        };
+        let judged = |time: &str| {
+            let written = fs::write(&file, event(time)).map_err(|error| error.to_string());
+            let judged = written.and_then(|()| lateness(&HashMap::from([(target.clone(), sent)]), &file, 3_000));
+            let _ = fs::remove_file(&file);
+            judged
+        };
+        let late = judged("2026-11-23T00:00:02.502000001Z").unwrap_or_default();
+        assert!(late.len() == 1 && (late[0] - 2.0).abs() < 1e-6, "{late:?}");
+        assert!(judged("2026-11-23T00:00:02.4Z").is_err(), "before its time");
     }
 }

@@ -89,8 +89,8 @@ fn pending() {
         assert_eq!(figure(row, "missed"), Some(0.0), "{report:#}");
     }
     assert!(figure(4, "pending") < figure(2, "pending"), "for 300 ms and not 3 s: {report:#}");
-    // No probe is lost before its time; what a result takes beyond it depends on the machine.
-    assert!(figure(5, "results").unwrap() > 0.0 && figure(5, "late").unwrap() > 0.0, "{report:#}");
+    // No probe is lost before its time, which is an error there; how long after it depends on the machine.
+    assert!(figure(5, "witnesses").unwrap() > 300.0 && figure(5, "late").unwrap() > 0.0, "{report:#}");
     for row in 6..10 {
         assert!(figure(row, "gap").unwrap() > 0.0, "{report:#}");
     }
