@@ -32,7 +32,7 @@ const OTHERS: u32 = 1_005_000;
 const OTHERS_SHORT: u32 = 6_000;
 /// The first of the others that answer.
 const ANSWERING: u32 = FIRST + 0x1000;
-/// The first of as many silent ones as there are live ones, of which it is told when they are lost.
+/// The first of as many silent ones as there are live ones, of which it is told which deadline they missed.
 const WITNESSES: u32 = 0x0a9f_0000;
 /// Where echolot's metrics are, in the near namespace.
 const LISTEN: &str = "127.0.0.1:10816";
@@ -112,13 +112,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "`echolot run` with TCP probes to 1,000 live addresses ten times a second each, whose round-trip times are shown, \
              and to 1,005,000 others every 3 s: 345,000 SYNs a second in every row (with --timeout as often as that says). Of \
              those others so many are silent, and the rest answers; so many SYNs are pending, for each may be answered until \
-             the next. In the rows that say for how many milliseconds the silent ones are as many as in the row with the most, \
-             and only the time that their SYNs are pending differs. Pending: as its metrics say at the end. Missed: SYNs to \
-             live addresses that were not answered. Lost after its timeout: of a thousand more silent ones, by how much later \
-             than their SYN's timeout they were held to be lost, as the time of the event is that says so, where results of \
-             all groups are written, which say when it was sent. Programs that connect: to the same 1,000 live \
-             addresses (a task: ten times a second; the loop: one after the other) and to so many silent ones, each for 3 s. \
-             All live ones refuse: no port is open. The far end's work is done in the sender's softirq",
+             the next. In the rows that say for how many milliseconds the silent ones are as many as in the row with the \
+             most, and only the time that their SYNs are pending differs. Pending: as its metrics say at the end. Missed: \
+             SYNs to live addresses that were not answered. Deadline later than its timeout: of a thousand more silent ones, \
+             as the event says that takes them down, where results of all groups are written, which say when the SYN was \
+             sent; it is the deadline that was set, not when it was found to have passed. Programs that connect: to the same \
+             1,000 live addresses (a task: ten times a second; the loop: one after the other) and to so many silent ones, \
+             each for 3 s. All live ones refuse: no port is open. The far end's work is done in the sender's softirq",
         ),
         &[
             ("pending", "pending", 0),
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             ("gap", "longest without a live answer, ms", 1),
             ("ns", "CPU ns each, process", 0),
             ("busy", "CPU ns each, machine", 0),
-            ("late50", "lost after its timeout, median, ms", 2),
+            ("late50", "deadline later than its timeout, median, ms", 2),
             ("late", "the same, at most, ms", 2),
             ("witnesses", "of so many", 0),
         ],
@@ -409,8 +409,9 @@ fn read(mut results: ChildStdout) -> Result<HashMap<String, Duration>, String> {
     }
 }
 
-/// By how much each witness was lost later than so many milliseconds after its probe was sent, milliseconds. It goes down with the first
-/// probe that is lost, and the event says when that was decided.
+/// By how much the deadline that each witness missed was later than so many milliseconds after its probe was sent, milliseconds.
+/// It goes down with the first probe that is lost, and the time of the event is that deadline: not when it was found to have
+/// passed, which nothing here tells.
 ///
 /// # Errors
 /// No events, or one from before its time.
