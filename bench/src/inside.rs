@@ -1,6 +1,7 @@
 //! `bench inside`: the parts of a measurement that must run in one of the lab's namespaces. Other commands start it.
 
 use crate::{
+    connects::{self, Connecting},
     lab::READY,
     rungs::{self, Rung},
 };
@@ -17,7 +18,8 @@ pub(crate) enum Part {
     Pass,
     /// Far end: drop everything in XDP, until standard input closes
     Drop,
-    /// Far end: answer 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input closes
+    /// Far end: answer echo requests and SYNs to 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input
+    /// closes
     Half,
     /// Far end: a packet to the near end every 100 ms, until standard input closes
     Trickle,
@@ -27,6 +29,8 @@ pub(crate) enum Part {
     ZeroCopy { seconds: f64 },
     /// Near end: probe addresses once a second in the manner of one of the ladder's rungs
     Rung { rung: Rung, addresses: u32, seconds: u32 },
+    /// Near end: connect to live addresses and to silent ones beside them, as people write it
+    Connect { how: Connecting, live: u32, silent: u32, seconds: u32 },
     /// Near end: send live frames without table and ledger
     LiveFrames { seconds: f64 },
 }
@@ -44,6 +48,10 @@ impl Part {
             Self::Rung { rung, addresses, seconds } => {
                 let name = rung.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
                 vec!["rung".into(), name, addresses.to_string(), seconds.to_string()]
+            }
+            Self::Connect { how, live, silent, seconds } => {
+                let name = how.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+                vec!["connect".into(), name, live.to_string(), silent.to_string(), seconds.to_string()]
             }
             Self::LiveFrames { seconds } => vec!["live-frames".into(), seconds.to_string()],
         }
@@ -79,6 +87,10 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
         Part::Rung { rung, addresses, seconds } => {
             let heard = rungs::run(*rung, *addresses, *seconds)?;
             println!("{}", serde_json::to_string(&heard).map_err(|error| error.to_string())?);
+        }
+        Part::Connect { how, live, silent, seconds } => {
+            let connected = connects::run(*how, *live, *silent, *seconds)?;
+            println!("{}", serde_json::to_string(&connected).map_err(|error| error.to_string())?);
         }
         Part::LiveFrames { seconds } => send(bare::live_frames, *seconds)?,
     }

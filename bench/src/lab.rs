@@ -9,7 +9,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 use xtask::{
@@ -35,9 +35,13 @@ pub(crate) enum Far {
     Open,
     /// An XDP program that drops everything. All of 10.0.0.0/8 and of fd00::/16 lies behind it.
     Nothing,
-    /// An XDP program that answers for 10.64.0.0/12 and drops what goes to the rest of 10.0.0.0/8, which lies behind it too.
+    /// An XDP program that answers for 10.64.0.0/12, where no TCP port is open, and drops what goes to the rest of 10.0.0.0/8,
+    /// which lies behind it too.
     Half,
 }
+
+/// First of the addresses that never answer at [`Far::Half`]: [`ranges_of`] begins with it.
+pub(crate) const SILENT: u32 = 0x0a80_0000;
 
 /// So many addresses, at most ten million, that lie behind the far end beyond 10.64.0.0/12: of [`Far::Half`] they never answer.
 pub(crate) fn ranges_of(many: u32) -> String {
@@ -45,7 +49,7 @@ pub(crate) fn ranges_of(many: u32) -> String {
         |first: u32, many: u32| format!("{}-{}", Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(first + many - 1));
     // 10.128.0.0/9 holds 8,388,608; the rest of ten million come from behind 10.64.0.0/12.
     let upper = many.min(1 << 23);
-    let all = range(0x0a80_0000, upper);
+    let all = range(SILENT, upper);
     if many > upper { format!("{all}, {}", range(0x0a50_0000, many - upper)) } else { all }
 }
 
@@ -281,6 +285,18 @@ impl Bench {
 
     /// The same with another build of echolot, and with these arguments.
     pub(crate) fn run_binary(&self, binary: &Path, config: &str, arguments: &[&str]) -> Result<Running, String> {
+        self.spawn(binary, config, arguments, Stdio::null())
+    }
+
+    /// Starts `echolot run` with a configuration and every result of it as a line of JSON in a pipe, which has to be read.
+    pub(crate) fn run_read(&self, config: &str, arguments: &[&str]) -> Result<(Running, ChildStdout), String> {
+        let arguments = [&["-f", "jsonl"], arguments].concat();
+        let mut running = self.spawn(&self.binary, config, &arguments, Stdio::piped())?;
+        let results = running.child.stdout.take().ok_or("echolot run has no standard output")?;
+        Ok((running, results))
+    }
+
+    fn spawn(&self, binary: &Path, config: &str, arguments: &[&str], results: Stdio) -> Result<Running, String> {
         let binary = binary.canonicalize().map_err(|error| format!("{}: {error}", binary.display()))?;
         let file = self.configured(config)?;
         let folder = self.lab.name().folder();
@@ -290,7 +306,7 @@ impl Bench {
         command.args(["run", "-c"]).arg(file).arg("--summary").arg(&summary).args(arguments);
         let child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(results)
             .stderr(log)
             .spawn()
             .map_err(|error| format!("{}: {error}", binary.display()))?;

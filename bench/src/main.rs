@@ -3,6 +3,7 @@
 //! Figures of one run can be compared with each other; those of another day or machine can't.
 
 mod beside;
+mod connects;
 mod idle;
 mod inside;
 mod kinds;
@@ -12,6 +13,7 @@ mod measure;
 mod memory;
 mod micro;
 mod peers;
+mod pending;
 mod plot;
 mod report;
 mod rungs;
@@ -42,6 +44,8 @@ enum Command {
     Kinds(kinds::Args),
     /// What a probe costs with a thousand to ten million others pending
     Scaling(scaling::Args),
+    /// What up to a million silent TCP ports cost a thousand that answer, beside programs that connect
+    Pending(pending::Args),
     /// What a target takes, and how long starting takes, with a thousand to ten million of them
     Memory(memory::Args),
     /// From a loop that waits to echolot: probes kept up with, and the round-trip time that each reports
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::Transmit(args) => transmit::run(&args),
         Command::Kinds(args) => kinds::run(&args),
         Command::Scaling(args) => scaling::run(&args),
+        Command::Pending(args) => pending::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),

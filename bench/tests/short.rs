@@ -79,6 +79,31 @@ fn scaling() {
 }
 
 #[test]
+fn pending() {
+    let Some(report) = short("pending", 10, &["sent", "live", "p50", "p99", "busy"]) else { return };
+    let figure = |row: usize, column: &str| report["rows"][row]["figures"][column]["median"].as_f64();
+    // Each of the silent ones is pending, and nobody else; and the live ones are all heard.
+    for (row, silent) in [(0, 0.0), (1, 100.0), (2, 1_000.0)] {
+        let pending = figure(row, "pending").unwrap();
+        assert!((pending - silent).abs() <= silent / 10.0, "{pending} pending of {silent}: {report:#}");
+        assert_eq!(figure(row, "missed"), Some(0.0), "{report:#}");
+    }
+    assert!(figure(4, "pending") < figure(2, "pending"), "for 300 ms and not 3 s: {report:#}");
+    // No probe is lost before its time, which is an error there; how long after it depends on the machine.
+    assert!(figure(5, "witnesses").unwrap() > 300.0 && figure(5, "late").unwrap() > 0.0, "{report:#}");
+    // Of the programs that connect a loop that waits may take less than a tick.
+    for row in 0..6 {
+        assert!(figure(row, "ns").unwrap() > 0.0, "{report:#}");
+    }
+    for row in 6..10 {
+        assert!(figure(row, "gap").unwrap() > 0.0, "{report:#}");
+    }
+    // The loop waits for the silent ones, and everybody with it; tasks don't.
+    assert!(figure(7, "gap").unwrap() >= 3_000.0, "{report:#}");
+    assert!(figure(9, "pending").unwrap() >= 90.0, "{report:#}");
+}
+
+#[test]
 fn memory() {
     let Some(report) = short("memory", 2, &["seconds", "resident", "peak", "estimate"]) else { return };
     // Bytes are the same on a busy machine: what a target takes (and, of so few, its room in the queue of changes), and that

@@ -1,6 +1,12 @@
 //! Sending live frames without table and confirmation, and a far end that answers a part: for measurements.
 
-use crate::{LIVE_CURSORS, parse::Piece, probe, reflect};
+use crate::{
+    LIVE_CURSORS,
+    parse::Piece,
+    probe,
+    reflect::{self, Fate},
+    reflect_tcp,
+};
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use probe_ebpf::{
     layout::LiveDue,
@@ -23,14 +29,18 @@ pub(crate) fn transmit(ctx: &XdpContext) -> Option<u32> {
     Some(probe::send())
 }
 
-/// Answers echo requests to the range and drops IPv4 to anywhere else.
+/// Answers echo requests and SYNs to the range and drops IPv4 to anywhere else.
 #[inline(always)]
 pub(crate) fn half(ctx: &XdpContext) -> u32 {
     if is_outside(ctx) {
         return xdp_action::XDP_DROP;
     }
-    match reflect::reflect(ctx) {
-        Some(()) => xdp_action::XDP_TX,
+    if reflect::reflect(ctx).is_some() {
+        return xdp_action::XDP_TX;
+    }
+    match reflect_tcp::reflect(ctx) {
+        Some(Fate::Answered) => xdp_action::XDP_TX,
+        Some(Fate::Swallowed) => xdp_action::XDP_DROP,
         None => xdp_action::XDP_PASS,
     }
 }

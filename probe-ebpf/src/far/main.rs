@@ -94,7 +94,8 @@ pub fn drop_all(_: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
-/// Answers echo requests to the lab's range and drops those to anywhere else: the far end of measurements with silent targets.
+/// Answers echo requests and SYNs to the lab's range and drops those to anywhere else: the far end of measurements with
+/// silent targets.
 #[xdp(frags)]
 pub fn half(ctx: XdpContext) -> u32 {
     bare::half(&ctx)

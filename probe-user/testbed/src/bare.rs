@@ -15,7 +15,7 @@ use echolot::{
     wire::{Key, Live, Origin, ProbeFields, Shape, Template},
     worker::Clock as _,
 };
-use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveCursor, Settings};
+use probe_ebpf::layout::{LIVE_TABLE, LIVE_TEMPLATE_SIZE, LiveCursor, OPEN_PORTS_SIZE, OpenPorts, Settings};
 use rustix::net::sockopt;
 use std::{
     io,
@@ -52,12 +52,15 @@ impl FarEnd {
         attach(interface, "drop_all").map(Self)
     }
 
-    /// Answers echo requests to 10.64.0.0/12 and drops IPv4 to anywhere else.
+    /// Answers echo requests and SYNs (no port is open) to 10.64.0.0/12 and drops IPv4 to anywhere else.
     ///
     /// # Errors
     /// As above.
     pub fn half_silent(interface: &str) -> Result<Self, NicError> {
-        attach(interface, "half").map(Self)
+        let mut program = attach(interface, "half")?;
+        let mut ports: Array<_, [u8; OPEN_PORTS_SIZE]> = object::take(&mut program, "TCP_PORTS")?;
+        ports.set(0, OpenPorts::CLOSED.to_bytes(), 0).map_err(|error| failed("write", "TCP_PORTS", error))?;
+        Ok(Self(program))
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn served(what: &str) -> Option<(Site, Passage)> {
 }
 
 /// Does something in a namespace of the lab's.
-fn inside<T: Send>(site: &Site, end: End, what: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(site: &Site, end: End, what: impl FnOnce() -> T + Send) -> T {
     let space = File::open(format!("/run/netns/{}", site.name().namespace(end))).unwrap();
     let inside = || {
         let kind = rustix::thread::LinkNameSpaceType::Network;
@@ -57,7 +57,7 @@ fn inside<T: Send>(site: &Site, end: End, what: impl FnOnce() -> T + Send) -> T 
 }
 
 /// Some of the kernel's counters in a namespace, since the namespace is there.
-fn counters<const N: usize>(site: &Site, end: End, names: [&str; N]) -> [u64; N] {
+pub(crate) fn counters<const N: usize>(site: &Site, end: End, names: [&str; N]) -> [u64; N] {
     let told = output(site.name().command(end, "nstat").args(["-a", "-s", "-z"]));
     names.map(|name| {
         let line = told.lines().find(|line| line.split_whitespace().next() == Some(name));
