@@ -16,6 +16,7 @@
 //! | `a_rule_is_added` | neither, only which table is asked |
 //! | `the_link_gets_another_mac_address` | probes leave from it |
 //! | `a_source_goes_and_comes_back` | a configured source: probes are unsent for that cause, and go on by themselves |
+//! | `the_second_of_two_sources_moves_alone` | sources in turn: its gateway changes, it goes and comes back; the other's probes are answered throughout |
 //! | `routes_with_several_next_hops` | every target goes by the one that the kernel names for it; what goes elsewhere is named |
 //! | `ipv6_gateways_fail_and_their_routes_end` | the kernel leaves a gateway, or a route, and says nothing: probes go where it sends them |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
@@ -367,6 +368,40 @@ fn a_source_goes_and_comes_back() {
     let (_, summary) = running.stop(Duration::from_secs(3));
     // Two seconds at 5,000 a second, less what a busy machine skips.
     assert!(number(&summary, "unsent") > 2_000, "{summary}");
+}
+
+/// Every other probe leaves from a second address, by a gateway of its own: what becomes of that way is told, and costs no other's probes.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn the_second_of_two_sources_moves_alone() {
+    if skipped() {
+        return;
+    }
+    let lab = lab("uplinks");
+    sh(lab.near("ip"), "address add 10.63.0.9/32 dev near0");
+    sh(lab.near("ip"), "route add default via 10.63.0.3 table 77");
+    sh(lab.near("ip"), "rule add from 10.63.0.9 lookup 77");
+    let running = Running::start(&lab, (THOUSAND.0, &format!("source: [10.63.0.1, 10.63.0.9]\n{}", THOUSAND.1)));
+    let way = |gateway: &str| serde_json::json!({"gateway": gateway, "source": "10.63.0.9"});
+    let told = |moves: usize| {
+        let told = running.until("word of it", |told| told.moves() == moves);
+        let change = told.others.into_iter().filter(|event| event["event"] == "route_changed").nth(moves - 1).unwrap();
+        assert_eq!((&change["targets"], &change["others"]), (&1_000.into(), &0.into()), "{change}");
+        (change["from"].clone(), change["to"].clone())
+    };
+    deafen(&lab, "gw2");
+    sh(lab.near("ip"), "rule delete from 10.63.0.9 lookup 77");
+    assert_eq!(told(1), (way("10.63.0.3"), way("10.63.0.2")));
+    sh(lab.near("ip"), "address delete 10.63.0.9/32 dev near0");
+    assert_eq!(told(2), (way("10.63.0.2"), Value::Null));
+    std::thread::sleep(Duration::from_secs(2));
+    sh(lab.near("ip"), "address add 10.63.0.9/32 dev near0");
+    assert_eq!(told(3), (Value::Null, way("10.63.0.2")));
+    let (_, summary) = running.stop(Duration::from_secs(2));
+    let [answered, unsent, lost] = ["answered", "unsent", "lost"].map(|name| number(&summary, name));
+    // Half of 5,000 a second for two seconds, less what a busy machine skips; and as many were answered meanwhile.
+    assert!(unsent > 1_000 && answered > unsent, "{summary}");
+    assert!(lost <= 5_000 * 3, "{summary}");
 }
 
 #[test]

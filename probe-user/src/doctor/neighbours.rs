@@ -11,7 +11,7 @@ pub(super) fn look(routes: &Routes, checks: &mut Vec<Check>) {
     let asks = KernelAsks::of(&routes.hops, share_of_kernel());
     let interface = &routes.interface.name;
     for family in Family::ALL {
-        let on_link = || routes.hops.iter().filter(|hop| hop.on_link && hop.family() == family);
+        let on_link = || routes.hops.iter().filter(|hop| hop.on_link && hop.turn() == 0 && hop.family() == family);
         let what = Limits {
             family,
             on_link: on_link().count(),

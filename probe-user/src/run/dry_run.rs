@@ -49,7 +49,8 @@ pub(crate) fn dry_run(mut job: Job) -> Result<Status, Failure> {
     for hop in routes.hops.iter().filter(|hop| !hop.on_link) {
         println!("  by gateway {} from {}", hop.address, hop.source);
     }
-    let on_link = routes.hops.iter().filter(|hop| hop.on_link).count() as u64;
+    // From each of several sources in turn such a target has a hop.
+    let on_link = routes.hops.iter().filter(|hop| hop.on_link && hop.turn() == 0).count();
     if on_link > 0 {
         println!("  {on_link} on the link itself");
     }

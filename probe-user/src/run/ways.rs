@@ -52,6 +52,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Where changes never end, asking takes no more than a quarter of this thread's time; but it is asked this often.
 const OFTEN: Duration = Duration::from_secs(5);
 
+/// Sources that may take turns.
+const TURNS: u8 = Sources::MOST as u8;
+
 /// Names that have an address now: to be probed as soon as it is known which way.
 pub(super) type Named = Vec<(TargetIndex, IpAddr)>;
 
@@ -340,14 +343,16 @@ impl Ways {
 
     fn tell(&self, moves: &BTreeMap<(u32, u32), usize>, had_names: bool) {
         let hops = &self.parts.common.hops;
-        let named = |place: u32| {
-            let via = |hop: &route::Hop| Via { gateway: (!hop.on_link).then_some(hop.address), source: hop.source };
-            hops.get(place).map(via)
+        let named = |place: u32, turn: u8| {
+            let hop = &hops[hops.in_turn(place, turn).ok()? as usize];
+            Some(Via { gateway: (!hop.on_link).then_some(hop.address), source: hop.source })
         };
         // On-link targets are their own hops: they are told as one.
         let mut ways: Vec<(Option<Via>, Option<Via>, usize)> = Vec::new();
         for (&(from, to), many) in moves {
-            let way = (named(from), named(to));
+            // Of several sources in turn that of the first whose way is another.
+            let of_turns = (0..TURNS).map(|turn| (named(from, turn), named(to, turn)));
+            let Some(way) = of_turns.into_iter().find(|(from, to)| from != to) else { continue };
             match ways.iter_mut().find(|(from, to, _)| (from, to) == (&way.0, &way.1)) {
                 Some(known) => known.2 += many,
                 None => ways.push((way.0, way.1, *many)),
