@@ -10,9 +10,16 @@
 //! mostly for nothing.
 
 use crate::base::Nanos;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+use std::{
+    io::{self, Write as _},
+    os::unix::net::UnixStream,
+    sync::{
+        OnceLock,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
 };
 
 /// Periods with drops that are remembered. At 20 samples a second this is over a minute of uninterrupted dropping: longer
@@ -35,6 +42,8 @@ pub struct DropLog {
     until: AtomicU64,
     /// Somebody wants to know more.
     is_asked: AtomicBool,
+    /// Who reads the counters is told of that here, by a byte.
+    reader: OnceLock<UnixStream>,
 }
 
 /// One in which everything is noted as it happens, until somebody says otherwise.
@@ -45,6 +54,7 @@ impl Default for DropLog {
             noted: AtomicU64::new(0),
             until: AtomicU64::new(u64::MAX),
             is_asked: AtomicBool::new(false),
+            reader: OnceLock::new(),
         }
     }
 }
@@ -83,18 +93,38 @@ impl DropLog {
         Nanos(self.until.load(Acquire))
     }
 
+    /// From now on a byte comes there when somebody asks. Once: who comes second is not told.
+    ///
+    /// # Errors
+    /// It can't be made one that nobody waits for.
+    pub fn tell(&self, reader: UnixStream) -> io::Result<()> {
+        reader.set_nonblocking(true)?;
+        // Who comes second is not told.
+        let _ = self.reader.set(reader);
+        Ok(())
+    }
+
     /// Asks whoever notes to read the counters soon.
     #[inline]
     pub fn ask(&self) {
         // Mostly somebody has asked already, and a line that nobody writes stays in every cache.
         if !self.is_asked.load(Relaxed) {
-            self.is_asked.store(true, Relaxed);
+            self.is_asked.store(true, Release);
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if let Some(mut reader) = self.reader.get() {
+            // Where no byte has room the reader has enough of them.
+            let _full = reader.write(&[1]);
         }
     }
 
     /// Whether somebody has asked since the last time.
     pub fn is_asked(&self) -> bool {
-        self.is_asked.swap(false, Relaxed)
+        self.is_asked.swap(false, Acquire)
     }
 
     /// Takes one dropped frame as the excuse for a probe that could have been answered from `sent` to `deadline`: the

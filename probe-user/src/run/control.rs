@@ -2,6 +2,7 @@
 
 use super::{
     Failure, Moment, Signals, Source, View,
+    asked::Asked,
     asleep::Asleep,
     bond::Following,
     carried::Carried,
@@ -22,7 +23,12 @@ use crate::{
     targets::Plan,
     worker::{Common, Phase},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
 
 /// Between looks at drop counters, views and loops.
@@ -83,32 +89,49 @@ impl Station {
     async fn look_after(&mut self, view: &mut dyn View) {
         let waits = self.plan.groups.iter().all(|group| group.count.is_some());
         let (mut faults, mut asleep, mut carried) = (FaultDetector::default(), Asleep::new(), Carried::default());
+        let mut asked = Asked::listen(&self.drops);
+        if let Err(error) = &asked {
+            tracing::warn!("losses are found up to {} ms late: {error}", TICK.as_millis());
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watched = true;
         while !self.running.is_finished() {
-            tokio::select! {
-                _ = tick.tick() => {}
+            let is_tick = tokio::select! {
+                _ = tick.tick() => true,
+                () = due(&asked) => false,
                 () = self.following.changed(&mut self.nic) => continue,
-                () = self.signals.next() => self.asked_to_end(),
+                () = self.signals.next() => {
+                    self.asked_to_end();
+                    true
+                }
                 way = self.rerouting.changed() => {
                     if let Some(journal) = &self.journal {
                         journal.new_way(way);
                     }
+                    true
                 }
                 error = &mut self.watching, if watched => {
                     // The loops go on with what is known; people are told.
                     let error = error.map_or_else(|error| error.to_string(), |error| error.to_string());
                     tracing::error!("neighbours and link are no longer watched: {error}");
                     watched = false;
+                    true
                 }
-            }
+            };
             // Before the drops: once those have been noted, what nobody answered is judged.
             if let Some(slept) = asleep.look(&self.link) {
                 tracing::warn!("this machine slept for {slept}: probes of that time are unheard");
             }
+            let begun = Instant::now();
             if let Err(error) = self.sampler.sample(&self.drops) {
                 tracing::error!("{error}");
+            }
+            if let Ok(asked) = &mut asked {
+                asked.has_read(begun);
+            }
+            if !is_tick {
+                continue;
             }
             self.nic.look(&mut self.sampler);
             self.following.now_on(&self.nic);
@@ -174,5 +197,13 @@ impl Station {
             summary.write(path)?;
         }
         Ok(summary)
+    }
+}
+
+/// Whether somebody waits for what the counters of drops say; never where nobody can be heard.
+async fn due(asked: &io::Result<Asked>) {
+    match asked {
+        Ok(asked) => asked.due().await,
+        Err(_) => std::future::pending().await,
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::{base::Nanos, ledger::unheard::DropLog, targets::Group};
 
-/// Between looks at whether it is known: counters are read some 20 times a second at most.
-const LOOK: Nanos = Nanos::from_millis(10);
+/// Between looks at whether it is known: counters are read some 200 times a second at most.
+const LOOK: Nanos = Nanos::from_millis(2);
 /// No probe waits longer: whoever reads the counters may have died.
 const MOST: Nanos = Nanos::from_secs(5);
 
@@ -93,7 +93,7 @@ mod tests {
         assert!(!drops.is_asked());
         assert!(known.waits(&drops, Some(at(10)), at(20), || true));
         assert!(drops.is_asked());
-        assert_eq!(known.look_at(at(20)), at(30));
+        assert_eq!(known.look_at(at(20)), at(22));
         drops.noted_until(at(10));
         assert!(!known.waits(&drops, Some(at(10)), at(40), || true));
         assert_eq!(known.look_at(at(40)), at(40));
