@@ -31,7 +31,7 @@ fn arguments_typed_wrong() {
         ("ping -6 10.64.0.1", &["10.64.0.1 is IPv4", "-6"]),
         ("ping fe80::1", &["fe80::1", "link-local", "-I"]),
         ("ping fe80::1%near9 -I near0", &["on the link of near9", "-I near9"]),
-        ("ping -S 10.63.0.1 -S 10.63.0.9 10.64.0.1", &["-S", "both IPv4", "one source a family"]),
+        ("ping -S 10.63.0.1 -S 10.63.0.1 10.64.0.1", &["-S", "10.63.0.1 is there twice", "given once"]),
         ("ping 10.64.0.1 10.64.0.256", &["argument 2", "10.64.0.256", "more than 255"]),
         ("ping https://10.64.0.1/x", &["URL", "write 10.64.0.1"]),
         ("sweep 10.64.0.9-10.64.0.1", &["10.64.0.9-10.64.0.1", "before it begins"]),
