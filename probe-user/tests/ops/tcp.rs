@@ -41,8 +41,8 @@ fn whether_a_port_is_open_or_closed_is_told() {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     let text = fs::read_to_string(csv).unwrap();
     let ends = |end: &str| text.lines().filter(|line| line.ends_with(end)).count();
-    assert_eq!((ends(",tcp:443,open,,"), ends(",tcp:443,closed,,"), text.lines().count()), (1, 15, 17), "{text}");
-    assert!(text.lines().any(|line| line.contains(",10.64.0.1,0,answered,") && line.ends_with(",open,,")), "{text}");
+    assert_eq!((ends(",tcp:443,open,,,"), ends(",tcp:443,closed,,,"), text.lines().count()), (1, 15, 17), "{text}");
+    assert!(text.lines().any(|line| line.contains(",10.64.0.1,0,answered,") && line.ends_with(",open,,,")), "{text}");
     let summary: serde_json::Value = serde_json::from_str(&fs::read_to_string(summary).unwrap()).unwrap();
     assert_eq!((summary["probe"].as_str(), summary["answered"].as_u64()), (Some("tcp:443"), Some(16)));
 
