@@ -104,10 +104,13 @@ impl Ledger {
         self.tables.flows.fetch(address);
     }
 
-    /// Fetches what an answer of this address will change, and what it is judged by. Quick only after [`Ledger::fetch_flow`].
+    /// Fetches what an answer of this address to this port of ours will change, and what it is judged by. Quick only after
+    /// [`Ledger::fetch_flow`].
     #[inline]
-    pub fn fetch_target_of_flow(&self, address: IpAddr) {
-        if let Some(target) = self.tables.flows.candidates(address).next() {
+    pub fn fetch_target_of_flow(&self, address: IpAddr, port: u16) {
+        let flows = &self.tables.flows;
+        let Some(group) = flows.group(port).map(|group| self.group(group)) else { return };
+        if let Some(target) = flows.candidates(address).find(|target| group.targets.contains(&target.0)) {
             let (segment, index) = segment::place_of(target.0);
             self.fetch(target);
             if let Some(segment) = self.tables.segments.get(segment) {

@@ -99,8 +99,7 @@ impl DropLog {
     /// It can't be made one that nobody waits for.
     pub fn tell(&self, reader: UnixStream) -> io::Result<()> {
         reader.set_nonblocking(true)?;
-        // Who comes second is not told.
-        let _ = self.reader.set(reader);
+        let _is_second = self.reader.set(reader);
         Ok(())
     }
 

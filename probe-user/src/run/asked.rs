@@ -46,8 +46,10 @@ impl Asked {
                 // Without a socket there are the readings that come anyway.
                 return std::future::pending().await;
             }
-            if self.heard.try_read(&mut bytes).is_ok_and(|many| many > 0) {
-                break;
+            match self.heard.try_read(&mut bytes) {
+                Ok(0) => return std::future::pending().await,
+                Ok(_) => break,
+                Err(_) => {}
             }
         }
         tokio::time::sleep_until(self.next.into()).await;

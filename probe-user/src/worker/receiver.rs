@@ -70,8 +70,8 @@ fn fetch<W: Reader>(ledger: &Ledger, frames: &[&[u8]]) {
     if by_flow {
         // What was fetched says what to fetch.
         for frame in frames {
-            if let Some(Guess::Flow(address, _)) = W::guess(frame) {
-                ledger.fetch_target_of_flow(address);
+            if let Some(Guess::Flow(address, (ours, _))) = W::guess(frame) {
+                ledger.fetch_target_of_flow(address, ours);
             }
         }
     }
