@@ -13,7 +13,7 @@
 //! | [`worker`] | the packet loops, and the traits that they need |
 //! | [`ledger`] | what is owed and what came back |
 //! | [`targets`] | who is probed |
-//! | [`schedule`], [`health`], [`route`] | when, what it means, which way |
+//! | [`schedule`], [`health`], [`path`], [`route`] | when, what it means, through whom, which way |
 //! | [`wire`] | bytes |
 //! | [`base`] | the words that all share |
 //!
@@ -28,6 +28,7 @@ pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod nic;
+pub mod path;
 pub mod results;
 pub mod route;
 pub mod run;

@@ -9,7 +9,7 @@ mod time;
 
 pub use address::{Address, AddressHandle, AddressTable, Destination, Family};
 pub use outcome::{Cause, Outcome, PortState, Rcode, Reason, State};
-pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex};
+pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex, Ttls};
 pub use settlement::{Ended, Settlement};
 pub use sources::{Source, Sources};
 pub use time::Nanos;

@@ -14,11 +14,16 @@ pub enum Outcome {
     Unheard,
     /// This machine failed to send it.
     Unsent,
+    /// A router said that the probe's time to live ended with it. Of probes that were sent with few to find routers.
+    Hop,
 }
 
 impl Outcome {
     /// All, in the order of the columns.
     pub const ALL: [Self; 5] = [Self::Answered, Self::Unreachable, Self::Lost, Self::Unheard, Self::Unsent];
+
+    /// How many there are with *hop*, which no other probe comes to than one of a path.
+    pub const COUNT: usize = Self::ALL.len() + 1;
 
     /// As in results and metric labels.
     pub const fn name(self) -> &'static str {
@@ -28,6 +33,7 @@ impl Outcome {
             Self::Lost => "lost",
             Self::Unheard => "unheard",
             Self::Unsent => "unsent",
+            Self::Hop => "hop",
         }
     }
 }
@@ -186,6 +192,8 @@ impl Reason {
     pub const NEIGHBOUR: Self = Self(0);
     /// The host is there, and nobody listens at the port.
     pub const PORT_UNREACHABLE: Self = Self(4);
+    /// A router said that the time to live ended with it.
+    pub const TTL_EXCEEDED: Self = Self(18);
 
     /// As in results.
     pub const fn name(self) -> &'static str {

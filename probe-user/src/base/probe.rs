@@ -38,10 +38,60 @@ impl ProbeNumber {
     }
 }
 
+/// How the time to live of a probe follows from its number, where the probes of a target are to find the routers on its way: the low bits
+/// are the time to live, or 0 for the one that the target's group has; those above count attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ttls(u32);
+
+impl Ttls {
+    /// The longest that can be told: the bits of a number that travel with a SYN are 8, and two must tell attempts apart.
+    pub const MOST: u8 = 63;
+
+    /// For times to live up to this one, at most [`Ttls::MOST`].
+    pub const fn up_to(most: u8) -> Self {
+        Self(if most < 32 { 5 } else { 6 })
+    }
+
+    /// How many there are, with the 0.
+    pub const fn many(self) -> u32 {
+        1 << self.0
+    }
+
+    /// That of a number; 0: the group's own.
+    #[inline]
+    pub const fn of(self, number: u64) -> u8 {
+        (number & (self.many() as u64 - 1)) as u8
+    }
+
+    /// Which attempt a number is of.
+    #[inline]
+    pub const fn attempt(self, number: u64) -> u64 {
+        number >> self.0
+    }
+
+    /// The number of an attempt with a time to live.
+    #[inline]
+    pub const fn number(self, attempt: u64, ttl: u8) -> ProbeNumber {
+        ProbeNumber(attempt << self.0 | (ttl as u64 & (self.many() as u64 - 1)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn a_number_says_time_to_live_and_attempt() {
+        for most in [1, 30, 31, 32, 63] {
+            let ttls = Ttls::up_to(most);
+            assert!(u32::from(most) < ttls.many() && ttls.many() <= 64);
+            for (attempt, ttl) in [(0, 0), (0, 1), (7, most), (1 << 40, most)] {
+                let number = ttls.number(attempt, ttl).0;
+                assert_eq!((ttls.attempt(number), ttls.of(number)), (attempt, ttl));
+            }
+        }
+    }
 
     #[test]
     fn every_source_sends_through_every_flow() {

@@ -41,6 +41,15 @@ pub enum Ended {
         /// Why.
         reason: Reason,
     },
+    /// A router says that the probe's time to live ended with it: it is on the way to the target.
+    Hop {
+        /// Arrival stamp, CLOCK_MONOTONIC.
+        arrived: Nanos,
+        /// Time to live (hop limit) of the error.
+        ttl: u8,
+        /// The router, by the address that it answers from.
+        from: IpAddr,
+    },
     /// The target is on the link, and its MAC address was asked for in vain.
     NoNeighbour,
     /// Nothing came in time.
@@ -58,6 +67,7 @@ impl Ended {
         match self {
             Self::Answered { .. } => Outcome::Answered,
             Self::Refused { .. } | Self::NoNeighbour => Outcome::Unreachable,
+            Self::Hop { .. } => Outcome::Hop,
             Self::Lost => Outcome::Lost,
             Self::Unheard => Outcome::Unheard,
             Self::Unsent(_) => Outcome::Unsent,
@@ -70,7 +80,7 @@ impl Ended {
             Self::Refused { reason, .. } => Some(reason.name()),
             Self::NoNeighbour => Some(Reason::NEIGHBOUR.name()),
             Self::Unsent(cause) => Some(cause.name()),
-            Self::Answered { .. } | Self::Lost | Self::Unheard => None,
+            Self::Answered { .. } | Self::Hop { .. } | Self::Lost | Self::Unheard => None,
         }
     }
 }
@@ -84,7 +94,9 @@ impl Settlement {
     /// From the send stamp to the arrival of what settled it; None where nothing came.
     pub fn rtt(&self) -> Option<Nanos> {
         match self.ended {
-            Ended::Answered { arrived, .. } | Ended::Refused { arrived, .. } => Some(arrived - self.sent),
+            Ended::Answered { arrived, .. } | Ended::Refused { arrived, .. } | Ended::Hop { arrived, .. } => {
+                Some(arrived - self.sent)
+            }
             _ => None,
         }
     }
@@ -92,7 +104,7 @@ impl Settlement {
     /// Time to live of what settled it; None where nothing came.
     pub const fn reply_ttl(&self) -> Option<u8> {
         match self.ended {
-            Ended::Answered { ttl, .. } | Ended::Refused { ttl, .. } => Some(ttl),
+            Ended::Answered { ttl, .. } | Ended::Refused { ttl, .. } | Ended::Hop { ttl, .. } => Some(ttl),
             _ => None,
         }
     }
@@ -116,7 +128,7 @@ impl Settlement {
     /// Who said *unreachable*, where somebody did.
     pub const fn from(&self) -> Option<IpAddr> {
         match self.ended {
-            Ended::Refused { from, .. } => Some(from),
+            Ended::Refused { from, .. } | Ended::Hop { from, .. } => Some(from),
             _ => None,
         }
     }

@@ -21,6 +21,7 @@ mod ping;
 mod reflect;
 mod run;
 mod sweep;
+mod trace;
 pub mod view;
 
 /// Runs the command that the arguments name.
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Ping(args) => ping::run(args),
         Command::Sweep(args) => sweep::run(args),
+        Command::Trace(args) => trace::run(args),
         Command::Reflect(args) => reflect::run(args),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -53,6 +53,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         network: args.network.network(&args.probes),
         rate,
         results: Some(results),
+        paths: None,
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,

@@ -32,6 +32,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         network: network(&args.network, &config),
         rate,
         results: args.output.results(args.format, Outcomes::ALL),
+        paths: None,
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,

@@ -38,6 +38,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         network: args.network.network(&args.probes),
         rate,
         results: args.output.results(args.format, args.outcomes()),
+        paths: None,
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,

@@ -246,7 +246,9 @@ impl<'a> Account<'a> {
     /// Counts a probe as settled.
     #[inline]
     pub fn count_settled(self, outcome: Outcome) {
-        self.cell.settled[outcome as usize].fetch_add(1, Release);
+        // A target whose probes are to find routers has nobody who asks how many did: errors and hops are one count here.
+        let counter = if matches!(outcome, Outcome::Hop) { Outcome::Unreachable } else { outcome };
+        self.cell.settled[counter as usize].fetch_add(1, Release);
     }
 
     /// Counts a reply in time.

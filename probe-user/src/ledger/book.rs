@@ -63,6 +63,12 @@ impl Ledger {
         self
     }
 
+    /// Where they begin.
+    #[inline]
+    pub fn first_port(&self) -> u16 {
+        self.tables.flows.first_port
+    }
+
     /// How many targets.
     pub fn len(&self) -> usize {
         self.tables.segments.iter().map(|segment| segment.cells.len()).sum()

@@ -2,7 +2,7 @@
 
 use super::atomic::AtomicU64;
 use crate::{
-    base::{Family, Nanos, ProbeNumber, ShapeIndex},
+    base::{Family, Nanos, ProbeNumber, ShapeIndex, Ttls},
     targets::Plan,
     wire::{Content, Kind},
 };
@@ -30,6 +30,10 @@ pub struct Group {
     flows: u16,
     /// How many sources they take in turn, by family.
     turns: [u8; 2],
+    /// Its probes are asked for, and their times to live follow from their numbers.
+    pub ttls: Option<Ttls>,
+    /// What those look like that have a time to live of their own, by that and by family.
+    shapes_by_ttl: Box<[[ShapeIndex; 2]]>,
     /// Of probes to a port. Answers bring no send time back: it is kept in the ledger.
     pub ports: Option<Ports>,
     /// Targets to a run; the last run may have fewer.
@@ -76,7 +80,26 @@ impl Group {
     /// Which of its flows the probe of this number belongs to.
     #[inline]
     pub const fn flow_of(&self, number: u64) -> u16 {
-        ProbeNumber(number).flow(self.flows)
+        match self.ttls {
+            None => ProbeNumber(number).flow(self.flows),
+            Some(ttls) => (ttls.attempt(number) % self.flows as u64) as u16,
+        }
+    }
+
+    /// By what the probes to a target that were asked for are told apart while they are in flight: as much of a number as an answer says,
+    /// and of those to a port the flow, which the port says.
+    #[inline]
+    pub const fn key_of(&self, number: u64) -> u32 {
+        match self.ports {
+            None => (number & 0xffff) as u32,
+            Some(_) => Self::key_by_flow((number & 0xff) as u8, self.flow_of(number)),
+        }
+    }
+
+    /// The same of what an answer says, where a port says the flow.
+    #[inline]
+    pub const fn key_by_flow(number: u8, flow: u16) -> u32 {
+        number as u32 | (flow as u32) << 8
     }
 
     /// Which of the sources in turn the probe of this number leaves from; None where there is no choice.
@@ -91,13 +114,21 @@ impl Group {
     /// What the probe of this number looks like.
     #[inline]
     pub fn shape(&self, family: Family, number: u64) -> ShapeIndex {
-        ShapeIndex(self.shapes[family as usize].0 + self.flow_of(number))
+        ShapeIndex(self.shapes[family as usize].0 + ProbeNumber(number).flow(self.flows))
     }
 
-    /// What the RST behind it looks like, if there may have to be one.
+    /// The same where times to live follow from numbers.
+    pub fn shape_by_ttl(&self, family: Family, number: u64) -> ShapeIndex {
+        let ttl = self.ttls.map_or(0, |ttls| ttls.of(number));
+        let first = self.shapes_by_ttl.get(usize::from(ttl)).unwrap_or(&self.shapes);
+        ShapeIndex(first[family as usize].0 + self.flow_of(number))
+    }
+
+    /// What the RST behind a probe looks like that was sent from this of the reserved ports, if there may have to be one.
     #[inline]
-    pub fn reset(&self, family: Family, number: u64) -> Option<ShapeIndex> {
-        Some(ShapeIndex(self.resets?[family as usize].0 + self.flow_of(number)))
+    pub fn reset(&self, family: Family, port: u16) -> Option<ShapeIndex> {
+        let flow = port.checked_sub(self.ports?.first).filter(|flow| *flow < self.flows)?;
+        Some(ShapeIndex(self.resets?[family as usize].0 + flow))
     }
 }
 
@@ -120,8 +151,14 @@ impl Groups {
             let targets = group.targets.clone();
             let many = targets.end - targets.start;
             let per_run = many.div_ceil(u32::try_from(senders).unwrap_or(1).max(1)).max(1);
+            let by_ttl = |ttl: u32| {
+                let shape = if ttl == 0 { group.shape } else { group.shape.living(ttl) };
+                Family::ALL.map(|family| place(shape.over(family)))
+            };
             Group {
                 timeout: group.timeout,
+                ttls: group.ttls,
+                shapes_by_ttl: group.ttls.map_or_else(Box::default, |ttls| (0..ttls.many()).map(by_ttl).collect()),
                 places: group.places(),
                 up_after: group.up_after,
                 down_after: group.down_after,

@@ -194,7 +194,8 @@ impl Columns {
             }
             let (many, places) = (targets.len(), group.places);
             let targets = targets.start - range.start..targets.end - range.start;
-            let is_timed = timed || group.ports.is_some();
+            // Who sends what was asked for keeps those itself, for as long as it is in flight.
+            let is_timed = (timed || group.ports.is_some()) && group.ttls.is_none();
             parts.push(Part { targets, places, window: windows, sent: is_timed.then_some(sent) });
             windows += if places > INLINE_PLACES { many * (places / PER_WORD) as usize } else { 0 };
             sent += if is_timed { many * sent::words(places) } else { 0 };

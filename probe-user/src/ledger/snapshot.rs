@@ -46,6 +46,8 @@ pub struct SumRow {
     pub probes: u64,
     /// Settled, indexed like `Outcome::ALL`.
     pub settled: [u64; Outcome::ALL.len()],
+    /// Settled as *hop*.
+    pub hops: u64,
     /// Of the unsent ones, indexed like `Cause::ALL`. Read after `settled`, so there are no fewer.
     pub unsent: [u64; Cause::ALL.len()],
     /// Due times that passed without a probe.
@@ -67,7 +69,7 @@ pub struct SumRow {
 impl SumRow {
     /// Entered and not yet settled.
     pub fn in_flight(&self) -> u64 {
-        self.probes.saturating_sub(self.settled.iter().sum())
+        self.probes.saturating_sub(self.settled.iter().sum::<u64>() + self.hops)
     }
 }
 

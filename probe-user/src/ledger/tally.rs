@@ -20,8 +20,8 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 pub struct RowTally {
     /// Probes that came due, sent or not.
     pub entered: AtomicU64,
-    /// Settled by this thread, indexed like `Outcome::ALL`.
-    pub settled: [AtomicU64; Outcome::ALL.len()],
+    /// Settled by this thread, indexed by `Outcome`.
+    pub settled: [AtomicU64; Outcome::COUNT],
     /// Unsent ones, indexed like `Cause::ALL`: by the sender, before it settles them.
     pub unsent: [AtomicU64; Cause::ALL.len()],
     /// Due times that passed without a probe.
@@ -130,6 +130,7 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
     for tally in tallies {
         for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
             add_all(&mut sum.settled, &row.settled);
+            sum.hops += row.settled[Outcome::Hop as usize].load(Acquire);
             add_all(&mut sum.unsent, &row.unsent);
             add_all(&mut sum.states, &row.states);
             sum.skipped += row.skipped.load(Acquire);

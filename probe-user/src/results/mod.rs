@@ -10,6 +10,7 @@ mod fields;
 pub mod human;
 mod line;
 mod output;
+mod paths;
 mod spool;
 mod summary;
 mod text;
@@ -18,6 +19,10 @@ mod writer;
 pub use encode::{Encoder, Format, WallClock};
 pub use events::{EventLines, Fault, NewWay, Via};
 pub use output::WriteError;
+pub use paths::{
+    Known, PATH_CSV_HEADER, PathSubject, change_text, path_csv, path_header, path_json, paths_text, rounds_text,
+    tree_text, whom,
+};
 pub use summary::{Summary, Times};
 pub use writer::{Outcomes, WriteReport, Writer, Writing, spawn};
 
@@ -45,6 +50,7 @@ pub(crate) mod tests {
             sum_by: Vec::new(),
             per_target: false,
             flows: 1,
+            ttls: None,
             targets,
         }
     }

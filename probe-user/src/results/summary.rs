@@ -25,6 +25,8 @@ pub struct Summary {
     pub probes: u64,
     /// Settled, indexed like `Outcome::ALL`.
     pub settled: [u64; Outcome::ALL.len()],
+    /// About which a router said that their time to live ended with it.
+    pub hops: u64,
     /// Entered and not settled.
     pub in_flight: u64,
     /// Due times that passed without a probe.
@@ -104,6 +106,7 @@ impl Summary {
             targets_answered,
             probes: 0,
             settled: [0; Outcome::ALL.len()],
+            hops: 0,
             in_flight: 0,
             skipped: 0,
             late: 0,
@@ -125,6 +128,7 @@ impl Summary {
         for row in &snapshot.sums {
             summary.probes += row.probes;
             summary.settled.iter_mut().zip(row.settled).for_each(|(sum, n)| *sum += n);
+            summary.hops += row.hops;
             summary.in_flight += row.in_flight();
             summary.skipped += row.skipped;
             summary.late += row.late;
@@ -156,7 +160,10 @@ impl Summary {
 
     /// How many probes ended so.
     pub const fn of(&self, outcome: Outcome) -> u64 {
-        self.settled[outcome as usize]
+        match outcome {
+            Outcome::Hop => self.hops,
+            _ => self.settled[outcome as usize],
+        }
     }
 
     /// Results that were asked for and not written.
@@ -243,6 +250,10 @@ impl Serialize for Summary {
         for outcome in Outcome::ALL {
             map.serialize_entry(outcome.name(), &self.of(outcome))?;
         }
+        // Of probes that came due there are none.
+        if self.hops > 0 {
+            map.serialize_entry(Outcome::Hop.name(), &self.hops)?;
+        }
         map.serialize_entry("in_flight", &self.in_flight)?;
         map.serialize_entry("skipped", &self.skipped)?;
         map.serialize_entry("late", &self.late)?;
@@ -284,6 +295,7 @@ mod tests {
             probes: 100,
             settled: [90, 3, 4, 1, 1],
             unsent: [0; Cause::ALL.len()],
+            hops: 0,
             skipped: 5,
             late: 6,
             duplicate: 7,

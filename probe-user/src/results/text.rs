@@ -72,6 +72,7 @@ pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>
         }
         Outcome::Lost | Outcome::Unheard => out.extend_from_slice(b"no reply from "),
         Outcome::Unreachable => out.extend_from_slice(b"unreachable "),
+        Outcome::Hop => out.extend_from_slice(b"hop on the way to "),
         Outcome::Unsent => out.extend_from_slice(b"not sent to "),
     }
     push_subject(out, subject);
@@ -93,7 +94,7 @@ pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>
         }
         Outcome::Lost => out.extend_from_slice(b" (lost)"),
         Outcome::Unheard => out.extend_from_slice(b" (unheard: this machine dropped received frames)"),
-        Outcome::Unreachable | Outcome::Unsent => push_reason(out, record),
+        Outcome::Unreachable | Outcome::Unsent | Outcome::Hop => push_reason(out, record),
     }
     out.push(b'\n');
 }

@@ -6,7 +6,7 @@ use super::{
     carrier,
     control::{Serving, Station},
     journal::{self, Journal},
-    names, neighbours, threads,
+    names, neighbours, paths, threads,
     ways::{self, Rerouting},
     writing,
 };
@@ -93,14 +93,14 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     }
 
     let drops = Arc::new(DropLog::default());
-    let (sink, queue) = match &job.results {
-        Some(_) => {
+    let (sink, mut queue) = match (&job.results, &job.paths) {
+        (Some(_), _) | (_, Some(_)) => {
             // Probes of a sweep may wait for their neighbours: they are in flight as well.
             let waiting = if asking.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
             let (sink, queue) = queue(writing::room(job.rate, longest + waiting));
             (sink, Some(queue))
         }
-        None => (Sink::discard(), None),
+        (None, None) => (Sink::discard(), None),
     };
     let network = worker::Network {
         key,
@@ -129,6 +129,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;
+    let asking_for_paths = job.paths.map(|paths| (paths, queue.take()));
     let writing = job.results.zip(queue).map(|(wanted, queue)| {
         let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
             .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
@@ -166,6 +167,10 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         common.ask(Phase::Drain);
     }
     let running = threads::spawn(&layout, senders, receivers, assembly)?;
+    let paths = match asking_for_paths {
+        Some((paths, Some(queue))) => Some(paths::begin(paths, Arc::clone(&common), queue)?),
+        _ => None,
+    };
     source.ready();
     if targets >= MANY {
         tracing::info!("probing begins");
@@ -193,6 +198,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         running,
         journal,
         writing,
+        paths,
         serving: serving.map(|server| Serving { server, stop: stop_http }),
         signals,
     })

@@ -68,6 +68,8 @@ pub(super) struct Station {
     pub(super) running: Running,
     pub(super) journal: Option<Journal>,
     pub(super) writing: Option<Writing>,
+    /// Asks for the probes of paths.
+    pub(super) paths: Option<std::thread::JoinHandle<()>>,
     pub(super) serving: Option<Serving>,
     pub(super) signals: Signals,
 }
@@ -165,6 +167,9 @@ impl Station {
     async fn end(self, view: &mut dyn View) -> Result<Summary, Failure> {
         let Self { plan, common, source, mut sampler, mut signals, .. } = self;
         self.running.join()?;
+        if let Some(Err(panic)) = self.paths.map(std::thread::JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
         self.retrying.abort();
         if let Some(journal) = self.journal {
             journal.close();

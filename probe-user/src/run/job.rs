@@ -1,6 +1,6 @@
 //! What is to be done, and what is shown of it.
 
-use super::{Failure, Live, Source};
+use super::{Failure, Live, Source, paths::Paths};
 use crate::{
     base::Settlement,
     ledger::Snapshot,
@@ -18,6 +18,8 @@ pub(crate) struct Job {
     pub(crate) rate: u64,
     /// Where results go; None where nobody asked for any.
     pub(crate) results: Option<Results>,
+    /// Which paths are to be found; None where probes come due by themselves.
+    pub(crate) paths: Option<Paths>,
     /// A JSON summary goes here.
     pub(crate) summary: Option<PathBuf>,
     pub(crate) listen: Option<SocketAddr>,

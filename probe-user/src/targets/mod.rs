@@ -4,7 +4,7 @@
 //! group targets stand in the order in which they are probed, so the loops walk memory forwards.
 
 use crate::{
-    base::{AddressTable, Destination, Family, Nanos, Sources, TargetIndex},
+    base::{AddressTable, Destination, Family, Nanos, Sources, TargetIndex, Ttls},
     wire::{Kind, Shape},
 };
 use std::{
@@ -97,6 +97,9 @@ pub struct Group {
     pub per_target: bool,
     /// How many flows its probes walk, from 1 on: round by round another one. `shape` is that of the first.
     pub flows: u16,
+    /// Its probes are to find the routers on the way: none is due by itself, each is asked for, and has the time to live that its number
+    /// says. None: each is due when its time has come.
+    pub ttls: Option<Ttls>,
     /// Where in `Plan::targets` the group's targets are.
     pub targets: std::ops::Range<u32>,
 }
@@ -227,13 +230,15 @@ impl Group {
             sum_by: Vec::new(),
             per_target: false,
             flows: 1,
+            ttls: None,
             targets: 0..0,
         }
     }
 
     /// Estimated bytes a target takes, with its window.
     pub fn bytes_per_target(&self) -> u64 {
-        let kept = if self.shape.kind.carries_time() { 0 } else { memory::kept_bytes(self.places()) };
+        let kept =
+            if self.shape.kind.carries_time() || self.ttls.is_some() { 0 } else { memory::kept_bytes(self.places()) };
         BYTES_PER_TARGET + window::wide_bytes(self.places()) + kept
     }
 
@@ -393,6 +398,11 @@ impl Plan {
             for shape in Family::ALL.into_iter().filter_map(|family| self.shape(group, family)) {
                 let flows =
                     (0..group.flow_count()).map(|flow| Shape { flow: shape.flow.saturating_add(flow), ..shape });
+                let of_path = move |shape: Shape| {
+                    let ttls = group.ttls.map_or(0..0, |ttls| 1..ttls.many());
+                    ttls.map(move |ttl| shape.living(ttl))
+                };
+                shapes.extend(flows.clone().flat_map(of_path));
                 shapes.extend(flows.flat_map(|shape| [Some(shape), shape.then_reset()]).flatten());
             }
         }

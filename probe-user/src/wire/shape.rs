@@ -162,6 +162,11 @@ impl Shape {
         Self { family, ..self }
     }
 
+    /// The same with another time to live.
+    pub const fn living(self, ttl: u32) -> Self {
+        Self { ttl: if ttl > 255 { 255 } else { ttl as u8 }, ..self }
+    }
+
     /// Of probes that may half open a connection, the RST which ends it.
     pub fn then_reset(self) -> Option<Self> {
         matches!(self.kind, Kind::Tcp { .. }).then_some(Self { reset: true, ..self })

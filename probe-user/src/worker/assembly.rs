@@ -1,7 +1,7 @@
 //! Joining loops to a network: a card's, or a simulated one.
 
 use super::{
-    Asked, Changes, Clock, Common, HandedOver, Link, Loop, NoQueues, NoTransmit, Receive, Receiver, Resets, Rest,
+    Asked, Asks, Changes, Clock, Common, HandedOver, Link, Loop, NoQueues, NoTransmit, Receive, Receiver, Resets, Rest,
     Sender, Sink, Taken, Transmit,
 };
 use crate::{
@@ -73,6 +73,7 @@ impl<'a> Assembly<'a> {
             no_result_dropped: wanted.no_result_dropped,
             handed_over: (0..senders).map(|_| HandedOver::default()).collect(),
             resets: (0..senders).map(|_| Resets::default()).collect(),
+            asks: (0..senders).map(|_| Asks::new(plan.groups.iter().any(|group| group.ttls.is_some()))).collect(),
             changes: wanted.changes.then(|| Arc::new(Changes::new(plan.targets.len()))),
             tallies: (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
             asked: Asked::new(u32::try_from(senders).unwrap_or(u32::MAX)),

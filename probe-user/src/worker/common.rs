@@ -1,6 +1,6 @@
 //! What all loops of a worker see.
 
-use super::{Changes, HandedOver, Link, Resets, Taken};
+use super::{Asks, Changes, HandedOver, Link, Resets, Taken};
 use crate::{
     base::{Cause, Nanos},
     ledger::{
@@ -53,6 +53,8 @@ pub struct Common {
     pub handed_over: Box<[HandedOver]>,
     /// Connections that probes of each sender half opened, for it to end.
     pub resets: Box<[Resets]>,
+    /// Probes that are asked for one by one, for each sender.
+    pub asks: Box<[Asks]>,
     /// Where changes of state are told, if anybody wants to know.
     pub changes: Option<Arc<Changes>>,
     /// What each loop has counted.

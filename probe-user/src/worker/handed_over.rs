@@ -9,7 +9,10 @@
 //! its own time. A thread that sends and receives settles its own at once, in the order of arrival, and hands over the others.
 
 use super::Said;
-use crate::wire::Refusal;
+use crate::{
+    base::{Nanos, TargetIndex},
+    wire::{Refusal, Reply},
+};
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{
     AtomicU64,
@@ -26,6 +29,10 @@ pub enum Word {
     ShortQuote(Refusal),
     /// What is said of a probe to a port.
     Port(Said),
+    /// A reply to a probe that was asked for.
+    Reply(Reply),
+    /// An error about a probe that was asked for, whose payload is quoted: whose, and when it was sent.
+    Refused(Refusal, TargetIndex, Nanos),
 }
 
 /// What waits for a sender. Receivers put, it takes.
@@ -85,7 +92,7 @@ mod tests {
         (0..ROOM as u16 + 2).for_each(|n| quotes.put(Word::ShortQuote(quote(n))));
         let number = |word| match word {
             Word::ShortQuote(quote) => quote.sequence.0,
-            Word::Port(..) => panic!("{word:?}"),
+            _ => panic!("{word:?}"),
         };
         let taken: Vec<u16> = quotes.take().map(number).collect();
         assert_eq!(taken, (0..ROOM as u16).collect::<Vec<_>>(), "in order");

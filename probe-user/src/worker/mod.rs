@@ -3,6 +3,7 @@
 //! A loop is six verbs long, see [`Loop::turn`]. What makes it a sender, a receiver or both is which of its parts have something to
 //! do: a sender walks runs of targets, a receiver has queues. Loops share the ledger, lock-free, and nothing else.
 
+mod asks;
 mod assembly;
 mod backlog;
 mod changes;
@@ -24,6 +25,7 @@ mod sink;
 mod traits;
 mod walk;
 
+pub use asks::{Ask, Asks};
 pub use assembly::{Assembly, Network, Wanted};
 pub use changes::{Changes, Transition};
 use common::Asked;

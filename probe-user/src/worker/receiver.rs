@@ -3,6 +3,7 @@
 use super::{
     Clock, Common, Receive, handed_over, port_report,
     proof::{Proven, Reader, Said},
+    resets::HalfOpen,
     settle::{Settler, Word, refused},
 };
 use crate::{
@@ -82,8 +83,8 @@ impl Settle {
     fn frame<W: Reader>(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
         let Common { key, ledger, .. } = &*self.common;
         match W::prove(frame, key, &**ledger) {
-            Ok(Proven::Answer(reply)) => self.answer(&reply, now),
-            Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now),
+            Ok(Proven::Answer(reply)) => self.answer(&reply, now, hand_over),
+            Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now, hand_over),
             Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),
             Ok(Proven::Port(said)) => self.port_report(&said, now, hand_over),
             Err(reason) => add(&self.tally.rejected[reason as usize], 1),
@@ -112,9 +113,14 @@ impl Settle {
         if report.is_half_open() {
             // The connection that the probe half opened is to be ended.
             let Common { ledger, resets, .. } = &*self.common;
-            if !resets[ledger.account(target).sender()].put((target, number)) {
+            let port = report.ports.0.wrapping_sub(ledger.first_port());
+            if !resets[ledger.account(target).sender()].put(HalfOpen { target, number, port }) {
                 self.tally.count_reset(false);
             }
+        }
+        let account = self.common.ledger.account(target);
+        if account.group().ttls.is_some() {
+            return hand_over(account.sender(), handed_over::Word::Port(*said));
         }
         match port_report::settle(&self.common, &self.settler, said, now, false) {
             Ok(()) => self.tally.receive_delay.record(now - report.arrived),
@@ -123,8 +129,11 @@ impl Settle {
     }
 
     #[inline]
-    fn answer(&self, reply: &Reply, now: Nanos) {
+    fn answer(&self, reply: &Reply, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
         let account = self.common.ledger.account(reply.target);
+        if account.group().ttls.is_some() {
+            return hand_over(account.sender(), handed_over::Word::Reply(*reply));
+        }
         self.tally.receive_delay.record(now - reply.arrived);
         self.tally.heard_at.store(reply.arrived.0, Relaxed);
         // Age first: past its timeout a reply touches no bit, which may be another probe's by now.
@@ -150,8 +159,18 @@ impl Settle {
 
     /// An error says that a probe did not arrive.
     #[cold]
-    fn refused(&self, refusal: &Refusal, quoted: &Quoted, now: Nanos) {
+    fn refused(
+        &self,
+        refusal: &Refusal,
+        quoted: &Quoted,
+        now: Nanos,
+        hand_over: &mut impl FnMut(usize, handed_over::Word),
+    ) {
         let account = self.common.ledger.account(quoted.target);
+        if account.group().ttls.is_some() {
+            let refused = handed_over::Word::Refused(*refusal, quoted.target, quoted.sent);
+            return hand_over(account.sender(), refused);
+        }
         self.tally.receive_delay.record(now - refusal.arrived);
         // As for replies: past its timeout it touches no bit.
         if refusal.arrived - quoted.sent > account.timeout() {

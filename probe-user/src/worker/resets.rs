@@ -14,8 +14,15 @@ const FREE: u64 = 1_000;
 /// The most that may be saved up.
 const SAVED: u64 = 1 << 16;
 
-/// The probe that half opened a connection: its target, and the low bits of its number.
-pub(super) type HalfOpen = (TargetIndex, u8);
+/// The probe that half opened a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct HalfOpen {
+    pub(super) target: TargetIndex,
+    /// The low bits of its number.
+    pub(super) number: u8,
+    /// Where it came from, counted from the first of the reserved ports.
+    pub(super) port: u16,
+}
 
 /// What waits for a sender. Receivers put, it takes.
 #[derive(Debug)]
@@ -96,8 +103,9 @@ mod tests {
     #[test]
     fn they_come_out_in_order_and_no_more_than_there_is_room_for() {
         let resets = Resets::default();
-        let put = (0..ROOM as u32 + 3).filter(|n| resets.put((TargetIndex(*n), 7))).count();
-        assert_eq!((put, resets.take()), (ROOM, Some((TargetIndex(0), 7))));
+        let half_open = |n| HalfOpen { target: TargetIndex(n), number: 7, port: 0 };
+        let put = (0..ROOM as u32 + 3).filter(|n| resets.put(half_open(*n))).count();
+        assert_eq!((put, resets.take()), (ROOM, Some(half_open(0))));
         assert_eq!(std::iter::from_fn(|| resets.take()).count(), ROOM - 1);
         assert!(resets.is_empty());
     }

@@ -1,5 +1,6 @@
 //! Enters what is due, hands it over, and settles what nobody answered.
 
+mod asked;
 mod ending;
 mod fates;
 mod waiting;
@@ -17,13 +18,14 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    base::{Cause, Ended, Nanos, ProbeNumber, State},
+    base::{Cause, Ended, Nanos, ProbeNumber, State, TargetIndex},
     health::{Health, Verdict},
     ledger::{Account, Run, histogram::add, tally::Tally, window::Standing},
     route::{Neighbour, NeighbourQueue},
     schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
 };
+use asked::Asked;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use waiting::{Held, Late, Waiting};
 
@@ -66,6 +68,8 @@ pub struct Sender<T> {
     /// Since when none of them could be.
     resets_wait: Option<Nanos>,
     allowance: Allowance,
+    /// Some of its targets' probes are asked for.
+    asked: Option<Asked>,
     /// When each probe was sent is kept: somebody wants to know, or answers will not say.
     keeps_times: bool,
     /// There is an end to it: no due time is missed by waiting.
@@ -113,16 +117,21 @@ impl<T: Transmit> Sender<T> {
                 since: None,
                 held: None,
                 is_mute: ledger.group(run.group).ports.is_some(),
+                is_asked: plan.groups[run.group].ttls.is_some(),
                 run,
             }
         };
         let runs = ledger.runs_of(number);
         let judge = Judge::new(Arc::clone(&common), Arc::clone(&tally), &runs);
         let may_wait = runs.iter().all(|run| plan.groups[run.group].count.is_some());
-        let company = runs.iter().map(|run| (run.targets.end - run.targets.start, plan.groups[run.group].interval));
+        // Nobody who was asked for is due by himself.
+        let due = runs.iter().filter(|run| plan.groups[run.group].ttls.is_none());
+        let company = due.map(|run| (run.targets.end - run.targets.start, plan.groups[run.group].interval));
         let company = Company::new(company);
         let walks: Vec<Walk> = runs.into_iter().map(walk).collect();
         let batch = engine.batch();
+        let asked = runs_asked(&walks, plan, common.handed_over.len());
+        let asked = asked.map(|(rate, is_all)| Asked::new(rate, is_all, start));
         let keeps_times = common.records || walks.iter().any(|walk| walk.is_mute);
         Self {
             engine,
@@ -143,6 +152,7 @@ impl<T: Transmit> Sender<T> {
             resets: Vec::new(),
             resets_wait: None,
             allowance: Allowance::new(start),
+            asked,
             keeps_times,
             may_wait,
             walks,
@@ -164,7 +174,8 @@ impl<T: Transmit> Sender<T> {
     /// Whether everything has been sent and settled. Who was told to end early does not wait for deadlines of what is settled.
     pub fn is_finished(&self) -> bool {
         let landed = |walk: &Walk| walk.pacer.next_at().is_none() && walk.flights.next_at().is_none();
-        self.due.is_empty() && self.waiting.is_empty() && !self.resets() && self.walks.iter().all(landed)
+        let may_end = self.asked.is_none() || self.stopped;
+        may_end && self.due.is_empty() && self.waiting.is_empty() && !self.resets() && self.walks.iter().all(landed)
             || self.stopped && self.may_wait && self.common.in_flight() == 0
     }
 
@@ -185,6 +196,10 @@ impl<T: Transmit> Sender<T> {
         }
         if self.resets() {
             next = next.min(now + LOOK_AGAIN);
+        }
+        if let (Some(asked), false) = (&self.asked, self.stopped) {
+            let look = asked.look_at(!self.common.asks[self.number].is_empty(), now);
+            next = next.min(look.max(again.unwrap_or(Nanos::ZERO)));
         }
         if self.waiting.is_empty() {
             return next;
@@ -224,9 +239,9 @@ impl<T: Transmit> Sender<T> {
                 budget -= 1;
                 let last = slot + 1 == walk.run.targets.end - walk.run.targets.start;
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
-                if !self.waiting.is_away(target, walk.place(round)) {
+                if !self.waiting.is_away(index, target, walk.place(round)) {
                     let standing = place.take();
-                    self.land(index, account, round, standing, landed, past);
+                    self.land(index, account, (round, None), standing, landed, past);
                 }
             }
             while budget > 0
@@ -235,22 +250,26 @@ impl<T: Transmit> Sender<T> {
             {
                 let Late { target, number, landed } = late;
                 budget -= 1;
-                self.waiting.forget(target, self.walks[index].place(number));
+                let away = self.waiting.forget(index, target, self.key(index, number));
                 let account = ledger.account(target);
-                let standing = account.place(number).take();
-                self.land(index, account, number, standing, landed, past);
+                let (sent, standing) = match away {
+                    Some(away) if self.walks[index].is_asked => (away.sent, away.standing),
+                    _ => (None, account.place(number).take()),
+                };
+                self.land(index, account, (number, sent), standing, landed, past);
             }
         }
         heard || budget < EXPIRE_AT_ONCE
     }
 
-    /// A probe is past its deadline and has been taken out, as it stood: settles it if nobody has.
+    /// A probe is past its deadline and has been taken out, as it stood: settles it if nobody has. With its number comes when it was sent,
+    /// where the sender keeps that itself.
     #[inline]
     fn land(
         &mut self,
         walk: usize,
         account: Account<'_>,
-        number: u64,
+        (number, sent): (u64, Option<Nanos>),
         standing: Standing,
         landed: Landed,
         past: Nanos,
@@ -266,19 +285,30 @@ impl<T: Transmit> Sender<T> {
                     || self.common.drops.claim(landed.begun, landed.deadline)
                     || self.common.handed_over[self.number].claim();
                 let ended = if excused { Ended::Unheard } else { Ended::Lost };
-                let sent = account.sent(number, past).unwrap_or_default();
+                let sent = account.sent(number, past).or(sent).unwrap_or_default();
                 self.settler.count((account, sent), ended, past, || ProbeNumber(number));
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
+        // Whether a target is up, no probe says that was to find routers.
+        if walk.is_asked {
+            return;
+        }
         self.judge.judge((account, number), verdict, silent, landed, self.common.ledger.group(walk.run.group));
+    }
+
+    /// By what a probe that lands by itself is found again.
+    fn key(&self, walk: usize, number: u64) -> u32 {
+        let walk = &self.walks[walk];
+        if walk.is_asked { self.common.ledger.group(walk.run.group).key_of(number) } else { walk.place(number) }
     }
 
     /// Settles by what receivers have handed over. True if there was something.
     #[inline]
     fn hear_quotes(&mut self, clock: &impl Clock) -> bool {
         let mut heard = false;
-        for word in self.common.handed_over[self.number].take() {
+        let common = Arc::clone(&self.common);
+        for word in common.handed_over[self.number].take() {
             heard = true;
             self.hear(&word, clock.now());
         }
@@ -286,14 +316,24 @@ impl<T: Transmit> Sender<T> {
     }
 
     /// Settles the probe of which a receiver can't say when it was sent, or whose it is.
-    pub fn hear(&self, word: &Word, now: Nanos) {
+    pub fn hear(&mut self, word: &Word, now: Nanos) {
+        let arrived = match word {
+            Word::ShortQuote(refusal) | Word::Refused(refusal, ..) => refusal.arrived,
+            Word::Port(said) => said.report.arrived,
+            Word::Reply(reply) => reply.arrived,
+        };
+        self.tally.receive_delay.record(now - arrived);
         match word {
             Word::ShortQuote(refusal) => {
-                self.tally.receive_delay.record(now - refusal.arrived);
-                refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
+                if !self.hear_of_path(refusal, now) {
+                    refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
+                }
+            }
+            Word::Reply(_) | Word::Refused(..) => self.hear_of_asked(word, now),
+            Word::Port(said) if self.common.ledger.account(said.target).group().ttls.is_some() => {
+                self.hear_of_asked(word, now);
             }
             Word::Port(said) => {
-                self.tally.receive_delay.record(now - said.report.arrived);
                 // Never an error: all that can be known is known here.
                 let _settled = port_report::settle(&self.common, &self.settler, said, now, true);
             }
@@ -310,6 +350,7 @@ impl<T: Transmit> Sender<T> {
         let now = clock.now();
         let (mut room, by_card, again) = self.room(now);
         let released = !self.waiting.is_empty() && self.release(now, room);
+        let asked = self.enter_asked(now, room);
         if self.may_wait && self.waiting.is_full() {
             room = 0;
         }
@@ -350,7 +391,7 @@ impl<T: Transmit> Sender<T> {
             self.tally.full_at.store(now.0, Relaxed);
         }
         self.backlog.wait(waits, by_card, again, now);
-        ticks > 0 || released
+        ticks > 0 || released || asked
     }
 
     /// Whether the next tick of the walk can be dealt with: there is room for its probe, or it is to be skipped.
@@ -391,6 +432,22 @@ impl<T: Transmit> Sender<T> {
             }
             return;
         }
+        self.enter_probe::<false>(index, target, tick.round, tick.due, now);
+    }
+
+    /// A probe to a target is to leave: because it is due, or because it was asked for, which is `ASKED`.
+    #[inline]
+    fn enter_probe<const ASKED: bool>(
+        &mut self,
+        index: usize,
+        target: TargetIndex,
+        number: u64,
+        due: Nanos,
+        now: Nanos,
+    ) {
+        let walk = &self.walks[index];
+        let (ledger, tally) = (&self.common.ledger, &self.tally);
+        let account = ledger.account(target);
         let mut row = account.row();
         let Some(to) = account.destination() else { return };
         if account.health().state() == State::Unresolved {
@@ -400,41 +457,54 @@ impl<T: Transmit> Sender<T> {
         }
         account.count_entered();
         add(&tally.rows[row as usize].entered, 1);
-        let number = || ProbeNumber(tick.round);
-        let unsent = |cause: Cause| self.settler.count((account, now), Ended::Unsent(cause), now, number);
-        if !walk.is_free(tick.round, tick.slot) || self.waiting.is_away(target, walk.place(tick.round)) {
+        let told = || ProbeNumber(number);
+        let unsent = |cause: Cause| self.settler.count((account, now), Ended::Unsent(cause), now, told);
+        let group = ledger.group(walk.run.group);
+        let is_free = ASKED || walk.is_free(number, target.0 - walk.run.targets.start);
+        let key = if ASKED { group.key_of(number) } else { walk.place(number) };
+        if !is_free || self.waiting.is_away(index, target, key) {
             return unsent(Cause::Window);
         }
-        let group = ledger.group(walk.run.group);
-        let hop = match account.hop(&self.common.hops, group, tick.round) {
+        let hop = match account.hop(&self.common.hops, group, number) {
             Ok(hop) => hop,
             Err(cause) => return unsent(cause),
         };
-        let place = account.place_of(walk.places, tick.round);
-        if walk.is_mute {
-            account.forget_sent(tick.round);
+        let place = account.place_of(walk.places, number);
+        if walk.is_mute && !ASKED {
+            account.forget_sent(number);
         }
         match self.common.hops.get(hop).map(|hop| (hop.neighbour(), hop.on_link)) {
             Some((Neighbour::Resolved(_), _)) | None if !self.waiting.has(hop) => {}
+            Some((Neighbour::Unresolved, true)) if ASKED => {
+                self.settler.count((account, now), Ended::NoNeighbour, now, told);
+                return self.want(hop);
+            }
             Some((Neighbour::Unresolved, true)) => {
                 place.enter();
                 // A probe that nobody has sent, nobody has heard of.
-                let _settled = self.settler.settle(place, (account, now), Ended::NoNeighbour, now, number);
+                let _settled = self.settler.settle(place, (account, now), Ended::NoNeighbour, now, told);
                 return self.want(hop);
             }
             Some((_, true)) if self.waiting.is_full() => return unsent(Cause::Neighbour),
             Some((_, true)) => {
-                place.enter();
-                return self.hold(hop, Held { walk: index, target, number: tick.round, since: now });
+                if !ASKED {
+                    place.enter();
+                }
+                return self.hold(hop, Held { walk: index, target, number, since: now });
             }
             _ => return unsent(Cause::Gateway),
         }
-        place.enter();
+        if ASKED {
+            self.waiting.enter(index, target, key, number);
+            self.late_due += 1;
+        } else {
+            place.enter();
+        }
         let generation = account.generation();
-        let sequence = ProbeNumber(tick.round).sequence();
-        let shape = group.shape(to.family, tick.round);
+        let sequence = ProbeNumber(number).sequence();
+        let shape = if ASKED { group.shape_by_ttl(to.family, number) } else { group.shape(to.family, number) };
         self.due.push(Due { target, generation, sequence, to: to.handle, hop, shape });
-        let note = Note { walk: index, number: tick.round, due: tick.due, late: false, offered: Nanos::MAX };
+        let note = Note { walk: index, number, due, late: ASKED, offered: Nanos::MAX };
         self.notes.push(note);
     }
 
@@ -496,4 +566,12 @@ impl<T: Transmit> Sender<T> {
         // Each sender takes no more than its share: they look at the same moment.
         (free / self.common.handed_over.len()).min(self.engine.batch())
     }
+}
+
+/// Whether probes of some walk are asked for: how many a second each of `senders` lets go, and whether all are.
+fn runs_asked(walks: &[Walk], plan: &Plan, senders: usize) -> Option<(u64, bool)> {
+    let asked = walks.iter().filter(|walk| walk.is_asked);
+    let shortest = asked.clone().map(|walk| plan.groups[walk.run.group].interval).min()?;
+    let rate = 1_000_000_000 / shortest.0.max(1) / senders.max(1) as u64;
+    Some((rate, asked.count() == walks.len()))
 }

@@ -112,10 +112,10 @@ pub(super) const fn refused(refusal: &Refusal) -> Ended {
 }
 
 /// How a probe that ended so stands in its window until its deadline.
-const fn standing(ended: Ended) -> Standing {
+pub(super) const fn standing(ended: Ended) -> Standing {
     match ended {
         Ended::Answered { .. } => Standing::Answered,
-        Ended::Refused { .. } | Ended::NoNeighbour => Standing::Failed,
+        Ended::Refused { .. } | Ended::Hop { .. } | Ended::NoNeighbour => Standing::Failed,
         Ended::Lost | Ended::Unheard | Ended::Unsent(_) => Standing::Free,
     }
 }

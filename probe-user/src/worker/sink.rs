@@ -113,6 +113,11 @@ impl Queue {
         self.0.records.pop()
     }
 
+    /// Whether none waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.records.is_empty()
+    }
+
     /// How many records fit.
     pub(crate) fn capacity(&self) -> usize {
         self.0.records.capacity()

@@ -24,6 +24,8 @@ pub(super) struct Walk {
     pub(super) held: Option<(u64, Nanos)>,
     /// Answers to its probes don't say when those were sent: the ledger has to.
     pub(super) is_mute: bool,
+    /// None of its probes is due by itself: each is asked for.
+    pub(super) is_asked: bool,
 }
 
 impl Walk {

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod accuracy;
+pub(crate) mod paths;
 pub mod ping;
 mod run;
 mod summary;
@@ -131,6 +132,7 @@ pub(crate) mod tests {
             probes: 10_000 * seconds + 41,
             settled,
             unsent: [0; Cause::ALL.len()],
+            hops: 0,
             skipped: 3,
             late: 4,
             duplicate: 5,

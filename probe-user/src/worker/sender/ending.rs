@@ -3,7 +3,7 @@
 use super::Sender;
 use crate::{
     base::{Destination, Nanos, Sequence},
-    worker::{Clock, Due, Fate, Transmit},
+    worker::{Clock, Due, Fate, Transmit, resets::HalfOpen},
 };
 
 /// Calls of the engine in one turn, so that RSTs do not hold up probes: as many as frames are taken from a queue in one turn.
@@ -34,12 +34,11 @@ impl<T: Transmit> Sender<T> {
         let room = self.engine.room(now).probes.min(self.fates.len());
         let waiting = &self.common.resets[self.number];
         while self.resets.len() < room
-            && let Some((target, number)) = waiting.take()
+            && let Some(HalfOpen { target, number, port }) = waiting.take()
         {
             let account = self.common.ledger.account(target);
             let way = account.destination().zip(account.hop(&self.common.hops, account.group(), number.into()).ok());
-            let reset =
-                |(to, hop): (Destination, u32)| Some((to, hop, account.group().reset(to.family, number.into())?));
+            let reset = |(to, hop): (Destination, u32)| Some((to, hop, account.group().reset(to.family, port)?));
             let Some((to, hop, shape)) = way.and_then(reset) else {
                 self.tally.count_reset(false);
                 continue;

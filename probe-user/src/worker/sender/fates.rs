@@ -42,14 +42,20 @@ impl<T: Transmit> Sender<T> {
             };
             if note.late && cause.is_none() {
                 let landed = Landed { begun, deadline: ended + self.common.ledger.account(due.target).timeout() };
-                self.waiting.sent(note.walk, Late { target: due.target, number: note.number, landed });
+                let place = self.key(note.walk, note.number);
+                let Fate::Sent(at) = self.fates[i] else { continue };
+                self.waiting.sent(note.walk, place, Late { target: due.target, number: note.number, landed }, at);
             } else if note.late {
-                self.waiting.forget(due.target, self.walks[note.walk].place(note.number));
+                self.waiting.forget(note.walk, due.target, self.key(note.walk, note.number));
             }
             self.tally.send_lag.record(begun - note.due);
             if let Some(cause) = cause {
                 let account = self.common.ledger.account(due.target);
                 let number = || ProbeNumber(note.number);
+                if self.walks[note.walk].is_asked {
+                    self.settler.count((account, begun), Ended::Unsent(cause), ended, number);
+                    continue;
+                }
                 // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
                 let _faster = self.settler.settle(
                     account.place(note.number),

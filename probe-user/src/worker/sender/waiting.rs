@@ -16,7 +16,7 @@ use crate::{
     schedule::Landed,
     worker::{Due, Transmit},
 };
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 /// Whoever asks a neighbour takes 3 s for three questions. After this nobody seems to ask.
 const ASKING_TAKES: Nanos = Nanos::from_secs(5);
@@ -46,6 +46,16 @@ pub(super) struct Late {
     pub(super) landed: Landed,
 }
 
+/// A probe that lands by itself: it waits, or is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Away {
+    pub(super) number: u64,
+    /// When it was sent; None before.
+    pub(super) sent: Option<Nanos>,
+    /// Of one that was asked for, how it stands: nobody else keeps that.
+    pub(super) standing: Standing,
+}
+
 /// All of a sender's. Takes no memory before the first.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -53,21 +63,25 @@ pub(super) struct Waiting {
     held: usize,
     /// Hops with somebody waiting and when to look at them, by the pause before: in each, in the order of time.
     looks: [VecDeque<(Nanos, u32)>; PAUSES],
-    /// Places of probes that land by themselves: those that wait, and those that have and are on their way.
-    away: HashSet<(TargetIndex, u32)>,
+    /// Probes that land by themselves, by walk and by place, or what those that were asked for are told apart by: those that wait, those that have and are on their way, and all that were
+    /// asked for.
+    away: Vec<HashMap<(TargetIndex, u32), Away>>,
+    /// How many of those.
+    many_away: usize,
     /// Those on their way, by walk, in the order of their deadlines.
     late: Vec<VecDeque<Late>>,
 }
 
 impl Waiting {
     pub(super) fn of(walks: usize) -> Self {
-        Self { late: (0..walks).map(|_| VecDeque::new()).collect(), ..Self::default() }
+        let (late, away) = (0..walks).map(|_| (VecDeque::new(), HashMap::new())).unzip();
+        Self { late, away, ..Self::default() }
     }
 
     /// Nobody waits, and nobody who has is on the way.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.away.is_empty()
+        self.many_away == 0
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -76,8 +90,20 @@ impl Waiting {
 
     /// Whether the probe in this place of the target's window lands by itself.
     #[inline]
-    pub(super) fn is_away(&self, target: TargetIndex, place: u32) -> bool {
-        !self.is_empty() && self.away.contains(&(target, place))
+    pub(super) fn is_away(&self, walk: usize, target: TargetIndex, place: u32) -> bool {
+        !self.is_empty() && !self.away[walk].is_empty() && self.away[walk].contains_key(&(target, place))
+    }
+
+    /// The one in this place, if it lands by itself.
+    pub(super) fn away(&mut self, walk: usize, target: TargetIndex, place: u32) -> Option<&mut Away> {
+        self.away[walk].get_mut(&(target, place))
+    }
+
+    /// The one that has just been entered lands by itself.
+    pub(super) fn enter(&mut self, walk: usize, target: TargetIndex, place: u32, number: u64) {
+        if self.away[walk].insert((target, place), Away { number, sent: None, standing: Standing::Pending }).is_none() {
+            self.many_away += 1;
+        }
     }
 
     /// Whether somebody waits for this hop: who comes later waits behind, so that probes of a target leave in order.
@@ -87,7 +113,7 @@ impl Waiting {
     }
 
     fn hold(&mut self, hop: u32, place: u32, held: Held) {
-        self.away.insert((held.target, place));
+        self.enter(held.walk, held.target, place, held.number);
         self.held += 1;
         let queue = self.by_hop.entry(hop).or_default();
         if queue.is_empty() {
@@ -132,14 +158,19 @@ impl Waiting {
         self.looks[0].push_front((now, hop));
     }
 
-    /// One that has waited is on its way.
-    pub(super) fn sent(&mut self, walk: usize, late: Late) {
+    /// One that lands by itself is on its way, since `sent`.
+    pub(super) fn sent(&mut self, walk: usize, place: u32, late: Late, sent: Nanos) {
         self.late[walk].push_back(late);
+        if let Some(away) = self.away[walk].get_mut(&(late.target, place)) {
+            away.sent = Some(sent);
+        }
     }
 
-    /// One is settled and out of its place.
-    pub(super) fn forget(&mut self, target: TargetIndex, place: u32) {
-        self.away.remove(&(target, place));
+    /// One is settled and out of its place: what it was.
+    pub(super) fn forget(&mut self, walk: usize, target: TargetIndex, place: u32) -> Option<Away> {
+        let away = self.away[walk].remove(&(target, place));
+        self.many_away -= usize::from(away.is_some());
+        away
     }
 
     /// Takes one of this walk that is on its way and past its deadline. It is to be forgotten.
@@ -164,7 +195,7 @@ impl<T: Transmit> Sender<T> {
     #[cold]
     pub(super) fn hold(&mut self, hop: u32, held: Held) {
         self.want(hop);
-        let place = self.walks[held.walk].place(held.number);
+        let place = self.key(held.walk, held.number);
         self.waiting.hold(hop, place, held);
     }
 
@@ -235,7 +266,11 @@ impl<T: Transmit> Sender<T> {
                 sequence: ProbeNumber(number).sequence(),
                 to: to.handle,
                 hop,
-                shape: account.group().shape(to.family, number),
+                shape: if self.walks[walk].is_asked {
+                    account.group().shape_by_ttl(to.family, number)
+                } else {
+                    account.group().shape(to.family, number)
+                },
             });
             // Since when it could have been sent. What it waited for before is no fault of ours.
             self.notes.push(Note { walk, number, due: now, late: true, offered: Nanos::MAX });
@@ -247,8 +282,12 @@ impl<T: Transmit> Sender<T> {
     /// Settles all that wait for a hop.
     fn settle_held(&mut self, key: u32, now: Nanos, ended: Ended) -> bool {
         while let Some(Held { walk, target, number, since }) = self.waiting.take(key) {
-            self.waiting.forget(target, self.walks[walk].place(number));
+            self.waiting.forget(walk, target, self.key(walk, number));
             let account = self.common.ledger.account(target);
+            if self.walks[walk].is_asked {
+                self.settler.count((account, now), ended, now, || ProbeNumber(number));
+                continue;
+            }
             let place = account.place(number);
             // It was never sent: nobody else settles it.
             let _settled = self.settler.settle(place, (account, now), ended, now, || ProbeNumber(number));

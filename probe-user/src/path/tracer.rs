@@ -1,0 +1,200 @@
+//! Many targets at once, round after round.
+
+use super::{
+    Hop, Path, Wanted,
+    pace::{Pace, Place},
+    progress::{Progress, Which},
+};
+use crate::base::{Ended, Nanos, ProbeNumber, Settlement, TargetIndex, Ttls};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+};
+
+/// Says which probes to send, and learns what became of them.
+#[derive(Debug)]
+pub struct Tracer {
+    wanted: Wanted,
+    ttls: Ttls,
+    /// Flows that numbers have room for.
+    flows: u64,
+    /// Targets whose first round has not begun, in their order.
+    to_begin: VecDeque<TargetIndex>,
+    under_way: HashMap<TargetIndex, Progress>,
+    /// Those under way that may have something to ask.
+    ready: VecDeque<TargetIndex>,
+    /// Those that have something to ask of a router that may not be asked yet.
+    held: BinaryHeap<Reverse<(Nanos, TargetIndex)>>,
+    /// Rounds that begin later.
+    later: BinaryHeap<Reverse<Later>>,
+    pace: Option<Pace>,
+    done: VecDeque<Path>,
+    in_flight: u64,
+}
+
+/// A target's next round.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Later {
+    at: Nanos,
+    target: TargetIndex,
+    round: u64,
+    /// How far the target was.
+    known: Option<u8>,
+}
+
+impl Tracer {
+    /// For these targets, whose probes have times to live by `ttls`.
+    pub fn new(wanted: Wanted, ttls: Ttls, targets: impl IntoIterator<Item = TargetIndex>) -> Self {
+        Self {
+            ttls,
+            flows: wanted.flows.most().into(),
+            to_begin: targets.into_iter().collect(),
+            under_way: HashMap::new(),
+            ready: VecDeque::new(),
+            held: BinaryHeap::new(),
+            later: BinaryHeap::new(),
+            pace: wanted.per_hop.map(Pace::new),
+            done: VecDeque::new(),
+            in_flight: 0,
+            wanted,
+        }
+    }
+
+    /// The next probe to send; None: nothing before [`Tracer::next_at`], or before something is settled.
+    pub fn next(&mut self, now: Nanos) -> Option<(TargetIndex, ProbeNumber)> {
+        self.begin(now);
+        while let Some(target) = self.ready.pop_front() {
+            let Some(progress) = self.under_way.get_mut(&target) else { continue };
+            let Some(which) = progress.next() else { continue };
+            // With its whole time to live a probe asks the target, and no router.
+            if let Some(pace) = self.pace.as_mut().filter(|_| which.ttl > 0) {
+                let may = pace.ask(place(progress, which), now);
+                if may > now {
+                    self.held.push(Reverse((may, target)));
+                    continue;
+                }
+            }
+            progress.asked(which);
+            let number = number(self.ttls, self.flows, progress.round(), which);
+            // The others have their turn first.
+            self.ready.push_back(target);
+            self.in_flight += 1;
+            return Some((target, number));
+        }
+        None
+    }
+
+    /// When there may be something to send again, if nothing is settled before; None: not before that.
+    pub fn next_at(&self) -> Option<Nanos> {
+        let held = self.held.peek().map(|Reverse((at, _))| *at);
+        let later = self.later.peek().map(|Reverse(later)| later.at);
+        held.into_iter().chain(later).min()
+    }
+
+    /// What became of a probe.
+    pub fn settled(&mut self, settlement: &Settlement) {
+        let Settlement { target, number, sent, ended } = *settlement;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some((round, which)) = which(self.ttls, self.flows, number) else { return };
+        // Of a target whose path is whole, nobody waits for the rest.
+        let Some(progress) = self.under_way.get_mut(&target).filter(|progress| progress.round() == round) else {
+            return;
+        };
+        if let (Some(pace), Ended::Hop { from, .. }) = (&mut self.pace, ended) {
+            pace.learn(place(progress, which), from);
+        }
+        progress.settled(which, Hop { ttl: which.ttl, sent, ended });
+        if !progress.is_whole() {
+            return self.ready.push_back(target);
+        }
+        let Some(progress) = self.under_way.remove(&target) else { return };
+        let (round, found) = (progress.round() + 1, progress.found());
+        let first = self.done.len();
+        self.done.extend(progress.paths());
+        if self.wanted.rounds.is_none_or(|rounds| round < rounds) {
+            let begun = self.done.iter().skip(first).map(|path| path.sent).filter(|sent| *sent > Nanos::ZERO).min();
+            let at = begun.unwrap_or(sent) + self.wanted.interval;
+            self.later.push(Reverse(Later { at, target, round, known: found }));
+        }
+    }
+
+    /// A path that has been found.
+    pub fn path(&mut self) -> Option<Path> {
+        self.done.pop_front()
+    }
+
+    /// Begins no further round, and none of a target that has not been begun.
+    pub fn stop(&mut self) {
+        self.to_begin.clear();
+        self.later.clear();
+        self.wanted.rounds = Some(0);
+    }
+
+    /// Whether all is done, and every path taken.
+    pub fn is_done(&self) -> bool {
+        self.to_begin.is_empty() && self.under_way.is_empty() && self.later.is_empty() && self.done.is_empty()
+    }
+
+    /// Whether every path that has been found has been taken.
+    pub fn is_handed_out(&self) -> bool {
+        self.done.is_empty()
+    }
+
+    /// Probes that nothing has been heard of yet.
+    pub const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Targets whose paths are being found.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Begins what is to begin, and makes ready what has waited long enough.
+    fn begin(&mut self, now: Nanos) {
+        while let Some(Reverse((at, target))) = self.held.peek().copied()
+            && at <= now
+        {
+            self.held.pop();
+            self.ready.push_back(target);
+        }
+        while self.under_way.len() < self.wanted.at_once {
+            let (target, round, known) = match self.later.peek().copied() {
+                Some(Reverse(Later { at, target, round, known })) if at <= now => {
+                    self.later.pop();
+                    (target, round, known)
+                }
+                _ => match self.to_begin.pop_front() {
+                    Some(target) => (target, 0, None),
+                    None => break,
+                },
+            };
+            self.under_way.insert(target, Progress::new(target, round, self.wanted, known));
+            self.ready.push_back(target);
+        }
+    }
+}
+
+fn place(progress: &Progress, which: Which) -> Place {
+    let from = |hop: Hop| match hop.ended {
+        Ended::Hop { from, .. } => Some(from),
+        _ => None,
+    };
+    (which.ttl, progress.before(which).and_then(from))
+}
+
+/// Attempts follow one another by round, twice in each, and flow.
+fn number(ttls: Ttls, flows: u64, round: u64, which: Which) -> ProbeNumber {
+    let attempt = (2 * round + u64::from(which.again)) * flows + u64::from(which.flow);
+    ttls.number(attempt, which.ttl)
+}
+
+fn which(ttls: Ttls, flows: u64, number: ProbeNumber) -> Option<(u64, Which)> {
+    let (attempt, ttl) = (ttls.attempt(number.0), ttls.of(number.0));
+    let (twice, flow) = (attempt / flows, u16::try_from(attempt % flows).ok()?);
+    Some((twice / 2, Which { flow, again: twice % 2 == 1, ttl }))
+}
+
+#[cfg(test)]
+#[path = "tracer_tests.rs"]
+mod tests;
