@@ -11,7 +11,7 @@ use echolot::{
     wire::{Content, Kind},
 };
 
-const COMMANDS: [&str; 6] = ["run", "ping", "sweep", "doctor", "reflect", "check"];
+const COMMANDS: [&str; 7] = ["run", "ping", "sweep", "doctor", "reflect", "check", "trace"];
 
 /// What stands between double quotes is one argument.
 fn parse(line: &str) -> Result<Command, clap::Error> {
@@ -194,7 +194,7 @@ fn wrong_arguments_say_what_was_expected() {
         ("echolot reflect", "--interface <IFACE>"),
         ("echolot reflect -I veth1 --tcp 80,65536", "a port from 0 to 65535, or a range such as 8000-8099"),
         ("echolot check", "<FILE>"),
-        ("echolot trace 10.64.0.1", "unrecognized subcommand 'trace'"),
+        ("echolot chase 10.64.0.1", "unrecognized subcommand 'chase'"),
         ("echolot", "Usage"),
     ] {
         let text = error(line);
