@@ -17,7 +17,7 @@ pub struct RouterRules {
     pub furthest: u32,
     /// So many leading bits all IPv4 destinations share, at most 28.
     pub common: u32,
-    /// The same of IPv6 destinations, at most 96.
+    /// The same of IPv6 destinations, at most 124.
     pub common_v6: u32,
     /// 0: routers quote an IPv4 header and 8 bytes; else they quote as much as fits, as over IPv6 they always do.
     pub quotes_all: u32,
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn ipv6_destinations_are_told_apart_behind_what_they_share() {
-        for common in [0, 1, 32, 63, 64, 65, 96] {
+        for common in [0, 1, 32, 63, 64, 65, 96, 124] {
             let rules = RouterRules { common_v6: common, ..RULES };
             let bits = |address: u128| rules.path_v6(address.to_be_bytes()).bits;
             let base: u128 = 0x2001_0db8_1234_5678_9abc_def0_1357_9bdf;

@@ -12,7 +12,7 @@ use crate::{
     reflect_udp::{self, MOST_QUOTED, MOST_QUOTED_V6, SHIFT_V4, SHIFT_V6, TOS, move_link, write_icmp},
 };
 use aya_ebpf::{
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
     programs::XdpContext,
 };
 use probe_ebpf::{
@@ -52,17 +52,14 @@ struct Expired {
 }
 
 impl Expired {
-    /// Bytes of what is quoted, with what fills it, and where extensions begin if there are any.
-    #[inline(always)]
-    fn filled(&self) -> usize {
-        if self.labels > 0 { extension::SHORTEST_QUOTE } else { self.quoted }
-    }
-
     /// Bytes behind the ICMP header.
     #[inline(always)]
     fn body(&self) -> usize {
-        let extensions = if self.labels > 0 { HEADS + extension::LABEL * self.labels as usize } else { 0 };
-        self.filled() + extensions
+        if self.labels > 0 {
+            extension::SHORTEST_QUOTE + HEADS + extension::LABEL * self.labels as usize
+        } else {
+            self.quoted
+        }
     }
 }
 
@@ -190,7 +187,7 @@ fn travel(ctx: &XdpContext, ttl: u8) -> Option<()> {
     Some(())
 }
 
-/// Cuts the datagram to what is quoted, fills it if extensions follow, makes room for them and for the headers in front, and writes them.
+/// Makes the frame that of the error, and has `write` write the headers in front of what is quoted.
 #[inline(always)]
 fn refuse(
     ctx: &XdpContext,
@@ -199,37 +196,89 @@ fn refuse(
     shift: usize,
     write: impl Fn(&XdpContext, &RouterRules, &Expired) -> Option<()>,
 ) -> Fate {
-    let kept = expired.ip + expired.quoted.min(expired.filled());
-    let surplus = parse::frame_length(ctx) as i32 - kept as i32;
-    let missing = (expired.ip + expired.body()) as i32 - kept as i32;
-    // SAFETY, of all calls: the context is the kernel's. Pointers into the frame are void from here on, and none is used any more. What
-    // a frame grows by is zeros.
-    if surplus > 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, -surplus) } != 0 {
-        return Fate::Swallowed;
-    }
-    if missing > 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, missing) } != 0 {
-        return Fate::Swallowed;
-    }
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(shift as i32)) } != 0 {
-        return Fate::Swallowed;
-    }
-    let body = expired.ip + shift;
-    let done = move_link(ctx, expired.ip, shift)
-        .and_then(|()| write_labels(ctx, rules, expired, body + expired.filled()))
-        .and_then(|()| write(ctx, rules, expired));
-    match done {
+    let made = if expired.labels > 0 { extend(ctx, rules, expired, shift) } else { cut(ctx, expired, shift) };
+    match made.and_then(|()| write(ctx, rules, expired)) {
         Some(()) => Fate::Answered,
         // It is neither a probe nor an error now.
         None => Fate::Swallowed,
     }
 }
 
-/// Writes the extension structure, if there is one, where the frame is zero so far.
+/// Cuts the datagram to what is quoted, and makes room in front.
+#[inline(always)]
+fn cut(ctx: &XdpContext, expired: &Expired, shift: usize) -> Option<()> {
+    resize(ctx, parse::frame_length(ctx), expired.ip + expired.quoted)?;
+    // SAFETY: the context is the kernel's. Pointers into the frame are void from here on, and none is used any more.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(shift as i32)) } != 0 {
+        return None;
+    }
+    move_link(ctx, expired.ip, shift)
+}
+
+/// Fills what is quoted with zeros, and puts labels behind it. All of it is written anew, because a frame grows in front only: behind it a
+/// veth has no room.
+#[inline(always)]
+fn extend(ctx: &XdpContext, rules: &RouterRules, expired: &Expired, shift: usize) -> Option<()> {
+    const WORDS: usize = extension::SHORTEST_QUOTE / 8;
+    let mut quote = [0u64; WORDS];
+    let kept = expired.quoted as u32;
+    if kept == 0 {
+        return None;
+    }
+    let kept = if kept > extension::SHORTEST_QUOTE as u32 { extension::SHORTEST_QUOTE as u32 } else { kept };
+    // SAFETY: the helper writes at most as many bytes as the buffer has.
+    if unsafe { bpf_xdp_load_bytes(ctx.ctx, expired.ip as u32, quote.as_mut_ptr().cast(), kept) } != 0 {
+        return None;
+    }
+    let ethernet = Piece::<{ ethernet::HEADER }>::at(ctx, 0)?.bytes::<{ ethernet::HEADER }>(0..ethernet::HEADER);
+    let mut tags = [[0; ethernet::TAG]; ethernet::MAX_TAGS];
+    let (mut count, mut at) = (0, ethernet::HEADER);
+    while count < ethernet::MAX_TAGS && at < expired.ip {
+        tags[count] = Piece::<{ ethernet::TAG }>::at(ctx, at)?.bytes(0..ethernet::TAG);
+        at += ethernet::TAG;
+        count += 1;
+    }
+    resize(ctx, parse::frame_length(ctx), expired.ip + shift + expired.body())?;
+    let link = Piece::<{ ethernet::HEADER }>::at(ctx, 0)?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = ethernet;
+    link.write(ethernet::DESTINATION, [g, h, i, j, k, l]);
+    link.write(ethernet::SOURCE, [a, b, c, d, e, f]);
+    link.write(ethernet::ETHERTYPE, [m, n]);
+    let (mut count, mut at) = (0, ethernet::HEADER);
+    while count < ethernet::MAX_TAGS && at < expired.ip {
+        Piece::<{ ethernet::TAG }>::at(ctx, at)?.write(0..ethernet::TAG, tags[count]);
+        at += ethernet::TAG;
+        count += 1;
+    }
+    let quoted = expired.ip + shift;
+    // SAFETY: the helper reads all of the buffer, and no more.
+    let stored = unsafe {
+        bpf_xdp_store_bytes(ctx.ctx, quoted as u32, quote.as_mut_ptr().cast(), extension::SHORTEST_QUOTE as u32)
+    };
+    if stored != 0 {
+        return None;
+    }
+    write_labels(ctx, rules, expired, quoted + extension::SHORTEST_QUOTE)
+}
+
+/// Makes a frame of so many bytes another length: shorter behind, or longer in front. Pointers into it are void then.
+#[inline(always)]
+fn resize(ctx: &XdpContext, before: usize, after: usize) -> Option<()> {
+    let missing = after as i32 - before as i32;
+    // SAFETY: the context is the kernel's; the caller uses no pointer any more.
+    let changed = unsafe {
+        match missing {
+            0 => 0,
+            1.. => bpf_xdp_adjust_head(ctx.ctx, -missing),
+            _ => bpf_xdp_adjust_tail(ctx.ctx, missing),
+        }
+    };
+    (changed == 0).then_some(())
+}
+
+/// Writes the extension structure.
 #[inline(always)]
 fn write_labels(ctx: &XdpContext, rules: &RouterRules, expired: &Expired, at: usize) -> Option<()> {
-    if expired.labels == 0 {
-        return Some(());
-    }
     let head = Piece::<HEADS>::at(ctx, at)?;
     let object = (extension::OBJECT + extension::LABEL * expired.labels as usize) as u16;
     let [high, low] = object.to_be_bytes();
