@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     /// The IPv4 identification that it was sent with, which only an error quotes; else [`NOT_QUOTED`]. No Option: the value of a
     /// None is never written, copying it reads it, and the verifier of kernels before 6.3 refuses to read what was not written.
     pub(crate) identification: u32,
+    /// It is quoted because it expired on the way, by somebody who forwards.
+    pub(crate) has_expired: bool,
 }
 
 /// No identification.
@@ -55,6 +57,7 @@ impl Answer {
             protocol: ipv4::ICMP,
             payload: reply.offset + icmp::HEADER,
             identification: NOT_QUOTED,
+            has_expired: false,
         }
     }
 
@@ -78,27 +81,46 @@ impl Answer {
             protocol,
             payload: offset + header + icmp::HEADER,
             identification: u32::from(ip.number(ipv4::IDENTIFICATION)),
+            has_expired: error.icmp.bytes(icmp::TYPE..icmp::CODE + 1) == [icmp::TIME_EXCEEDED, 0],
         })
     }
 
     /// Whether we sent the probe, to that address, not too long ago. `end`: of the message, in the frame.
+    ///
+    /// Where the payload is quoted its cookie is the proof: 32 keyed bits here, 48 in userspace. Else the identification is, 16 keyed bits.
+    /// Both fail where a translation on the way has put another address into the probe and has not put ours back into the quote; the
+    /// identification, where somebody rewrites it. Of a probe that was to expire on the way, and did, the constant checksum of its flow
+    /// will do then, and the identifier: that is no proof. Userspace must still find a target whose probe with this number waits, and
+    /// takes the target's own address for the cookie.
     #[inline(always)]
     pub(crate) fn prove(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
-        let sequence = self.icmp.number(icmp::SEQUENCE);
-        // 16 keyed bits that every quote has.
-        if self.identification != NOT_QUOTED
-            && self.identification != u32::from(cookie::identification(&settings.key, self.destination, sequence))
-        {
-            return Err(Verdict::Cookie);
+        match self.prove_by_key(ctx, settings, end) {
+            Err(Verdict::Cookie) if self.has_expired && is_of_flow(settings, self.icmp) => Ok(()),
+            proof => proof,
         }
+    }
+
+    #[inline(always)]
+    fn prove_by_key(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
+        let sequence = self.icmp.number(icmp::SEQUENCE);
         if self.payload + payload::LENGTH <= end {
             let payload = Piece::<{ payload::LENGTH }>::at(ctx, self.payload).ok_or(Verdict::Truncated)?;
-            judge_payload(settings, payload, self.destination, sequence)?;
+            // Where a router quotes less than that, zeros may fill it (RFC 4884, section 3). A cookie is all zero once in 2^48.
+            if self.identification == NOT_QUOTED || payload.bytes::<6>(payload::COOKIE) != [0; 6] {
+                return judge_payload(settings, payload, self.destination, sequence);
+            }
         } else if self.identification == NOT_QUOTED {
             return Err(Verdict::Truncated);
         }
-        Ok(())
+        let identification = u32::from(cookie::identification(&settings.key, self.destination, sequence));
+        if self.identification == identification { Ok(()) } else { Err(Verdict::Cookie) }
     }
+}
+
+/// Whether the checksum of an echo request is that of a flow by which probes are sent that are to expire.
+#[inline(always)]
+pub(crate) fn is_of_flow(settings: &Settings, request: Piece<{ icmp::HEADER }>) -> bool {
+    icmp::is_of_flow(request.number(icmp::CHECKSUM), settings.expiring_flows)
 }
 
 /// Whether a payload proves that we sent it, to that address, not too long ago.

@@ -2,7 +2,7 @@
 //! read here too, and judged in `segment` and `udp`.
 
 use crate::{
-    answer::{coarse_clock, judge_age},
+    answer::{coarse_clock, is_of_flow, judge_age},
     parse::{self, Piece},
 };
 use aya_ebpf::programs::XdpContext;
@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) protocol: u8,
     /// Where in the frame its payload begins, if there is as much of it.
     pub(crate) payload: usize,
+    /// It is quoted because it expired on the way, by somebody who forwards.
+    pub(crate) has_expired: bool,
 }
 
 impl Answer {
@@ -53,6 +55,7 @@ impl Answer {
             destination: reply.ip.address(ipv6::SOURCE),
             protocol: ipv6::ICMP,
             payload: reply.offset + icmp::HEADER,
+            has_expired: false,
         }
     }
 
@@ -74,13 +77,23 @@ impl Answer {
             destination: ip.address(ipv6::DESTINATION),
             protocol,
             payload: offset + icmp::HEADER,
+            has_expired: error.icmp.bytes(icmp::TYPE..icmp::CODE + 1) == [icmpv6::TIME_EXCEEDED, 0],
         })
     }
 
     /// Whether we sent the probe, to that address, not too long ago. `end`: of the message, in the frame. All of the proof must be there:
-    /// errors quote as much as fits 1,280 bytes (RFC 4443, section 2.4).
+    /// errors quote as much as fits 1,280 bytes (RFC 4443, section 2.4). Where a translation on the way has put another address into the
+    /// quote, it is as over IPv4.
     #[inline(always)]
     pub(crate) fn prove(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
+        match self.prove_by_key(ctx, settings, end) {
+            Err(Verdict::Cookie) if self.has_expired && is_of_flow(settings, self.icmp) => Ok(()),
+            proof => proof,
+        }
+    }
+
+    #[inline(always)]
+    fn prove_by_key(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
         if self.payload + payload::LENGTH > end {
             return Err(Verdict::Truncated);
         }

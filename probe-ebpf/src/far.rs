@@ -6,6 +6,8 @@
 //! | `IMPAIRED_V6` | longest prefix | [`MAX_RANGES`] | the same by IPv6 address |
 //! | `ANSWERED` | ring buffer | | [`AnsweredRequest`]: one that `impair` answered |
 //! | `UNRECORDED` | per-CPU array | 1 | u64: requests that `impair` answered while `ANSWERED` was full |
+//! | `ROUTERS` | array | 1 | [`RouterRules`](crate::routers::RouterRules): what `routers` goes by |
+//! | `ASKED` | per-CPU array | [`POSITIONS`](crate::routers::POSITIONS) | u64: probes that expired at that position of their paths; first, those that reached their destinations |
 //!
 //! `TAKEN`, `XSKS`, `REFLECTED`, `TCP_PORTS`, `UDP_PORTS`, `SETTINGS`, `LIVE_TEMPLATES` and `LIVE_OUT` are as in [`layout`](crate::layout); of `LIVE_CURSORS` there
 //! is one, whichever the CPU.

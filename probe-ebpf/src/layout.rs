@@ -111,6 +111,11 @@ pub struct Settings {
     pub unproven_ports: u32,
     /// Zero, which the verifier does not know: the program makes it forget with it what would only keep it busy.
     pub zero: u32,
+    /// By so many flows probes are sent that are to expire on the way: then *time exceeded* is taken for less than what proves a probe where
+    /// somebody on the way has changed what it quotes (see `steer`), and userspace has to find whose it was. 0: none are.
+    pub expiring_flows: u32,
+    /// Zero. Spelled out so that the structure has no hidden bytes.
+    pub padding: u32,
 }
 
 /// Bytes of [`Settings`].
@@ -138,6 +143,8 @@ impl Settings {
         put(&self.port_count.to_ne_bytes());
         put(&self.unproven_ports.to_ne_bytes());
         put(&self.zero.to_ne_bytes());
+        put(&self.expiring_flows.to_ne_bytes());
+        put(&self.padding.to_ne_bytes());
         bytes
     }
 }

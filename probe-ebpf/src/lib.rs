@@ -10,6 +10,7 @@
 pub mod cookie;
 pub mod far;
 pub mod layout;
+pub mod routers;
 pub mod sequence;
 mod siphash;
 pub mod wire;

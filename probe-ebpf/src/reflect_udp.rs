@@ -24,16 +24,16 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 const MOST_SUMMED: usize = 1480;
 /// Most of a datagram that an error quotes, with its IP header. Of IPv4 the error is as long as any host takes (RFC 1812, section 4.3.2.3),
 /// of IPv6 the shortest MTU (RFC 4443, section 2.4). So Linux has it.
-const MOST_QUOTED: usize = 576 - SHIFT_V4;
-const MOST_QUOTED_V6: usize = 1280 - SHIFT_V6;
+pub(crate) const MOST_QUOTED: usize = 576 - SHIFT_V4;
+pub(crate) const MOST_QUOTED_V6: usize = 1280 - SHIFT_V6;
 /// Bytes of IP header and ICMP header in front of a quote.
-const SHIFT_V4: usize = ipv4::HEADER + icmp::HEADER;
-const SHIFT_V6: usize = ipv6::HEADER + icmp::HEADER;
+pub(crate) const SHIFT_V4: usize = ipv4::HEADER + icmp::HEADER;
+pub(crate) const SHIFT_V6: usize = ipv6::HEADER + icmp::HEADER;
 /// Code of "port unreachable": of IPv4, of IPv6.
 const PORT_V4: u8 = 3;
 const PORT_V6: u8 = 4;
 /// Type of service of errors: internetwork control (RFC 1812, section 4.3.2.5).
-const TOS: u8 = 0xc0;
+pub(crate) const TOS: u8 = 0xc0;
 
 /// Turns a datagram into its answer, and says what to do. None: it is no UDP that is answered here, and was not touched.
 #[inline(always)]
@@ -250,7 +250,7 @@ fn refuse(
 
 /// Writes what is in front of the IP header to the beginning of the frame, from where it lies `shift` bytes behind it, and turns it.
 #[inline(always)]
-fn move_link(ctx: &XdpContext, ip: usize, shift: usize) -> Option<()> {
+pub(crate) fn move_link(ctx: &XdpContext, ip: usize, shift: usize) -> Option<()> {
     let from = Piece::<{ ethernet::HEADER }>::at(ctx, shift)?;
     let to = Piece::<{ ethernet::HEADER }>::at(ctx, 0)?;
     to.write(ethernet::DESTINATION, from.bytes::<6>(ethernet::SOURCE));
@@ -288,7 +288,7 @@ fn write_v4(ctx: &XdpContext, at: usize, quoted: usize) -> Option<()> {
     ip.write(8..12, (words[2] | u32::from(sum)).to_be_bytes());
     ip.write(ipv4::SOURCE, source);
     ip.write(ipv4::DESTINATION, destination);
-    write_icmp(ctx, at + ipv4::HEADER, [icmp::UNREACHABLE, PORT_V4], 0, quote + quoted)
+    write_icmp(ctx, at + ipv4::HEADER, ([icmp::UNREACHABLE, PORT_V4], [0; 4]), 0, quote + quoted)
 }
 
 #[inline(always)]
@@ -304,15 +304,23 @@ fn write_v6(ctx: &XdpContext, at: usize, quoted: usize) -> Option<()> {
     ip.write(ipv6::SOURCE, bytes(source));
     ip.write(ipv6::DESTINATION, bytes(destination));
     let beside = sum(source) + sum(destination) + u64::from(length) + u64::from(ipv6::ICMP);
-    write_icmp(ctx, at + ipv6::HEADER, [icmpv6::UNREACHABLE, PORT_V6], beside, quote + quoted)
+    write_icmp(ctx, at + ipv6::HEADER, ([icmpv6::UNREACHABLE, PORT_V6], [0; 4]), beside, quote + quoted)
 }
 
-/// Writes an ICMP header. `beside`: the sum over what the checksum covers beside the message, which reaches to `end`.
+/// Writes an ICMP header: type and code, and the word behind the checksum. `beside`: the sum over what the checksum covers beside the
+/// message, which reaches to `end`.
 #[inline(always)]
-fn write_icmp(ctx: &XdpContext, at: usize, kind: [u8; 2], beside: u64, end: usize) -> Option<()> {
+pub(crate) fn write_icmp(
+    ctx: &XdpContext,
+    at: usize,
+    (kind, word): ([u8; 2], [u8; 4]),
+    beside: u64,
+    end: usize,
+) -> Option<()> {
     let head = Piece::<{ icmp::HEADER }>::at(ctx, at)?;
     head.write(icmp::TYPE..icmp::CODE + 1, kind);
-    head.write(icmp::CHECKSUM.start..icmp::HEADER, [0; 6]);
+    head.write(icmp::CHECKSUM, [0; 2]);
+    head.write(icmp::CHECKSUM.end..icmp::HEADER, word);
     let sum = checksum(beside + sum_of(ctx, at, end));
     head.write(icmp::CHECKSUM, sum.to_be_bytes());
     Some(())

@@ -104,8 +104,9 @@ fn judge_message_v4(
         if answer.protocol == ipv4::TCP {
             segment::prove_quote(settings, addresses, answer.icmp)?;
         } else {
-            let answer::Answer { icmp: header, identification, payload: data, .. } = answer;
-            udp::Quote { header, identification, data, end: datagram.end }.prove(ctx, settings, addresses)?;
+            let answer::Answer { icmp: header, identification, payload: data, has_expired, .. } = answer;
+            udp::Quote { header, identification, data, end: datagram.end, has_expired }
+                .prove(ctx, settings, addresses)?;
         }
         return is_whole(ctx, datagram.end);
     }
@@ -141,9 +142,10 @@ fn judge_message_v6(
         if answer.protocol == ipv6::TCP {
             segment::prove_quote(settings, addresses, answer.icmp)?;
         } else {
-            let answer_v6::Answer { icmp: header, payload: data, .. } = answer;
+            let answer_v6::Answer { icmp: header, payload: data, has_expired, .. } = answer;
             let identification = udp::NO_WORD;
-            udp::Quote { header, identification, data, end: datagram.end }.prove(ctx, settings, addresses)?;
+            udp::Quote { header, identification, data, end: datagram.end, has_expired }
+                .prove(ctx, settings, addresses)?;
         }
         return is_whole(ctx, datagram.end);
     }

@@ -217,12 +217,57 @@ pub mod icmp {
         ((0xec40 + flow as u32) % 0xfffe + 1) as u16
     }
 
+    /// Whether [`checksum`] gives this one for any of the flows below `flows`.
+    #[inline(always)]
+    pub const fn is_of_flow(checksum: u16, flows: u32) -> bool {
+        let flow = (checksum as u32 + 0xfffe - 1 - 0xec40) % 0xfffe;
+        checksum != 0 && checksum != 0xffff && flow < flows
+    }
+
     /// Whether a message of this type says that the datagram it quotes did not arrive. A source quench (4) and a redirect
     /// (5) quote one too, and say no such thing.
     #[inline(always)]
     pub const fn is_error(kind: u8) -> bool {
         matches!(kind, UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
     }
+}
+
+/// Extensions of ICMP errors (RFC 4884), and in them MPLS labels (RFC 4950). Ranges begin with the structure, or with an object of it.
+pub mod extension {
+    use core::ops::Range;
+
+    /// In an ICMP error, how long the quote in front of the extensions is, in words of [`UNIT`] bytes; 0: it doesn't say.
+    pub const LENGTH: usize = 5;
+    /// The same of ICMPv6.
+    pub const LENGTH_V6: usize = 4;
+    /// Bytes of such a word.
+    pub const UNIT: usize = 4;
+    /// The same of ICMPv6.
+    pub const UNIT_V6: usize = 8;
+    /// Bytes of the shortest quote that extensions follow, filled with zeros: those of a quote whose length is not said.
+    pub const SHORTEST_QUOTE: usize = 128;
+
+    /// Bytes of the structure's header: the version in the high 4 bits of the first.
+    pub const HEADER: usize = 4;
+    /// The version that there is.
+    pub const VERSION: u8 = 2;
+    /// Over the whole structure; 0: there is none.
+    pub const CHECKSUM: Range<usize> = 2..4;
+
+    /// Bytes of an object's header.
+    pub const OBJECT: usize = 4;
+    /// Bytes of an object with its header.
+    pub const OBJECT_LENGTH: Range<usize> = 0..2;
+    /// What it is.
+    pub const OBJECT_CLASS: usize = 2;
+    /// What of that, which its RFC calls C-type.
+    pub const OBJECT_TYPE: usize = 3;
+    /// The class of MPLS labels.
+    pub const MPLS: u8 = 1;
+    /// Of those, the stack that came in.
+    pub const MPLS_STACK: u8 = 1;
+    /// Bytes of an entry of that stack: label (20 bits), traffic class (3), bottom of stack (1), time to live (8).
+    pub const LABEL: usize = 4;
 }
 
 /// TCP (RFC 9293, section 3.1).

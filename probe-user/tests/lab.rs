@@ -28,6 +28,7 @@
 //! | `eye::tshark_and_etherparse_read_every_probe` | a capture in far holds as many requests as were sent, with right checksums and the fields expected |
 //! | `families::*` | the same program over IPv4 and IPv6: ping, sweep and run, names and sources by family, link-local targets, who is not there and who says so, each beside `ping -6`, and every IPv6 probe read by tshark and etherparse |
 //! | `paths::a_flow_takes_one_path_and_flows_take_both` | with two paths of equal cost, counted at their far ends, every flow of every kind keeps to one, and flows walk both where Linux hashes what they differ in |
+//! | `hops::*` | probes with few hops to live are answered by the routers that the far end's rules name, of every kind and over both families, and each as often as it was asked |
 //! | `tcp::*` | open, closed and dropped ports as a plain connect finds them; errors about SYNs; half open connections ended, which tshark counts and the far kernel no longer has; nothing of it reaches this host's own stack; a port that has just closed says so beside a thousand pending; of 20,000 SYNs by each engine (1,048,576 in the long form) the far kernel holds nothing, and this host's own TCP, UDP and ping go on |
 //! | `udp::*` | open, closed and silent UDP ports as the kernel's own sockets find them, by both engines over both families; a name server is asked beside this host's own questions, and this host's stack sends no ICMP about any of it |
 //! | `crosscheck::*` | what echolot says of ports, name servers and hosts, by both engines over both families, is what `nc`, `dig`, `ping` and `fping` say of the same: open, closed, prohibited and silent, response codes, who answers with which time to live, and who else says why not |
@@ -53,6 +54,8 @@ mod eye;
 mod families;
 #[path = "lab/harness.rs"]
 mod harness;
+#[path = "lab/hops.rs"]
+mod hops;
 #[path = "lab/link.rs"]
 mod link;
 #[path = "lab/monitor.rs"]

@@ -21,6 +21,8 @@ use testbed::{
 mod cards;
 #[path = "sim/families.rs"]
 mod families;
+#[path = "sim/hops.rs"]
+mod hops;
 #[path = "sim/rules.rs"]
 mod rules;
 #[path = "sim/sources.rs"]

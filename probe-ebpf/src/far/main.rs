@@ -1,5 +1,5 @@
 //! The XDP programs of far ends and measurements, which are no part of the product: `impair` is a far end that keeps a record of its own,
-//! for tests of what echolot says; `pass`, `drop_all`, `half` and `bare` are for measurements.
+//! for tests of what echolot says; `routers` plays all routers on the way to far ends; `pass`, `drop_all`, `half` and `bare` are for measurements.
 //!
 //! Maps and their layouts: `probe_ebpf::far`, and `probe_ebpf::layout` for those that are as the product's. Loaded as `xdp.frags`, as
 //! the product's are.
@@ -23,6 +23,7 @@ mod reflect;
 mod reflect_tcp;
 #[path = "../reflect_udp.rs"]
 mod reflect_udp;
+mod routers;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -34,6 +35,7 @@ use object::count;
 use probe_ebpf::{
     far::MAX_RANGES,
     layout::{LiveCursor, LiveTemplate, MAX_QUEUES, OpenPorts, QueueLine, Settings},
+    routers::{POSITIONS, RouterRules},
 };
 
 /// BPF_F_MMAPABLE and BPF_F_NO_PREALLOC, bpf.h.
@@ -67,6 +69,10 @@ static IMPAIRED_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(MAX_RANGE
 static ANSWERED: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 static UNRECORDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static ROUTERS: Array<RouterRules> = Array::with_max_entries(1, 0);
+#[map]
+static ASKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(POSITIONS, 0);
 
 /// Echo requests and SYNs to impaired ranges go to the socket of their queue with their arrival stamp, others are answered where
 /// they came in and recorded, all else goes to the kernel.
@@ -79,6 +85,16 @@ pub fn impair(ctx: XdpContext) -> u32 {
             xdp_action::XDP_TX
         }
         impair::Fate::Passed => xdp_action::XDP_PASS,
+    }
+}
+
+/// Echo requests, TCP and UDP are answered by the router at which they expire, or by the host that they reach; all else goes to the kernel.
+#[xdp(frags)]
+pub fn routers(ctx: XdpContext) -> u32 {
+    match routers::routers(&ctx) {
+        Some(reflect::Fate::Answered) => xdp_action::XDP_TX,
+        Some(reflect::Fate::Swallowed) => xdp_action::XDP_DROP,
+        None => xdp_action::XDP_PASS,
     }
 }
 

@@ -6,13 +6,15 @@
 
 use echolot::{
     base::{Family, Generation, Nanos, Sequence, TargetIndex},
-    wire::{Heard, Key, Kind, NumberIn, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
+    wire::{
+        Heard, Key, Kind, MplsStack, NumberIn, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame,
+    },
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use probe_ebpf::{
     cookie,
-    wire::{ethernet, icmp, icmpv6, ipv4, ipv6, payload, tcp},
+    wire::{ethernet, extension, icmp, icmpv6, ipv4, ipv6, payload, tcp},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -59,8 +61,11 @@ pub(crate) fn check(data: &[u8]) {
         mend(&mut frame);
     }
     let read = read_frame(&frame);
-    if let Ok(Heard::Reply(reply)) = read {
-        check_against_etherparse(&frame, &reply);
+    match read {
+        Ok(Heard::Reply(reply)) => check_against_etherparse(&frame, &reply),
+        Ok(Heard::Refusal(refusal)) => check_labels(&frame, refusal.mpls),
+        Ok(Heard::Port(report)) => report.quote.iter().for_each(|quote| check_labels(&frame, quote.mpls)),
+        Err(_) => {}
     }
     let judged = prove(&frame, &KEY, &Table);
     match (judged, read) {
@@ -114,6 +119,28 @@ pub(crate) fn check(data: &[u8]) {
                 | RejectedReason::Fragment => panic!("{reason:?} of {refusal:?}"),
             }
         }
+    }
+}
+
+/// What is shown of labels stands in the message, behind the shortest quote that extensions follow and their headers, all of it that is
+/// counted.
+fn check_labels(frame: &[u8], stack: MplsStack) {
+    assert_eq!(stack.iter().len(), stack.count().min(MplsStack::KEPT));
+    assert_eq!(stack.is_empty(), stack.count() == 0);
+    if stack.is_empty() {
+        return;
+    }
+    let message = Found::outer(frame).expect("it was read").message;
+    let heads = extension::HEADER + extension::OBJECT;
+    let extensions = &frame[message][icmp::HEADER + extension::SHORTEST_QUOTE + heads..];
+    assert!(extensions.len() >= stack.count() * extension::LABEL, "{stack:?} in {} bytes", extensions.len());
+    for entry in stack.iter() {
+        assert!(entry.label < 1 << 20 && entry.exp < 1 << 3, "{entry:?}");
+        let is_it = |bytes: &[u8]| {
+            let word = u32::from_be_bytes(bytes.try_into().expect("4 bytes"));
+            (word >> 12, word >> 9 & 7, word & 0xff) == (entry.label, entry.exp.into(), entry.ttl.into())
+        };
+        assert!(extensions.windows(extension::LABEL).any(is_it), "{entry:?} stands nowhere");
     }
 }
 
@@ -359,6 +386,23 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("segment-v6", arrive(answer(syn(Family::V6), tcp::RST | tcp::ACK), now, 0)),
         ("segment-refused", arrive(error(&syn(Family::V4), icmp::UNREACHABLE, 8), now, 0)),
         ("segment-refused-v6", arrive(error(&syn(Family::V6), icmpv6::UNREACHABLE, 40), now, 0)),
+        (
+            "refused-labelled",
+            arrive(labelled(error(&probe(Family::V4, 18, 26), icmp::TIME_EXCEEDED, quoted.0), true), now, 0),
+        ),
+        (
+            "refused-labelled-legacy",
+            arrive(labelled(error(&probe(Family::V4, 18, 27), icmp::TIME_EXCEEDED, quoted.0), false), now, SIGN | MEND),
+        ),
+        (
+            "refused-short-labelled",
+            arrive(labelled(error(&probe(Family::V4, 18, 28), icmp::TIME_EXCEEDED, quoted.1), true), now, MEND),
+        ),
+        (
+            "refused-v6-labelled",
+            arrive(labelled(error(&probe(Family::V6, 18, 29), icmpv6::TIME_EXCEEDED, quoted.0), true), now, MEND),
+        ),
+        ("segment-refused-labelled", arrive(labelled(error(&syn(Family::V4), icmp::TIME_EXCEEDED, 8), true), now, 0)),
         ("rejected-v6-short", arrive(error(&probe(Family::V6, 18, 25), icmpv6::UNREACHABLE, quoted.1), now, 0)),
     ]
 }
@@ -453,6 +497,25 @@ fn error(frame: &[u8], kind: u8, quoted: usize) -> Vec<u8> {
     error
 }
 
+/// An error with three MPLS labels, whose quote is filled up in front of them; `told`: it says so.
+fn labelled(mut frame: Vec<u8>, told: bool) -> Vec<u8> {
+    let message = IP + header(&frame);
+    frame.resize(message + icmp::HEADER + extension::SHORTEST_QUOTE, 0);
+    // Version and checksum; length, class and C-type; labels 17, 18 and 19 with times to live of 1, the last at the bottom of the stack.
+    frame.extend([0x20, 0, 0x7d, 0xe8, 0, 16, 1, 1, 0, 1, 0x10, 1, 0, 1, 0x20, 1, 0, 1, 0x31, 1]);
+    let (length, told_at, unit) = if header(&frame) == ipv4::HEADER {
+        (ipv4::TOTAL_LENGTH, extension::LENGTH, extension::UNIT)
+    } else {
+        (ipv6::PAYLOAD_LENGTH, extension::LENGTH_V6, extension::UNIT_V6)
+    };
+    let covered = frame.len() - if length == ipv4::TOTAL_LENGTH { IP } else { message };
+    frame[within(IP, length)].copy_from_slice(&u16::try_from(covered).unwrap_or(u16::MAX).to_be_bytes());
+    if told {
+        frame[message + told_at] = u8::try_from(extension::SHORTEST_QUOTE / unit).unwrap_or(u8::MAX);
+    }
+    frame
+}
+
 fn tagged(mut frame: Vec<u8>, tags: usize) -> Vec<u8> {
     (0..tags).for_each(|_| drop(frame.splice(12..12, [0x81, 0, 0, 7])));
     frame
@@ -497,6 +560,13 @@ mod tests {
                 Err(reason) => panic!("{name}: {reason:?}"),
             };
             assert!(name.starts_with(expected), "{name}: {judged:?}");
+            let labels = match judged {
+                Ok(Proven::Refused(refusal, _) | Proven::ShortQuote(refusal)) => refusal.mpls,
+                Ok(Proven::Port(said)) => said.report.quote.map_or(MplsStack::default(), |quote| quote.mpls),
+                _ => MplsStack::default(),
+            };
+            let expected: &[u32] = if name.contains("labelled") { &[17, 18, 19] } else { &[] };
+            assert_eq!(labels.iter().map(|entry| entry.label).collect::<Vec<_>>(), expected, "{name}");
         }
     }
 }

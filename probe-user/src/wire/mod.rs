@@ -9,6 +9,9 @@ pub mod arp;
 mod checksum;
 mod content;
 mod echo;
+mod extensions;
+#[cfg(test)]
+mod extensions_tests;
 mod fields;
 mod flow;
 mod ip;
@@ -37,7 +40,8 @@ mod udp_tests;
 
 pub use content::{Content, ContentError};
 pub use echo::Reply;
-pub use port_report::{NumberIn, PortReport, Proof, Says};
+pub use extensions::{MplsLabel, MplsStack};
+pub use port_report::{NumberIn, PortQuote, PortReport, Proof, Says};
 pub use probe::{Origin, ProbeFields};
 pub use read::{Guess, Heard, guess_target, read_frame, read_reply};
 pub use refusal::{Quoted, Refusal};

@@ -1,6 +1,6 @@
 //! What is said of a probe to a port, by its target or by somebody on the way: read by `tcp` and `udp`.
 
-use super::{Key, flow::Flow};
+use super::{Key, MplsStack, extensions::Parts, flow::Flow, ip::Header};
 use crate::base::{Nanos, PortState, Rcode, Reason};
 use std::net::IpAddr;
 
@@ -25,6 +25,28 @@ pub struct PortReport {
     pub rcode: Option<Rcode>,
     /// Time to live (of IPv6: hop limit) on arrival.
     pub ttl: u8,
+    /// What an error quotes beside; None: it is an answer.
+    pub quote: Option<PortQuote>,
+}
+
+/// What an error quotes of a probe to a port that nothing depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortQuote {
+    /// Its time to live (of IPv6: hop limit), as in [`Refusal::quoted_ttl`](super::Refusal::quoted_ttl).
+    pub ttl: u8,
+    /// Its type of service (of IPv6: traffic class).
+    pub tos: u8,
+    /// Its checksum, if that much is quoted: that of UDP always is.
+    pub checksum: Option<u16>,
+    /// The MPLS labels that it had, if the error says so.
+    pub mpls: MplsStack,
+}
+
+impl PortQuote {
+    /// `header` is quoted, and `parts` what it is taken from.
+    pub(super) fn of(parts: Parts<'_>, header: Header<'_>, checksum: Option<u16>) -> Self {
+        Self { ttl: header.ttl(), tos: header.tos(), checksum, mpls: parts.mpls() }
+    }
 }
 
 /// What an answer or an error says of a probe to a port.
@@ -69,17 +91,20 @@ impl PortReport {
     /// as keyed bits can say, there was none.
     #[inline]
     pub fn number(&self, key: &Key, told: NumberIn) -> Option<(u8, u8)> {
-        let flow = Flow::new(self.source, self.destination, self.ports)?;
+        self.number_at(key, told, self.destination)
+    }
+
+    /// The same of a probe to `address`, which somebody on the way may have translated: errors then quote the other one.
+    #[inline]
+    pub fn number_at(&self, key: &Key, told: NumberIn, address: IpAddr) -> Option<(u8, u8)> {
+        let flow = Flow::new(self.source, address, self.ports)?;
         let of_words = |words: [Option<u16>; 2]| words.into_iter().flatten().find_map(|word| flow.of_word(key, word));
         let number = match (self.proof, told) {
             (Proof::Sequence(sequence, other), NumberIn::Sequence) => {
                 flow.of_sequence(key, sequence).or_else(|| flow.of_sequence(key, other?))
             }
             (Proof::Words(words), NumberIn::Word) => of_words(words),
-            (Proof::Words([_, None]), NumberIn::Port { first, count }) => {
-                let (number, mask) = (self.ports.0.checked_sub(first)?, count - 1);
-                return (number <= mask).then_some(((number & 0xff) as u8, (mask & 0xff) as u8));
-            }
+            (Proof::Words([_, None]), NumberIn::Port { .. }) => return self.number_of_port(told),
             (Proof::Words([_, quoted]), NumberIn::Port { .. }) => of_words([None, quoted]),
             // Another protocol than its port is for: less proof would do.
             (Proof::Sequence(..), NumberIn::Word | NumberIn::Port { .. }) | (Proof::Words(_), NumberIn::Sequence) => {
@@ -87,6 +112,15 @@ impl PortReport {
             }
         };
         number.map(|number| (number, 0xff))
+    }
+
+    /// The same where the port of a UDP probe alone says its number, whatever identification an error quotes: routers and translations
+    /// rewrite that. Nothing of it is keyed, as over IPv6.
+    #[inline]
+    pub fn number_of_port(&self, told: NumberIn) -> Option<(u8, u8)> {
+        let (Proof::Words(_), NumberIn::Port { first, count }) = (self.proof, told) else { return None };
+        let (number, mask) = (self.ports.0.checked_sub(first)?, count - 1);
+        (number <= mask).then_some(((number & 0xff) as u8, (mask & 0xff) as u8))
     }
 
     /// Whether it says that the probe has half opened a connection.

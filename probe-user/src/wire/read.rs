@@ -2,6 +2,7 @@
 
 use super::{
     PortReport, Refusal, RejectedReason, Reply, echo,
+    extensions::Parts,
     fields::{field, number},
     ip::{self, Header, Protocol},
     message::Message,
@@ -50,7 +51,8 @@ pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
 /// *Truncated*: there is too little of the quote, of an echo request over IPv6 less than the probe's payload.
 #[cold]
 fn read_error(message: &Message<'_>) -> Result<Heard, RejectedReason> {
-    let quote = message.body.get(icmp::HEADER..).unwrap_or_default();
+    let parts = Parts::of(message.ip, message.body);
+    let quote = parts.quote;
     let (header, protocol, probe) = match message.ip {
         Header::V4(_) => {
             ip::v4::quoted(quote).map(|(header, protocol, probe)| (Header::V4(header), protocol, probe))?
@@ -60,9 +62,9 @@ fn read_error(message: &Message<'_>) -> Result<Heard, RejectedReason> {
         }
     };
     match protocol {
-        Protocol::Icmp => Refusal::read(message, header, probe).map(Heard::Refusal),
-        Protocol::Tcp => tcp::read_quote(message, header, probe).map(Heard::Port),
-        Protocol::Udp => udp::read_quote(message, header, probe).map(Heard::Port),
+        Protocol::Icmp => Refusal::read(message, parts, header, probe).map(Heard::Refusal),
+        Protocol::Tcp => tcp::read_quote(message, parts, header, probe).map(Heard::Port),
+        Protocol::Udp => udp::read_quote(message, parts, header, probe).map(Heard::Port),
     }
 }
 

@@ -168,9 +168,9 @@ proptest! {
                 && refusal.quoted.is_none_or(|quoted| refusal.is_proven(&quoted, &key, fields.generation)),
             _ => false,
         };
-        // Identification, destination and sequence number; behind the filler send time, target and cookie.
+        // Destination and sequence number; behind the filler send time, target and cookie; without those the identification.
         let matters = match family {
-            Family::V4 => matches!(byte, 12..14 | 24..28 | 34..36 | 38..),
+            Family::V4 => matches!(byte, 24..28 | 34..36 | 38..) || short && matches!(byte, 12..14),
             Family::V6 => matches!(byte, 32..48 | 54..56 | 58..),
         };
         if matters {

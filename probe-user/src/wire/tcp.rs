@@ -5,10 +5,11 @@ use super::{
     RejectedReason,
     checksum::Sum,
     echo,
+    extensions::Parts,
     fields::{field, number},
     ip::Header,
     message::Message,
-    port_report::{PortReport, Proof, Says},
+    port_report::{PortQuote, PortReport, Proof, Says},
     reason::reason_of,
 };
 use crate::base::{Family, Nanos, PortState};
@@ -100,12 +101,14 @@ pub(super) fn read(message: &Message<'_>) -> Result<PortReport, RejectedReason> 
         says,
         rcode: None,
         ttl: ip.ttl(),
+        quote: None,
     })
 }
 
-/// Reads an ICMP error that quotes a SYN: `quoted` is its IP header, `segment` what follows.
+/// Reads an ICMP error that quotes a SYN: `quoted` is its IP header, `segment` what follows, and `parts` what both are taken from.
 pub(super) fn read_quote(
     message: &Message<'_>,
+    parts: Parts<'_>,
     quoted: Header<'_>,
     segment: &[u8],
 ) -> Result<PortReport, RejectedReason> {
@@ -123,5 +126,6 @@ pub(super) fn read_quote(
         says: Says::Refused(reason_of(*ip, body)?),
         rcode: None,
         ttl: ip.ttl(),
+        quote: Some(PortQuote::of(parts, quoted, number(segment, tcp::CHECKSUM).ok())),
     })
 }

@@ -195,6 +195,12 @@ proptest! {
             says: Says::Refused(reason(kind, code)),
             rcode: None,
             ttl: around.ttl,
+            quote: Some(PortQuote {
+                ttl: quote[if family == Family::V4 { 8 } else { 7 }],
+                tos: 0,
+                checksum: quote.get(header + 16..header + 18).map(|sum| u16::from_be_bytes([sum[0], sum[1]])),
+                mpls: MplsStack::default(),
+            }),
         });
         prop_assert_eq!(read.number(&key, NumberIn::Sequence), Some((probe.sequence.0 as u8, 0xff)));
         prop_assert_eq!(read.number(&Key([!key.0[0], key.0[1]]), NumberIn::Sequence), None);

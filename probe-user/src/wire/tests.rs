@@ -490,10 +490,10 @@ proptest! {
         flow_key in any::<u64>(),
         sources_v6 in any::<[[u64; 2]; 16]>(),
         source_count_v6 in any::<u32>(),
-        (first_port, port_count) in any::<(u16, u32)>(),
+        (first_port, port_count, expiring_flows) in any::<(u16, u32, u32)>(),
     ) {
         let settings = Settings {
-            key, max_age_ns, sources, source_count, identifier, first_port, flow_key, sources_v6, source_count_v6, port_count, unproven_ports: 0, zero: 0,
+            key, max_age_ns, sources, source_count, identifier, first_port, flow_key, sources_v6, source_count_v6, port_count, unproven_ports: 0, zero: 0, expiring_flows, padding: 0,
         };
         let bytes = settings.to_bytes();
         let mut expected = [0; SETTINGS_SIZE];
@@ -513,6 +513,7 @@ proptest! {
         put(std::mem::offset_of!(Settings, source_count_v6), &source_count_v6.to_ne_bytes());
         put(std::mem::offset_of!(Settings, first_port), &first_port.to_ne_bytes());
         put(std::mem::offset_of!(Settings, port_count), &port_count.to_ne_bytes());
+        put(std::mem::offset_of!(Settings, expiring_flows), &expiring_flows.to_ne_bytes());
         prop_assert_eq!(&bytes[..], &expected[..]);
     }
 }

@@ -6,10 +6,11 @@
 use super::{
     Content, RejectedReason,
     checksum::Sum,
+    extensions::Parts,
     fields::{field, number},
     ip::Header,
     message::Message,
-    port_report::{PortReport, Proof, Says},
+    port_report::{PortQuote, PortReport, Proof, Says},
     reason::reason_of,
 };
 use crate::base::{Family, PortState, Rcode, Reason};
@@ -78,12 +79,15 @@ pub(super) fn read(message: &Message<'_>) -> Result<PortReport, RejectedReason> 
         says: Says::Port(PortState::Open),
         rcode: response.map(|header| Rcode::new(header[dns::RCODE])),
         ttl: ip.ttl(),
+        quote: None,
     })
 }
 
-/// Reads an ICMP error that quotes a probe: `quoted` is its IP header, `datagram` what follows, as far as it goes.
+/// Reads an ICMP error that quotes a probe: `quoted` is its IP header, `datagram` what follows, as far as it goes, and `parts` what both are
+/// taken from.
 pub(super) fn read_quote(
     message: &Message<'_>,
+    parts: Parts<'_>,
     quoted: Header<'_>,
     datagram: &[u8],
 ) -> Result<PortReport, RejectedReason> {
@@ -110,5 +114,6 @@ pub(super) fn read_quote(
         says: if is_closed { Says::Port(PortState::Closed) } else { Says::Refused(reason) },
         rcode: None,
         ttl: ip.ttl(),
+        quote: Some(PortQuote::of(parts, quoted, number(datagram, udp::CHECKSUM).ok())),
     })
 }

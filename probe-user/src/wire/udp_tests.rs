@@ -128,6 +128,7 @@ proptest! {
             says: Says::Port(PortState::Open),
             rcode: Some(Rcode::new(rcode)),
             ttl: around.ttl,
+            quote: None,
         };
         prop_assert_eq!(read, expected);
         prop_assert_eq!(read.number(&key, NumberIn::Word), Some((number, 0xff)));

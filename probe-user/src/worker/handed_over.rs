@@ -72,7 +72,10 @@ impl HandedOver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Nanos, Reason, Sequence};
+    use crate::{
+        base::{Nanos, Reason, Sequence},
+        wire::MplsStack,
+    };
     use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
@@ -88,6 +91,10 @@ mod tests {
             sequence: Sequence(n),
             identification: Some(0),
             quoted: None,
+            quoted_ttl: 1,
+            quoted_tos: 0,
+            quoted_checksum: 1,
+            mpls: MplsStack::default(),
         };
         (0..ROOM as u16 + 2).for_each(|n| quotes.put(Word::ShortQuote(quote(n))));
         let number = |word| match word {

@@ -24,6 +24,8 @@ struct Layout {
     unreachable: (u8, u8),
     /// Those of "port unreachable".
     closed: (u8, u8),
+    /// Those of "time exceeded".
+    expired: (u8, u8),
     /// First bytes of addresses that are nobody's: for documentation.
     nobodys: &'static [u8],
 }
@@ -36,6 +38,7 @@ const V4: Layout = Layout {
     reply: icmp::ECHO_REPLY,
     unreachable: (icmp::UNREACHABLE, 1),
     closed: (icmp::UNREACHABLE, 3),
+    expired: (icmp::TIME_EXCEEDED, 0),
     nobodys: &[192, 0, 2],
 };
 
@@ -47,6 +50,7 @@ const V6: Layout = Layout {
     reply: icmpv6::ECHO_REPLY,
     unreachable: (icmpv6::UNREACHABLE, 3),
     closed: (icmpv6::UNREACHABLE, 4),
+    expired: (icmpv6::TIME_EXCEEDED, 0),
     nobodys: &[0x20, 1, 0xd, 0xb8],
 };
 
@@ -204,6 +208,59 @@ pub fn reply(request: &[u8], form: Form, twist: u64, router: IpAddr, reply: &mut
         flip(&mut reply[probe..], twist);
     }
     true
+}
+
+/// Makes the error of the router at which a probe expired, instead of a reply of that form. It arrives with this time to live, and quotes
+/// all of the probe or as little as there may be; a bit of the quote is flipped where one of the reply's payload would be, and what of it is
+/// keyed is wrong where a reply would be forged, in one way or another. `out`, `twist`, and what is returned: as in [`reply`].
+pub fn expired(request: &[u8], form: Form, twist: u64, (router, ttl): (IpAddr, u8), out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let Some((family, message)) = message_at(request).filter(|(family, _)| *family == Family::of(router)) else {
+        return false;
+    };
+    let layout = Layout::of(family);
+    let quote = error(request, message, form, router, layout.expired, out);
+    out[layout.ttl] = ttl;
+    let own = quote - icmp::HEADER;
+    if family == Family::V4 {
+        sum_into(&mut out[IP..own], ipv4::CHECKSUM.start, 0);
+    }
+    // Far below what a usize holds.
+    #[expect(clippy::cast_possible_truncation, reason = "64-bit machines only: eBPF's own word")]
+    let twist = twist as usize;
+    match form {
+        Form::Good | Form::Error | Form::ShortError => {}
+        Form::Payload | Form::CorruptError => flip(&mut out[quote..], twist),
+        Form::Cookie | Form::Forged | Form::Stranger => {
+            forge(&mut out[quote..], family, protocol(request, family), twist);
+            sum_message(out, family, own);
+        }
+    }
+    true
+}
+
+/// Makes wrong what is keyed of a probe that is quoted as a whole: of an echo request the cookie, of a SYN the sequence number, of a question
+/// the identifier and over IPv4 the identification. Of what has no more than that over IPv4 or nothing over IPv6, the port too: it is then
+/// nobody's.
+fn forge(quote: &mut [u8], family: Family, protocol: u8, twist: usize) {
+    let message = match family {
+        Family::V4 => {
+            // Of a UDP probe's the upper byte is proof.
+            quote[ipv4::IDENTIFICATION.start] ^= u8::try_from(1 + twist % 255).unwrap_or(1);
+            ipv4::HEADER
+        }
+        Family::V6 => ipv6::HEADER,
+    };
+    let probe = &mut quote[message..];
+    match protocol {
+        // Without the byte that is the probe's number, masked.
+        ipv4::TCP => flip(&mut probe[tcp::SEQUENCE.start..tcp::SEQUENCE.end - 1], twist),
+        ipv4::UDP if probe[udp::DESTINATION] == DNS.to_be_bytes() => {
+            probe[udp::HEADER + dns::ID.start] ^= u8::try_from(1 + twist % 255).unwrap_or(1);
+        }
+        ipv4::UDP => probe[udp::SOURCE.start] ^= 0x80,
+        _ => flip(&mut probe[icmp::HEADER + payload::COOKIE.start..icmp::HEADER + payload::COOKIE.end], twist),
+    }
 }
 
 /// The answer to a SYN: an even port is open, an odd one closed.

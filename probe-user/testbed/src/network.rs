@@ -5,6 +5,7 @@ use crate::{
     kind::{Echo, ProbeKind},
     near::{Card, Near, Silence},
     numbers::Numbers,
+    routers::{self, RouterRules},
     rules::{Form, Planned, Request, RuleFile},
     witness::Witnessed,
 };
@@ -14,7 +15,7 @@ use echolot::{
     wire::{Key, Origin, ProbeFields, Shape, ShapeError, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
-use probe_ebpf::wire::{STAMP, ipv4, tcp};
+use probe_ebpf::wire::{STAMP, ethernet, ipv4, ipv6, tcp};
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -53,6 +54,8 @@ pub struct Facts {
     pub late: u64,
     /// Probes of which an error was the first word, unharmed and in time.
     pub unreachable: u64,
+    /// Of those, probes that expired at a router, whose error it was.
+    pub expired: u64,
     /// Further unharmed words in time on a probe that had one, but for those below.
     pub duplicate: u64,
     /// Unharmed replies in time to a probe of which an error had said that it did not arrive.
@@ -77,6 +80,8 @@ struct Arrival {
     /// The word on the same probe that came before, unharmed.
     follows: Option<Word>,
     sent: Nanos,
+    /// The router at which it expired, and the time to live with which that one's errors arrive.
+    router: Option<(IpAddr, u8)>,
 }
 
 /// A probe's frame: so many of its bytes.
@@ -90,10 +95,11 @@ enum Word {
 }
 
 impl Word {
-    /// None: it is harmed, and says nothing.
-    fn of(form: Form) -> Option<Self> {
+    /// None: it is harmed, and says nothing. `expired`: on the way, so that nobody but a router says anything.
+    fn of(form: Form, expired: bool) -> Option<Self> {
         match form {
-            Form::Good => Some(Self::Reply),
+            Form::Good if !expired => Some(Self::Reply),
+            Form::Good => Some(Self::Error),
             Form::Error | Form::ShortError => Some(Self::Error),
             Form::Payload | Form::Cookie | Form::Forged | Form::Stranger | Form::CorruptError => None,
         }
@@ -105,6 +111,44 @@ fn opens((probe, length): &Probe) -> bool {
     forms::message_at(&probe[..*length]).is_some_and(|(family, message)| {
         forms::protocol(probe, family) == ipv4::TCP && probe[message + tcp::DESTINATION.end - 1].is_multiple_of(2)
     })
+}
+
+/// What becomes of a probe on its way through routers.
+enum Expiry {
+    /// It arrives.
+    Arrives,
+    /// It expires at this router, whose errors arrive with this time to live.
+    At(IpAddr, u8),
+    /// It is lost, or expires at a router that says nothing.
+    Nowhere,
+}
+
+/// By the time to live in its frame.
+fn expiry(rules: &RouterRules, destination: IpAddr, (probe, length): &Probe) -> Expiry {
+    let Some((family, message)) = forms::message_at(&probe[..*length]) else { return Expiry::Arrives };
+    let (ttl, identification) = match family {
+        Family::V4 => {
+            let at = ethernet::HEADER + ipv4::IDENTIFICATION.start;
+            (probe[ethernet::HEADER + ipv4::TTL], u16::from_be_bytes([probe[at], probe[at + 1]]))
+        }
+        Family::V6 => (probe[ethernet::HEADER + ipv6::HOP_LIMIT], 0),
+    };
+    let path = routers::path(rules, destination);
+    let second = [probe[message + 4], probe[message + 5], probe[message + 6], probe[message + 7]];
+    let word = probe_ebpf::routers::word(second, identification);
+    let position = u32::from(ttl).max(1);
+    if position >= path.distance {
+        return if rules.is_lost(path.bits, path.distance, word) { Expiry::Nowhere } else { Expiry::Arrives };
+    }
+    let router = path.router(position);
+    if rules.is_silent(router) || rules.is_lost(router.0, position, word) {
+        return Expiry::Nowhere;
+    }
+    let address: IpAddr = match family {
+        Family::V4 => Ipv4Addr::from(router.v4()).into(),
+        Family::V6 => Ipv6Addr::from(router.v6()).into(),
+    };
+    Expiry::At(address, rules.ttl_of(router, position))
 }
 
 /// A frame in the ring: so many of its bytes.
@@ -136,6 +180,8 @@ struct State {
     scratch: Vec<u8>,
     /// Every probe, if that is wanted.
     record: Option<Vec<Witnessed>>,
+    /// The routers on the way to the far end, if there are any.
+    routers: Option<RouterRules>,
 }
 
 /// The network. Its parts ([`SimClock`], [`SimEngine`], [`SimQueue`]) share it, on one thread.
@@ -185,6 +231,7 @@ impl Network {
             first: None,
             scratch: Vec::with_capacity(ERROR),
             record: None,
+            routers: None,
         }))))
     }
 
@@ -196,6 +243,13 @@ impl Network {
     /// From now on the network keeps a record as a far end does.
     pub fn keep_record(&self) {
         self.0.borrow_mut().record = Some(Vec::new());
+    }
+
+    /// From now on there are routers on the way to the far end: a probe whose time to live does not reach it is answered by the router at
+    /// which it expires ([`routers::path_of`]), if that one is not silent and the probe not lost. To their errors the same happens as to the
+    /// far end's replies, by the rules of its address.
+    pub fn play_routers(&self, rules: RouterRules) {
+        self.0.borrow_mut().routers = Some(rules);
     }
 
     /// The record: every probe in the order of sending.
@@ -324,7 +378,12 @@ impl State {
         let first = *self.first.get_or_insert(arrival);
         let mut decision = self.rules.decide(&Request { address, sequence, sent, since: arrival - first });
         let probe = self.probe(due, address, sent);
-        let replies = decision.in_order();
+        let (router, is_lost) = match self.routers.map(|rules| expiry(&rules, address, &probe)) {
+            None | Some(Expiry::Arrives) => (None, false),
+            Some(Expiry::At(router, ttl)) => (Some((router, ttl)), false),
+            Some(Expiry::Nowhere) => (None, true),
+        };
+        let replies = if is_lost { &[] } else { decision.in_order() };
         let mut follows = None;
         for Planned { after, form, twist } in replies {
             self.serial += 1;
@@ -338,8 +397,9 @@ impl State {
                 twist: *twist,
                 follows,
                 sent,
+                router,
             }));
-            follows = follows.or(Word::of(*form));
+            follows = follows.or(Word::of(*form, router.is_some()));
         }
         if let Some(record) = &mut self.record {
             let said = forms::said(&probe.0[..probe.1], arrival);
@@ -401,10 +461,14 @@ impl State {
 
     fn count(&mut self, arrival: &Arrival) {
         let facts = &mut self.facts;
-        facts.opened += u64::from(Word::of(arrival.form) == Some(Word::Reply) && opens(&arrival.probe));
-        let counter = match (Word::of(arrival.form), arrival.follows) {
+        let word = Word::of(arrival.form, arrival.router.is_some());
+        facts.opened += u64::from(word == Some(Word::Reply) && opens(&arrival.probe));
+        let is_in_time = arrival.at - arrival.sent <= self.timeout;
+        let is_first = arrival.follows.is_none() && word.is_some();
+        facts.expired += u64::from(is_first && is_in_time && arrival.router.is_some());
+        let counter = match (word, arrival.follows) {
             (None, _) => &mut facts.corrupt,
-            _ if arrival.at - arrival.sent > self.timeout => &mut facts.late,
+            _ if !is_in_time => &mut facts.late,
             (Some(Word::Reply), None) => &mut facts.in_time,
             (Some(Word::Error), None) => &mut facts.unreachable,
             (Some(Word::Reply), Some(Word::Error)) => &mut facts.contradicted,
@@ -418,7 +482,10 @@ impl State {
         let mut frame = [0; ERROR];
         let Arrival { probe: (probe, length), address, form, twist, .. } = arrival;
         let router = self.rules.router_to(*address);
-        let made = forms::reply(&probe[..*length], *form, *twist, router, &mut self.scratch);
+        let made = match arrival.router {
+            Some(router) => forms::expired(&probe[..*length], *form, *twist, router, &mut self.scratch),
+            None => forms::reply(&probe[..*length], *form, *twist, router, &mut self.scratch),
+        };
         debug_assert!(made, "a probe is an echo request, a SYN or a UDP datagram");
         frame[..self.scratch.len()].copy_from_slice(&self.scratch);
         frame[STAMP].copy_from_slice(&arrival.at.0.to_ne_bytes());

@@ -91,6 +91,7 @@ fn real(rng: &mut Rng, bearer: Bearer, key: &Key, number: u8) -> (PortReport, u1
         says,
         rcode: None,
         ttl: 64,
+        quote: None,
     };
     (report, word)
 }

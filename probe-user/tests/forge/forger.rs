@@ -247,7 +247,7 @@ impl<'a> Forger<'a> {
         let probe = quote + ipv4::HEADER;
         let fields = [
             quote + ipv4::VERSION..quote + ipv4::VERSION + 1,
-            quote + ipv4::IDENTIFICATION.start..quote + ipv4::IDENTIFICATION.end,
+            // The identification is no proof where a cookie is: networks rewrite it.
             quote + ipv4::FRAGMENT.end - 1..quote + ipv4::FRAGMENT.end,
             quote + ipv4::PROTOCOL..quote + ipv4::PROTOCOL + 1,
             quote + ipv4::DESTINATION.start..quote + ipv4::DESTINATION.end,

@@ -66,6 +66,7 @@ fn real(rng: &mut Rng, key: &Key, number: u8) -> PortReport {
         says,
         rcode: None,
         ttl: 64,
+        quote: None,
     };
     acknowledging(initial(&answer, key, number).wrapping_add(1), answer)
 }

@@ -3,6 +3,7 @@
 mod alike;
 pub(crate) mod around;
 mod errors;
+mod expired;
 pub(crate) mod frames;
 pub(crate) mod frames_v6;
 mod impair;
@@ -10,6 +11,7 @@ mod reflect;
 mod reflect_tcp;
 mod reflect_udp;
 mod reflect_v6;
+mod routers;
 mod tcp;
 mod udp;
 mod v6;
@@ -30,6 +32,7 @@ use probe_ebpf::{
         LIVE_ECHO_V4, LIVE_ECHO_V6, LIVE_FRAME, LIVE_SPARE, LIVE_WHOLE, LiveCursor, MAX_CPUS, OPEN_PORTS_SIZE,
         OpenPorts, QueueLine, Reflected, SETTINGS_SIZE, Settings, Verdict,
     },
+    routers::RouterRules,
 };
 use rustix::{
     net::{AddressFamily, SocketType, socket},
@@ -88,7 +91,7 @@ impl Rig {
     pub(crate) fn load_far() -> Option<Self> {
         geteuid()
             .is_root()
-            .then(|| Self::of(testbed::object::OBJECT, 0, &["impair", "pass", "drop_all", "half", "bare"]))
+            .then(|| Self::of(testbed::object::OBJECT, 0, &["impair", "routers", "pass", "drop_all", "half", "bare"]))
     }
 
     fn of(object: &[u8], tags: u8, programs: &[&str]) -> Self {
@@ -149,7 +152,7 @@ impl Rig {
     /// The same many times over; the duration is that of one time.
     pub(crate) fn repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Ran {
         let program: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
-        let mut out = vec![0; frame.len() + 64];
+        let mut out = vec![0; frame.len() + 256];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), repeat, ..TestRunOptions::default() };
         let result = program.test_run(options).expect("a test run");
@@ -248,6 +251,16 @@ impl Rig {
         for (prefix, length, impaired) in ranges {
             trie.insert(&Key::new(*length, *prefix), impaired, 0).unwrap();
         }
+    }
+
+    /// Tells `routers` what it goes by.
+    pub(crate) fn set_routers(&mut self, rules: &RouterRules) {
+        self.set("ROUTERS", 0, rules.to_bytes());
+    }
+
+    /// Probes that expired at a position of their paths; at 0, those that reached their destinations.
+    pub(crate) fn asked(&self, position: u32) -> u64 {
+        sum(&PerCpuArray::try_from(self.ebpf.map("ASKED").unwrap()).unwrap(), position as usize)
     }
 
     /// What `impair` has recorded since the last call.

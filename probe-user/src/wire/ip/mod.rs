@@ -77,6 +77,15 @@ impl<'a> Header<'a> {
         }
     }
 
+    /// Type of service, or traffic class.
+    pub(super) fn tos(self) -> u8 {
+        match self {
+            Self::V4(header) => header[ipv4::TOS],
+            // Version in the upper 4 bits of the first byte, flow label in the lower 4 of the second.
+            Self::V6(header) => header[0] << 4 | header[1] >> 4,
+        }
+    }
+
     /// Whether the checksum of the ICMP message behind it is right. That of ICMPv6 covers the addresses too.
     #[inline]
     pub(super) fn vouches_for(self, message: &[u8]) -> bool {

@@ -1,0 +1,127 @@
+//! What routers append to an ICMP error behind the datagram that they quote: extensions (RFC 4884), and among them the MPLS labels that a
+//! probe had where it expired (RFC 4950).
+//!
+//! An extension structure is a header of 4 bytes (version, checksum) and objects, each with a header of its own (length, class, C-type).
+//! Where the quote ends and the structure begins an error says itself, in words of 4 bytes (of ICMPv6: 8). Routers older than RFC 4884 say
+//! nothing of it and quote 128 bytes, filled with zeros (its section 5): their structure is believed only with its checksum right, because
+//! what lies there is else the quote itself.
+
+use super::{checksum::Sum, fields::number, ip::Header};
+use probe_ebpf::wire::{extension, icmp};
+
+/// MPLS labels that a router saw on a probe, from the top of the stack: of however many the first four are kept.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct MplsStack {
+    /// As on the wire.
+    entries: [[u8; extension::LABEL]; Self::KEPT],
+    count: u8,
+}
+
+/// An entry of a label stack (RFC 3032, section 2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MplsLabel {
+    /// The label, 20 bits.
+    pub label: u32,
+    /// Traffic class, 3 bits, which RFC 4950 calls experimental.
+    pub exp: u8,
+    /// Time to live.
+    pub ttl: u8,
+}
+
+impl MplsStack {
+    /// Entries that are kept.
+    pub const KEPT: usize = 4;
+
+    /// How many entries the error had; up to 255 are counted.
+    pub const fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether the error said nothing of labels.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Those that were kept, from the top of the stack.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = MplsLabel> {
+        let kept = self.count().min(Self::KEPT);
+        self.entries.into_iter().take(kept).map(|entry| {
+            let word = u32::from_be_bytes(entry);
+            let [.., ttl] = entry;
+            MplsLabel { label: word >> 12, exp: (word >> 9 & 7) as u8, ttl }
+        })
+    }
+
+    fn push(&mut self, entry: [u8; extension::LABEL]) {
+        let count = self.count();
+        if let Some(place) = self.entries.get_mut(count) {
+            *place = entry;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+}
+
+impl std::fmt::Debug for MplsStack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish_non_exhaustive()?;
+        write!(f, " of {}", self.count)
+    }
+}
+
+/// An ICMP error in its parts.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    /// The datagram that it quotes, as far as it goes; it may be filled with zeros.
+    pub(super) quote: &'a [u8],
+    /// The objects of its extension structure, if it has one that is to be believed.
+    objects: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Of an error behind this header. Nothing of it has been checked; one with no extensions costs two comparisons.
+    #[inline]
+    pub(super) fn of(ip: Header<'_>, error: &'a [u8]) -> Self {
+        let quote = error.get(icmp::HEADER..).unwrap_or_default();
+        let whole = Self { quote, objects: &[] };
+        if quote.len() < extension::SHORTEST_QUOTE + extension::HEADER {
+            return whole;
+        }
+        let (at, unit) = match ip {
+            Header::V4(_) => (extension::LENGTH, extension::UNIT),
+            Header::V6(_) => (extension::LENGTH_V6, extension::UNIT_V6),
+        };
+        let told = usize::from(error[at]) * unit;
+        // A pointer or an MTU may stand there in errors that RFC 4884 gives no length: what follows is held to the same.
+        let end = if told < extension::SHORTEST_QUOTE { extension::SHORTEST_QUOTE } else { told };
+        let Some((quote, structure)) = quote.split_at_checked(end) else { return whole };
+        match objects(structure, told == end) {
+            Some(objects) => Self { quote, objects },
+            None => whole,
+        }
+    }
+
+    /// The labels that the probe had, of all objects that say any. An object that contradicts itself ends them.
+    pub(super) fn mpls(&self) -> MplsStack {
+        let mut stack = MplsStack::default();
+        let mut rest = self.objects;
+        while let Ok(length) = number(rest, extension::OBJECT_LENGTH)
+            && let Some((object, behind)) = rest.split_at_checked(usize::from(length))
+            && let Some((head, content)) = object.split_first_chunk::<{ extension::OBJECT }>()
+        {
+            if head[extension::OBJECT_CLASS] == extension::MPLS && head[extension::OBJECT_TYPE] == extension::MPLS_STACK
+            {
+                content.as_chunks().0.iter().for_each(|entry| stack.push(*entry));
+            }
+            rest = behind;
+        }
+        stack
+    }
+}
+
+/// What follows the header of an extension structure; None: there is none. `told`: the error has said that it begins here.
+fn objects(structure: &[u8], told: bool) -> Option<&[u8]> {
+    let (head, objects) = structure.split_first_chunk::<{ extension::HEADER }>()?;
+    let is_unchecked = number(head, extension::CHECKSUM).ok()? == 0;
+    let is_intact = if is_unchecked { told } else { Sum::of(structure).checksum() == 0 };
+    (head[0] >> 4 == extension::VERSION && is_intact).then_some(objects)
+}
