@@ -5,10 +5,8 @@
 //! never be tried.
 
 use echolot::{
-    base::{Family, Generation, Nanos, Sequence, TargetIndex},
-    wire::{
-        Heard, Key, Kind, MplsStack, NumberIn, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame,
-    },
+    base::{Family, Generation, MplsStack, Nanos, Sequence, TargetIndex},
+    wire::{Heard, Key, Kind, NumberIn, Origin, ProbeFields, RejectedReason, Reply, Shape, Template, read_frame},
     worker::{Proven, Slots, prove},
 };
 use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -29,6 +27,14 @@ const MEND: u8 = 2;
 struct Table;
 
 impl Slots for Table {
+    fn address(&self, _: TargetIndex) -> Option<IpAddr> {
+        None
+    }
+
+    fn expiring_flows(&self) -> u16 {
+        0
+    }
+
     fn generation(&self, target: TargetIndex) -> Option<Generation> {
         u16::try_from(target.0).ok().filter(|slot| *slot < 1_000).map(|slot| Generation(slot % 7))
     }

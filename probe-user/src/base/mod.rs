@@ -3,6 +3,7 @@
 mod address;
 mod outcome;
 mod probe;
+mod quote;
 mod settlement;
 mod sources;
 mod time;
@@ -10,6 +11,7 @@ mod time;
 pub use address::{Address, AddressHandle, AddressTable, Destination, Family};
 pub use outcome::{Cause, Outcome, PortState, Rcode, Reason, State};
 pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex, Ttls};
+pub use quote::{MplsLabel, MplsStack, Quote, QuoteProof};
 pub use settlement::{Ended, Settlement};
 pub use sources::{Source, Sources};
 pub use time::Nanos;

@@ -1,6 +1,6 @@
 //! What a probe came to. Reply, error, deadline and refusal all become one of these.
 
-use super::{Cause, Nanos, Outcome, PortState, ProbeNumber, Rcode, Reason, TargetIndex};
+use super::{Cause, Nanos, Outcome, PortState, ProbeNumber, Quote, Rcode, Reason, TargetIndex};
 use std::net::IpAddr;
 
 /// One settled probe, as the loops hand it out.
@@ -49,6 +49,8 @@ pub enum Ended {
         ttl: u8,
         /// The router, by the address that it answers from.
         from: IpAddr,
+        /// What it quoted.
+        quote: Quote,
     },
     /// The target is on the link, and its MAC address was asked for in vain.
     NoNeighbour,

@@ -40,6 +40,7 @@ pub struct Ledger {
     tables: Tables,
     /// The cells of the first, without a look into the list: with it a probe took the ledger a tenth longer (`bench micro`).
     first: Arc<[Cell]>,
+    expiring_flows: u16,
 }
 
 impl Ledger {
@@ -53,7 +54,11 @@ impl Ledger {
         let segments: Box<[_]> = ranges.map(|range| Segment::new(plan, hops, &groups.all, range, timed)).collect();
         let first = segments.first().map_or_else(|| Arc::from([]), |first: &Segment| Arc::clone(&first.cells));
         let flows = Flows::new(plan, &groups.all);
-        Self { tables: Tables { segments, groups, addresses: Addresses::new(plan), flows }, first }
+        Self {
+            tables: Tables { segments, groups, addresses: Addresses::new(plan), flows },
+            first,
+            expiring_flows: plan.expiring_flows(),
+        }
     }
 
     /// The reserved ports begin here.
@@ -67,6 +72,12 @@ impl Ledger {
     #[inline]
     pub fn first_port(&self) -> u16 {
         self.tables.flows.first_port
+    }
+
+    /// Of how many flows echo requests are that are to expire on the way; 0: none is.
+    #[inline]
+    pub fn expiring_flows(&self) -> u16 {
+        self.expiring_flows
     }
 
     /// How many targets.

@@ -143,6 +143,8 @@ pub struct Options {
     pub ports: Range<u16>,
     /// So many of those, the last ones, send probes whose answers bring no proof.
     pub unproven_ports: u16,
+    /// Echo requests are to expire on the way, and they are of so many flows: less proof will do for errors about them. 0: none is.
+    pub expiring_flows: u16,
     /// What probes will look like: `Due::shape` is an index into it.
     pub shapes: Vec<Shape>,
     /// Replies to older probes are not taken: the longest timeout, and some slack for late ones to be counted.

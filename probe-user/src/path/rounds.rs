@@ -252,8 +252,9 @@ impl HopRounds {
 #[cfg(test)]
 mod tests {
     use super::{super::Hop, *};
-    use crate::base::TargetIndex;
+    use crate::base::{MplsStack, Quote, QuoteProof, TargetIndex};
 
+    const QUOTE: Quote = Quote { ttl: 1, proof: QuoteProof::Cookie, is_translated: false, labels: MplsStack::EMPTY };
     const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 9, 9));
 
     fn router(n: u8) -> IpAddr {
@@ -267,7 +268,7 @@ mod tests {
         let hop = |(ttl, n): (u8, &u8)| {
             let ended = match n {
                 0 => Ended::Lost,
-                n => Ended::Hop { arrived: arrived((*n).into()), ttl: 64, from: router(*n) },
+                n => Ended::Hop { arrived: arrived((*n).into()), ttl: 64, from: router(*n), quote: QUOTE },
             };
             Hop { ttl, sent, ended }
         };

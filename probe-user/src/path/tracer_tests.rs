@@ -1,7 +1,10 @@
 //! A tracer against a network that is a few rules.
 
 use super::*;
-use crate::path::{Flows, distance};
+use crate::{
+    base::{MplsStack, Quote, QuoteProof},
+    path::{Flows, distance},
+};
 use std::{cell::Cell, collections::BTreeMap, net::IpAddr};
 
 const TIMEOUT: Nanos = Nanos::from_millis(70);
@@ -27,12 +30,16 @@ struct Net<'a> {
     asked: BTreeMap<u8, Vec<(TargetIndex, Nanos)>>,
 }
 
+const fn quote() -> Quote {
+    Quote { ttl: 1, proof: QuoteProof::Cookie, is_translated: false, labels: MplsStack::EMPTY }
+}
+
 fn router(ttl: u8, branch: u8) -> IpAddr {
     IpAddr::from([10, ttl, 0, branch])
 }
 
 fn hop(ttl: u8, branch: u8) -> Option<Ended> {
-    Some(Ended::Hop { arrived: Nanos::ZERO, ttl: 255 - ttl, from: router(ttl, branch) })
+    Some(Ended::Hop { arrived: Nanos::ZERO, ttl: 255 - ttl, from: router(ttl, branch), quote: quote() })
 }
 
 /// Of a target so many hops away, whose way back is as long.
@@ -69,7 +76,7 @@ impl<'a> Net<'a> {
                 let arrived = now + rtt;
                 let (ended, at) = match ended.filter(|_| rtt <= TIMEOUT) {
                     None => (Ended::Lost, now + TIMEOUT),
-                    Some(Ended::Hop { ttl, from, .. }) => (Ended::Hop { arrived, ttl, from }, arrived),
+                    Some(Ended::Hop { ttl, from, quote, .. }) => (Ended::Hop { arrived, ttl, from, quote }, arrived),
                     Some(Ended::Refused { ttl, from, reason, .. }) => {
                         (Ended::Refused { arrived, ttl, from, reason }, arrived)
                     }

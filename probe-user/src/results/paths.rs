@@ -2,7 +2,7 @@
 
 use super::{WallClock, fields::Calendar};
 use crate::{
-    base::{Ended, Nanos, Outcome},
+    base::{Ended, MplsLabel, Nanos, Outcome},
     path::{Change, Flows, Hop, Path, Rounds, Verdict},
 };
 use serde_json::{Map, Value, json};
@@ -75,6 +75,17 @@ fn hop_json(hop: &Hop, target: IpAddr, known: &dyn Fn(IpAddr) -> Known) -> Value
     }
     if let Ended::Answered { port: Some(port), .. } = hop.ended {
         object.insert("port".into(), port.name().into());
+    }
+    if let Ended::Hop { quote, .. } = hop.ended {
+        object.insert("quoted_ttl".into(), quote.ttl.into());
+        object.insert("quote".into(), quote.proof.name().into());
+        if quote.is_translated {
+            object.insert("quote_nat".into(), true.into());
+        }
+        if !quote.labels.is_empty() {
+            let label = |label: MplsLabel| json!({"label": label.label, "exp": label.exp, "ttl": label.ttl});
+            object.insert("mpls".into(), quote.labels.iter().map(label).collect());
+        }
     }
     Value::Object(object)
 }
@@ -173,6 +184,18 @@ fn hop_text(hop: &Hop, from: Option<IpAddr>, known: &dyn Fn(IpAddr) -> Known) ->
     let mut text = whom(from, &known(from));
     if let Some(rtt) = hop.rtt() {
         let _ = write!(text, "  {}", millis(Some(rtt)));
+    }
+    if let Ended::Hop { quote, .. } = hop.ended {
+        let label = |label: MplsLabel| format!("{}/{}/{}", label.label, label.exp, label.ttl);
+        if !quote.labels.is_empty() {
+            let _ = write!(text, "  MPLS {}", quote.labels.iter().map(label).collect::<Vec<_>>().join(" "));
+        }
+        if quote.is_translated {
+            text.push_str("  translated before");
+        }
+        if quote.ttl > 1 {
+            let _ = write!(text, "  quotes a time to live of {}", quote.ttl);
+        }
     }
     if let (Outcome::Unreachable, Some(reason)) = (hop.outcome(), hop.ended.reason()) {
         let _ = write!(text, "  {reason}");

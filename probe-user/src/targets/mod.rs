@@ -341,6 +341,12 @@ impl Plan {
         unproven.fold(0, |sum, group| sum.saturating_add(group.ports()))
     }
 
+    /// Of how many flows echo requests are that are to expire on the way; 0: none is.
+    pub fn expiring_flows(&self) -> u16 {
+        let expiring = self.groups.iter().filter(|group| group.ttls.is_some() && group.shape.kind == Kind::Echo);
+        expiring.map(Group::flow_count).max().unwrap_or(0)
+    }
+
     /// From now on probes leave from these.
     ///
     /// # Errors

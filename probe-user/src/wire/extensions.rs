@@ -7,66 +7,8 @@
 //! what lies there is else the quote itself.
 
 use super::{checksum::Sum, fields::number, ip::Header};
+use crate::base::MplsStack;
 use probe_ebpf::wire::{extension, icmp};
-
-/// MPLS labels that a router saw on a probe, from the top of the stack: of however many the first four are kept.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct MplsStack {
-    /// As on the wire.
-    entries: [[u8; extension::LABEL]; Self::KEPT],
-    count: u8,
-}
-
-/// An entry of a label stack (RFC 3032, section 2.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MplsLabel {
-    /// The label, 20 bits.
-    pub label: u32,
-    /// Traffic class, 3 bits, which RFC 4950 calls experimental.
-    pub exp: u8,
-    /// Time to live.
-    pub ttl: u8,
-}
-
-impl MplsStack {
-    /// Entries that are kept.
-    pub const KEPT: usize = 4;
-
-    /// How many entries the error had; up to 255 are counted.
-    pub const fn count(&self) -> usize {
-        self.count as usize
-    }
-
-    /// Whether the error said nothing of labels.
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Those that were kept, from the top of the stack.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = MplsLabel> {
-        let kept = self.count().min(Self::KEPT);
-        self.entries.into_iter().take(kept).map(|entry| {
-            let word = u32::from_be_bytes(entry);
-            let [.., ttl] = entry;
-            MplsLabel { label: word >> 12, exp: (word >> 9 & 7) as u8, ttl }
-        })
-    }
-
-    fn push(&mut self, entry: [u8; extension::LABEL]) {
-        let count = self.count();
-        if let Some(place) = self.entries.get_mut(count) {
-            *place = entry;
-        }
-        self.count = self.count.saturating_add(1);
-    }
-}
-
-impl std::fmt::Debug for MplsStack {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.iter()).finish_non_exhaustive()?;
-        write!(f, " of {}", self.count)
-    }
-}
 
 /// An ICMP error in its parts.
 #[derive(Clone, Copy)]

@@ -40,7 +40,6 @@ mod udp_tests;
 
 pub use content::{Content, ContentError};
 pub use echo::Reply;
-pub use extensions::{MplsLabel, MplsStack};
 pub use port_report::{NumberIn, PortQuote, PortReport, Proof, Says};
 pub use probe::{Origin, ProbeFields};
 pub use read::{Guess, Heard, guess_target, read_frame, read_reply};

@@ -1,7 +1,7 @@
 //! What is said of a probe to a port, by its target or by somebody on the way: read by `tcp` and `udp`.
 
-use super::{Key, MplsStack, extensions::Parts, flow::Flow, ip::Header};
-use crate::base::{Nanos, PortState, Rcode, Reason};
+use super::{Key, extensions::Parts, flow::Flow, ip::Header};
+use crate::base::{MplsStack, Nanos, PortState, Rcode, Reason};
 use std::net::IpAddr;
 
 /// What is said of a probe to a port. Nothing of it is true before [`PortReport::number`] has said so.

@@ -1,14 +1,14 @@
 //! Reading an ICMP error that quotes a probe: somebody on the way says that it did not arrive.
 
 use super::{
-    Key, MplsStack, RejectedReason, echo,
+    Key, RejectedReason, echo,
     extensions::Parts,
     fields::{field, number},
     ip::Header,
     message::Message,
     reason::reason_of,
 };
-use crate::base::{Family, Generation, Nanos, Reason, Sequence, TargetIndex};
+use crate::base::{Family, Generation, MplsStack, Nanos, Reason, Sequence, TargetIndex};
 use probe_ebpf::{
     cookie,
     wire::{icmp, ipv4, payload},

@@ -22,7 +22,7 @@
 //! send back less of it than they got.
 
 use crate::{
-    base::{Generation, TargetIndex},
+    base::{Generation, Reason, TargetIndex},
     ledger::Ledger,
     wire::{self, Guess, Heard, Key, NumberIn, PortReport, Quoted, Refusal, RejectedReason, Reply},
 };
@@ -38,6 +38,10 @@ pub trait Slots {
     fn target_of_flow(&self, address: IpAddr, ports: (u16, u16)) -> Option<TargetIndex>;
     /// By what the number of a probe from this port of ours is told; None: no probe is sent from it.
     fn number_in(&self, port: u16) -> Option<NumberIn>;
+    /// The address of the slot's target.
+    fn address(&self, target: TargetIndex) -> Option<IpAddr>;
+    /// Of how many flows echo requests are that are to expire on the way; 0: none is.
+    fn expiring_flows(&self) -> u16;
 }
 
 impl Slots for Ledger {
@@ -58,6 +62,14 @@ impl Slots for Ledger {
     #[inline]
     fn number_in(&self, port: u16) -> Option<NumberIn> {
         self.number_in(port)
+    }
+
+    fn address(&self, target: TargetIndex) -> Option<IpAddr> {
+        self.account(target).address()
+    }
+
+    fn expiring_flows(&self) -> u16 {
+        self.expiring_flows()
     }
 }
 
@@ -142,15 +154,22 @@ pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, Reje
 
 #[cold]
 fn prove_refusal(refusal: Refusal, key: &Key, slots: &impl Slots) -> Result<Proven, RejectedReason> {
-    if !refusal.is_ours(key) {
-        return Err(RejectedReason::Cookie);
-    }
+    // Of what was to expire, less is enough: see docs/design.md, "What a quote proves".
+    let has_expired = refusal.reason == Reason::TTL_EXCEEDED && refusal.has_checksum_of(slots.expiring_flows());
     let Some(quoted) = refusal.quoted else {
+        if !refusal.is_ours(key) && !has_expired {
+            return Err(RejectedReason::Cookie);
+        }
         let known = slots.has_address(refusal.destination);
         return if known { Ok(Proven::ShortQuote(refusal)) } else { Err(RejectedReason::Target) };
     };
     let generation = slots.generation(quoted.target).ok_or(RejectedReason::Target)?;
-    if !refusal.is_proven(&quoted, key, generation) {
+    // The destination may have been translated.
+    let is_proven_there = || {
+        let address = slots.address(quoted.target);
+        address.is_some_and(|address| refusal.is_proven_at(&quoted, key, generation, address))
+    };
+    if !refusal.is_proven(&quoted, key, generation) && !(has_expired && is_proven_there()) {
         return Err(RejectedReason::Cookie);
     }
     if refusal.arrived < quoted.sent {

@@ -24,6 +24,7 @@ use crate::{
     route::{Neighbour, NeighbourQueue},
     schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
     targets::Plan,
+    wire::RejectedReason,
 };
 use asked::Asked;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -325,9 +326,14 @@ impl<T: Transmit> Sender<T> {
         self.tally.receive_delay.record(now - arrived);
         match word {
             Word::ShortQuote(refusal) => {
-                if !self.hear_of_path(refusal, now) {
-                    refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
+                if self.hear_of_path(refusal, now) {
+                    return;
                 }
+                if !refusal.is_ours(&self.common.key) {
+                    // About nothing that waits, the little that it proves is too little.
+                    return add(&self.tally.rejected[RejectedReason::Cookie as usize], 1);
+                }
+                refuse::short_quote(&self.common, &self.settler, &self.walks, refusal, now);
             }
             Word::Reply(_) | Word::Refused(..) => self.hear_of_asked(word, now),
             Word::Port(said) if self.common.ledger.account(said.target).group().ttls.is_some() => {

@@ -35,6 +35,14 @@ pub(crate) struct World {
 }
 
 impl Slots for World {
+    fn address(&self, _: TargetIndex) -> Option<IpAddr> {
+        None
+    }
+
+    fn expiring_flows(&self) -> u16 {
+        0
+    }
+
     fn generation(&self, target: TargetIndex) -> Option<Generation> {
         let first = Slots::generation(&self.ledger, target)?;
         Some(Generation(first.0 ^ self.generations[target.0 as usize].0))

@@ -100,3 +100,97 @@ fn a_sweep_is_answered_from_one_position() {
     assert_eq!(results.iter().filter(|result| named(result)).count(), 65_536);
     assert_eq!(routers.asked().unwrap()[5], 65_536);
 }
+
+/// What `echolot trace` found, by target: all its hops' addresses (None: it said nothing), and whether the target answered.
+fn traced(site: &Site, arguments: &[&str]) -> BTreeMap<IpAddr, Vec<Value>> {
+    let mut all: BTreeMap<IpAddr, Vec<Value>> = BTreeMap::new();
+    for path in echolot(site, &[&["trace"], arguments].concat()) {
+        all.entry(path["address"].as_str().unwrap().parse().unwrap()).or_default().push(path);
+    }
+    all
+}
+
+fn addresses(path: &Value) -> Vec<Option<IpAddr>> {
+    let hops = path["hops"].as_array().unwrap();
+    hops.iter().map(|hop| hop["address"].as_str().map(|address| address.parse().unwrap())).collect()
+}
+
+/// By every kind of probe, of both families, with silent routers, labels, and quotes as short as they may be.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn a_trace_finds_the_whole_way() {
+    let Some(site) = Site::up("trace", &Answer::Silent) else { return };
+    let rules = RouterRules {
+        common: 24,
+        common_v6: 120,
+        nearest: 4,
+        furthest: 24,
+        silent: 0x1000,
+        labelled: 0x4000,
+        ..RouterRules::new(0x7ac3)
+    };
+    let routers = routers(&site, rules);
+    for (kind, port) in
+        [("icmp", None), ("tcp:443", Some("open")), ("tcp:444", Some("closed")), ("udp:53", Some("open"))]
+    {
+        let all = traced(&site, &["-p", kind, "--per-hop", "max", TARGETS[0], TARGETS[1]]);
+        assert_eq!(all.len() as u64, COUNT, "{kind}");
+        let mut labelled = 0;
+        for (address, paths) in all {
+            let [path] = &paths[..] else { panic!("{kind} to {address}: {paths:?}") };
+            assert_eq!(addresses(path), path_of(&rules, address), "{kind} to {address}: {path}");
+            assert_eq!((&path["reached"], &path["probe"]), (&true.into(), &kind.into()), "{address}");
+            let hops = path["hops"].as_array().unwrap();
+            let (last, routers) = hops.split_last().unwrap();
+            assert_eq!((&last["outcome"], last["port"].as_str()), (&"answered".into(), port), "{kind} to {address}");
+            let told = path_of(&rules, address);
+            for (ttl, hop) in (1u64..).zip(routers) {
+                assert_eq!(hop["ttl"], ttl);
+                let outcome = if told[ttl as usize - 1].is_some() { "hop" } else { "lost" };
+                assert_eq!(hop["outcome"], outcome, "{kind} to {address}: {hop}");
+                labelled += u64::from(hop["mpls"].is_array());
+            }
+        }
+        assert!(labelled > 0, "{kind}: some routers show labels");
+    }
+    // Whatever was found, nobody was asked much more often than there are hops: until it is known how far a target is, five beyond.
+    let asked: u64 = routers.asked().unwrap().iter().sum();
+    let hops: usize = path_lengths(&rules);
+    assert!(asked < 4 * (hops as u64 + 6 * COUNT) + 2 * COUNT, "{asked} probes for 4 times {hops} hops");
+}
+
+fn path_lengths(rules: &RouterRules) -> usize {
+    let first: [IpAddr; 2] = TARGETS.map(|target| target.split_once('/').unwrap().0.parse().unwrap());
+    let nth = |first: IpAddr, n: u8| match first {
+        IpAddr::V4(first) => IpAddr::from((u32::from(first) + u32::from(n)).to_be_bytes()),
+        IpAddr::V6(first) => IpAddr::from((u128::from(first) + u128::from(n)).to_be_bytes()),
+    };
+    first.iter().flat_map(|first| (0..16).map(|n| path_of(rules, nth(*first, n)).len())).sum()
+}
+
+/// Rounds, flows, and a router that is asked no more often than it may be.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn thousands_are_traced_with_care_for_the_routers_nearby() {
+    let Some(site) = Site::up("trace-many", &Answer::Silent) else { return };
+    let rules = RouterRules { common: 12, nearest: 4, furthest: 12, ..RouterRules::new(3) };
+    let routers = routers(&site, rules);
+    let begun = std::time::Instant::now();
+    let all = traced(&site, &["-r", "50000", "--per-hop", "2000", "10.64.0.0/20"]);
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!(all.len(), 4_096);
+    for (address, paths) in &all {
+        assert_eq!(addresses(&paths[0]), path_of(&rules, *address), "{address}: {}", paths[0]);
+    }
+    let asked = routers.asked().unwrap();
+    assert_eq!(asked[1], 4_096, "each once");
+    assert!(seconds > 2.0, "4,096 at 2,000 a second in {seconds} s");
+    let rounds = traced(&site, &["-c", "3", "-i", "100ms", "--flows", "4", "10.64.0.1", "10.64.0.2"]);
+    for (address, paths) in rounds {
+        let told: Vec<(u64, u64)> =
+            paths.iter().map(|path| (path["round"].as_u64().unwrap(), path["flow"].as_u64().unwrap())).collect();
+        let expected: Vec<(u64, u64)> = (0..3).flat_map(|round| (0..4).map(move |flow| (round, flow))).collect();
+        assert_eq!(told, expected, "{address}");
+        assert!(paths.iter().all(|path| addresses(path) == path_of(&rules, address)), "{address}: {paths:?}");
+    }
+}

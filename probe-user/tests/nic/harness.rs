@@ -158,6 +158,7 @@ pub(crate) fn options_without_far(device: &str) -> Options {
         ports: 0..0,
         identifier: IDENTIFIER,
         shapes: vec![Shape::echo(18), Shape::echo(56)],
+        expiring_flows: 0,
         max_age: Nanos::from_secs(60),
         rate: 1_000,
         senders: vec![None],

@@ -177,6 +177,7 @@ async fn allocations(apart: bool) {
         identifier: 77,
         ports: 0..0,
         shapes: vec![Shape::default()],
+        expiring_flows: 0,
         max_age: Nanos::from_secs(60),
         rate: 10_240,
         senders: vec![None],

@@ -5,9 +5,9 @@
 
 use super::Sender;
 use crate::{
-    base::{Ended, Nanos, ProbeNumber, Reason, TargetIndex},
+    base::{Ended, MplsStack, Nanos, ProbeNumber, Quote, QuoteProof, Reason, TargetIndex},
     ledger::{Group, Ledger, window::Standing},
-    wire::{PortReport, Refusal, Reply, Says},
+    wire::{PortReport, Proof, Refusal, Reply, Says},
     worker::{Ask, Said, Transmit, Word, settle},
 };
 use std::{
@@ -91,7 +91,16 @@ impl<T: Transmit> Sender<T> {
     pub(super) fn hear_of_asked(&mut self, word: &Word, now: Nanos) {
         match word {
             Word::Reply(reply) => self.settle_asked(&of_reply(reply), now),
-            Word::Refused(refusal, target, sent) => self.settle_asked(&of_refusal(refusal, *target, Some(*sent)), now),
+            Word::Refused(refusal, target, sent) => {
+                let address = self.common.ledger.account(*target).address();
+                let quote = Quote {
+                    ttl: refusal.quoted_ttl,
+                    proof: QuoteProof::Cookie,
+                    is_translated: address != Some(refusal.destination),
+                    labels: refusal.mpls,
+                };
+                self.settle_asked(&of_refusal(refusal, *target, Some(*sent), quote), now);
+            }
             Word::Port(said) => match of_report(said, &self.common.ledger) {
                 Some(heard) => self.settle_asked(&heard, now),
                 None => self.settler.count_late(self.common.ledger.account(said.target)),
@@ -107,8 +116,11 @@ impl<T: Transmit> Sender<T> {
             return false;
         }
         let common = Arc::clone(&self.common);
+        let is_identified = refusal.is_ours(&common.key);
+        let proof = if is_identified { QuoteProof::Identification } else { QuoteProof::Checksum };
+        let quote = Quote { ttl: refusal.quoted_ttl, proof, is_translated: false, labels: refusal.mpls };
         for target in common.ledger.targets_at(refusal.destination) {
-            let heard = of_refusal(refusal, target, None);
+            let heard = of_refusal(refusal, target, None, quote);
             let walk = self.walk_of_asked(target);
             if walk.is_some_and(|walk| self.waiting.away(walk, target, heard.key).is_some()) {
                 self.settle_asked(&heard, now);
@@ -150,19 +162,25 @@ fn of_reply(reply: &Reply) -> Heard {
     }
 }
 
-fn of_refusal(refusal: &Refusal, target: TargetIndex, sent: Option<Nanos>) -> Heard {
+fn of_refusal(refusal: &Refusal, target: TargetIndex, sent: Option<Nanos>, quote: Quote) -> Heard {
     let Refusal { arrived, ttl, from, reason, sequence, .. } = *refusal;
-    let ended = of_error(arrived, ttl, from, reason);
+    let ended = of_error(arrived, ttl, from, reason, quote);
     Heard { target, key: sequence.0.into(), sent, arrived, ended, word: settle::Word::Error }
 }
 
 /// None: about the probe of now it says nothing.
 fn of_report(said: &Said, ledger: &Ledger) -> Option<Heard> {
     let Said { report, number: (number, _), target } = *said;
-    let PortReport { arrived, ttl, from, ports, rcode, .. } = report;
+    let PortReport { arrived, ttl, from, ports, rcode, proof, quote, .. } = report;
+    let proof = match proof {
+        Proof::Sequence(..) => QuoteProof::Sequence,
+        Proof::Words(_) => QuoteProof::Word,
+    };
+    let (quoted_ttl, labels) = quote.map_or((0, MplsStack::EMPTY), |quote| (quote.ttl, quote.mpls));
+    let quote = Quote { ttl: quoted_ttl, proof, is_translated: false, labels };
     let (ended, word) = match report.says {
         Says::Port(port) => (Ended::Answered { arrived, ttl, port: Some(port), rcode }, settle::Word::Reply),
-        Says::Refused(reason) => (of_error(arrived, ttl, from, reason), settle::Word::Error),
+        Says::Refused(reason) => (of_error(arrived, ttl, from, reason, quote), settle::Word::Error),
         Says::HalfOpen => return None,
     };
     let first = ledger.account(target).group().ports.map_or(0, |ports| ports.first);
@@ -171,9 +189,9 @@ fn of_report(said: &Said, ledger: &Ledger) -> Option<Heard> {
 }
 
 /// That its time to live has ended is what such a probe is sent for.
-fn of_error(arrived: Nanos, ttl: u8, from: IpAddr, reason: Reason) -> Ended {
+fn of_error(arrived: Nanos, ttl: u8, from: IpAddr, reason: Reason, quote: Quote) -> Ended {
     if reason == Reason::TTL_EXCEEDED {
-        Ended::Hop { arrived, ttl, from }
+        Ended::Hop { arrived, ttl, from, quote }
     } else {
         Ended::Refused { arrived, ttl, from, reason }
     }
