@@ -57,6 +57,8 @@ pub(super) struct Parts<'a> {
     pub(super) port_count: u32,
     /// How many of them, the last ones, get answers without proof.
     pub(super) unproven_ports: u32,
+    /// How many flows have probes that are to expire.
+    pub(super) expiring_flows: u32,
 }
 
 impl Parts<'_> {
@@ -74,6 +76,7 @@ impl Parts<'_> {
             first_port: self.common.first_port,
             port_count: self.port_count,
             unproven_ports: self.unproven_ports,
+            expiring_flows: self.expiring_flows,
             ..Settings::default()
         };
         Slots::default().take(&self.sources(), Nanos::ZERO, self.max_age)?.lay(&mut settings);

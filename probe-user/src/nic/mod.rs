@@ -143,6 +143,9 @@ pub struct Options {
     pub ports: Range<u16>,
     /// So many of those, the last ones, send probes whose answers bring no proof.
     pub unproven_ports: u16,
+    /// Most flows of a group whose probes are to expire on the way, whatever their kind; 0 where there are none, and errors about all probes
+    /// must have their proof ([`Settings::expiring_flows`](probe_ebpf::layout::Settings)).
+    pub expiring_flows: u16,
     /// What probes will look like: `Due::shape` is an index into it.
     pub shapes: Vec<Shape>,
     /// Replies to older probes are not taken: the longest timeout, and some slack for late ones to be counted.

@@ -138,6 +138,7 @@ impl Port {
             max_age: options.max_age,
             port_count: ports.len() as u32,
             unproven_ports: u32::from(options.unproven_ports),
+            expiring_flows: u32::from(options.expiring_flows),
         };
         // Attached before sockets are bound: attaching makes some drivers rebuild their queues. The socket map is still
         // empty, so steer takes nothing yet, and the program learns of each socket only once its fill ring is stocked.

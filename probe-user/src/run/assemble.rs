@@ -75,6 +75,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         identifier: job.network.identifier.unwrap_or(identifier),
         ports: ports.as_ref().map_or(0..0, SourcePorts::ports),
         unproven_ports: plan.unproven_ports(),
+        expiring_flows: 0,
         shapes: plan.shapes(),
         addresses: Arc::clone(&plan.addresses),
         max_age: longest + LATE,

@@ -152,6 +152,7 @@ pub(crate) fn options_without_far(device: &str) -> Options {
     let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), NEAR, false);
     Options {
         unproven_ports: 0,
+        expiring_flows: 0,
         interface: device.into(),
         mode: Mode::Auto,
         key: KEY,
