@@ -9,6 +9,7 @@
 //! | cut at every byte, and every length that the IP header may say | here, `errors`, `v6` | `tcp` | `udp` |
 //! | fragments, and headers that can't be walked | here, `v6` | `tcp` | `udp` |
 //! | every bit of the proof, addresses, ports and identifier | here, `errors`, `v6` | `tcp` | `udp` |
+//! | what routers change in what they quote | `expired` | `expired` | `expired` |
 //! | anything, by chance, beside userspace's judgement of the same frame | `alike` | `tcp/alike` | `udp/alike` |
 
 #![expect(clippy::unwrap_used, reason = "a test that meets none fails")]

@@ -143,7 +143,8 @@ pub struct Options {
     pub ports: Range<u16>,
     /// So many of those, the last ones, send probes whose answers bring no proof.
     pub unproven_ports: u16,
-    /// Echo requests are to expire on the way, and they are of so many flows: less proof will do for errors about them. 0: none is.
+    /// Most flows of a group whose probes are to expire on the way, whatever their kind; 0 where there are none, and errors about all probes
+    /// must have their proof ([`Settings::expiring_flows`](probe_ebpf::layout::Settings)).
     pub expiring_flows: u16,
     /// What probes will look like: `Due::shape` is an index into it.
     pub shapes: Vec<Shape>,

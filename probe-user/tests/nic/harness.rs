@@ -152,13 +152,13 @@ pub(crate) fn options_without_far(device: &str) -> Options {
     let hop = Hop::new(Ipv4Addr::new(10, 77, 0, 2), NEAR, false);
     Options {
         unproven_ports: 0,
+        expiring_flows: 0,
         interface: device.into(),
         mode: Mode::Auto,
         key: KEY,
         ports: 0..0,
         identifier: IDENTIFIER,
         shapes: vec![Shape::echo(18), Shape::echo(56)],
-        expiring_flows: 0,
         max_age: Nanos::from_secs(60),
         rate: 1_000,
         senders: vec![None],

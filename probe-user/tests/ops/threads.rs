@@ -170,6 +170,7 @@ async fn allocations(apart: bool) {
     let key = Key([3, 5]);
     let nic::Opened { nic, mut senders, mut receivers, taken, .. } = Nic::open(&nic::Options {
         unproven_ports: 0,
+        expiring_flows: 0,
         interface: routes.interface.name.clone(),
         mode: Mode::Auto,
         engine: nic::Engine::Auto,
@@ -177,7 +178,6 @@ async fn allocations(apart: bool) {
         identifier: 77,
         ports: 0..0,
         shapes: vec![Shape::default()],
-        expiring_flows: 0,
         max_age: Nanos::from_secs(60),
         rate: 10_240,
         senders: vec![None],
