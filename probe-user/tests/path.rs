@@ -10,13 +10,14 @@
 //!
 //! | test | proves |
 //! |---|---|
-//! | `whole::*` | all 30 routers of a chain answer by ICMP, UDP and TCP over both families, and all that lies behind each does; the chain is gone when it is dropped, and when its test fails or is killed |
+//! | `whole::*` | all 30 routers of a chain answer by ICMP, UDP and TCP over both families, and all that lies behind each does, to echolot's probes as well; the chain is gone when it is dropped, and when its test fails or is killed |
 //! | `branches::*` | of flows each keeps to its branch and all together see every one; by addresses they go one way, packet by packet any; a branch that is taken alone is seen alone |
 //! | `limits::*` | a router that limits its errors seems to lose when it is asked quickly, and not when slowly, and no later hop does |
 //! | `quirks::*` | what a router in userspace says is read by others as its rule has it: silence, short and changed quotes, labels both ways, refusals, foreign addresses, late and doubled answers, time to live that is kept or runs below 1 |
 //! | `ways::*` | a link that loses its carrier ends a path where it was cut; a held packet is late by as much as was said |
 //!
-//! They need root, traceroute, mtr, fping, nft and tcpdump; without root each says so and is passed over, a missing tool is a failure.
+//! They need root, traceroute, mtr, fping, nft and tcpdump; without root each says so and is passed over, a missing tool is a
+//! failure.
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 #[path = "path/balance.rs"]

@@ -6,11 +6,12 @@ use echolot::base::Family;
 /// By what a router chooses among paths of equal cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Balance {
-    /// By flows: of TCP and UDP addresses and ports, by the kernel's hash; of echo requests addresses and the ICMP checksum, as routers do
-    /// that take the first bytes behind the IP header for ports.
+    /// By flows: of TCP and UDP addresses and ports, by the kernel's hash; of echo requests addresses and the ICMP checksum, as
+    /// routers do that take the first bytes behind the IP header for ports.
     ///
-    /// What a socket of near's sends brings a hash along, drawn by the socket, which the kernel believes before it makes one itself: two
-    /// sockets of one flow may part. A router in userspace somewhere before takes it off, as a cable does. Frames of AF_XDP have none.
+    /// What a socket of near's sends brings a hash along, drawn by the socket, which the kernel believes before it makes one
+    /// itself: two sockets of one flow may part. A router in userspace somewhere before takes it off, as a cable does. Frames of
+    /// AF_XDP have none.
     Flows,
     /// By addresses, and of IPv6 the flow label, by the kernel's hash.
     Addresses,

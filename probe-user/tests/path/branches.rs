@@ -49,8 +49,8 @@ fn a_flow_keeps_to_its_branch_and_flows_see_both() {
     }
 }
 
-/// What the kernel hashes when nobody tells it otherwise: of both families the addresses, and of IPv6 the flow label, which is another one
-/// for each of the kernel's own sockets.
+/// What the kernel hashes when nobody tells it otherwise: of both families the addresses, and of IPv6 the flow label, which is
+/// another one for each of the kernel's own sockets.
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn by_addresses_every_flow_takes_one_branch() {

@@ -23,8 +23,8 @@ use xtask::{
     lab::guard::{self, Guard},
 };
 
-/// Everybody's kernel settings, by their paths under /proc/sys/net, before there is an interface: nobody is asked for routers, addresses
-/// are there at once, and no error is held back.
+/// Everybody's kernel settings, by their paths under /proc/sys/net, before there is an interface: nobody is asked for routers,
+/// addresses are there at once, and no error is held back.
 const SETTINGS: [(&str, &str); 12] = [
     ("ipv6/conf/all/accept_ra", "0"),
     ("ipv6/conf/default/accept_ra", "0"),
@@ -95,7 +95,8 @@ impl Built {
         self.routers[&hop].counts()
     }
 
-    /// Does this in the namespace of each, one after the other. What it runs is there too, without a program that goes there first.
+    /// Does this in the namespace of each, one after the other. What it runs is there too, without a program that goes there
+    /// first.
     fn inside(&self, nodes: &[Node], each: impl Fn(Node) + Sync) {
         let work = || {
             for node in nodes {
@@ -147,7 +148,8 @@ impl Built {
         fs::write(folder.join("resolv.conf"), "nameserver 10.95.0.1\n").unwrap();
     }
 
-    /// Waits until everybody answers to near: the kernel takes up to a second to notice that a link is up, and drops what is sent before.
+    /// Waits until everybody answers to near: the kernel takes up to a second to notice that a link is up, and drops what is sent
+    /// before.
     fn wait_for_all(&self, plan: &Plan) {
         // Behind a router that refuses nobody answers.
         let last = plan.rules.iter().find(|(_, rule)| rule.refused.is_some()).map_or(plan.routers + 1, |(hop, _)| *hop);

@@ -1,9 +1,11 @@
-//! A chain of routers, as it is planned: who is in it, what addresses they have, what a trace through it has to show. `build` makes it.
+//! A chain of routers, as it is planned: who is in it, what addresses they have, what a trace through it has to show. `build`
+//! makes it.
 //!
-//! Link K leads to hop K: of IPv4 it is 10.96.K.0/31 and of IPv6 fd00:96:0:K::/127, 0 on its near side and 1 on its far side; those of a
-//! further branch B have 96 + B, and B in place of the 0. Behind hop K lie 10.(128 + K).0.0/16 and fd00:128:0:K::/64, for which it answers
-//! itself, so that every length of a path up to the whole has its targets. That a UDP port is closed each says itself over IPv4; over IPv6
-//! only the first does, and the others' errors come from an address of its link, as a host's do that answers for what is not its own.
+//! Link K leads to hop K: of IPv4 it is 10.96.K.0/31 and of IPv6 fd00:96:0:K::/127, 0 on its near side and 1 on its far side;
+//! those of a further branch B have 96 + B, and B in place of the 0. Behind hop K lie 10.(128 + K).0.0/16 and fd00:128:0:K::/64,
+//! for which it answers itself, so that every length of a path up to the whole has its targets. That a UDP port is closed each
+//! says itself over IPv4; over IPv6 only the first does, and the others' errors come from an address of its link, as a host's do
+//! that answers for what is not its own.
 
 use crate::{
     balance::{Balance, tables},
@@ -131,8 +133,8 @@ impl Plan {
         [Node::Near].into_iter().chain(routers).chain([Node::Target]).chain(names).collect()
     }
 
-    /// All links of the chain, the nearest first. An interface is called in0 where the near side is, out0 where the far side is; in1 and
-    /// out1 are those of the second branch, and so on.
+    /// All links of the chain, the nearest first. An interface is called in0 where the near side is, out0 where the far side is;
+    /// in1 and out1 are those of the second branch, and so on.
     pub(crate) fn links(&self) -> Vec<Link> {
         let mut links = Vec::new();
         for hop in 1..=self.routers + 1 {
@@ -256,9 +258,9 @@ impl Chain {
         self.built.counts(hop)
     }
 
-    /// Who answers at each hop on the way to [`Chain::target`]: at branches all of them, where a router keeps silent nobody. What rules
-    /// do beside that is not in it. Where branches join again the kernel answers over IPv4 by its address on the way back, over IPv6 by
-    /// that which the packet came to.
+    /// Who answers at each hop on the way to [`Chain::target`]: at branches all of them, where a router keeps silent nobody. What
+    /// rules do beside that is not in it. Where branches join again the kernel answers over IPv4 by its address on the way back,
+    /// over IPv6 by that which the packet came to.
     pub(crate) fn hops(&self, family: Family) -> Hops {
         let join = self.plan.branches.as_ref().filter(|_| family == Family::V6).map(|branches| branches.hops.end() + 1);
         let routers = (1..=self.plan.routers).map(|hop| {

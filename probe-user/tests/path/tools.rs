@@ -2,7 +2,7 @@
 
 use crate::chain::{Chain, Node};
 use echolot::base::Family;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt, net::IpAddr, process::Command, time::Duration};
 
 /// For what should happen at once, on a machine that has something else to do.
@@ -158,8 +158,8 @@ pub(crate) struct Counted {
 }
 
 impl Chain {
-    /// `traceroute` from near to the target, with these arguments beside the usual ones: numbers for names, one probe a hop, all that it
-    /// takes for a long chain.
+    /// `traceroute` from near to the target, with these arguments beside the usual ones: numbers for names, one probe a hop, all
+    /// that it takes for a long chain.
     #[track_caller]
     pub(crate) fn traceroute(&self, family: Family, arguments: &str) -> Hops {
         Hops::of_traceroute(&self.traceroute_text(self.target(family), arguments))
@@ -231,16 +231,33 @@ fn what_tools_print_is_read_as_the_same_path() {
     assert_eq!(seen.hop(3).labels, [(100, 3, 1), (16, 0, 254)]);
     assert_eq!(seen.hop(4).marks, ["!X".to_owned()].into());
 
-    let echolot = r#"{"target":"t","address":"10.0.0.9","flow":0,"hops":[{"ttl":1,"outcome":"hop","address":"10.0.0.1"},{"ttl":2,"outcome":"lost"},{"ttl":3,"outcome":"hop","address":"10.0.0.3","mpls":[{"label":100,"exp":3,"ttl":1},{"label":16,"exp":0,"ttl":254}]},{"ttl":4,"outcome":"answered","address":"10.0.0.9"},{"ttl":5,"outcome":"lost"}]}
-{"target":"t","address":"10.0.0.9","flow":1,"hops":[{"ttl":1,"outcome":"hop","address":"10.0.0.1"},{"ttl":3,"outcome":"hop","address":"10.0.1.3"},{"ttl":4,"outcome":"unreachable","from":"10.0.0.9"}]}
-{"target":"u","address":"10.0.0.8","flow":0,"hops":[{"ttl":1,"outcome":"hop","address":"10.0.0.7"}]}
-"#;
-    let by_echolot = Hops::of_echolot(echolot, address("10.0.0.9"));
+    let stack = json!([{"label": 100, "exp": 3, "ttl": 1}, {"label": 16, "exp": 0, "ttl": 254}]);
+    let first = json!([
+        {"ttl": 1, "outcome": "hop", "address": "10.0.0.1"},
+        {"ttl": 2, "outcome": "lost"},
+        {"ttl": 3, "outcome": "hop", "address": "10.0.0.3", "mpls": stack},
+        {"ttl": 4, "outcome": "answered", "address": "10.0.0.9"},
+        {"ttl": 5, "outcome": "lost"},
+    ]);
+    let second = json!([
+        {"ttl": 1, "outcome": "hop", "address": "10.0.0.1"},
+        {"ttl": 3, "outcome": "hop", "address": "10.0.1.3"},
+        {"ttl": 4, "outcome": "unreachable", "from": "10.0.0.9"},
+    ]);
+    let echolot: Vec<String> = [
+        json!({"target": "t", "address": "10.0.0.9", "flow": 0, "hops": first}),
+        json!({"target": "t", "address": "10.0.0.9", "flow": 1, "hops": second}),
+        json!({"target": "u", "address": "10.0.0.8", "hops": [{"ttl": 1, "outcome": "hop", "address": "10.0.0.7"}]}),
+    ]
+    .map(|object| object.to_string())
+    .into();
+    let echolot = echolot.join("\n");
+    let by_echolot = Hops::of_echolot(&echolot, address("10.0.0.9"));
     by_echolot.agrees(&seen);
     assert_eq!(by_echolot.hop(3).labels, seen.hop(3).labels);
 
-    let mtr = r#"{"report":{"hubs":[{"count":1,"host":"10.0.0.1"},{"count":2,"host":"???"},{"count":3,"host":"10.0.1.3"},{"count":4,"host":"10.0.0.9"}]}}"#;
-    let by_mtr = Hops::of_mtr(mtr);
+    let hosts = ["10.0.0.1", "???", "10.0.1.3", "10.0.0.9"].map(|host| json!({"host": host}));
+    let by_mtr = Hops::of_mtr(&json!({"report": {"hubs": hosts}}).to_string());
     let differ = std::panic::catch_unwind(|| by_mtr.agrees(&seen));
     assert!(differ.is_err(), "one of two branches is not both");
     let other = Hops::of_traceroute(" 3  10.0.0.3  0.1 ms\n");

@@ -13,7 +13,8 @@ fn times(text: &str) -> Vec<f64> {
     text.lines().filter_map(time).collect()
 }
 
-/// A target that is 20 ms away, by nothing but what is held. Of many the median is close to that: what the machine does beside adds to some.
+/// A target that is 20 ms away, by nothing but what is held. Of many the median is close to that: what the machine does beside
+/// adds to some.
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn what_is_held_is_late_by_so_much_and_in_order() {

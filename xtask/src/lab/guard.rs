@@ -1,5 +1,5 @@
-//! What takes network namespaces down: when it is dropped, on a panic, and when the process is killed (a small shell waits for the
-//! other end of a pipe to close).
+//! What takes network namespaces down: when it is dropped, on a panic, and when the process is killed (a small shell waits for
+//! the other end of a pipe to close).
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,8 @@ pub fn folder(name: &str) -> PathBuf {
     Path::new(STATE).join(name)
 }
 
-/// Deletes network namespaces, `/etc/netns/NAME` of each and a folder, whatever is left of them. What runs in the namespaces is ended.
+/// Deletes network namespaces, `/etc/netns/NAME` of each and a folder, whatever is left of them. What runs in the namespaces is
+/// ended.
 ///
 /// # Errors
 /// What could not be done, in the words of who tried.

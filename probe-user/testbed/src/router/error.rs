@@ -17,8 +17,8 @@ const LONGEST_V6: usize = 1_280;
 /// So much of a packet is quoted in front of an extension, at least: with zeros behind it if it is shorter.
 const LEAST_BEFORE_EXTENSION: usize = 128;
 
-/// The error about a packet, which begins with its IP header, as the answer has it; with an IP header of its own. None: the packet is
-/// neither IPv4 nor IPv6, or not whole.
+/// The error about a packet, which begins with its IP header, as the answer has it; with an IP header of its own. None: the
+/// packet is neither IPv4 nor IPv6, or not whole.
 pub fn error(packet: &[u8], own: &Own, answer: &Answer) -> Option<Vec<u8>> {
     let packet = Packet::read(packet)?;
     let quote = quote(&packet, answer);

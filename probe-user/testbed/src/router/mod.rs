@@ -1,5 +1,6 @@
-//! A router on the way, in userspace: what routers do that Linux does not. It stands between two network namespaces, with a TUN device in
-//! each, forwards packets of both families from one to the other, and says by rule what becomes of those whose time to live ends here.
+//! A router on the way, in userspace: what routers do that Linux does not. It stands between two network namespaces, with a TUN
+//! device in each, forwards packets of both families from one to the other, and says by rule what becomes of those whose time to
+//! live ends here.
 //!
 //! ```text
 //!   a namespace                                     another

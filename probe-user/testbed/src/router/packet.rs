@@ -60,8 +60,8 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Whether an error may be sent about it: not about an error, nor a later fragment, nor what is to or from many (RFC 1122, section
-    /// 3.2.2; RFC 4443, section 2.4).
+    /// Whether an error may be sent about it: not about an error, nor a later fragment, nor what is to or from many (RFC 1122,
+    /// section 3.2.2; RFC 4443, section 2.4).
     pub(super) fn deserves_error(&self) -> bool {
         let is_error = match (self.protocol, self.bytes.get(self.header)) {
             (ICMP, Some(kind)) if self.is_v4 => [3, 4, 5, 11, 12].contains(kind),

@@ -1,5 +1,5 @@
-//! What a router does, as data. [`Rule::default`] is one that does as it should: it counts down, and says *time exceeded* with as much
-//! of the packet as fits.
+//! What a router does, as data. [`Rule::default`] is one that does as it should: it counts down, and says *time exceeded* with as
+//! much of the packet as fits.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -62,8 +62,8 @@ pub enum Forwarding {
     Decrement,
     /// As it came: a router that nobody sees.
     Keep,
-    /// One less, and what came with 1 goes on with 0: the next router is seen twice, and quotes a time to live of 0 (Augustin et al.,
-    /// "Avoiding traceroute anomalies with Paris traceroute", 2006).
+    /// One less, and what came with 1 goes on with 0: the next router is seen twice, and quotes a time to live of 0 (Augustin et
+    /// al., "Avoiding traceroute anomalies with Paris traceroute", 2006).
     Zero,
 }
 
@@ -156,8 +156,8 @@ pub enum Quote {
     Most,
 }
 
-/// What is not in a quote as it was in the packet. None: as it came. Where it is not said otherwise, checksums that cover a change are made
-/// right again, as whoever changed the packet on its way has done.
+/// What is not in a quote as it was in the packet. None: as it came. Where it is not said otherwise, checksums that cover a
+/// change are made right again, as whoever changed the packet on its way has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Time to live, or hop limit.

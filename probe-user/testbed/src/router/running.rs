@@ -69,9 +69,17 @@ struct Shared {
 /// Packets that are to leave later, in the order in which they are.
 #[derive(Default)]
 struct Late {
-    queue: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
-    /// Those of one moment leave in the order in which they came.
+    queue: BinaryHeap<Reverse<Held>>,
     count: u64,
+}
+
+/// A packet that is to leave later. Those of one moment leave in the order in which they came.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    due: Instant,
+    number: u64,
+    side: usize,
+    packet: Vec<u8>,
 }
 
 impl Router {
@@ -180,8 +188,8 @@ impl Shared {
         }
         let mut late = self.late();
         late.count += 1;
-        let entry = (now + after, late.count, side, packet);
-        late.queue.push(Reverse(entry));
+        let held = Held { due: now + after, number: late.count, side, packet };
+        late.queue.push(Reverse(held));
         self.changed.notify_all();
     }
 
@@ -192,10 +200,10 @@ impl Shared {
         let mut late = self.late();
         while !self.ended.load(Ordering::Relaxed) {
             let now = Instant::now();
-            let due = late.queue.peek().map(|Reverse((due, ..))| *due);
+            let due = late.queue.peek().map(|Reverse(held)| held.due);
             match due {
                 Some(due) if due <= now => {
-                    if let Some(Reverse((.., side, packet))) = late.queue.pop() {
+                    if let Some(Reverse(Held { side, packet, .. })) = late.queue.pop() {
                         drop(late);
                         self.write(side, &packet);
                         late = self.late();

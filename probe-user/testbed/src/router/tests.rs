@@ -228,8 +228,8 @@ fn checksums_can_be_wrong_where_it_is_said() {
     assert!(!Icmpv6Slice::from_slice(&v6[40..]).unwrap().is_checksum_valid(OWN.v6.octets(), V6.0));
 }
 
-/// RFC 4884: the quote padded to at least 128 bytes, its length in the header in words of 4 bytes and of 8, and the extension behind it,
-/// whose sum with its checksum is nothing.
+/// RFC 4884: the quote padded to at least 128 bytes, its length in the header in words of 4 bytes and of 8, and the extension
+/// behind it, whose sum with its checksum is nothing.
 #[test]
 fn extensions_follow_the_quote() {
     let labels = [Label { label: 0xfedcb, class: 5, ttl: 1 }, Label { label: 3, class: 0, ttl: 255 }];

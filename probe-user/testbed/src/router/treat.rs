@@ -36,8 +36,8 @@ pub enum Treated<'a> {
 }
 
 impl Rule {
-    /// What becomes of a packet, which begins with its IP header. `to_far`: it came from the near side. What is no IP packet, or none
-    /// of which anything may be said, is dropped where it would be answered.
+    /// What becomes of a packet, which begins with its IP header. `to_far`: it came from the near side. What is no IP packet, or
+    /// none of which anything may be said, is dropped where it would be answered.
     pub fn treat(&self, bytes: &[u8], own: &Own, to_far: bool) -> Treated<'_> {
         let Some(packet) = Packet::read(bytes) else { return Treated::Dropped };
         let destination = packet.destination();

@@ -15,8 +15,8 @@ struct Request {
     rest: [u8; 22],
 }
 
-/// Makes a TUN device of this name in the network namespace of the calling thread. A read gives one packet, a write sends one, from their
-/// IP headers on. The device goes when the file is closed.
+/// Makes a TUN device of this name in the network namespace of the calling thread. A read gives one packet, a write sends one,
+/// from their IP headers on. The device goes when the file is closed.
 ///
 /// # Errors
 /// The kernel's: no `/dev/net/tun`, no permission, a name that is taken or too long.
@@ -28,7 +28,8 @@ pub(super) fn open(name: &str) -> io::Result<File> {
     // One byte less: the name ends with a zero.
     let room = request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len());
     room.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(name.as_bytes());
-    // SAFETY: the file is open, and the request is as long as the `struct ifreq` that the kernel reads and writes; both outlive the call.
+    // SAFETY: the file is open, and the request is as long as the `struct ifreq` that the kernel reads and writes; both outlive
+    // the call.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
 }
