@@ -6,7 +6,7 @@ use super::{
     tests::{Wrapping, mend, ours, stamped, wrappings},
     *,
 };
-use crate::base::{Family, Generation, Nanos, Sequence, TargetIndex};
+use crate::base::{Family, Generation, MplsStack, Nanos, Sequence, TargetIndex};
 use proptest::prelude::*;
 
 /// What an error says of labels: how many, and the first four.

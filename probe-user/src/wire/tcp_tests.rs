@@ -7,7 +7,7 @@ use super::{
     tests::{Wrapping, octets, ours, probes, siphasher, stamped, wrappings},
     *,
 };
-use crate::base::{Family, Nanos, PortState, Reason};
+use crate::base::{Family, MplsStack, Nanos, PortState, Reason};
 use etherparse::{NetSlice, SlicedPacket, TcpOptionElement, TransportSlice};
 use proptest::prelude::*;
 use std::net::IpAddr;

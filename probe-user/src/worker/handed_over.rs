@@ -72,10 +72,7 @@ impl HandedOver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        base::{Nanos, Reason, Sequence},
-        wire::MplsStack,
-    };
+    use crate::base::{MplsStack, Nanos, Reason, Sequence};
     use std::net::{IpAddr, Ipv4Addr};
 
     #[test]

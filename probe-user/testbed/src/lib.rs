@@ -3,6 +3,7 @@
 //! - [`Network`]: the traits of echolot's `worker` in memory, a seeded network of delay, loss, reordering and duplication, for IPv4 and
 //!   IPv6;
 //! - [`FarEnd`]: a far end on an interface, for requests that are answered by rule;
+//! - [`router`]: a router on the way, for what routers do that Linux does not;
 //! - [`routers`]: all routers on the way to all destinations, in one XDP program;
 //! - [`bare`]: the loops under the transmit engines, and far ends that drop or keep silent.
 //!
@@ -23,6 +24,7 @@ mod numbers;
 pub mod object;
 mod prefix;
 pub mod read;
+pub mod router;
 pub mod routers;
 pub mod rules;
 pub mod witness;

@@ -14,11 +14,11 @@
 
 pub mod cli;
 pub mod dns;
+pub mod guard;
 pub mod services;
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::command::{is_root, run, send_signal, wait_until};
+use guard::Guard;
 
 /// The lab of `cargo xtask lab` without `--name`: namespaces `echolot-near` and `echolot-far`.
 pub const DEFAULT_NAME: &str = "echolot";
@@ -48,8 +49,6 @@ pub const FAR_ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x63, 0, 0, 0, 0, 0, 
 /// What lies behind the far end: 1,048,576 addresses.
 pub const TARGETS_V6: &str = "fd00:64::/108";
 
-const CLEAN: &str = include_str!("clean.sh");
-const STATE: &str = "/run/echolot-lab";
 /// How long a reflector (or another program of the lab's) may take until it says that it is ready. Generous: it loads and attaches an XDP program.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -132,13 +131,8 @@ impl Name {
 
     /// Takes the lab down, and whatever is left of it after an accident. What runs in its namespaces is ended.
     pub fn down(&self) -> Result<(), String> {
-        let output =
-            self.cleaner().stdin(Stdio::null()).output().map_err(|e| format!("sh could not be started: {e}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let told = String::from_utf8_lossy(&output.stderr);
-        Err(format!("lab {self} could not be taken down entirely: {}", told.trim()))
+        guard::clean(&self.namespaces(), &self.folder())
+            .map_err(|told| format!("lab {self} could not be taken down entirely: {told}"))
     }
 
     /// Who answers now, if the lab is up: what [`Answer::word`] said.
@@ -153,19 +147,15 @@ impl Name {
     /// The lab's folder, which goes with it. Holds `answer` (written last: the lab is complete), pid and output of the
     /// reflector and of the services, and what a lab's owner puts there.
     pub fn folder(&self) -> PathBuf {
-        Path::new(STATE).join(&self.0)
+        guard::folder(&self.0)
     }
 
-    fn cleaner(&self) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", CLEAN, "echolot-lab", &self.namespace(End::Near), &self.namespace(End::Far)]);
-        command.arg(self.folder());
-        command
+    fn namespaces(&self) -> [String; 2] {
+        [End::Near, End::Far].map(|end| self.namespace(end))
     }
 
     /// Builds both ends. On failure what was built stays: the caller's guard removes it.
     fn build(&self) -> Result<(), String> {
-        fs::create_dir_all(self.folder()).map_err(|e| format!("{}: {e}", self.folder().display()))?;
         let (near, far) = (self.namespace(End::Near), self.namespace(End::Far));
         for namespace in [&near, &far] {
             ip(&format!("netns add {namespace}"))?;
@@ -344,8 +334,7 @@ pub struct Lab {
     name: Name,
     reflector: Option<Child>,
     services: Option<Child>,
-    /// Cleans up once its standard input is closed, by us or by our death.
-    guard: Child,
+    guard: Guard,
 }
 
 impl Lab {
@@ -357,12 +346,7 @@ impl Lab {
     pub fn up(name: &str, answer: &Answer) -> Result<Lab, String> {
         let name: Name = name.parse()?;
         require_root()?;
-        name.down()?;
-        let mut guard = name.cleaner();
-        guard.arg("guard").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Not in our process group: a Ctrl-C would end it with us.
-        guard.process_group(0);
-        let guard = guard.spawn().map_err(|e| format!("sh could not be started: {e}"))?;
+        let guard = Guard::over(&name.namespaces(), &name.folder())?;
         let mut lab = Lab { name, reflector: None, services: None, guard };
         // From here on dropping `lab` cleans up.
         lab.name.build()?;
@@ -411,10 +395,7 @@ impl Lab {
 
     /// Lets it stay when this process ends.
     pub fn keep(mut self) {
-        if let Some(mut guard) = self.guard.stdin.take() {
-            let _ = guard.write_all(b"keep\n");
-        }
-        let _ = self.guard.wait();
+        self.guard.keep();
         std::mem::forget(self);
     }
 }
@@ -422,8 +403,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // The guard does the work, and this waits for it: a killed parent's lab goes the same way.
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
+        self.guard.release();
         for child in [&mut self.reflector, &mut self.services] {
             let _ = child.as_mut().map(Child::wait);
         }

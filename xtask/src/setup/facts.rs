@@ -114,7 +114,7 @@ const fn test(name: &'static str, package: &'static str, why: &'static str) -> N
 const CERTIFICATES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Everything but Rust, LLVM and bpf-linker, which depend on each other.
-pub const NEEDS: [Need; 27] = [
+pub const NEEDS: [Need; 30] = [
     program("cc", "gcc", "links every Rust program, compiles libbpf and libxdp"),
     file(&["/usr/include/stdio.h"], "libc6-dev", "the C library's headers"),
     file(CERTIFICATES, "ca-certificates", "Cargo downloads crates by HTTPS"),
@@ -130,6 +130,9 @@ pub const NEEDS: [Need; 27] = [
     program("ps", "procps", "looking at what runs in the lab"),
     test("ping", "iputils-ping", "the kernel's own ping, beside echolot"),
     test("tracepath", "iputils-tracepath", "the path MTU as others find it"),
+    test("traceroute", "traceroute", "paths as others find them"),
+    test("mtr", "mtr-tiny", "paths as others find them"),
+    test("nft", "nftables", "routers that balance by what Linux alone does not hash"),
     test("nc", "netcat-openbsd", "ports as others find them"),
     test("dig", "bind9-dnsutils", "name servers' answers as others read them"),
     test("tshark", "tshark", "the independent reader of captures"),
