@@ -3,6 +3,7 @@
 //! - [`Network`]: the traits of echolot's `worker` in memory, a seeded network of delay, loss, reordering and duplication, for IPv4 and
 //!   IPv6;
 //! - [`FarEnd`]: a far end on an interface, for requests that are answered by rule;
+//! - [`dns`]: a name server for reverse names and AS numbers that can be told to be slow, dead or wrong;
 //! - [`bare`]: the loops under the transmit engines, and far ends that drop or keep silent.
 //!
 //! The far end and the simulated network go by the same rule files ([`rules`]), make the same frames of their decisions ([`forms`]) and
@@ -13,6 +14,7 @@
 
 pub mod bare;
 mod dice;
+pub mod dns;
 mod far;
 pub mod forms;
 pub mod kind;
