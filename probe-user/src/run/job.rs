@@ -3,6 +3,7 @@
 use super::{Failure, Live, Source};
 use crate::{
     base::Settlement,
+    enrich,
     ledger::Snapshot,
     nic,
     results::{Format, Outcomes, Summary},
@@ -25,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) for_ever: bool,
     /// Events are appended to this file.
     pub(crate) events: Option<PathBuf>,
+    /// What they say of addresses beside what was measured.
+    pub(crate) enrich: enrich::Settings,
     /// Never probed, whatever a name resolves to.
     pub(crate) exclude: Exclusions,
 }
