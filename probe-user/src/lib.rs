@@ -13,7 +13,7 @@
 //! | [`worker`] | the packet loops, and the traits that they need |
 //! | [`ledger`] | what is owed and what came back |
 //! | [`targets`] | who is probed |
-//! | [`schedule`], [`health`], [`path`], [`route`] | when, what it means, through whom, which way |
+//! | [`schedule`], [`health`], [`path`], [`route`], [`enrich`] | when, what it means, through whom, which way, whose it is |
 //! | [`wire`] | bytes |
 //! | [`base`] | the words that all share |
 //!
@@ -23,6 +23,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod enrich;
 pub mod health;
 pub mod http;
 pub mod ledger;

@@ -12,11 +12,11 @@ use crate::setup;
 
 /// What `cargo xtask fuzz --help` prints.
 pub const USAGE: &str = "\
-cargo xtask fuzz [TARGET...] [--seconds N]    fuzzes reply, config, targets or list (all of them unless named), each for N
+cargo xtask fuzz [TARGET...] [--seconds N]    fuzzes reply, config, targets, list or asn (all of them unless named), each for N
                                               seconds (60)";
 
 /// The folder of `probe-user/fuzz/corpus` that each has.
-const TARGETS: [&str; 4] = ["reply", "config", "targets", "list"];
+const TARGETS: [&str; 5] = ["reply", "config", "targets", "list", "asn"];
 /// What has been found is kept here, and begun with the next time.
 const FOUND: &str = "target/fuzz/found";
 /// Where libFuzzer finds a corpus as bytes.

@@ -3,6 +3,7 @@
 //! `tests/short.rs` runs all of them over their corpus and mutations of it, as part of `make test`. `cargo xtask fuzz` runs one under
 //! libFuzzer, guided by coverage, for as long as wanted.
 
+mod asn;
 mod config;
 mod reply;
 mod targets;
@@ -21,7 +22,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "reply",
         check: reply::check,
@@ -30,6 +31,7 @@ pub const TARGETS: [Target; 4] = [
     Target { name: "config", check: config::check, words: config::WORDS },
     Target { name: "targets", check: targets::check_file_sd, words: targets::WORDS },
     Target { name: "list", check: targets::check_list, words: targets::LIST_WORDS },
+    Target { name: "asn", check: asn::check, words: asn::WORDS },
 ];
 
 /// An error is shown to people: something is said, not without end, and nothing that steers their terminal.

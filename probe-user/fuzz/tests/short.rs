@@ -109,8 +109,13 @@ fn lists() {
 }
 
 #[test]
+fn files_of_as_numbers() {
+    short_run("asn");
+}
+
+#[test]
 fn every_target_is_run_here() {
-    assert_eq!(TARGETS.map(|target| target.name), ["reply", "config", "targets", "list"]);
+    assert_eq!(TARGETS.map(|target| target.name), ["reply", "config", "targets", "list", "asn"]);
 }
 
 /// Replies are no text: their corpus is made. After a change of the wire's form, `ECHOLOT_WRITE_CORPUS=1` makes it anew.

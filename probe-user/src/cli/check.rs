@@ -1,11 +1,18 @@
 //! `echolot check`: is this configuration right, and what would it take?
 
 use super::{Failure, Status, args::CheckArgs};
-use crate::config;
+use crate::{
+    config,
+    enrich::{AsnSource, AsnTable},
+};
 
 /// Reads the file as `run` would, and says what it comes to.
 pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     let config = config::load(&args.file)?;
+    // `run` reads it beside the measurement, and goes on without it.
+    if let AsnSource::File(path) = &config.enrich.asn {
+        AsnTable::open(path).map_err(std::io::Error::other)?;
+    }
     let report = config::report(&config, &config.plan()?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

@@ -27,7 +27,7 @@ pub mod view;
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = args::parse();
-    let filter = EnvFilter::try_from_env("ECHOLOT_LOG").unwrap_or_else(|_| EnvFilter::new("echolot=info,warn"));
+    let filter = EnvFilter::try_from_env("ECHOLOT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     // Colours are for eyes: a journal or a file gets none.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(Log).without_time();
     log.with_ansi(io::stderr().is_terminal()).init();
@@ -48,6 +48,10 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+/// What the log says unless ECHOLOT_LOG asks for something else. The resolver warns of every answer that isn't one, and quotes it: anybody
+/// could write there.
+const LOG: &str = "echolot=info,warn,hickory_net=off,hickory_proto=off,hickory_resolver=off";
 
 /// The picture that the log is written above.
 static LIVE: OnceLock<Option<Live>> = OnceLock::new();

@@ -59,6 +59,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         listen: None,
         for_ever: false,
         events: None,
+        enrich: crate::enrich::Settings::default(),
         exclude,
     };
     if args.network.dry_run {
@@ -288,6 +289,7 @@ impl Round {
             listen: None,
             for_ever: false,
             events: None,
+            enrich: crate::enrich::Settings::default(),
             exclude,
         };
         let summary = run::carry_out(job, starting, &mut Quiet)?;

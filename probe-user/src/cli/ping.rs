@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     config::DEFAULT_RATE,
+    enrich,
     metrics::Source as _,
     results::{Format, Outcomes, Summary},
     run::{self, Job, Live, Moment, Results, Source, Starting, View},
@@ -58,6 +59,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         listen: None,
         for_ever: false,
         events: None,
+        enrich: enrich::Settings::default(),
         exclude,
     };
     if args.network.dry_run {

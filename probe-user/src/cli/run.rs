@@ -37,6 +37,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         listen: config.listen,
         for_ever: true,
         events: args.events.clone().or(config.events),
+        enrich: config.enrich,
         exclude: config.exclude,
         plan,
     };

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     base::{Nanos, Outcome},
+    enrich,
     metrics::Source as _,
     results::Summary,
     run::{self, Job, Live, Moment, Source, Starting, View},
@@ -43,6 +44,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         listen: None,
         for_ever: false,
         events: None,
+        enrich: enrich::Settings::default(),
         exclude,
     };
     if args.network.dry_run {

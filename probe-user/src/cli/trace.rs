@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     base::{Nanos, TargetIndex, Ttls},
+    enrich,
     path::{Tracer, Wanted},
     results::{PathSubject, Summary, WallClock},
     run::{self, Job, Live, Moment, Paths, Source, Starting, View},
@@ -56,6 +57,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Status, Failure> {
         listen: None,
         for_ever: false,
         events: None,
+        enrich: enrich::Settings::default(),
         exclude,
     };
     if args.network.dry_run {

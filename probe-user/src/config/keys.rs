@@ -1,19 +1,21 @@
 //! Which keys there are, and where they stand.
 
 /// Where keys stand, for the error about one that stands elsewhere.
-pub(super) const HOMES: [(&[&str], &str); 5] = [
+pub(super) const HOMES: [(&[&str], &str); 6] = [
     (&SETTINGS, "in `global` or in a group"),
     (&GROUP, "in a group"),
     (&["rate"], "in `limits`"),
     (&UDP, "in `udp`, in `probe`"),
+    (&ENRICH, "in `enrich`"),
     (&TOP, "at the top level"),
 ];
-pub(super) const TOP: [&str; 13] = [
+pub(super) const TOP: [&str; 14] = [
     "interface",
     "source",
     "source_port",
     "listen",
     "events",
+    "enrich",
     "engine",
     "mode",
     "identifier",
@@ -37,6 +39,8 @@ pub(super) const SETTINGS: [&str; 12] = [
     "up_after",
     "buckets",
 ];
+/// Of `enrich`.
+pub(super) const ENRICH: [&str; 2] = ["names", "asn"];
 /// Of `probe: {udp: …}`.
 pub(super) const UDP: [&str; 4] = ["port", "dns", "payload", "hex"];
 pub(super) const GROUP: [&str; 18] = [

@@ -19,6 +19,7 @@ pub use report::{GroupReport, Report, report};
 
 use crate::{
     base::{Nanos, Sources},
+    enrich,
     nic::{Engine, Mode},
     targets::{Exclusions, Group, Place, TargetSpec},
 };
@@ -57,6 +58,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Events are appended to this file; a relative path is joined to the folder of this one. None for nowhere.
     pub events: Option<PathBuf>,
+    /// What events say of addresses beside what was measured; a relative file is joined to the folder of this one.
+    pub enrich: enrich::Settings,
     /// Transmit engine.
     pub engine: Engine,
     /// How AF_XDP sockets are bound.

@@ -3,11 +3,12 @@
 use super::{
     Config, ConfigError, DEFAULT_RATE, FLOWS, GroupConfig, INTERVALS, Placed, Places, ProbeSettings, Problem, TIMEOUTS,
     TTLS, dscp,
-    keys::{GROUP, SETTINGS, TOP, UDP},
+    keys::{ENRICH, GROUP, SETTINGS, TOP, UDP},
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
     base::{Nanos, Sources},
+    enrich::{self, AsnSource},
     nic::{Engine, Mode, SOURCE_PORTS},
     targets::{
         AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml,
@@ -61,6 +62,7 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         source_port: source_port.as_ref().and_then(|f| f.number(SOURCE_PORTS, p)).and_then(|n| u16::try_from(n).ok()),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
         events: top.get("events").and_then(|f| f.parsed("the path of a file", p, path)).map(|path| folder.join(path)),
+        enrich: top.get("enrich").and_then(|f| enrich(&f, folder, p)).unwrap_or_default(),
         engine: top
             .get("engine")
             .and_then(|f| f.word(&Engine::ALL.map(|engine| (engine.name(), engine)), p))
@@ -381,6 +383,13 @@ fn exclude(field: &Field, p: &mut Problems) -> Exclusions {
     let items = field.list("a list of addresses, CIDRs and ranges", p);
     let read = |item: &Field| item.parsed("an address, a CIDR or a range", p, excluded);
     items.iter().filter_map(read).collect()
+}
+
+fn enrich(field: &Field, folder: &Path, p: &mut Problems) -> Option<enrich::Settings> {
+    let table = field.table(&ENRICH, "a table such as {names: true, asn: dns}", p)?;
+    let names = table.get("names").and_then(|f| f.word(&[("true", true), ("false", false)], p)).unwrap_or_default();
+    let asn = table.get("asn").and_then(|f| f.parsed("a file, dns or off", p, str::parse::<AsnSource>));
+    Some(enrich::Settings { names, asn: asn.unwrap_or_default().within(folder), ..enrich::Settings::default() })
 }
 
 fn excluded(text: &str) -> Result<AddressRange, String> {

@@ -276,6 +276,10 @@ fn errors_name_place_field_and_remedy() {
         ("global: {ttl: 256}\n", "global.ttl: found the number 256"),
         ("global: {dscp: 64}\n", "2:16: global.dscp: `64` is no DSCP; write a number from 0 to 63, or EF, CS0 to CS7"),
         ("global: {dscp: AF44}\n", "`AF44` is no DSCP"),
+        ("enrich: {name: true}\n", "enrich: unknown key `name`; did you mean `names`?"),
+        ("enrich: {names: yes}\n", "enrich.names: found `yes`, expected one of true, false"),
+        ("enrich: {asn: \"\"}\n", "enrich.asn: "),
+        ("enrich: dns\n", "enrich: found `dns`, expected a table such as {names: true, asn: dns}"),
         ("global: {dont_fragment: 1}\n", "global.dont_fragment: found `1`, expected one of true, false"),
         ("port: 53\n", "unknown key `port`; `port` stands in `udp`, in `probe`"),
         (

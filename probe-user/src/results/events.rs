@@ -3,6 +3,7 @@
 use super::{WallClock, fields::Calendar, human::counted};
 use crate::{
     base::{Nanos, TargetIndex},
+    enrich::Known,
     health::{Change, Hold},
     targets::Plan,
     worker::Transition,
@@ -115,9 +116,27 @@ struct Who {
 }
 
 #[derive(Serialize)]
-struct OfTarget<T> {
+struct Whose<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asn: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_name: Option<&'a str>,
+}
+
+impl<'a> From<&'a Known> for Whose<'a> {
+    fn from(known: &'a Known) -> Self {
+        Self { name: known.name.as_deref(), asn: known.asn, as_name: known.as_name.as_deref() }
+    }
+}
+
+#[derive(Serialize)]
+struct OfTarget<'a, T> {
     #[serde(flatten)]
     who: Who,
+    #[serde(flatten)]
+    whose: Whose<'a>,
     #[serde(flatten)]
     what: T,
 }
@@ -163,19 +182,20 @@ impl EventLines {
         Self { plan, clock, calendar: Calendar::new() }
     }
 
-    /// `{"time":…,"event":"state","group":…,"target":…,"address":…,"from":"up","to":"down"}`. `address` is the target's now.
-    pub fn state(&mut self, transition: &Transition, address: Option<IpAddr>, out: &mut Vec<u8>) {
+    /// `{"time":…,"event":"state","group":…,"target":…,"address":…,"from":"up","to":"down"}`. `address` is the target's now; what is known of
+    /// it stands behind it: `"name":…,"asn":64500,"as_name":…`.
+    pub fn state(&mut self, transition: &Transition, address: Option<IpAddr>, known: &Known, out: &mut Vec<u8>) {
         let what = FromTo { from: transition.from.name(), to: transition.to.name() };
         let who = self.who(transition.target, address);
-        self.line(transition.at, "state", OfTarget { who, what }, out);
+        self.line(transition.at, "state", OfTarget { who, whose: known.into(), what }, out);
     }
 
     /// `{"time":…,"event":"flapping","group":…,"target":…,"address":…,"flapping":true,"changes":7,"window_seconds":300}`.
-    pub fn flapping(&mut self, change: &Change, at: Nanos, address: Option<IpAddr>, out: &mut Vec<u8>) {
+    pub fn flapping(&mut self, change: &Change, at: Nanos, address: Option<IpAddr>, known: &Known, out: &mut Vec<u8>) {
         let Change { target, flapping, changes, window } = *change;
         let what = Flaps { flapping, changes, window_seconds: window.0 / 1_000_000_000 };
         let who = self.who(target, address);
-        self.line(at, "flapping", OfTarget { who, what }, out);
+        self.line(at, "flapping", OfTarget { who, whose: known.into(), what }, out);
     }
 
     /// `{"time":…,"event":"hold","reason":"gateway","since":…,"detail":…}`, or `release` when it is over.
@@ -248,16 +268,28 @@ mod tests {
     fn a_change_of_state_names_the_target() {
         let transition = Transition { target: TargetIndex(1), from: State::Up, to: State::Down, at: AT };
         assert_eq!(
-            written(|lines, out| lines.state(&transition, EDGE, out)),
+            written(|lines, out| lines.state(&transition, EDGE, &Known::default(), out)),
             "{\"time\":\"2026-11-20T22:00:07.000000000Z\",\"event\":\"state\",\"group\":\"edge\",\"target\":\"host.example\",\
              \"address\":\"10.64.0.1\",\"from\":\"up\",\"to\":\"down\"}\n"
         );
     }
 
     #[test]
+    fn what_is_known_of_an_address_stands_beside_it() {
+        let transition = Transition { target: TargetIndex(1), from: State::Up, to: State::Down, at: AT };
+        let known =
+            Known { name: Some("r7.example".into()), asn: Some(64_500), as_name: Some("EXAMPLE \"AS\"".into()) };
+        let line = written(|lines, out| lines.state(&transition, EDGE, &known, out));
+        let expected = "\"address\":\"10.64.0.1\",\"name\":\"r7.example\",\"asn\":64500,\"as_name\":\"EXAMPLE \\\"AS\\\"\",\"from\":\"up\",\"to\":\"down\"}\n";
+        assert!(line.ends_with(expected), "{line}");
+    }
+
+    #[test]
     fn names_are_quoted() {
         let change = Change { target: TargetIndex(2), flapping: true, changes: 7, window: Nanos::from_secs(300) };
-        let line = written(|lines, out| lines.flapping(&change, AT, Some(IpAddr::from([10, 64, 0, 2])), out));
+        let line = written(|lines, out| {
+            lines.flapping(&change, AT, Some(IpAddr::from([10, 64, 0, 2])), &Known::default(), out)
+        });
         let read: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
         assert_eq!(read["group"], "the \"far\", side");
         assert_eq!(

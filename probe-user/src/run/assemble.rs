@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     base::{Nanos, Stamp},
+    enrich::Enricher,
     http,
     ledger::unheard::DropLog,
     metrics::Source as _,
@@ -36,6 +37,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
     let ports = reserve_ports(&job)?;
+    let enricher = Enricher::start(job.enrich.clone())?;
     let handle = route::connect()?;
     if !job.plan.names.is_empty() {
         starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
@@ -126,7 +128,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     source.sampled(&sampler);
     let journal = common.changes.as_ref().map(|changes| {
         let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
-        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping() };
+        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping(), enricher };
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;

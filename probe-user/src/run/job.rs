@@ -3,6 +3,7 @@
 use super::{Failure, Live, Source, paths::Paths};
 use crate::{
     base::Settlement,
+    enrich,
     ledger::Snapshot,
     nic,
     results::{Format, Outcomes, Summary},
@@ -27,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) for_ever: bool,
     /// Events are appended to this file.
     pub(crate) events: Option<PathBuf>,
+    /// What they say of addresses beside what was measured.
+    pub(crate) enrich: enrich::Settings,
     /// Never probed, whatever a name resolves to.
     pub(crate) exclude: Exclusions,
 }

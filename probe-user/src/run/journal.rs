@@ -4,6 +4,7 @@
 use super::Failure;
 use crate::{
     base::{Nanos, State},
+    enrich::{Enricher, Known},
     health::{self, Change, Flapping},
     ledger::Ledger,
     results::{EventLines, Fault, NewWay, WallClock, human::counted},
@@ -13,6 +14,7 @@ use crate::{
 use std::{
     fs::{File, OpenOptions},
     io::Write as _,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -39,6 +41,8 @@ pub(super) struct Parts {
     pub(super) clock: WallClock,
     /// Flapping targets, by row of sums.
     pub(super) flapping: Arc<[AtomicU64]>,
+    /// Knows names and networks of targets, if any are wanted.
+    pub(super) enricher: Enricher,
 }
 
 /// What is told beside changes of state.
@@ -128,7 +132,8 @@ impl Writer {
             {
                 events += 1;
                 let address = self.parts.ledger.account(transition.target).address();
-                self.lines.state(&transition, address, &mut self.out);
+                let known = self.known(address);
+                self.lines.state(&transition, address, &known, &mut self.out);
                 // That everybody comes up at the start is no news.
                 if transition.to == State::Down || transition.from == State::Down {
                     let (lines, state) = (&self.lines, transition.to.name());
@@ -166,7 +171,15 @@ impl Writer {
         }
         let is = if change.flapping { "is flapping" } else { "is no longer flapping" };
         tracing::debug!("{} {is}", self.lines.name(change.target, address));
-        self.lines.flapping(change, at, address, &mut self.out);
+        let known = self.known(address);
+        self.lines.flapping(change, at, address, &known, &mut self.out);
+    }
+
+    /// What is known of an address by now; of one that an event has named before, mostly all. At the start everybody comes up.
+    fn known(&self, address: Option<IpAddr>) -> Known {
+        let Some(address) = address else { return Known::default() };
+        self.parts.enricher.ask(address);
+        self.parts.enricher.known(address)
     }
 
     /// Who has calmed down.

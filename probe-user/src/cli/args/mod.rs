@@ -8,7 +8,9 @@ use clap::{
 };
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
+mod enrich;
 mod values;
+pub use enrich::EnrichArgs;
 pub use values::Rate;
 
 use crate::{

@@ -59,6 +59,11 @@ pub(super) fn progress_interval(text: &str) -> Result<Nanos, String> {
     }
 }
 
+/// 0 to 60 s.
+pub(super) fn names_wait(text: &str) -> Result<Nanos, String> {
+    between(text, Nanos::ZERO, Nanos::from_secs(60), "0 to 60s")
+}
+
 /// A 16-bit number, decimal or hexadecimal.
 pub(super) fn identifier(text: &str) -> Result<u16, String> {
     text.strip_prefix("0x")
