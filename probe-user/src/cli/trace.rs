@@ -4,17 +4,24 @@ use super::{
     Failure, Status,
     args::{Rate, TraceArgs},
     show_log_above,
-    view::{self, paths::Printer},
+    view::{
+        self,
+        paths::{Printer, Printing},
+    },
 };
 use crate::{
     base::{Nanos, TargetIndex, Ttls},
-    enrich,
+    enrich::{self, Enricher},
     path::{Tracer, Wanted},
     results::{PathSubject, Summary, WallClock},
     run::{self, Job, Live, Moment, Paths, Source, Starting, View},
     targets::Options,
 };
-use std::{thread::JoinHandle, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
 
 /// Paths that may wait to be written.
 const FOUND: usize = 1 << 14;
@@ -46,13 +53,14 @@ pub(super) fn run(args: &TraceArgs) -> Result<Status, Failure> {
     let targets = u32::try_from(plan.targets.len()).unwrap_or(u32::MAX);
     let wanted = wanted(args, rate);
     let tracer = Tracer::new(wanted, Ttls::up_to(args.max_ttl), (0..targets).map(TargetIndex));
+    let is_paused = Arc::new(AtomicBool::new(false));
     let (found, paths) = crossbeam::channel::bounded(FOUND);
     let job = Job {
         plan,
         network: args.network.sending_from(args.source_port),
         rate,
         results: None,
-        paths: Some(Paths { tracer, found }),
+        paths: Some(Paths { tracer, found, is_paused: Arc::clone(&is_paused) }),
         summary: args.output.summary.clone(),
         listen: None,
         for_ever: false,
@@ -64,7 +72,18 @@ pub(super) fn run(args: &TraceArgs) -> Result<Status, Failure> {
         drop(starting);
         return run::dry_run(job);
     }
-    let printer = Printer::open(args.format, args.output.output.as_deref(), wanted, args.max_ttl)?;
+    // Whatever names cost, it is asked beside the probes.
+    let names_wait = if args.enrich.settings().is_off() { Duration::ZERO } else { args.enrich.wait() };
+    let printing = Printing {
+        format: args.format,
+        wanted,
+        enricher: Enricher::start(args.enrich.settings())?,
+        names_wait,
+        live: live.clone(),
+        is_paused,
+        clock: WallClock::new(run::now(), SystemTime::now()),
+    };
+    let printer = Printer::open(printing, args.output.output.as_deref())?;
     let mut shown = Shown { live, found: Some((printer, paths)), printing: None };
     run::carry_out(job, starting, &mut shown)?;
     let unanswered = shown.printing.map(JoinHandle::join);
@@ -107,14 +126,13 @@ impl View for Shown {
     fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure> {
         use crate::metrics::Source as _;
         let plan = moment.source.plan();
-        let clock = WallClock::new(run::now(), SystemTime::now());
         let probe = plan.probe();
         let subject = move |target: TargetIndex| {
             let (name, address) = plan.name_of(target).zip(plan.address_of(target))?;
             Some(PathSubject { target: name.to_string(), address, probe: probe.clone() })
         };
         if let Some((printer, paths)) = self.found.take() {
-            let body = move || printer.print_all(&paths, clock, &subject);
+            let body = move || printer.print_all(paths, &subject);
             self.printing = Some(std::thread::Builder::new().name("printer".into()).spawn(body)?);
         }
         Ok(())

@@ -20,8 +20,8 @@ pub use encode::{Encoder, Format, WallClock};
 pub use events::{EventLines, Fault, NewWay, Via};
 pub use output::WriteError;
 pub use paths::{
-    Known, PATH_CSV_HEADER, PathSubject, change_text, path_csv, path_header, path_json, paths_text, rounds_text,
-    tree_text, whom,
+    PATH_CSV_HEADER, PathSubject, change_text, path_csv, path_header, path_json, paths_text, rounds_text, tree_text,
+    whom,
 };
 pub use summary::{Summary, Times};
 pub use writer::{Outcomes, WriteReport, Writer, Writing, spawn};

@@ -3,21 +3,11 @@
 use super::{WallClock, fields::Calendar};
 use crate::{
     base::{Ended, MplsLabel, Nanos, Outcome},
+    enrich::Known,
     path::{Change, Flows, Hop, Path, Rounds, Verdict},
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, sync::Arc};
-
-/// What is known of an address beside its path, if it came in time.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// By reverse DNS.
-    pub name: Option<Arc<str>>,
-    /// Number of its autonomous system.
-    pub asn: Option<u32>,
-    /// What that is called.
-    pub as_name: Option<Arc<str>>,
-}
+use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
 /// Whose path it is.
 #[derive(Clone, Debug)]

@@ -25,6 +25,11 @@ impl Live {
         size().0 - 1
     }
 
+    /// Columns and lines that a picture may have.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width(), size().1 - 1)
+    }
+
     /// Draws `picture` in place of the last one.
     pub fn show(&self, picture: &str) {
         let mut screen = self.lock();

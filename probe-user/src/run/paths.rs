@@ -8,7 +8,10 @@ use crate::{
 use crossbeam::channel::{Sender, TrySendError};
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -25,6 +28,8 @@ pub(crate) struct Paths {
     pub(crate) tracer: Tracer,
     /// Bounded: while it is full, no further target is begun. Once nobody is there to receive, the job ends.
     pub(crate) found: Sender<Path>,
+    /// While this is set, nothing is asked for.
+    pub(crate) is_paused: Arc<AtomicBool>,
 }
 
 /// Begins to ask. It ends when all paths have been found, or when the job is to end, and has the loops end then.
@@ -78,7 +83,7 @@ impl Asking {
 
     /// Asks for what is to be sent now. How many.
     fn ask(&mut self) -> usize {
-        if self.common.phase() != Phase::Run || self.paths.found.is_full() {
+        if self.common.phase() != Phase::Run || self.paths.found.is_full() || self.paths.is_paused.load(Relaxed) {
             return 0;
         }
         let now = super::now();

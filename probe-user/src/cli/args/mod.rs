@@ -246,6 +246,9 @@ pub struct TraceArgs {
     /// How probes leave.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// What is shown of routers beside their addresses.
+    #[command(flatten)]
+    pub enrich: EnrichArgs,
     /// How paths are written
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
     pub format: Format,

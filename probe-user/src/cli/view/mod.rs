@@ -11,6 +11,8 @@ use crate::{
 };
 
 mod accuracy;
+mod keys;
+pub mod path_table;
 pub(crate) mod paths;
 pub mod ping;
 mod run;

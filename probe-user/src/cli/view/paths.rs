@@ -1,38 +1,69 @@
-//! Paths as they are printed: by a thread of its own, which may wait for its reader.
+//! Paths as they are printed: by a thread of its own, which may wait for its reader, and for names.
 
+use super::{
+    keys::Keys,
+    path_table::{Shows, path_table},
+};
 use crate::{
     base::TargetIndex,
-    path::{Path, Rounds, Wanted},
+    enrich::Enricher,
+    path::{Flows, Path, Rounds, Wanted},
     results::{
-        Format, Known, PATH_CSV_HEADER, PathSubject, WallClock, change_text, path_csv, path_header, path_json,
-        paths_text, rounds_text, tree_text,
+        Format, PATH_CSV_HEADER, PathSubject, WallClock, change_text, path_csv, path_header, path_json, paths_text,
+        rounds_text, tree_text,
     },
-    run::Failure,
+    run::{Failure, Live},
 };
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     fs::File,
     io::{self, BufWriter, Write},
     net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
+
+/// Between looks at keys, and at names that have come.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How paths are printed.
+pub(crate) struct Printing {
+    pub(crate) format: Format,
+    pub(crate) wanted: Wanted,
+    /// Who knows what routers are called.
+    pub(crate) enricher: Enricher,
+    /// How long names may still come once a path has been found.
+    pub(crate) names_wait: Duration,
+    /// Where rounds are shown while they go on.
+    pub(crate) live: Option<Live>,
+    /// No further round begins while this is set.
+    pub(crate) is_paused: Arc<AtomicBool>,
+    pub(crate) clock: WallClock,
+}
+
+/// Who a target is.
+type Subjects<'a> = &'a dyn Fn(TargetIndex) -> Option<PathSubject>;
 
 /// Prints paths.
 pub(crate) struct Printer {
-    format: Format,
+    how: Printing,
     out: Box<dyn Write + Send>,
     name: String,
-    wanted: Wanted,
-    most: u8,
-    /// Of text, the flows of the round of a target that comes in.
-    at_hand: Vec<Path>,
-    /// Of text of many targets.
+    /// Of lines for programs, those that wait for names, and until when.
+    waiting: VecDeque<(Instant, PathSubject, Path)>,
+    /// Of text of one round.
     all: Vec<(PathSubject, Path)>,
     /// Of text of many rounds, by target and flow.
     rounds: BTreeMap<(TargetIndex, u16), (PathSubject, Rounds)>,
     listed: HashSet<IpAddr>,
     /// Whether each target answered in its last round.
     reached: BTreeMap<TargetIndex, bool>,
+    shows: Shows,
+    keys: Option<Keys>,
 }
 
 impl Printer {
@@ -40,12 +71,7 @@ impl Printer {
     ///
     /// # Errors
     /// The file can't be made.
-    pub(crate) fn open(
-        format: Format,
-        path: Option<&std::path::Path>,
-        wanted: Wanted,
-        most: u8,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn open(how: Printing, path: Option<&std::path::Path>) -> Result<Self, Failure> {
         let name = path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
         let out: Box<dyn Write + Send> = match path {
             None => Box::new(io::stdout()),
@@ -53,17 +79,20 @@ impl Printer {
                 Failure::new(format!("{name}: can't make it: {error}. Name another file with -o, or leave -o out"))
             })?),
         };
+        // One round is over before anybody could look.
+        let is_table = how.format == Format::Text && how.wanted.rounds != Some(1);
+        let live = how.live.filter(|_| is_table);
         Ok(Self {
-            format,
+            keys: live.is_some().then(Keys::listen).flatten(),
+            how: Printing { live, ..how },
             out: Box::new(BufWriter::new(out)),
             name,
-            wanted,
-            most,
-            at_hand: Vec::new(),
+            waiting: VecDeque::new(),
             all: Vec::new(),
             rounds: BTreeMap::new(),
             listed: HashSet::new(),
             reached: BTreeMap::new(),
+            shows: Shows::default(),
         })
     }
 
@@ -71,13 +100,8 @@ impl Printer {
     ///
     /// # Errors
     /// It can't be written; that nobody reads any more is none.
-    pub(crate) fn print_all(
-        mut self,
-        paths: &Receiver<Path>,
-        clock: WallClock,
-        subject: &dyn Fn(TargetIndex) -> Option<PathSubject>,
-    ) -> Result<u64, Failure> {
-        match self.print(paths, clock, subject) {
+    pub(crate) fn print_all(mut self, paths: Receiver<Path>, subject: Subjects<'_>) -> Result<u64, Failure> {
+        match self.print(paths, subject) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failure::new(format!("{}: can't write to it: {error}", self.name)))
             }
@@ -85,91 +109,146 @@ impl Printer {
         }
     }
 
-    fn print(
-        &mut self,
-        paths: &Receiver<Path>,
-        clock: WallClock,
-        subject: &dyn Fn(TargetIndex) -> Option<PathSubject>,
-    ) -> io::Result<()> {
-        let known = |_: IpAddr| Known::default();
-        if self.format == Format::Csv {
+    fn print(&mut self, paths: Receiver<Path>, subject: Subjects<'_>) -> io::Result<()> {
+        if self.how.format == Format::Csv {
             self.out.write_all(PATH_CSV_HEADER.as_bytes())?;
         }
         loop {
-            // What has been printed is seen before more is waited for.
-            let path = match paths.try_recv() {
-                Ok(path) => path,
-                Err(_) => {
-                    self.out.flush()?;
-                    match paths.recv() {
-                        Ok(path) => path,
-                        Err(_) => break,
+            match paths.recv_timeout(if paths.is_empty() { LOOK } else { Duration::ZERO }) {
+                Ok(path) => {
+                    if let Some(subject) = subject(path.target) {
+                        self.take(path, subject)?;
                     }
                 }
-            };
-            let Some(subject) = subject(path.target) else { continue };
-            let reached = self.reached.entry(path.target).or_default();
-            *reached = if path.flow == 0 { path.reached } else { *reached || path.reached };
-            match self.format {
-                Format::Jsonl => writeln!(self.out, "{}", path_json(&path, &subject, clock, &known))?,
-                Format::Csv => self.out.write_all(path_csv(&path, &subject, clock, &known).as_bytes())?,
-                Format::List => self.list(&path, subject.address)?,
-                Format::Text => self.text(path, subject)?,
-                Format::None => {}
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.write_named(false)?;
+            // Dropped, the receiver ends it all.
+            if self.heed_keys() {
+                drop(paths);
+                break;
+            }
+            if paths.is_empty() {
+                self.out.flush()?;
+                self.draw();
             }
         }
-        self.end(subject, &known)?;
+        self.keys = None;
+        if let Some(live) = &self.how.live {
+            live.clear();
+        }
+        // All is measured: whoever is asked for a name may take so long still.
+        let _all_came = self.how.enricher.wait(self.how.names_wait);
+        self.write_named(true)?;
+        self.end()?;
         self.out.flush()
     }
 
-    /// Each address on the way once.
-    fn list(&mut self, path: &Path, target: IpAddr) -> io::Result<()> {
-        for address in path.hops.iter().filter_map(|hop| hop.address(target)) {
-            if self.listed.insert(address) {
+    fn take(&mut self, path: Path, subject: PathSubject) -> io::Result<()> {
+        let reached = self.reached.entry(path.target).or_default();
+        *reached = if path.flow == 0 { path.reached } else { *reached || path.reached };
+        for address in path.hops.iter().filter_map(|hop| hop.address(subject.address)) {
+            self.how.enricher.ask(address);
+            if self.how.format == Format::List && self.listed.insert(address) {
                 writeln!(self.out, "{address}")?;
             }
         }
-        Ok(())
+        match self.how.format {
+            Format::Jsonl | Format::Csv => {
+                self.waiting.push_back((Instant::now() + self.how.names_wait, subject, path));
+                Ok(())
+            }
+            Format::Text => self.take_text(path, subject),
+            Format::List | Format::None => Ok(()),
+        }
     }
 
-    fn text(&mut self, path: Path, subject: PathSubject) -> io::Result<()> {
-        if self.wanted.rounds == Some(1) {
-            self.at_hand.push(path.clone());
+    fn take_text(&mut self, path: Path, subject: PathSubject) -> io::Result<()> {
+        if self.how.wanted.rounds == Some(1) {
             self.all.push((subject, path));
             return Ok(());
         }
         let flow = (path.target, path.flow);
         let (_, rounds) = self.rounds.entry(flow).or_insert_with(|| (subject.clone(), Rounds::default()));
-        match rounds.add(&path, subject.address) {
-            Some(change) => self.out.write_all(change_text(&subject, path.round, &change).as_bytes()),
-            None => Ok(()),
-        }
+        let Some(change) = rounds.add(&path, subject.address) else { return Ok(()) };
+        let line = change_text(&subject, path.round, &change);
+        let Some(live) = &self.how.live else { return self.out.write_all(line.as_bytes()) };
+        let mut written = Ok(());
+        live.aside(&mut || written = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()));
+        written
     }
 
-    fn end(
-        &mut self,
-        subject: &dyn Fn(TargetIndex) -> Option<PathSubject>,
-        known: &dyn Fn(IpAddr) -> Known,
-    ) -> io::Result<()> {
-        if self.format != Format::Text {
+    /// Writes lines for programs whose names have come, or have been waited for long enough; or all.
+    fn write_named(&mut self, all: bool) -> io::Result<()> {
+        let nobody_is_asked = self.how.enricher.wait(Duration::ZERO);
+        while let Some((until, ..)) = self.waiting.front()
+            && (all || nobody_is_asked || *until <= Instant::now())
+            && let Some((_, subject, path)) = self.waiting.pop_front()
+        {
+            let known = |address| self.how.enricher.known(address);
+            let text = match self.how.format {
+                Format::Csv => path_csv(&path, &subject, self.how.clock, &known),
+                _ => path_json(&path, &subject, self.how.clock, &known) + "\n",
+            };
+            self.out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Does what keys ask for. Whether the end was.
+    fn heed_keys(&mut self) -> bool {
+        let targets = self.rounds.keys().map(|(target, _)| target).collect::<HashSet<_>>().len().max(1);
+        let flows = self.how.wanted.flows.most().max(1);
+        while let Some(key) = self.keys.as_ref().and_then(Keys::next) {
+            match key {
+                b'p' | b' ' => {
+                    self.shows.is_paused = !self.shows.is_paused;
+                    self.how.is_paused.store(self.shows.is_paused, Relaxed);
+                }
+                b'f' => self.shows.flow = (self.shows.flow + 1) % flows,
+                b't' => self.shows.target = (self.shows.target + 1) % targets,
+                b'n' => self.shows.host = self.shows.host.next(),
+                b'q' => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn draw(&self) {
+        let Some(live) = &self.how.live else { return };
+        let targets: Vec<TargetIndex> =
+            self.rounds.keys().filter(|(_, flow)| *flow == 0).map(|(target, _)| *target).collect();
+        let Some(target) = targets.get(self.shows.target).or(targets.first()) else { return };
+        let of = |flow| self.rounds.get(&(*target, flow));
+        let Some((subject, rounds)) = of(self.shows.flow).or_else(|| of(0)) else { return };
+        let flows = self.rounds.keys().filter(|(other, _)| other == target).count();
+        let known = |address| self.how.enricher.known(address);
+        live.show(&path_table(subject, rounds, self.shows, (targets.len(), flows), live.size(), &known));
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.how.format != Format::Text {
             return Ok(());
         }
-        let targets = self.reached.len();
-        if self.wanted.rounds != Some(1) {
+        let (most, flows) = (self.how.wanted.most, self.how.wanted.flows);
+        let known = |address| self.how.enricher.known(address);
+        if self.how.wanted.rounds != Some(1) {
             for ((_, flow), (subject, rounds)) in &self.rounds {
-                let several = self.wanted.flows.most() > 1;
-                let of_flow = if several { format!(", flow {flow}") } else { String::new() };
-                let header = path_header(subject, self.most, crate::path::Flows::Exactly(1));
-                writeln!(self.out, "{}{of_flow}, {} rounds, ms", header.trim_end(), rounds.rounds())?;
-                self.out.write_all(rounds_text(rounds, known).as_bytes())?;
+                let of_flow = if flows.most() > 1 { format!(", flow {flow}") } else { String::new() };
+                let header = path_header(subject, most, Flows::Exactly(1));
+                writeln!(self.out, "{}{of_flow}, {} rounds, times in ms", header.trim_end(), rounds.rounds())?;
+                self.out.write_all(rounds_text(rounds, &known).as_bytes())?;
             }
             return Ok(());
         }
-        if targets == 1 {
-            let Some(subject) = self.at_hand.first().and_then(|path| subject(path.target)) else { return Ok(()) };
-            self.out.write_all(path_header(&subject, self.most, self.wanted.flows).as_bytes())?;
-            return self.out.write_all(paths_text(&self.at_hand, &subject, known).as_bytes());
+        if self.reached.len() > 1 {
+            return self.out.write_all(tree_text(&self.all, &known).as_bytes());
         }
-        self.out.write_all(tree_text(&self.all, known).as_bytes())
+        let Some((subject, _)) = self.all.first() else { return Ok(()) };
+        let paths: Vec<Path> = self.all.iter().map(|(_, path)| path.clone()).collect();
+        self.out.write_all(path_header(subject, most, flows).as_bytes())?;
+        self.out.write_all(paths_text(&paths, subject, &known).as_bytes())
     }
 }
