@@ -7,7 +7,7 @@ use crate::{
 };
 use echolot::base::Family;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     net::IpAddr,
     path::PathBuf,
@@ -210,7 +210,7 @@ fn changed_quotes_are_on_the_wire_as_rules_have_them() {
 /// By the length field and at byte 128, one label and several; a wrong checksum takes them away.
 #[test]
 #[ignore = "needs root: make test runs it"]
-fn labels_are_read_by_traceroute() {
+fn labels_are_read_by_traceroute_and_mtr() {
     let labels = [Label { label: 100_001, class: 3, ttl: 1 }, Label { label: 16, class: 0, ttl: 254 }];
     let with = |extension| Rule::expiring(Answer { extension: Some(extension), ..Answer::default() });
     let one = Extension::mpls(&labels[..1]);
@@ -229,6 +229,17 @@ fn labels_are_read_by_traceroute() {
             }
         }
     }
+    // Its report leaves them out; what it writes for other programs has them: hop from 0, label, class, bottom of the stack, time to live.
+    let mut told: BTreeMap<u8, BTreeSet<(u32, u8, u8)>> = BTreeMap::new();
+    for line in chain.mtr_text(Family::V4, "-e --raw -c 1").lines().filter_map(|line| line.strip_prefix("m ")) {
+        let numbers: Vec<u32> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        told.entry(numbers[0] as u8 + 1).or_default().insert((numbers[1], numbers[2] as u8, numbers[4] as u8));
+    }
+    let all = BTreeSet::from(stack);
+    assert_eq!(told.remove(&2), Some([stack[0]].into()));
+    assert_eq!([told.remove(&4), told.remove(&6)], [Some(all.clone()), Some(all)]);
+    // Those of hop 8 it believes as well (0.95 does), though their checksum is wrong.
+    assert!(told.keys().all(|hop| *hop == 8), "{told:?}");
 }
 
 #[test]

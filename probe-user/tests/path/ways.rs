@@ -2,10 +2,11 @@
 
 use crate::{
     chain::{FAMILIES, Node, Plan},
-    tools::output,
+    tools::{SOON, output},
 };
 use std::time::Duration;
 use testbed::router::Rule;
+use xtask::command::wait_until;
 
 /// Round-trip times in milliseconds, as `ping` prints them.
 fn times(text: &str) -> Vec<f64> {
@@ -13,8 +14,8 @@ fn times(text: &str) -> Vec<f64> {
     text.lines().filter_map(time).collect()
 }
 
-/// A target that is 20 ms away, by nothing but what is held. Of many the median is close to that: what the machine does beside
-/// adds to some.
+/// A target that is 20 ms away, by nothing but what is held: no answer is sooner, and the soonest of many is hardly later. What a busy
+/// machine adds to others is not the router's, so it may take more than one go.
 #[test]
 #[ignore = "needs root: make test runs it"]
 fn what_is_held_is_late_by_so_much_and_in_order() {
@@ -22,16 +23,19 @@ fn what_is_held_is_late_by_so_much_and_in_order() {
     let Some(chain) = Plan::of(4).router(4, Rule::holding(hold)).up("held") else { return };
     for family in FAMILIES {
         let target = chain.target(family).to_string();
-        let text = output(chain.command(Node::Near, "ping").args(["-n", "-c", "50", "-i", "0.005", &target]));
-        let mut times = times(&text);
-        assert_eq!(times.len(), 50, "{text}");
-        times.sort_by(f64::total_cmp);
-        println!("{family:?}: {} to {} ms, median {}", times[0], times[49], times[25]);
-        assert!(times[0] >= 20.0, "{text}");
-        assert!(times[25] < 25.0, "{text}");
-        let numbers: Vec<&str> =
-            text.lines().filter_map(|line| line.split_once("icmp_seq=")?.1.split(' ').next()).collect();
-        assert!(numbers.is_sorted_by_key(|number| number.parse::<u32>().unwrap()), "{text}");
+        let ping = || {
+            let text = output(chain.command(Node::Near, "ping").args(["-n", "-c", "50", "-i", "0.005", &target]));
+            let mut times = times(&text);
+            assert_eq!(times.len(), 50, "{text}");
+            times.sort_by(f64::total_cmp);
+            println!("{family:?}: {} to {} ms, median {}", times[0], times[49], times[25]);
+            assert!(times[0] >= 20.0, "{text}");
+            let number = |line: &str| line.split_once("icmp_seq=")?.1.split(' ').next()?.parse().ok();
+            let numbers: Vec<u32> = text.lines().filter_map(number).collect();
+            assert!(numbers.is_sorted(), "{text}");
+            (times[0] < 21.5).then_some(())
+        };
+        wait_until(SOON, ping).unwrap_or_else(|| panic!("no answer of {target} within 21.5 ms"));
     }
 }
 
