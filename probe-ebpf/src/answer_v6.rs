@@ -83,11 +83,12 @@ impl Answer {
 
     /// Whether we sent the probe, to that address, not too long ago. `end`: of the message, in the frame. All of the proof must be there:
     /// errors quote as much as fits 1,280 bytes (RFC 4443, section 2.4). Where a translation on the way has put another address into the
-    /// quote, it is as over IPv4.
+    /// quote, it is as over IPv4, and so it is where less is quoted of a probe that was to expire: who translates the error of an IPv4 router
+    /// (RFC 7915, section 4.2) has no more than that one has quoted.
     #[inline(always)]
     pub(crate) fn prove(&self, ctx: &XdpContext, settings: &Settings, end: usize) -> Result<(), Verdict> {
         match self.prove_by_key(ctx, settings, end) {
-            Err(Verdict::Cookie) if self.has_expired && is_of_flow(settings, self.icmp) => Ok(()),
+            Err(Verdict::Cookie | Verdict::Truncated) if self.has_expired && is_of_flow(settings, self.icmp) => Ok(()),
             proof => proof,
         }
     }

@@ -562,7 +562,7 @@ mod tests {
                 Err(RejectedReason::Corrupt) => "rejected-request",
                 Err(RejectedReason::Target) => "rejected-target",
                 Err(RejectedReason::Age) => "rejected-age",
-                Err(RejectedReason::Truncated) => "rejected-v6-short",
+                Err(RejectedReason::Cookie) => "rejected-v6-short",
                 Err(reason) => panic!("{name}: {reason:?}"),
             };
             assert!(name.starts_with(expected), "{name}: {judged:?}");

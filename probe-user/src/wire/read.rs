@@ -48,7 +48,7 @@ pub fn read_frame(frame: &[u8]) -> Result<Heard, RejectedReason> {
 
 /// Reads an error, whatever kind of probe it quotes.
 ///
-/// *Truncated*: there is too little of the quote, of an echo request over IPv6 less than the probe's payload.
+/// *Truncated*: there is too little of the quote.
 #[cold]
 fn read_error(message: &Message<'_>) -> Result<Heard, RejectedReason> {
     let parts = Parts::of(message.ip, message.body);

@@ -36,8 +36,8 @@ pub struct Refusal {
     /// The IPv4 identification of the probe: the proof that every quote has. IPv6 has none.
     pub identification: Option<u16>,
     /// The probe's payload. RFC 792 asks for no more than 8 bytes behind the IPv4 header, and there are routers that quote no
-    /// more (RFC 1812, section 4.3.2.3, wants as much as fits), or zeros in its place (RFC 4884). Of IPv6 it is always there: RFC 4443,
-    /// section 2.4, wants as much as fits 1,280 bytes.
+    /// more (RFC 1812, section 4.3.2.3, wants as much as fits), or zeros in its place (RFC 4884). Of IPv6 it is nearly always there: RFC
+    /// 4443, section 2.4, wants as much as fits 1,280 bytes, but who translates a router's error from IPv4 has no more than that one quoted.
     pub quoted: Option<Quoted>,
     /// The time to live (of IPv6: hop limit) that the probe is quoted with: 1 or 0 where it expired, more where a router quotes it as it came
     /// or a tunnel hid the hops before. Nothing depends on it.
@@ -69,10 +69,11 @@ pub struct Quoted {
 /// | the payload, and an address that somebody on the way has translated | the cookie for the target's own address: [`Refusal::is_proven_at`] | 48 |
 /// | no payload | the IPv4 identification: [`Refusal::is_ours`] | 16 |
 /// | no payload, and such an address | the identification for a target's own address: [`Refusal::is_identified_at`] | 16, for each target that is tried |
-/// | no payload, and another identification | none is keyed: identifier and checksum ([`Refusal::has_checksum_of`]), which everybody on the way has seen | 0 |
+/// | no payload, and another identification, or none over IPv6 | none is keyed: identifier and checksum ([`Refusal::has_checksum_of`]), which everybody on the way has seen | 0 |
 impl Refusal {
     /// Whether we sent a probe with this sequence number to this address, under this key: as far as 16 bits can say where no payload is
-    /// quoted. Where one is, its cookie is the proof, and nobody asks for the identification, which routers and translations rewrite.
+    /// quoted, of IPv6 none. Where one is, its cookie is the proof, and nobody asks for the identification, which routers and translations
+    /// rewrite.
     pub fn is_ours(&self, key: &Key) -> bool {
         self.quoted.is_some() || self.is_identified_at(key, self.destination)
     }
@@ -107,8 +108,7 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// `header` is quoted, `probe` what follows it, and `parts` what both are taken from. *Truncated*: there is too little of it, of IPv6
-    /// less than the probe's payload.
+    /// `header` is quoted, `probe` what follows it, and `parts` what both are taken from. *Truncated*: there is too little of it.
     pub(super) fn read(
         message: &Message<'_>,
         parts: Parts<'_>,
@@ -127,7 +127,7 @@ impl Refusal {
             return Err(RejectedReason::Corrupt);
         }
         // Where less was quoted than stands there, zeros fill it. A cookie is all zero once in 2^48.
-        let is_there = |bytes: &&[u8; payload::LENGTH]| identification.is_none() || bytes[payload::COOKIE] != [0; 6];
+        let is_there = |bytes: &&[u8; payload::LENGTH]| bytes[payload::COOKIE] != [0; 6];
         let quoted =
             rest.first_chunk::<{ payload::LENGTH }>().filter(is_there).map(|bytes| -> Result<_, RejectedReason> {
                 Ok(Quoted {
@@ -136,9 +136,6 @@ impl Refusal {
                     cookie: field(bytes, payload::COOKIE)?,
                 })
             });
-        if identification.is_none() && quoted.is_none() {
-            return Err(RejectedReason::Truncated);
-        }
         Ok(Self {
             arrived: *arrived,
             from: ip.source()?,
