@@ -169,7 +169,8 @@ fn prove_refusal(refusal: Refusal, key: &Key, slots: &impl Slots) -> Result<Prov
         let address = slots.address(quoted.target);
         address.is_some_and(|address| refusal.is_proven_at(&quoted, key, generation, address))
     };
-    if !refusal.is_proven(&quoted, key, generation) && !(has_expired && is_proven_there()) {
+    let is_proven = refusal.is_proven(&quoted, key, generation) || has_expired && is_proven_there();
+    if !is_proven {
         return Err(RejectedReason::Cookie);
     }
     if refusal.arrived < quoted.sent {

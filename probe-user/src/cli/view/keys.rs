@@ -35,11 +35,8 @@ impl Keys {
         let (sender, pressed) = mpsc::channel();
         // It waits for keys for as long as the program runs: nobody waits for it.
         let body = move || {
-            for key in io::stdin().bytes().map_while(Result::ok) {
-                if sender.send(key).is_err() {
-                    return;
-                }
-            }
+            let mut key = [0];
+            while io::stdin().read(&mut key).is_ok_and(|many| many > 0) && sender.send(key[0]).is_ok() {}
         };
         thread::Builder::new().name("keys".into()).spawn(body).ok()?;
         Some(Self { before, pressed })

@@ -128,7 +128,7 @@ pub fn path_table(
 
 fn head(subject: &PathSubject, rounds: &Rounds, shows: Shows, (targets, flows): (usize, usize)) -> String {
     let PathSubject { target, address, probe } = subject;
-    let mut text = format!("{target}");
+    let mut text = target.clone();
     if *target != address.to_string() {
         let _ = write!(text, " ({address})");
     }

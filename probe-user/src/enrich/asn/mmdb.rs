@@ -26,7 +26,7 @@ struct Record<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number<'a> {
-    Number(u64),
+    Plain(u64),
     #[serde(borrow)]
     Text(&'a str),
     Other(serde::de::IgnoredAny),
@@ -37,7 +37,7 @@ enum Number<'a> {
 #[serde(untagged)]
 enum Text<'a> {
     #[serde(borrow)]
-    Text(&'a str),
+    Is(&'a str),
     Other(serde::de::IgnoredAny),
 }
 
@@ -45,12 +45,12 @@ impl Record<'_> {
     fn network(&self) -> Option<Network> {
         let asn = match (self.autonomous_system_number, &self.asn) {
             (Some(asn), _) => Some(asn).filter(|asn| *asn != 0),
-            (None, Some(Number::Number(asn))) => u32::try_from(*asn).ok().filter(|asn| *asn != 0),
+            (None, Some(Number::Plain(asn))) => u32::try_from(*asn).ok().filter(|asn| *asn != 0),
             (None, Some(Number::Text(text))) => number(text),
             (None, Some(Number::Other(_)) | None) => None,
         };
         let name = match self.name {
-            Some(Text::Text(name)) => Some(name),
+            Some(Text::Is(name)) => Some(name),
             Some(Text::Other(_)) | None => None,
         };
         let name = self.autonomous_system_organization.or(self.as_name).or(name);
