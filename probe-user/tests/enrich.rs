@@ -1,13 +1,23 @@
-//! Names and AS numbers from a name server on loopback that is quick, slow, dead or wrong: what comes, and that nobody waits for it.
+//! Names and AS numbers from a name server that is quick, slow, dead or wrong: what comes, and that nobody waits for it. On loopback, but
+//! for `events_name_whom_they_are_about`, which has `run` ask one at a lab's far end and needs root.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use echolot::enrich::{AsnSource, Enricher, Known, Servers, Settings};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    os::fd::AsFd as _,
     path::PathBuf,
+    process::{Child, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 use testbed::dns::{Manner, NameServer, Zone};
+use xtask::{
+    command::{is_root, send_signal, wait_until},
+    lab::{Answer, FAR_ADDRESS, Lab},
+};
 
 /// More than anything takes that comes at all.
 const LONG: Duration = Duration::from_secs(60);
@@ -45,7 +55,7 @@ struct Table(PathBuf);
 impl Table {
     fn of(content: &str) -> Self {
         let path = std::env::temp_dir().join(format!("echolot-enrich-{}.tsv", std::process::id()));
-        std::fs::write(&path, content).unwrap();
+        fs::write(&path, content).unwrap();
         Self(path)
     }
 
@@ -56,7 +66,7 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.0);
+        let _gone = fs::remove_file(&self.0);
     }
 }
 
@@ -188,7 +198,7 @@ fn a_dead_server_costs_who_asks_and_who_ends_nothing() {
     enricher_of_one.ask(HOST);
     while enricher_of_one.known(HOST).asn != Some(64_500) {
         assert!(Instant::now() < deadline, "no AS number");
-        std::thread::yield_now();
+        thread::yield_now();
     }
     for enricher in [enricher, enricher_of_one] {
         let begin = Instant::now();
@@ -225,7 +235,7 @@ fn a_name_is_asked_for_again_when_its_time_is_up() {
         assert!(enricher.known(HOST).name.is_some(), "the old name goes when there is a new one");
         assert!(Instant::now() < deadline, "{:?}", server.asked());
         enricher.ask(HOST);
-        std::thread::yield_now();
+        thread::yield_now();
     }
     assert!(server.asked().len() <= 3, "{:?}", server.asked());
 }
@@ -287,4 +297,71 @@ fn nothing_to_find_out_is_no_thread_and_no_question() {
     let enricher = start(false, AsnSource::Off, &[server.address()]);
     assert_eq!(ask(&enricher, HOST), Known::default());
     assert_eq!(server.asked(), Vec::<String>::new());
+}
+
+/// `echolot run`, ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+#[test]
+fn events_name_whom_they_are_about() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    let mut lab = Lab::up(&format!("enrich-{}", std::process::id()), &Answer::Kernel).unwrap();
+    let space = fs::File::open(format!("/run/netns/{}-far", lab.name())).unwrap();
+    let target = IpAddr::from([10, 64, 0, 7]);
+    let server = thread::spawn(move || {
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        NameServer::bind((FAR_ADDRESS, 53).into(), Zone::default().name(target, "r7.example", 3_600)).unwrap()
+    });
+    let server = server.join().unwrap();
+    let folder = lab.name().folder();
+    let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
+    write("resolv.conf", &format!("nameserver {FAR_ADDRESS}\n"));
+    write("as.tsv", "10.64.0.0\t10.64.255.255\t64512\tDE\tLAB-AS\n");
+    write(
+        "run.yml",
+        "interface: near0\nevents: events.jsonl\nenrich: {names: true, asn: as.tsv}\nglobal: {interval: 100ms, timeout: 100ms}\n\
+         groups: [{name: far, targets: [10.64.0.7]}]\n",
+    );
+    // The namespace of mounts is the command's own.
+    let mut command = lab.near("sh");
+    let script = "mount --bind \"$1/resolv.conf\" /etc/resolv.conf && exec \"$0\" run -c \"$1/run.yml\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_echolot")]).arg(&folder).stdin(Stdio::null());
+    let log = folder.join("run.log");
+    command.stderr(fs::File::create(&log).unwrap());
+    let mut running = Running(command.spawn().unwrap());
+    let told = |to: &str| {
+        wait_until(LONG, || {
+            let text = fs::read_to_string(folder.join("events.jsonl")).unwrap_or_default();
+            let events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            events.filter(|event| event["to"] == to).last()
+        })
+        .unwrap_or_else(|| panic!("never {to}\n{}", fs::read_to_string(&log).unwrap_or_default()))
+    };
+    assert_eq!(told("up")["address"], "10.64.0.7");
+    // By the first event; it is answered long before the target can go down.
+    assert!(
+        wait_until(LONG, || server.asked().contains(&"udp PTR 7.0.64.10.in-addr.arpa.".to_owned()).then_some(()))
+            .is_some()
+    );
+    lab.answer(&Answer::Silent).unwrap();
+    let down = told("down");
+    assert_eq!((&down["name"], &down["asn"]), (&"r7.example".into(), &64_512.into()), "{down}");
+    assert_eq!(down["as_name"], "LAB-AS");
+    assert_eq!(server.asked().len(), 1, "{:?}", server.asked());
+    send_signal("TERM", running.0.id());
+    let ended = wait_until(LONG, || running.0.try_wait().unwrap());
+    assert!(
+        ended.is_some_and(|status| status.success()),
+        "{ended:?}\n{}",
+        fs::read_to_string(&log).unwrap_or_default()
+    );
 }

@@ -13,7 +13,7 @@ use hickory_proto::{
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,6 +24,8 @@ use std::{
 
 /// Of what does not exist, seconds.
 const NEGATIVE_TTL: u32 = 60;
+/// Between two looks whether to end, and whether somebody connects.
+const LOOK: Duration = Duration::from_millis(20);
 /// The longest datagram.
 const DATAGRAM: usize = 1 << 16;
 
@@ -169,6 +171,9 @@ impl NameServer {
             stop: AtomicBool::new(false),
         });
         let mut server = Self { address, shared, threads: Vec::new() };
+        // Its end may be dropped in another network namespace, from where nothing could be sent here: threads look for themselves.
+        udp.set_read_timeout(Some(LOOK))?;
+        tcp.set_nonblocking(true)?;
         let answers = udp.try_clone()?;
         server.thread(move |shared| shared.serve_udp(&udp))?;
         server.thread(move |shared| shared.send_later(&answers))?;
@@ -207,16 +212,6 @@ impl Drop for NameServer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
         self.shared.later.more.notify_all();
-        // Each of the others waits for something to come.
-        let here = match self.address {
-            SocketAddr::V4(address) if address.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
-            SocketAddr::V6(address) if address.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
-            address => address,
-        };
-        let mut any = here;
-        any.set_port(0);
-        let _woken = UdpSocket::bind(any).and_then(|socket| socket.send_to(&[], here));
-        let _woken = TcpStream::connect_timeout(&here, Duration::from_secs(1));
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
@@ -281,16 +276,14 @@ impl Shared {
     }
 
     fn serve_tcp(self: &Arc<Self>, listener: &TcpListener) {
-        for stream in listener.incoming() {
-            if self.stopped() {
-                return;
-            }
-            if let Ok(stream) = stream {
-                let shared = Arc::clone(self);
-                // It ends with its connection, which ends with the asker or by its timeout.
-                let _detached =
-                    std::thread::Builder::new().name("dns".into()).spawn(move || shared.serve_stream(stream));
-            }
+        while !self.stopped() {
+            let Ok((stream, _)) = listener.accept() else {
+                std::thread::sleep(LOOK);
+                continue;
+            };
+            let shared = Arc::clone(self);
+            // It ends with its connection, which ends with the asker or by its timeout.
+            let _detached = std::thread::Builder::new().name("dns".into()).spawn(move || shared.serve_stream(stream));
         }
     }
 
