@@ -341,8 +341,8 @@ fn events_name_whom_they_are_about() {
     let told = |to: &str| {
         wait_until(LONG, || {
             let text = fs::read_to_string(folder.join("events.jsonl")).unwrap_or_default();
-            let events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            events.filter(|event| event["to"] == to).last()
+            let mut events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            events.rfind(|event| event["to"] == to)
         })
         .unwrap_or_else(|| panic!("never {to}\n{}", fs::read_to_string(&log).unwrap_or_default()))
     };

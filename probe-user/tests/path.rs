@@ -14,6 +14,7 @@
 //! | `branches::*` | of flows each keeps to its branch and all together see every one; by addresses they go one way, packet by packet any; a branch that is taken alone is seen alone |
 //! | `limits::*` | a router that limits its errors seems to lose when it is asked quickly, and not when slowly, and no later hop does |
 //! | `quirks::*` | what a router in userspace says is read by others as its rule has it: silence, short and changed quotes, labels both ways, refusals, foreign addresses, late and doubled answers, time to live that is kept or runs below 1 |
+//! | `trace::*` | `echolot trace` sees all of that, by every kind of probe and over both families: the same hops, both branches, who is silent and who limits; and no name server gets in its way |
 //! | `ways::*` | a link that loses its carrier ends a path where it was cut; a held packet is late by as much as was said |
 //!
 //! They need root, traceroute, mtr, fping, nft and tcpdump; without root each says so and is passed over, a missing tool is a
@@ -34,6 +35,8 @@ mod limits;
 mod quirks;
 #[path = "path/tools.rs"]
 mod tools;
+#[path = "path/trace.rs"]
+mod trace;
 #[path = "path/ways.rs"]
 mod ways;
 #[path = "path/whole.rs"]

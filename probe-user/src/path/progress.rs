@@ -60,10 +60,6 @@ impl Progress {
         }
     }
 
-    pub(super) const fn round(&self) -> u64 {
-        self.round
-    }
-
     /// How far the target is, as far as this round has found.
     pub(super) fn found(&self) -> Option<u8> {
         self.flows.iter().filter_map(|way| way.end).min().or(self.distance)
@@ -75,7 +71,7 @@ impl Progress {
             return Some(Which { flow: 0, again: false, ttl: 0 });
         }
         let ways = self.flows.len() + usize::from(self.again.is_some());
-        let turns = (0..ways).map(|step| (self.turn + step) % ways);
+        let turns = (0..ways).map(|step| self.at((self.turn + step) % ways));
         let mut asks = turns.filter_map(|index| {
             let way = self.way(index)?;
             let which = Which { flow: self.flow(index), again: index == self.flows.len(), ttl: way.asked };
@@ -94,7 +90,7 @@ impl Progress {
         if let Some(way) = self.way_mut(index) {
             way.asked = which.ttl + 1;
         }
-        self.turn = index + 1;
+        self.turn = self.turn_of(index) + 1;
     }
 
     /// The last router that is known before this hop.
@@ -154,6 +150,23 @@ impl Progress {
         let Self { target, round, flows, again, .. } = self;
         let by_packet = again.is_some_and(|again| flows.first().is_some_and(|first| first.contradicts(&again)));
         (0..).zip(flows).map(move |(flow, way)| way.path(target, round, flow, by_packet && flow == 0))
+    }
+
+    /// Who has this turn: the first flow again right behind the first time, so that who sends packets by turns gives itself away.
+    const fn at(&self, turn: usize) -> usize {
+        match (self.again.is_some(), turn) {
+            (true, 1) => self.flows.len(),
+            (true, 2..) => turn - 1,
+            _ => turn,
+        }
+    }
+
+    const fn turn_of(&self, index: usize) -> usize {
+        match (self.again.is_some(), index) {
+            (true, index) if index == self.flows.len() => 1,
+            (true, 1..) => index + 1,
+            _ => index,
+        }
     }
 
     fn flow(&self, index: usize) -> u16 {

@@ -20,11 +20,13 @@ pub struct Tracer {
     flows: u64,
     /// Targets whose first round has not begun, in their order.
     to_begin: VecDeque<TargetIndex>,
-    under_way: HashMap<TargetIndex, Progress>,
+    under_way: HashMap<Round, Progress>,
     /// Those under way that may have something to ask.
-    ready: VecDeque<TargetIndex>,
+    ready: VecDeque<Round>,
     /// Those that have something to ask of a router that may not be asked yet.
-    held: BinaryHeap<Reverse<(Nanos, TargetIndex)>>,
+    held: BinaryHeap<Reverse<(Nanos, Round)>>,
+    /// Of targets with several rounds, how far each was and how many of its rounds are under way.
+    repeated: HashMap<TargetIndex, Repeated>,
     /// Rounds that begin later.
     later: BinaryHeap<Reverse<Later>>,
     pace: Option<Pace>,
@@ -32,14 +34,26 @@ pub struct Tracer {
     in_flight: u64,
 }
 
-/// A target's next round.
+/// Rounds of a target that may be under way at a time: the bits of a number that travel with a SYN tell so many apart.
+const OVERLAPPING: usize = 4;
+
+/// A target, and which of its rounds.
+type Round = (TargetIndex, u64);
+
+/// When a round begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Later {
     at: Nanos,
     target: TargetIndex,
     round: u64,
-    /// How far the target was.
-    known: Option<u8>,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Repeated {
+    distance: Option<u8>,
+    under_way: usize,
+    /// The next round, if it is due and too many are under way.
+    waits: Option<Later>,
 }
 
 impl Tracer {
@@ -52,6 +66,7 @@ impl Tracer {
             under_way: HashMap::new(),
             ready: VecDeque::new(),
             held: BinaryHeap::new(),
+            repeated: HashMap::new(),
             later: BinaryHeap::new(),
             pace: wanted.per_hop.map(Pace::new),
             done: VecDeque::new(),
@@ -63,23 +78,23 @@ impl Tracer {
     /// The next probe to send; None: nothing before [`Tracer::next_at`], or before something is settled.
     pub fn next(&mut self, now: Nanos) -> Option<(TargetIndex, ProbeNumber)> {
         self.begin(now);
-        while let Some(target) = self.ready.pop_front() {
-            let Some(progress) = self.under_way.get_mut(&target) else { continue };
+        while let Some(round) = self.ready.pop_front() {
+            let Some(progress) = self.under_way.get_mut(&round) else { continue };
             let Some(which) = progress.next() else { continue };
             // With its whole time to live a probe asks the target, and no router.
             if let Some(pace) = self.pace.as_mut().filter(|_| which.ttl > 0) {
                 let may = pace.ask(place(progress, which), now);
                 if may > now {
-                    self.held.push(Reverse((may, target)));
+                    self.held.push(Reverse((may, round)));
                     continue;
                 }
             }
             progress.asked(which);
-            let number = number(self.ttls, self.flows, progress.round(), which);
+            let number = number(self.ttls, self.flows, round.1, which);
             // The others have their turn first.
-            self.ready.push_back(target);
+            self.ready.push_back(round);
             self.in_flight += 1;
-            return Some((target, number));
+            return Some((round.0, number));
         }
         None
     }
@@ -96,26 +111,23 @@ impl Tracer {
         let Settlement { target, number, sent, ended } = *settlement;
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some((round, which)) = which(self.ttls, self.flows, number) else { return };
-        // Of a target whose path is whole, nobody waits for the rest.
-        let Some(progress) = self.under_way.get_mut(&target).filter(|progress| progress.round() == round) else {
-            return;
-        };
+        // Of a round whose paths are whole, nobody waits for the rest.
+        let Some(progress) = self.under_way.get_mut(&(target, round)) else { return };
         if let (Some(pace), Ended::Hop { from, .. }) = (&mut self.pace, ended) {
             pace.learn(place(progress, which), from);
         }
         progress.settled(which, Hop { ttl: which.ttl, sent, ended });
+        if let Some(repeated) = self.repeated.get_mut(&target) {
+            repeated.distance = progress.found().or(repeated.distance);
+        }
         if !progress.is_whole() {
-            return self.ready.push_back(target);
+            return self.ready.push_back((target, round));
         }
-        let Some(progress) = self.under_way.remove(&target) else { return };
-        let (round, found) = (progress.round() + 1, progress.found());
-        let first = self.done.len();
+        let Some(progress) = self.under_way.remove(&(target, round)) else { return };
         self.done.extend(progress.paths());
-        if self.wanted.rounds.is_none_or(|rounds| round < rounds) {
-            let begun = self.done.iter().skip(first).map(|path| path.sent).filter(|sent| *sent > Nanos::ZERO).min();
-            let at = begun.unwrap_or(sent) + self.wanted.interval;
-            self.later.push(Reverse(Later { at, target, round, known: found }));
-        }
+        let Some(repeated) = self.repeated.get_mut(&target) else { return };
+        repeated.under_way -= 1;
+        self.later.extend(repeated.waits.take().map(Reverse));
     }
 
     /// A path that has been found.
@@ -127,6 +139,7 @@ impl Tracer {
     pub fn stop(&mut self) {
         self.to_begin.clear();
         self.later.clear();
+        self.repeated.clear();
         self.wanted.rounds = Some(0);
     }
 
@@ -152,25 +165,41 @@ impl Tracer {
 
     /// Begins what is to begin, and makes ready what has waited long enough.
     fn begin(&mut self, now: Nanos) {
-        while let Some(Reverse((at, target))) = self.held.peek().copied()
+        while let Some(Reverse((at, round))) = self.held.peek().copied()
             && at <= now
         {
             self.held.pop();
-            self.ready.push_back(target);
+            self.ready.push_back(round);
         }
         while self.under_way.len() < self.wanted.at_once {
-            let (target, round, known) = match self.later.peek().copied() {
-                Some(Reverse(Later { at, target, round, known })) if at <= now => {
+            let (target, round, due) = match self.later.peek().copied() {
+                Some(Reverse(later)) if later.at <= now => {
                     self.later.pop();
-                    (target, round, known)
+                    let repeated = self.repeated.entry(later.target).or_default();
+                    if repeated.under_way >= OVERLAPPING {
+                        repeated.waits = Some(later);
+                        continue;
+                    }
+                    (later.target, later.round, later.at)
                 }
                 _ => match self.to_begin.pop_front() {
-                    Some(target) => (target, 0, None),
+                    Some(target) => (target, 0, now),
                     None => break,
                 },
             };
-            self.under_way.insert(target, Progress::new(target, round, self.wanted, known));
-            self.ready.push_back(target);
+            let mut known = None;
+            if self.wanted.rounds != Some(1) {
+                let repeated = self.repeated.entry(target).or_default();
+                repeated.under_way += 1;
+                known = repeated.distance;
+                if self.wanted.rounds.is_none_or(|rounds| round + 1 < rounds) {
+                    // Measured from when it was due, it does not slip; what is past is not caught up with.
+                    let at = (due + self.wanted.interval).max(now);
+                    self.later.push(Reverse(Later { at, target, round: round + 1 }));
+                }
+            }
+            self.under_way.insert((target, round), Progress::new(target, round, self.wanted, known));
+            self.ready.push_back((target, round));
         }
     }
 }

@@ -88,7 +88,7 @@ impl<'a> Net<'a> {
                 events.entry(at).or_default().push(Settlement { target, number, sent: now, ended });
             }
             now = match events.first_key_value() {
-                Some((at, _)) => (*at).max(now),
+                Some((at, _)) => tracer.next_at().map_or(*at, |next| next.min(*at)).max(now),
                 None => now + STEP,
             };
             while events.first_key_value().is_some_and(|(at, _)| *at <= now) {
@@ -230,6 +230,24 @@ fn rounds_begin_on_time_and_know_how_far_it_is() {
     assert_eq!(paths.iter().map(|path| path.round).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert_eq!(net.asked(), 1 + 5 * 9, "how far it is is asked once");
     assert!((Nanos::from_millis(800)..Nanos::from_millis(810)).contains(&took), "{took}");
+}
+
+#[test]
+fn a_round_does_not_wait_for_the_silence_of_the_one_before() {
+    let rule = |_, ttl: u8, _| match ttl {
+        3 => (None, Nanos::ZERO),
+        0 | 6.. => (answered(6), Nanos::from_millis(1)),
+        _ => (hop(ttl, 1), Nanos::from_millis(1)),
+    };
+    let wanted = Wanted { rounds: Some(20), interval: Nanos::from_millis(25), ..wanted() };
+    let (paths, took) = Net::of(&rule).trace(wanted, 1);
+    assert_eq!(paths.iter().map(|path| path.round).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    assert!(took < Nanos::from_millis(19 * 25 + 80), "{took}");
+    // But there are no more than can be told apart.
+    let quick = Wanted { interval: Nanos::from_millis(10), ..wanted };
+    let (paths, took) = Net::of(&rule).trace(quick, 1);
+    assert_eq!(paths.len(), 20);
+    assert!((Nanos::from_millis(5 * 70)..Nanos::from_millis(5 * 80)).contains(&took), "{took}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Zone {
     /// If it is no name.
     #[must_use]
     pub fn name(self, address: IpAddr, name: &str, ttl: u32) -> Self {
-        self.record(Name::from(address), ttl, RData::PTR(PTR(absolute(name))))
+        self.record(&Name::from(address), ttl, RData::PTR(PTR(absolute(name))))
     }
 
     /// The same of any bytes in its labels.
@@ -72,7 +72,7 @@ impl Zone {
     #[must_use]
     pub fn labels(self, address: IpAddr, labels: &[&[u8]], ttl: u32) -> Self {
         let name = Name::from_labels(labels.iter().copied()).expect("labels of 1 to 63 bytes");
-        self.record(Name::from(address), ttl, RData::PTR(PTR(name)))
+        self.record(&Name::from(address), ttl, RData::PTR(PTR(name)))
     }
 
     /// An address whose name stands at another (RFC 2317).
@@ -82,8 +82,8 @@ impl Zone {
     #[must_use]
     pub fn delegated(self, address: IpAddr, to: &str, name: &str, ttl: u32) -> Self {
         let at = absolute(to);
-        let aliased = self.record(Name::from(address), ttl, RData::CNAME(CNAME(at.clone())));
-        aliased.record(at, ttl, RData::PTR(PTR(absolute(name))))
+        let aliased = self.record(&Name::from(address), ttl, RData::CNAME(CNAME(at.clone())));
+        aliased.record(&at, ttl, RData::PTR(PTR(absolute(name))))
     }
 
     /// A text.
@@ -93,10 +93,10 @@ impl Zone {
     #[must_use]
     pub fn text(self, name: &str, text: &[u8], ttl: u32) -> Self {
         let strings = text.chunks(255).collect();
-        self.record(absolute(name), ttl, RData::TXT(TXT::from_bytes(strings)))
+        self.record(&absolute(name), ttl, RData::TXT(TXT::from_bytes(strings)))
     }
 
-    fn record(mut self, name: Name, ttl: u32, data: RData) -> Self {
+    fn record(mut self, name: &Name, ttl: u32, data: RData) -> Self {
         let record = Record::from_rdata(name.clone(), ttl, data);
         self.records.entry((name.to_lowercase(), record.record_type())).or_default().push(record);
         self
@@ -144,10 +144,13 @@ struct Shared {
     stop: AtomicBool,
 }
 
+/// What is sent, and where to.
+type Datagram = (Vec<u8>, SocketAddr);
+
 /// Datagrams that leave later, by when.
 #[derive(Debug, Default)]
 struct Later {
-    waiting: Mutex<BTreeMap<(Instant, u64), (Vec<u8>, SocketAddr)>>,
+    waiting: Mutex<BTreeMap<(Instant, u64), Datagram>>,
     more: Condvar,
 }
 

@@ -92,7 +92,6 @@ pub fn path_table(
     let mut row = format!("{:number$}{:<host_width$}", "", "host");
     COLUMNS[..many].iter().zip(&widths).for_each(|((name, _), width)| _ = write!(row, "  {name:>width$}"));
     lines.push(row);
-    let worst = hops.iter().filter_map(|(_, hop, _)| hop.worst()).max().unwrap_or(Nanos(1));
     for ((ttl, hop, cells), host) in hops.iter().zip(&hosts) {
         let mut row = format!("{ttl:>2} {}", fitted(host, host_width));
         cells[..many].iter().zip(&widths).for_each(|(cell, width)| _ = write!(row, "  {cell:>width$}"));
@@ -105,6 +104,7 @@ pub fn path_table(
         let room = rest.saturating_sub(verdict.len() + 2).min(LATEST);
         if room > 3 && hop.heard > 0 {
             row.push_str("  ");
+            let worst = hop.latest(room).max().unwrap_or_default();
             row.extend(hop.latest(room).map(|rtt| bar(rtt, worst)));
         }
         lines.push(row);
@@ -172,7 +172,7 @@ fn fitted(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// How long it took, beside the longest.
+/// How long it took, beside the longest of those that are shown.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of eight")]
 fn bar(rtt: Nanos, worst: Nanos) -> char {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
