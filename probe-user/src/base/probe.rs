@@ -38,14 +38,19 @@ impl ProbeNumber {
     }
 }
 
-/// How the time to live of a probe follows from its number, where the probes of a target are to find the routers on its way: the low bits
-/// are the time to live, or 0 for the one that the target's group has; those above count attempts.
+/// How the time to live of a probe follows from its number, where the probes of a target are to find the routers on its way.
+///
+/// From the lowest bit on: 5 or 6 bits are the time to live, or 0 for the one that the target's group has; the 3 or 2 bits above it are the
+/// low bits of the turn; and what is above those 8, which are all that travel with a SYN, is the rest of the turn times the flows, and the
+/// flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ttls(u32);
 
 impl Ttls {
-    /// The longest that can be told: the bits of a number that travel with a SYN are 8, and two must tell attempts apart.
+    /// The longest that can be told.
     pub const MOST: u8 = 63;
+    /// Bits of a number that every answer says.
+    const LOW: u32 = 8;
 
     /// For times to live up to this one, at most [`Ttls::MOST`].
     pub const fn up_to(most: u8) -> Self {
@@ -63,16 +68,35 @@ impl Ttls {
         (number & (self.many() as u64 - 1)) as u8
     }
 
-    /// Which attempt a number is of.
+    /// Which of so many flows a number is of.
     #[inline]
-    pub const fn attempt(self, number: u64) -> u64 {
-        number >> self.0
+    pub const fn flow(self, number: u64, flows: u16) -> u16 {
+        ((number >> Self::LOW) % flows as u64) as u16
     }
 
-    /// The number of an attempt with a time to live.
+    /// Which turn a number is of.
     #[inline]
-    pub const fn number(self, attempt: u64, ttl: u8) -> ProbeNumber {
-        ProbeNumber(attempt << self.0 | (ttl as u64 & (self.many() as u64 - 1)))
+    pub const fn turn(self, number: u64, flows: u16) -> u64 {
+        let low = (number & ((1 << Self::LOW) - 1)) >> self.0;
+        (number >> Self::LOW) / flows as u64 * self.low_turns() + low
+    }
+
+    /// The number of a turn, of a flow among so many, with a time to live.
+    #[inline]
+    pub const fn number(self, turn: u64, (flow, flows): (u16, u16), ttl: u8) -> ProbeNumber {
+        let (high, low) = (turn / self.low_turns(), turn % self.low_turns());
+        let ttl = ttl as u64 & (self.many() as u64 - 1);
+        ProbeNumber((high * flows as u64 + flow as u64) << Self::LOW | low << self.0 | ttl)
+    }
+
+    /// How many turns in a row are told apart by 16 bits of a number; or where ports say the flow, by 8.
+    pub const fn told_apart(self, flows: u16, by_ports: bool) -> u64 {
+        let high = if by_ports { 1 } else { (1 << (16 - Self::LOW)) / flows as u64 };
+        self.low_turns() * if high > 1 { high } else { 1 }
+    }
+
+    const fn low_turns(self) -> u64 {
+        1 << (Self::LOW - self.0)
     }
 }
 
@@ -82,13 +106,39 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_number_says_time_to_live_and_attempt() {
+    fn a_number_says_time_to_live_turn_and_flow() {
         for most in [1, 30, 31, 32, 63] {
             let ttls = Ttls::up_to(most);
             assert!(u32::from(most) < ttls.many() && ttls.many() <= 64);
-            for (attempt, ttl) in [(0, 0), (0, 1), (7, most), (1 << 40, most)] {
-                let number = ttls.number(attempt, ttl).0;
-                assert_eq!((ttls.attempt(number), ttls.of(number)), (attempt, ttl));
+            for flows in [1, 3, 96, 256] {
+                for (turn, flow, ttl) in [(0, 0, 0), (1, flows - 1, 1), (7, 0, most), (1 << 30, flows / 2, most)] {
+                    let number = ttls.number(turn, (flow, flows), ttl).0;
+                    assert_eq!(
+                        (ttls.turn(number, flows), ttls.flow(number, flows), ttls.of(number)),
+                        (turn, flow, ttl)
+                    );
+                }
+                // By what travels.
+                for by_ports in [false, true] {
+                    let apart = ttls.told_apart(flows, by_ports);
+                    assert!(apart >= 4, "{most}, {flows}");
+                    let told = |turn, flow, ttl| match ttls.number(turn, (flow, flows), ttl).0 {
+                        number if by_ports => (number & 0xff, flow),
+                        number => (number & 0xffff, 0),
+                    };
+                    let turns = 5..5 + apart.min(64);
+                    let all: BTreeSet<_> = turns
+                        .clone()
+                        .flat_map(|turn| (0..flows).flat_map(move |flow| [1, most].map(|ttl| (turn, flow, ttl))))
+                        .map(|(turn, flow, ttl)| told(turn, flow, ttl))
+                        .collect();
+                    let ttls_tried = if most == 1 { 1 } else { 2 };
+                    assert_eq!(
+                        all.len() as u64,
+                        apart.min(64) * u64::from(flows) * ttls_tried,
+                        "{most}, {flows}, {by_ports}"
+                    );
+                }
             }
         }
     }

@@ -109,6 +109,8 @@ fn wanted(args: &TraceArgs, rate: u64) -> Wanted {
         flows: args.flows,
         rounds: (args.count > 0).then_some(args.count),
         interval: args.interval,
+        timeout: args.timeout,
+        by_ports: args.probe.port().is_some(),
         per_hop,
         at_once: usize::try_from(under_way).unwrap_or(usize::MAX).max(1_000),
     }

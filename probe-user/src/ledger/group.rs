@@ -82,7 +82,7 @@ impl Group {
     pub const fn flow_of(&self, number: u64) -> u16 {
         match self.ttls {
             None => ProbeNumber(number).flow(self.flows),
-            Some(ttls) => (ttls.attempt(number) % self.flows as u64) as u16,
+            Some(ttls) => ttls.flow(number, self.flows),
         }
     }
 

@@ -3,7 +3,8 @@
 //! Pure: a [`Tracer`] is told what became of probes and says which to send. Whoever joins it to a worker may be as slow as he likes; no
 //! time that is measured depends on it.
 //!
-//! A probe's number says its time to live ([`Ttls`](crate::base::Ttls)) and its attempt; the attempt says the flow.
+//! A probe's number says its time to live, its flow and its turn ([`Ttls`](crate::base::Ttls)): the round, and where there are several flows
+//! whether it is the first flow again.
 
 mod flows;
 mod pace;
@@ -33,6 +34,10 @@ pub struct Wanted {
     pub rounds: Option<u64>,
     /// From the beginning of a target's round to that of its next.
     pub interval: Nanos,
+    /// How long a probe may be answered.
+    pub timeout: Nanos,
+    /// Probes go to a port, which says their flow.
+    pub by_ports: bool,
     /// How often a second a router may be asked, at most.
     pub per_hop: Option<f64>,
     /// Targets under way at a time.

@@ -17,7 +17,7 @@ pub struct Tracer {
     wanted: Wanted,
     ttls: Ttls,
     /// Flows that numbers have room for.
-    flows: u64,
+    flows: u16,
     /// Targets whose first round has not begun, in their order.
     to_begin: VecDeque<TargetIndex>,
     under_way: HashMap<Round, Progress>,
@@ -25,8 +25,10 @@ pub struct Tracer {
     ready: VecDeque<Round>,
     /// Those that have something to ask of a router that may not be asked yet.
     held: BinaryHeap<Reverse<(Nanos, Round)>>,
-    /// Of targets with several rounds, how far each was and how many of its rounds are under way.
+    /// Of targets with several rounds, what is to be known of those before.
     repeated: HashMap<TargetIndex, Repeated>,
+    /// Rounds in a row whose probes can be told apart.
+    together: usize,
     /// Rounds that begin later.
     later: BinaryHeap<Reverse<Later>>,
     pace: Option<Pace>,
@@ -34,8 +36,10 @@ pub struct Tracer {
     in_flight: u64,
 }
 
-/// Rounds of a target that may be under way at a time: the bits of a number that travel with a SYN tell so many apart.
-const OVERLAPPING: usize = 4;
+/// Rounds of a target that may be under way at a time, where more could be told apart.
+const MOST_TOGETHER: u64 = 128;
+/// A probe is remembered for longer than its timeout by as much: until it is known what this machine dropped.
+const REMEMBERED: Nanos = Nanos::from_millis(500);
 
 /// A target, and which of its rounds.
 type Round = (TargetIndex, u64);
@@ -48,12 +52,12 @@ struct Later {
     round: u64,
 }
 
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Repeated {
+    /// How far the target was.
     distance: Option<u8>,
-    under_way: usize,
-    /// The next round, if it is due and too many are under way.
-    waits: Option<Later>,
+    /// When the latest of its rounds began, as many as can be told apart.
+    begun: VecDeque<Nanos>,
 }
 
 impl Tracer {
@@ -61,12 +65,13 @@ impl Tracer {
     pub fn new(wanted: Wanted, ttls: Ttls, targets: impl IntoIterator<Item = TargetIndex>) -> Self {
         Self {
             ttls,
-            flows: wanted.flows.most().into(),
+            flows: wanted.flows.most(),
             to_begin: targets.into_iter().collect(),
             under_way: HashMap::new(),
             ready: VecDeque::new(),
             held: BinaryHeap::new(),
             repeated: HashMap::new(),
+            together: usize::try_from(together(&wanted, ttls).clamp(1, MOST_TOGETHER)).unwrap_or(1),
             later: BinaryHeap::new(),
             pace: wanted.per_hop.map(Pace::new),
             done: VecDeque::new(),
@@ -110,7 +115,7 @@ impl Tracer {
     pub fn settled(&mut self, settlement: &Settlement) {
         let Settlement { target, number, sent, ended } = *settlement;
         self.in_flight = self.in_flight.saturating_sub(1);
-        let Some((round, which)) = which(self.ttls, self.flows, number) else { return };
+        let (round, which) = which(self.ttls, self.flows, number);
         // Of a round whose paths are whole, nobody waits for the rest.
         let Some(progress) = self.under_way.get_mut(&(target, round)) else { return };
         if let (Some(pace), Ended::Hop { from, .. }) = (&mut self.pace, ended) {
@@ -125,9 +130,6 @@ impl Tracer {
         }
         let Some(progress) = self.under_way.remove(&(target, round)) else { return };
         self.done.extend(progress.paths());
-        let Some(repeated) = self.repeated.get_mut(&target) else { return };
-        repeated.under_way -= 1;
-        self.later.extend(repeated.waits.take().map(Reverse));
     }
 
     /// A path that has been found.
@@ -175,11 +177,6 @@ impl Tracer {
             let (target, round, due) = match self.later.peek().copied() {
                 Some(Reverse(later)) if later.at <= now => {
                     self.later.pop();
-                    let repeated = self.repeated.entry(later.target).or_default();
-                    if repeated.under_way >= OVERLAPPING {
-                        repeated.waits = Some(later);
-                        continue;
-                    }
                     (later.target, later.round, later.at)
                 }
                 _ => match self.to_begin.pop_front() {
@@ -190,11 +187,17 @@ impl Tracer {
             let mut known = None;
             if self.wanted.rounds != Some(1) {
                 let repeated = self.repeated.entry(target).or_default();
-                repeated.under_way += 1;
+                repeated.begun.push_back(now);
+                if repeated.begun.len() > self.together {
+                    repeated.begun.pop_front();
+                }
                 known = repeated.distance;
                 if self.wanted.rounds.is_none_or(|rounds| round + 1 < rounds) {
                     // Measured from when it was due, it does not slip; what is past is not caught up with.
-                    let at = (due + self.wanted.interval).max(now);
+                    let mut at = (due + self.wanted.interval).max(now);
+                    if let (true, Some(oldest)) = (repeated.begun.len() == self.together, repeated.begun.front()) {
+                        at = at.max(*oldest + self.wanted.timeout + REMEMBERED);
+                    }
                     self.later.push(Reverse(Later { at, target, round: round + 1 }));
                 }
             }
@@ -212,16 +215,22 @@ fn place(progress: &Progress, which: Which) -> Place {
     (which.ttl, progress.before(which).and_then(from))
 }
 
-/// Attempts follow one another by round, twice in each, and flow.
-fn number(ttls: Ttls, flows: u64, round: u64, which: Which) -> ProbeNumber {
-    let attempt = (2 * round + u64::from(which.again)) * flows + u64::from(which.flow);
-    ttls.number(attempt, which.ttl)
+/// How many rounds in a row are told apart.
+fn together(wanted: &Wanted, ttls: Ttls) -> u64 {
+    let flows = wanted.flows.most();
+    ttls.told_apart(flows, wanted.by_ports) / if flows > 1 { 2 } else { 1 }
 }
 
-fn which(ttls: Ttls, flows: u64, number: ProbeNumber) -> Option<(u64, Which)> {
-    let (attempt, ttl) = (ttls.attempt(number.0), ttls.of(number.0));
-    let (twice, flow) = (attempt / flows, u16::try_from(attempt % flows).ok()?);
-    Some((twice / 2, Which { flow, again: twice % 2 == 1, ttl }))
+/// Of several flows the first is sent twice in a round, so a round has two turns.
+fn number(ttls: Ttls, flows: u16, round: u64, which: Which) -> ProbeNumber {
+    let turn = if flows > 1 { 2 * round + u64::from(which.again) } else { round };
+    ttls.number(turn, (which.flow, flows), which.ttl)
+}
+
+fn which(ttls: Ttls, flows: u16, number: ProbeNumber) -> (u64, Which) {
+    let (flow, ttl, turn) = (ttls.flow(number.0, flows), ttls.of(number.0), ttls.turn(number.0, flows));
+    let (round, again) = if flows > 1 { (turn / 2, turn % 2 == 1) } else { (turn, false) };
+    (round, Which { flow, again, ttl })
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use std::{
 
 /// Between looks at what has been settled.
 const LOOK: Duration = Duration::from_micros(100);
+/// The same where nothing is in flight.
+const LONGEST_LOOK: Duration = Duration::from_millis(5);
 /// Probes asked for between two looks.
 const ASKED_AT_ONCE: usize = 1_024;
 /// After the end has been asked for, paths wait so long for a reader that takes none.
@@ -66,8 +68,19 @@ impl Asking {
                 return self.common.ask(Phase::Drain);
             }
             if settled + asked == 0 {
-                thread::sleep(LOOK);
+                thread::sleep(self.pause());
             }
+        }
+    }
+
+    /// While something is in flight it may be settled at any time.
+    fn pause(&self) -> Duration {
+        let tracer = &self.paths.tracer;
+        match tracer.next_at() {
+            Some(at) if tracer.in_flight() == 0 => {
+                Duration::from_nanos((at - super::now()).0).clamp(LOOK, LONGEST_LOOK)
+            }
+            _ => LOOK,
         }
     }
 

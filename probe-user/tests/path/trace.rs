@@ -72,14 +72,13 @@ fn flows_show_the_branches() {
     };
     for family in FAMILIES {
         for kind in KINDS {
-            for flows in ["16", "auto"] {
-                let (seen, paths) = trace(&chain, chain.target(family), &["-n", "-p", kind, "--flows", flows]);
-                seen.agrees(&chain.hops(family));
-                assert!(paths.len() >= 6, "{flows}");
-                for path in &paths {
-                    assert!(path["balanced"].is_null(), "{kind}: {path}");
-                }
-            }
+            let by = |flows: &str| trace(&chain, chain.target(family), &["-n", "-p", kind, "--flows", flows]);
+            let (seen, paths) = by("16");
+            seen.agrees(&chain.hops(family));
+            assert!(paths.len() == 16 && paths.iter().all(|path| path["balanced"].is_null()), "{kind}: {paths:?}");
+            // That is 95 %, and less than one time in thirty all of the first six go the same way.
+            let auto = (0..6).any(|_| by("auto").0 == seen);
+            assert!(auto, "{kind} over {family:?}: six times not all of the branches");
             let again = ["-n", "-p", kind, "-c", "5", "-i", "0.05"];
             let (again, _) = trace(&chain, chain.target(family), &again);
             assert!((4..=5).all(|ttl| again.hop(ttl).addresses.len() == 1), "a flow keeps to its branch: {again:?}");
