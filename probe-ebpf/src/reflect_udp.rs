@@ -275,10 +275,22 @@ fn write_v4(ctx: &XdpContext, at: usize, quoted: usize) -> Option<()> {
     let (source, destination) = (asked.bytes::<4>(ipv4::DESTINATION), asked.bytes::<4>(ipv4::SOURCE));
     let ip = Piece::<{ ipv4::HEADER }>::at(ctx, at)?;
     let total = (SHIFT_V4 + quoted) as u16;
+    write_error_header(ip, (total, ipv4::DONT_FRAGMENT), TTL, (source, destination));
+    write_icmp(ctx, at + ipv4::HEADER, ([icmp::UNREACHABLE, PORT_V4], [0; 4]), 0, quote + quoted)
+}
+
+/// The IPv4 header of an ICMP error: of so many bytes in all, with these flags, from and to.
+#[inline(always)]
+pub(crate) fn write_error_header(
+    ip: Piece<{ ipv4::HEADER }>,
+    (total, flags): (u16, u16),
+    ttl: u8,
+    (source, destination): ([u8; 4], [u8; 4]),
+) {
     let words = [
         u32::from_be_bytes([0x45, TOS, 0, 0]) | u32::from(total),
-        u32::from(ipv4::DONT_FRAGMENT),
-        u32::from_be_bytes([TTL, ipv4::ICMP, 0, 0]),
+        u32::from(flags),
+        u32::from_be_bytes([ttl, ipv4::ICMP, 0, 0]),
     ];
     ip.write(0..4, words[0].to_be_bytes());
     ip.write(4..8, words[1].to_be_bytes());
@@ -288,7 +300,6 @@ fn write_v4(ctx: &XdpContext, at: usize, quoted: usize) -> Option<()> {
     ip.write(8..12, (words[2] | u32::from(sum)).to_be_bytes());
     ip.write(ipv4::SOURCE, source);
     ip.write(ipv4::DESTINATION, destination);
-    write_icmp(ctx, at + ipv4::HEADER, ([icmp::UNREACHABLE, PORT_V4], [0; 4]), 0, quote + quoted)
 }
 
 #[inline(always)]

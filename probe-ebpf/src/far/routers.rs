@@ -9,7 +9,7 @@ use crate::{
     probe::checksum,
     reflect::{self, Fate, adjust, is_between_stations, is_host, is_host_v6, sum},
     reflect_tcp,
-    reflect_udp::{self, MOST_QUOTED, MOST_QUOTED_V6, SHIFT_V4, SHIFT_V6, TOS, move_link, write_icmp},
+    reflect_udp::{self, MOST_QUOTED, MOST_QUOTED_V6, SHIFT_V4, SHIFT_V6, move_link, write_error_header, write_icmp},
 };
 use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
@@ -306,19 +306,7 @@ fn write_v4(ctx: &XdpContext, rules: &RouterRules, expired: &Expired) -> Option<
     let ip = Piece::<{ ipv4::HEADER }>::at(ctx, at)?;
     let body = expired.body();
     let ttl = rules.ttl_of(expired.router, expired.position);
-    let words = [
-        u32::from_be_bytes([0x45, TOS, 0, 0]) | (SHIFT_V4 + body) as u32,
-        0,
-        u32::from_be_bytes([ttl, ipv4::ICMP, 0, 0]),
-    ];
-    ip.write(0..4, words[0].to_be_bytes());
-    ip.write(4..8, words[1].to_be_bytes());
-    let [a, b, c] = words.map(u64::from);
-    let addresses = u64::from(u32::from_be_bytes(source)) + u64::from(u32::from_be_bytes(destination));
-    let sum = checksum(a + b + c + addresses);
-    ip.write(8..12, (words[2] | u32::from(sum)).to_be_bytes());
-    ip.write(ipv4::SOURCE, source);
-    ip.write(ipv4::DESTINATION, destination);
+    write_error_header(ip, ((SHIFT_V4 + body) as u16, 0), ttl, (source, destination));
     let mut word = [0; 4];
     if expired.labels > 0 {
         word[extension::LENGTH - 4] = (extension::SHORTEST_QUOTE / extension::UNIT) as u8;

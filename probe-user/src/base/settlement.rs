@@ -85,6 +85,30 @@ impl Ended {
             Self::Answered { .. } | Self::Hop { .. } | Self::Lost | Self::Unheard => None,
         }
     }
+
+    /// When the word came that settled it; None where nothing came.
+    pub const fn arrived(self) -> Option<Nanos> {
+        match self {
+            Self::Answered { arrived, .. } | Self::Refused { arrived, .. } | Self::Hop { arrived, .. } => Some(arrived),
+            Self::NoNeighbour | Self::Lost | Self::Unheard | Self::Unsent(_) => None,
+        }
+    }
+
+    /// Time to live (hop limit) of that; None where nothing came.
+    pub const fn reply_ttl(self) -> Option<u8> {
+        match self {
+            Self::Answered { ttl, .. } | Self::Refused { ttl, .. } | Self::Hop { ttl, .. } => Some(ttl),
+            Self::NoNeighbour | Self::Lost | Self::Unheard | Self::Unsent(_) => None,
+        }
+    }
+
+    /// Who said so, where it was an error.
+    pub const fn from(self) -> Option<IpAddr> {
+        match self {
+            Self::Refused { from, .. } | Self::Hop { from, .. } => Some(from),
+            Self::Answered { .. } | Self::NoNeighbour | Self::Lost | Self::Unheard | Self::Unsent(_) => None,
+        }
+    }
 }
 
 impl Settlement {
@@ -95,20 +119,12 @@ impl Settlement {
 
     /// From the send stamp to the arrival of what settled it; None where nothing came.
     pub fn rtt(&self) -> Option<Nanos> {
-        match self.ended {
-            Ended::Answered { arrived, .. } | Ended::Refused { arrived, .. } | Ended::Hop { arrived, .. } => {
-                Some(arrived - self.sent)
-            }
-            _ => None,
-        }
+        Some(self.ended.arrived()? - self.sent)
     }
 
     /// Time to live of what settled it; None where nothing came.
     pub const fn reply_ttl(&self) -> Option<u8> {
-        match self.ended {
-            Ended::Answered { ttl, .. } | Ended::Refused { ttl, .. } | Ended::Hop { ttl, .. } => Some(ttl),
-            _ => None,
-        }
+        self.ended.reply_ttl()
     }
 
     /// What is known of the port that an answered probe was sent to.
@@ -129,10 +145,7 @@ impl Settlement {
 
     /// Who said *unreachable*, where somebody did.
     pub const fn from(&self) -> Option<IpAddr> {
-        match self.ended {
-            Ended::Refused { from, .. } | Ended::Hop { from, .. } => Some(from),
-            _ => None,
-        }
+        self.ended.from()
     }
 }
 

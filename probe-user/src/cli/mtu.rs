@@ -49,19 +49,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     }
     let rate = RATE;
     let network = args.network.network(&args.probes);
-    let mut job = Job {
-        plan,
-        network,
-        rate,
-        results: None,
-        paths: None,
-        summary: None,
-        listen: None,
-        for_ever: false,
-        events: None,
-        enrich: crate::enrich::Settings::default(),
-        exclude,
-    };
+    let mut job = Job::new(plan, exclude, network, rate);
     if args.network.dry_run {
         drop(starting);
         return run::dry_run(job);
@@ -279,19 +267,7 @@ impl Round {
         let rate = run::whole(plan.needed_rate());
         let expected = plan.targets.len() as u64 * TRIES;
         let (results, summary) = (Some(results), None);
-        let job = Job {
-            plan,
-            network,
-            rate,
-            results,
-            paths: None,
-            summary,
-            listen: None,
-            for_ever: false,
-            events: None,
-            enrich: crate::enrich::Settings::default(),
-            exclude,
-        };
+        let job = Job { results, summary, ..Job::new(plan, exclude, network, rate) };
         let summary = run::carry_out(job, starting, &mut Quiet)?;
         let mut tried: BTreeMap<IpAddr, BTreeMap<u32, Tried>> = BTreeMap::new();
         for record in records.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     config::DEFAULT_RATE,
-    enrich,
     metrics::Source as _,
     results::{Format, Outcomes, Summary},
     run::{self, Job, Live, Moment, Results, Source, Starting, View},
@@ -50,17 +49,9 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         observe: Box::new(move |record| observed.lock().unwrap_or_else(PoisonError::into_inner).observe(record)),
     };
     let job = Job {
-        plan,
-        network: args.network.network(&args.probes),
-        rate,
         results: Some(results),
-        paths: None,
         summary: args.output.summary.clone(),
-        listen: None,
-        for_ever: false,
-        events: None,
-        enrich: enrich::Settings::default(),
-        exclude,
+        ..Job::new(plan, exclude, args.network.network(&args.probes), rate)
     };
     if args.network.dry_run {
         drop(starting);

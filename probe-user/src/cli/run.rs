@@ -28,18 +28,15 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     config.sources = super::args::sources(&args.network.sources)?.or(config.sources);
     let plan = config.plan()?;
     let rate = run::whole(plan.needed_rate());
+    let network = network(&args.network, &config);
     let job = Job {
-        network: network(&args.network, &config),
-        rate,
         results: args.output.results(args.format, Outcomes::ALL),
-        paths: None,
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
-        exclude: config.exclude,
-        plan,
+        ..Job::new(plan, config.exclude, network, rate)
     };
     if args.network.dry_run {
         drop(starting);

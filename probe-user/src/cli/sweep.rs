@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     base::{Nanos, Outcome},
-    enrich,
     metrics::Source as _,
     results::Summary,
     run::{self, Job, Live, Moment, Source, Starting, View},
@@ -35,17 +34,9 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         group.interval = Nanos(u64::try_from(interval).unwrap_or(u64::MAX));
     }
     let job = Job {
-        plan,
-        network: args.network.network(&args.probes),
-        rate,
         results: args.output.results(args.format, args.outcomes()),
-        paths: None,
         summary: args.output.summary.clone(),
-        listen: None,
-        for_ever: false,
-        events: None,
-        enrich: enrich::Settings::default(),
-        exclude,
+        ..Job::new(plan, exclude, args.network.network(&args.probes), rate)
     };
     if args.network.dry_run {
         drop(starting);

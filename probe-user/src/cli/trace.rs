@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{Nanos, TargetIndex, Ttls},
-    enrich::{self, Enricher},
+    enrich::Enricher,
     path::{Tracer, Wanted},
     results::{PathSubject, Summary, WallClock},
     run::{self, Job, Live, Moment, Paths, Source, Starting, View},
@@ -56,17 +56,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<Status, Failure> {
     let is_paused = Arc::new(AtomicBool::new(false));
     let (found, paths) = crossbeam::channel::bounded(FOUND);
     let job = Job {
-        plan,
-        network: args.network.sending_from(args.source_port),
-        rate,
-        results: None,
         paths: Some(Paths { tracer, found, is_paused: Arc::clone(&is_paused) }),
         summary: args.output.summary.clone(),
-        listen: None,
-        for_ever: false,
-        events: None,
-        enrich: enrich::Settings::default(),
-        exclude,
+        ..Job::new(plan, exclude, args.network.sending_from(args.source_port), rate)
     };
     if args.network.dry_run {
         drop(starting);

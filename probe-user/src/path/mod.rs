@@ -57,7 +57,7 @@ pub struct Path {
     pub reached: bool,
     /// When the first of its probes was sent, CLOCK_MONOTONIC.
     pub sent: Nanos,
-    /// From that to the moment when the last of its hops was settled.
+    /// From that to the last word about any of them; what nobody said anything about is not waited for here.
     pub took: Nanos,
     /// In the order of their times to live, without gaps, the last one that said anything last; behind it those that were asked in vain.
     pub hops: Vec<Hop>,
@@ -84,34 +84,25 @@ impl Hop {
 
     /// Whether somebody said something.
     pub const fn is_heard(&self) -> bool {
-        matches!(self.ended, Ended::Hop { .. } | Ended::Answered { .. } | Ended::Refused { .. })
+        self.ended.arrived().is_some()
     }
 
     /// Who: a router or whoever refused it; of an answer, the target at `address`.
     pub const fn address(&self, address: IpAddr) -> Option<IpAddr> {
         match self.ended {
-            Ended::Hop { from, .. } | Ended::Refused { from, .. } => Some(from),
             Ended::Answered { .. } => Some(address),
-            _ => None,
+            ended => ended.from(),
         }
     }
 
     /// From sending to the word about it.
     pub fn rtt(&self) -> Option<Nanos> {
-        match self.ended {
-            Ended::Answered { arrived, .. } | Ended::Refused { arrived, .. } | Ended::Hop { arrived, .. } => {
-                Some(arrived - self.sent)
-            }
-            _ => None,
-        }
+        Some(self.ended.arrived()? - self.sent)
     }
 
     /// Time to live that the word about it came with.
     pub const fn reply_ttl(&self) -> Option<u8> {
-        match self.ended {
-            Ended::Answered { ttl, .. } | Ended::Refused { ttl, .. } | Ended::Hop { ttl, .. } => Some(ttl),
-            _ => None,
-        }
+        self.ended.reply_ttl()
     }
 }
 

@@ -34,6 +34,25 @@ pub(crate) struct Job {
     pub(crate) exclude: Exclusions,
 }
 
+impl Job {
+    /// Probes so, leaves out `exclude`, and writes, shows and serves nothing; it ends when all is settled.
+    pub(crate) fn new(plan: Plan, exclude: Exclusions, network: Network, rate: u64) -> Self {
+        Self {
+            plan,
+            network,
+            rate,
+            results: None,
+            paths: None,
+            summary: None,
+            listen: None,
+            for_ever: false,
+            events: None,
+            enrich: enrich::Settings::default(),
+            exclude,
+        }
+    }
+}
+
 /// How probes leave.
 pub(crate) struct Network {
     pub(crate) interface: Option<String>,

@@ -100,6 +100,11 @@ impl Refusal {
         cookie::on_wire(echo::hash(key, sent, address, target, self.sequence), generation.0) == cookie
     }
 
+    /// Whether the quoted checksum is that of this flow.
+    pub const fn has_checksum_of_flow(&self, flow: u16) -> bool {
+        self.quoted_checksum == icmp::checksum(flow)
+    }
+
     /// Whether the quoted checksum is that of one of the first so many flows. It proves nothing: everybody on the way has seen it. But it
     /// says that this was no other echo request of this host with the same identifier, and that nobody has changed it.
     pub fn has_checksum_of(&self, flows: u16) -> bool {

@@ -12,7 +12,7 @@ const ROOM: usize = 8_192;
 pub struct Ask {
     /// To whom: a target of a group whose probes are asked for.
     pub target: TargetIndex,
-    /// Its number, which says its time to live. No other probe to the target may be in flight whose number has the same place in a window.
+    /// Its number, which says its time to live. No other probe to the target may be in flight whose answers would say the same of theirs.
     pub number: ProbeNumber,
 }
 

@@ -56,9 +56,14 @@ impl HandedOver {
         }
     }
 
-    /// As many as wait now: all that were put before this is called are among them.
-    pub(super) fn take(&self) -> impl Iterator<Item = Word> {
-        (0..self.waiting.len()).map_while(|_| self.waiting.pop())
+    /// How many wait now: all that were put before this is called are among them.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The oldest.
+    pub(super) fn take(&self) -> Option<Word> {
+        self.waiting.pop()
     }
 
     /// Takes one that was dropped as the excuse for a probe that nobody seems to have answered for: this machine heard something
@@ -98,7 +103,7 @@ mod tests {
             Word::ShortQuote(quote) => quote.sequence.0,
             _ => panic!("{word:?}"),
         };
-        let taken: Vec<u16> = quotes.take().map(number).collect();
+        let taken: Vec<u16> = std::iter::from_fn(|| quotes.take()).map(number).collect();
         assert_eq!(taken, (0..ROOM as u16).collect::<Vec<_>>(), "in order");
         assert!(quotes.claim() && quotes.claim() && !quotes.claim());
     }

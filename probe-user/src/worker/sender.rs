@@ -308,8 +308,8 @@ impl<T: Transmit> Sender<T> {
     #[inline]
     fn hear_quotes(&mut self, clock: &impl Clock) -> bool {
         let mut heard = false;
-        let common = Arc::clone(&self.common);
-        for word in common.handed_over[self.number].take() {
+        for _ in 0..self.common.handed_over[self.number].len() {
+            let Some(word) = self.common.handed_over[self.number].take() else { break };
             heard = true;
             self.hear(&word, clock.now());
         }

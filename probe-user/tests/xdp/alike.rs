@@ -5,7 +5,7 @@ use super::{
     around::{Around, NUMBER, fields, ours, template},
     frames::{self, Segment},
     frames_v6::{self, OURS},
-    now,
+    header, now,
     v6::settings_v6,
 };
 use crate::{IDENTIFIER, KEY, Rig, passes};
@@ -32,13 +32,6 @@ fn probe(family: Family, payload: u16) -> Vec<u8> {
     template.write(&mut frame, &ProbeFields { sent: now(), ..fields(family) }, &Key(KEY));
     frame.truncate(14 + shape.datagram() as usize);
     frame.split_off(14)
-}
-
-const fn header(family: Family) -> usize {
-    match family {
-        Family::V4 => 20,
-        Family::V6 => 40,
-    }
 }
 
 impl Around {

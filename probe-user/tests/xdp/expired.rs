@@ -7,7 +7,7 @@
 use super::{
     Rig, XDP_PASS, XDP_REDIRECT,
     around::{Around, FIRST_PORT, NUMBER, ours, quoted, template, theirs},
-    frames_v6, now,
+    frames_v6, header, now,
     v6::settings_v6,
 };
 use crate::{IDENTIFIER, KEY, is_taken, passes};
@@ -92,13 +92,6 @@ fn echo(family: Family) -> Vec<u8> {
     template.write(&mut frame, &fields, &Key(KEY));
     frame.truncate(14 + shape.datagram() as usize);
     frame.split_off(14)
-}
-
-const fn header(family: Family) -> usize {
-    match family {
-        Family::V4 => 20,
-        Family::V6 => 40,
-    }
 }
 
 /// A router's word that it expired.

@@ -311,3 +311,11 @@ pub(crate) fn now() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);
     Nanos(u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap())
 }
+
+/// Bytes of an IP header without options.
+const fn header(family: echolot::base::Family) -> usize {
+    match family {
+        echolot::base::Family::V4 => 20,
+        echolot::base::Family::V6 => 40,
+    }
+}

@@ -121,8 +121,10 @@ impl<T: Transmit> Sender<T> {
         let quote = Quote { ttl: refusal.quoted_ttl, proof, is_translated: false, labels: refusal.mpls };
         for target in common.ledger.targets_at(refusal.destination) {
             let heard = of_refusal(refusal, target, None, quote);
-            let walk = self.walk_of_asked(target);
-            if walk.is_some_and(|walk| self.waiting.away(walk, target, heard.key).is_some()) {
+            let Some(walk) = self.walk_of_asked(target) else { continue };
+            let Some(away) = self.waiting.away(walk, target, heard.key) else { continue };
+            let flow = common.ledger.group(self.walks[walk].run.group).flow_of(away.number);
+            if is_identified || refusal.has_checksum_of_flow(flow) {
                 self.settle_asked(&heard, now);
                 return true;
             }

@@ -63,8 +63,8 @@ pub(super) struct Waiting {
     held: usize,
     /// Hops with somebody waiting and when to look at them, by the pause before: in each, in the order of time.
     looks: [VecDeque<(Nanos, u32)>; PAUSES],
-    /// Probes that land by themselves, by walk and by place, or what those that were asked for are told apart by: those that wait, those that have and are on their way, and all that were
-    /// asked for.
+    /// Probes that land by themselves: those that wait, those that have and are on their way, and all that were asked for. By walk, and by
+    /// their place in the window or what those that were asked for are told apart by.
     away: Vec<HashMap<(TargetIndex, u32), Away>>,
     /// How many of those.
     many_away: usize,
