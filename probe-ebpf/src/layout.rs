@@ -320,7 +320,7 @@ pub const MAX_CPUS: u32 = 1024;
 pub const LIVE_TABLE: u32 = 2048;
 
 /// Templates that probes can be built from at a time: a source address and a shape each, of both families together.
-pub const LIVE_TEMPLATES_AT_ONCE: u32 = 128;
+pub const LIVE_TEMPLATES_AT_ONCE: u32 = 1024;
 
 /// Those of now and those of before: which half is which changes with every change of addresses.
 pub const MAX_TEMPLATES: u32 = 2 * LIVE_TEMPLATES_AT_ONCE;

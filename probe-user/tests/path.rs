@@ -15,6 +15,7 @@
 //! | `limits::*` | a router that limits its errors seems to lose when it is asked quickly, and not when slowly, and no later hop does |
 //! | `quirks::*` | what a router in userspace says is read by others as its rule has it: silence, short and changed quotes, labels both ways, refusals, foreign addresses, late and doubled answers, time to live that is kept or runs below 1 |
 //! | `trace::*` | `echolot trace` sees all of that, by every kind of probe and over both families: the same hops, both branches, who is silent and who limits; and no name server gets in its way |
+//! | `followed::*` | `echolot run` keeps paths: a branch that is taken instead is an event with both, a target behind a link that was cut goes down with the last hop that answers |
 //! | `ways::*` | a link that loses its carrier ends a path where it was cut; a held packet is late by as much as was said |
 //!
 //! They need root, traceroute, mtr, fping, nft and tcpdump; without root each says so and is passed over, a missing tool is a
@@ -29,6 +30,8 @@ mod branches;
 mod build;
 #[path = "path/chain.rs"]
 mod chain;
+#[path = "path/followed.rs"]
+mod followed;
 #[path = "path/limits.rs"]
 mod limits;
 #[path = "path/quirks.rs"]

@@ -56,7 +56,12 @@ pub(super) fn run(args: &TraceArgs) -> Result<Status, Failure> {
     let is_paused = Arc::new(AtomicBool::new(false));
     let (found, paths) = crossbeam::channel::bounded(FOUND);
     let job = Job {
-        paths: Some(Paths { tracer, found, is_paused: Arc::clone(&is_paused) }),
+        paths: Some(Paths {
+            tracers: vec![(0..targets, tracer)],
+            found,
+            is_paused: Arc::clone(&is_paused),
+            beside: None,
+        }),
         summary: args.output.summary.clone(),
         ..Job::new(plan, exclude, args.network.sending_from(args.source_port), rate)
     };

@@ -41,15 +41,18 @@ pub(super) const SETTINGS: [&str; 12] = [
 ];
 /// Of `enrich`.
 pub(super) const ENRICH: [&str; 2] = ["names", "asn"];
+/// Of `path`.
+pub(super) const PATH: [&str; 2] = ["interval", "flows"];
 /// Of `probe: {udp: …}`.
 pub(super) const UDP: [&str; 4] = ["port", "dns", "payload", "hex"];
-pub(super) const GROUP: [&str; 18] = [
+pub(super) const GROUP: [&str; 19] = [
     "name",
     "targets",
     "target_files",
     "labels",
     "sum_by",
     "per_target",
+    "path",
     "probe",
     "interval",
     "timeout",

@@ -32,6 +32,8 @@ use std::{
 
 /// How often a target may be probed.
 pub const INTERVALS: RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::from_secs(3600);
+/// How often the path to a target may be found.
+pub const PATH_INTERVALS: RangeInclusive<Nanos> = Nanos::from_secs(1)..=Nanos::from_secs(86_400);
 /// How long a probe may be answered.
 pub const TIMEOUTS: RangeInclusive<Nanos> = Nanos::from_millis(1)..=Nanos::from_secs(60);
 /// Bytes of an echo's payload: from what a probe must carry to what an Ethernet frame holds.

@@ -1,9 +1,9 @@
 //! From the YAML tree to a [`Config`].
 
 use super::{
-    Config, ConfigError, DEFAULT_RATE, FLOWS, GroupConfig, INTERVALS, Placed, Places, ProbeSettings, Problem, TIMEOUTS,
-    TTLS, dscp,
-    keys::{ENRICH, GROUP, SETTINGS, TOP, UDP},
+    Config, ConfigError, DEFAULT_RATE, FLOWS, GroupConfig, INTERVALS, PATH_INTERVALS, Placed, Places, ProbeSettings,
+    Problem, TIMEOUTS, TTLS, dscp,
+    keys::{ENRICH, GROUP, PATH, SETTINGS, TOP, UDP},
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     enrich::{self, AsnSource},
     nic::{Engine, Mode, SOURCE_PORTS},
     targets::{
-        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, Place, TargetSpec, labels, shorten, yaml,
+        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, PathSettings, Place, TargetSpec, labels,
+        shorten, yaml,
     },
     wire::{Content, ContentError, Kind},
 };
@@ -134,6 +135,7 @@ fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> O
     if let Some(field) = table.get("per_target") {
         group.per_target = field.word(&[("none", false), ("all", true)], p).unwrap_or_default();
     }
+    group.path = table.get("path").and_then(|field| path_settings(&field, p));
     let labels = table.get("labels").map(|field| read_labels(&field, p)).unwrap_or_default();
     let before = p.0.len();
     let targets = table.get("targets").map(|field| targets(&field, p));
@@ -167,6 +169,14 @@ fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> O
         place: name.map_or(field.place(), |name| name.place()),
         sum_by_place: sum_by.map_or(field.place(), |field| field.place()),
     })
+}
+
+/// How the paths to a group's targets are kept.
+fn path_settings(field: &Field, p: &mut Problems) -> Option<PathSettings> {
+    let table = field.table(&PATH, "a table such as {interval: 5m, flows: 4}", p)?;
+    let interval = table.get("interval").map_or(Some(PathSettings::INTERVAL), |f| f.duration(PATH_INTERVALS, p));
+    let flows = table.get("flows").map_or(Some(1), |f| f.number(FLOWS, p));
+    Some(PathSettings { interval: interval?, flows: u16::try_from(flows?).ok()? })
 }
 
 /// Said of a `sum_by` that no target has.

@@ -55,6 +55,7 @@ groups:
     labels: {site: fra, rack: 7}
     sum_by: [site]
     per_target: all
+    path: {interval: 1m, flows: 4}
   - {name: core, targets: [10.0.0.1], interval: 1m, timeout: 2s, size: 1472, down_after: 1, up_after: 1, buckets: [1s]}
   - {name: web, targets: [10.0.0.1], probe: tcp:443}
   - {name: dns, targets: [10.0.0.1], probe: udp:53, ttl: 255, dscp: AF41, dont_fragment: false, flows: 64}
@@ -76,6 +77,7 @@ limits: {rate: 500000}
     assert_eq!((edge.group.shape.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
     assert_eq!((&edge.group.buckets[..], &edge.group.sum_by[..]), (&[0.001, 0.01][..], &["site".to_owned()][..]));
     assert!(edge.group.per_target);
+    assert_eq!(edge.group.path, Some(PathSettings { interval: Nanos::from_secs(60), flows: 4 }));
     let texts: Vec<String> = edge.targets.iter().map(|t| t.value.to_string()).collect();
     assert_eq!(texts, ["192.0.2.7", "198.51.100.0/24", "10.0.0.1-10.0.0.9", "host.example"]);
     let files: Vec<&Path> = edge.target_files.iter().map(|f| f.value.as_path()).collect();
@@ -188,6 +190,9 @@ fn errors_name_place_field_and_remedy() {
         ),
         ("groups: [{name: a, targets: [b], labels: {a-b: x}}]\n", "`a-b` is not a label name"),
         ("groups: [{name: a, targets: [b], labels: {a: [x]}}]\n", "groups[0].labels.a: found a list"),
+        ("groups: [{name: a, targets: [b], path: 5m}]\n", "expected a table such as {interval: 5m, flows: 4}"),
+        ("groups: [{name: a, targets: [b], path: {interval: 1ms}}]\n", "1ms is out of bounds; write 1s to 1d"),
+        ("groups: [{name: a, targets: [b], path: {flow: 2}}]\n", "flow"),
         ("groups: [{name: a, targets: [b], per_target: some}]\n", "found `some`, expected one of none, all"),
         ("groups: [{name: \"a\\n\", targets: [b]}]\n", "groups[0].name: `a\\n` contains control characters"),
     ];

@@ -26,9 +26,14 @@ impl Config {
         let mut plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
         plan.send_from(self.sources.clone())
             .map_err(|error| ConfigError::at(&self.file, Some(self.places.groups), "groups", error))?;
+        self.check_paths()?;
         self.check_rate(&plan)?;
-        self.check_shapes(&plan)?;
-        self.check_ports(&plan)?;
+        // Those that find paths have flows and ports of their own.
+        let with_paths = plan.with_paths();
+        let all = with_paths.as_ref().map_or(&plan, |(all, _)| all);
+        self.check_shapes(all)?;
+        self.check_ports(all)?;
+        drop(with_paths);
         Ok(plan)
     }
 
@@ -93,6 +98,19 @@ impl Config {
         ConfigError::of_targets(&self.file, Some(place), &field, error)
     }
 
+    /// Whether the probes of a path leave from one source, or it would not be one path.
+    fn check_paths(&self) -> Result<(), ConfigError> {
+        if Family::ALL.iter().all(|family| self.sources.turns(*family) == 1) {
+            return Ok(());
+        }
+        let Some((i, group)) = self.groups.iter().enumerate().find(|(_, group)| group.group.path.is_some()) else {
+            return Ok(());
+        };
+        let reason = "paths are found from one source of each family, and probes leave from several in turn: write one `source`, or \
+                      leave `path` out";
+        Err(ConfigError::at(&self.file, Some(group.place), &format!("groups[{i}].path"), reason))
+    }
+
     /// Whether what `source_port` begins with has room for a port for each group that needs one.
     fn check_ports(&self, plan: &Plan) -> Result<(), ConfigError> {
         let (Some(first), Some(place)) = (self.source_port, self.places.source_port) else { return Ok(()) };
@@ -104,7 +122,8 @@ impl Config {
     fn check_shapes(&self, plan: &Plan) -> Result<(), ConfigError> {
         let of_group = |group: &Group| {
             let with_reset = if group.shape.then_reset().is_some() { 2 } else { 1 };
-            usize::from(group.flow_count()) * Family::ALL.len() * with_reset
+            let lives = group.ttls.map_or(0, |ttls| ttls.many() as usize - 1);
+            usize::from(group.flow_count()) * Family::ALL.len() * (with_reset + lives)
         };
         let (sum, most) = (plan.groups.iter().map(of_group).sum::<usize>(), usize::from(u16::MAX));
         if sum <= most {

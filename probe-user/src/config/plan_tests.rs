@@ -154,6 +154,24 @@ fn patterns_match_as_in_a_shell() {
 }
 
 #[test]
+fn paths_are_found_from_one_source_and_their_probes_are_reckoned_with() {
+    let with = |sources: &str, path: &str| {
+        let text =
+            format!("{sources}limits: {{rate: 100}}\ngroups: [{{name: a, targets: [10.0.0.1, 10.0.0.2]{path}}}]\n");
+        let dir = folder(&text, &[]);
+        load(&dir.join("echolot.yml")).unwrap().plan().map(|plan| plan.needed_rate())
+    };
+    assert_eq!(with("", "").unwrap(), 2.0);
+    assert_eq!(with("", ", path: {interval: 1s}").unwrap(), 64.0, "and 31 probes each");
+    let error = with("", ", path: {interval: 1s, flows: 2}").unwrap_err().to_string();
+    assert!(error.contains("need 184 probes a second"), "{error}");
+    let turns = "source: [10.63.0.1, 10.63.0.2]\n";
+    assert!(with(turns, "").is_ok());
+    let error = with(turns, ", path: {}").unwrap_err().to_string();
+    assert!(error.contains("groups[0].path: paths are found from one source"), "{error}");
+}
+
+#[test]
 fn each_group_with_tcp_probes_has_a_source_port_of_its_own() {
     let config = |source_port| {
         format!(

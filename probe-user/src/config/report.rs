@@ -61,8 +61,19 @@ pub struct GroupReport {
     pub sums: usize,
     /// Whether each target has series of its own.
     pub per_target: bool,
+    /// How often the path to each target is found, seconds, and over how many flows; None: it is not kept.
+    pub path: Option<PathReport>,
     /// Estimated bytes of memory.
     pub memory_bytes: u64,
+}
+
+/// How paths are kept.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct PathReport {
+    /// Between two rounds of a target.
+    pub interval_seconds: f64,
+    /// In each round.
+    pub flows: u16,
 }
 
 /// Bytes of the program itself at work: code, counters, threads.
@@ -89,7 +100,8 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
     if memory_available_bytes.is_some_and(|available| memory_bytes > available / 2) {
         warnings.push("this needs more than half of the memory that is available".into());
     }
-    if config.source_port.is_some() && plan.ports() == 0 {
+    let source_ports = plan.with_paths().map_or(plan.ports(), |(all, _)| all.ports());
+    if config.source_port.is_some() && source_ports == 0 {
         warnings.push("source_port is for TCP and UDP probes, and no group has such".into());
     }
     Report {
@@ -99,7 +111,7 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         rate_limit: config.rate_limit,
         memory_bytes,
         memory_available_bytes,
-        source_ports: plan.ports(),
+        source_ports,
         excluded_addresses: config.exclude.ranges().fold(0, |sum: u128, range| sum.saturating_add(range.count())),
         warnings,
         groups,
@@ -120,6 +132,7 @@ fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
         rate: group.needed_rate(),
         sums: plan.sums.iter().filter(|sum| sum.group == index).count(),
         per_target: group.per_target,
+        path: group.path.map(|path| PathReport { interval_seconds: path.interval.as_secs_f64(), flows: path.flows }),
         memory_bytes: group.targets.len() as u64 * group.bytes_per_target(),
     }
 }
@@ -162,6 +175,12 @@ impl fmt::Display for Report {
             )?;
             if group.flows > 1 {
                 write!(f, ", {} flows", group.flows)?;
+            }
+            if let Some(path) = &group.path {
+                write!(f, ", paths every {}", seconds(path.interval_seconds))?;
+                if path.flows > 1 {
+                    write!(f, " over {} flows", path.flows)?;
+                }
             }
             writeln!(f, "{}", if group.per_target { ", series per target" } else { "" })?;
         }

@@ -295,6 +295,7 @@ impl<'a> Account<'a> {
         let settled = std::array::from_fn(|i| u64::from(self.cell.settled[i].load(Acquire)));
         let last = self.cell.last_reply.load(Relaxed);
         TargetRow {
+            path_hops: None,
             address: self.address(),
             state: self.health().state(),
             rtt_sum: self.cell.rtt_sum.load(Relaxed),

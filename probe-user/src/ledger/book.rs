@@ -200,9 +200,9 @@ impl Ledger {
         self.tables.groups.all[run.group].rounds[run.part].store(round, Release);
     }
 
-    /// How many targets have answered at least once.
-    pub fn answered_targets(&self) -> u64 {
-        let cells = self.tables.segments.iter().flat_map(|segment| &*segment.cells);
+    /// How many of the first `targets` targets have answered at least once.
+    pub fn answered_targets(&self, targets: usize) -> u64 {
+        let cells = self.tables.segments.iter().flat_map(|segment| &*segment.cells).take(targets);
         cells.filter(|cell| cell.settled[Outcome::Answered as usize].load(Relaxed) > 0).count() as u64
     }
 

@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub at: Nanos,
     /// One row for each of `Plan::sums`, in that order.
     pub sums: Vec<SumRow>,
+    /// Of each group whose paths are kept, in their order: the probes by which they are found.
+    pub paths: Vec<SumRow>,
     /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
     pub rejected: [u64; RejectedReason::ALL.len()],
     /// RSTs to targets at which a TCP probe had half opened a connection: sent, and dropped for want of room or by their limit.
@@ -64,6 +66,8 @@ pub struct SumRow {
     pub states: [u64; State::ALL.len()],
     /// Targets that are flapping.
     pub flapping: u64,
+    /// Changes of the paths that are kept.
+    pub path_changes: u64,
 }
 
 impl SumRow {
@@ -88,4 +92,6 @@ pub struct TargetRow {
     pub rtt_sum: u64,
     /// When the last reply in time arrived, CLOCK_MONOTONIC; None before the first.
     pub last_reply: Option<Nanos>,
+    /// How many hops it is away, where its path is kept and known.
+    pub path_hops: Option<u8>,
 }

@@ -68,6 +68,15 @@ pub(super) const TARGETS: Family = gauge("echolot_targets", "Targets by state.")
 pub(super) const FLAPPING: Family =
     gauge("echolot_targets_flapping", "Targets that changed between up and down more than six times lately.");
 
+// By group and its sum_by labels, of groups whose paths are kept.
+pub(super) const PATH_CHANGES: Family =
+    counter("echolot_path_changes_total", "Changes of the paths to targets, of each flow.");
+// By group, of those.
+pub(super) const PATH_PROBES: Family =
+    counter("echolot_path_probes_total", "Probes by which paths are found, sent or not.");
+pub(super) const PATH_SETTLED: Family =
+    counter("echolot_path_probes_settled_total", "Probes by which paths are found that ended, by outcome.");
+
 pub(super) const GROUP_INFO: Family =
     gauge("echolot_group_info", "What a group asks of its targets, and over which families of addresses.");
 
@@ -125,6 +134,10 @@ pub(super) const TARGET_LAST_REPLY: Family = gauge(
     "echolot_target_last_reply_timestamp_seconds",
     "When the target's last reply in time arrived, Unix time; absent before the first.",
 );
+pub(super) const PATH_HOPS: Family = gauge(
+    "echolot_path_hops",
+    "How many hops the target is away, where its path is kept; absent while it is not known.",
+);
 pub(super) const TARGET_INFO: Family = gauge("echolot_target_info", "The target's address and labels.");
 
 /// All, in the order of the exposition.
@@ -141,6 +154,9 @@ pub fn all() -> impl Iterator<Item = Family> {
         RTT,
         TARGETS,
         FLAPPING,
+        PATH_CHANGES,
+        PATH_PROBES,
+        PATH_SETTLED,
         GROUP_INFO,
     ];
     let local = [
@@ -166,7 +182,7 @@ pub fn all() -> impl Iterator<Item = Family> {
         PROCESS_START,
         PROCESS_THREADS,
     ];
-    let targets = [TARGET_UP, TARGET_SETTLED, TARGET_RTT, TARGET_LAST_REPLY, TARGET_INFO];
+    let targets = [TARGET_UP, TARGET_SETTLED, TARGET_RTT, TARGET_LAST_REPLY, TARGET_INFO, PATH_HOPS];
     sums.into_iter().chain(local).chain(program).chain(process).chain(targets)
 }
 

@@ -5,7 +5,7 @@ use super::{ExpositionError, Source, families as f, families::Family};
 use crate::{
     base::{Outcome, State, TargetIndex},
     ledger::TargetRow,
-    targets::{self, FAMILY, Families, Plan},
+    targets::{self, FAMILY, Families, Group, Plan},
 };
 use std::{fmt::Write, sync::Arc};
 
@@ -39,13 +39,19 @@ enum Step {
 /// Writes what one target contributes to a family: nothing, a line, or several.
 type Lines = fn(&mut Line<'_>, &TargetRow);
 
-const WRITERS: [(Family, Lines); 5] = [
+const WRITERS: [(Family, Lines); 6] = [
     (f::TARGET_UP, up),
     (f::TARGET_SETTLED, settled),
     (f::TARGET_RTT, rtt),
     (f::TARGET_LAST_REPLY, last_reply),
     (f::TARGET_INFO, info),
+    (f::PATH_HOPS, path_hops),
 ];
+
+/// Whose targets have series in a family.
+fn has(family: Family, group: &Group) -> bool {
+    if family == f::PATH_HOPS { group.path.is_some() } else { group.per_target }
+}
 
 impl TargetSeries {
     /// Begins with the plan in force now.
@@ -61,15 +67,13 @@ impl TargetSeries {
                     .map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
             }
         }
-        let groups = plan.groups.iter().enumerate().filter(|(_, group)| group.per_target);
-        let groups: Vec<_> = groups.map(|(i, group)| (i, group.targets.clone())).collect();
-        let writers = WRITERS.into_iter().filter({
-            let any = !groups.is_empty();
-            move |_| any
-        });
-        let steps = writers.flat_map(move |(family, lines)| {
+        let of_family = |(family, lines): (Family, Lines)| {
+            let groups = plan.groups.iter().enumerate().filter(|(_, group)| has(family, group));
+            (family, lines, groups.map(|(i, group)| (i, group.targets.clone())).collect::<Vec<_>>())
+        };
+        let writers = WRITERS.map(of_family).into_iter().filter(|(.., groups)| !groups.is_empty());
+        let steps = writers.flat_map(move |(family, lines, groups)| {
             let targets = groups
-                .clone()
                 .into_iter()
                 .flat_map(move |(group, targets)| targets.map(move |index| Step::Target(family, lines, group, index)));
             std::iter::once(Step::Header(family)).chain(targets)
@@ -190,6 +194,13 @@ fn last_reply(line: &mut Line<'_>, row: &TargetRow) {
     line.begin("");
     let unix = line.source.monotonic_to_unix(moment);
     push(line.out, format_args!("}} {unix:.6}\n"));
+}
+
+fn path_hops(line: &mut Line<'_>, row: &TargetRow) {
+    if let Some(hops) = row.path_hops {
+        line.begin("");
+        push(line.out, format_args!("}} {hops}\n"));
+    }
 }
 
 fn info(line: &mut Line<'_>, row: &TargetRow) {

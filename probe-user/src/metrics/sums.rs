@@ -63,6 +63,11 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
             (labels, row, group.buckets.as_slice())
         })
         .collect();
+    let kept = plan.sums.iter().map(|sum| plan.groups[sum.group].path.is_some());
+    let changes = rows.iter().zip(kept).filter(|(_, kept)| *kept);
+    let changes = changes
+        .map(|((labels, row, _), _)| number(f::PATH_CHANGES, labels.clone(), row.path_changes))
+        .collect::<Vec<_>>();
     let plain = |what: Family, value: fn(&SumRow) -> u64| {
         family(what, rows.iter().map(|(labels, row, _)| number(what, labels.clone(), value(row))))
     };
@@ -89,8 +94,27 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
         family(f::RTT, distributions),
         split(f::TARGETS, "state", &State::ALL.map(State::name), |row| &row.states),
         plain(f::FLAPPING, |row| row.flapping),
+        family(f::PATH_CHANGES, changes),
+        family(
+            f::PATH_PROBES,
+            paths(plan, snapshot).map(|(group, row)| number(f::PATH_PROBES, vec![group], row.probes)),
+        ),
+        family(f::PATH_SETTLED, paths(plan, snapshot).flat_map(path_outcomes)),
         family(f::GROUP_INFO, plan.groups.iter().map(group_info)),
     ])
+}
+
+/// What finds paths, by group.
+fn paths<'a>(plan: &'a Plan, snapshot: &'a Snapshot) -> impl Iterator<Item = (LabelPair, &'a SumRow)> {
+    let groups = plan.groups.iter().filter(|group| group.path.is_some());
+    groups.map(|group| label("group", &group.name)).zip(&snapshot.paths)
+}
+
+/// How those probes ended: as all others, or at a hop.
+fn path_outcomes((group, row): (LabelPair, &SumRow)) -> impl Iterator<Item = Metric> {
+    let settled = Outcome::ALL.map(Outcome::name).into_iter().zip(row.settled);
+    let all = settled.chain([(Outcome::Hop.name(), row.hops)]);
+    all.map(move |(outcome, n)| number(f::PATH_SETTLED, vec![group.clone(), label("outcome", outcome)], n))
 }
 
 fn group_info(group: &Group) -> Metric {

@@ -11,10 +11,12 @@ mod pace;
 mod progress;
 mod rounds;
 mod tracer;
+mod way;
 
 pub use flows::Flows;
-pub use rounds::{Change, HopRounds, Rounds, Verdict};
+pub use rounds::{HopRounds, Rounds, Verdict};
 pub use tracer::Tracer;
+pub use way::{Change, Way};
 
 use crate::base::{Ended, Nanos, Outcome, TargetIndex};
 use std::net::IpAddr;

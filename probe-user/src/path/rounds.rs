@@ -1,6 +1,6 @@
 //! What rounds come to: each hop's loss and times, and whether the path changed.
 
-use super::Path;
+use super::{Change, Path, Way};
 use crate::base::{Ended, Nanos};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -15,15 +15,8 @@ pub struct Rounds {
     hops: BTreeMap<u8, HopRounds>,
     rounds: u64,
     reached: u64,
-    last: Option<Way>,
+    way: Way,
     changes: u64,
-}
-
-/// Who was heard at which distance, and how far the target was.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Way {
-    routers: BTreeMap<u8, IpAddr>,
-    length: Option<u8>,
 }
 
 /// What the probes with one time to live came to.
@@ -72,17 +65,6 @@ impl Verdict {
     }
 }
 
-/// The path is another than before.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// The nearest distance at which it differs.
-    pub ttl: u8,
-    /// Routers by their distance, as they were heard before.
-    pub old: Vec<(u8, IpAddr)>,
-    /// As they are now.
-    pub new: Vec<(u8, IpAddr)>,
-}
-
 impl Rounds {
     /// Another round, of the target at `address`. What changed, if something did: a hop that says nothing has not changed.
     pub fn add(&mut self, path: &Path, address: IpAddr) -> Option<Change> {
@@ -94,22 +76,9 @@ impl Rounds {
             }
             self.hops.entry(hop.ttl).or_default().add(hop.address(address), hop.rtt());
         }
-        let routers = path.hops.iter().filter_map(|hop| Some((hop.ttl, hop.address(address)?))).collect();
-        let now = Way { routers, length: path.length() };
-        let Some(last) = &mut self.last else {
-            self.last = Some(now);
-            return None;
-        };
-        let Some(ttl) = last.differs(&now) else {
-            // Who was silent this time is not forgotten.
-            last.routers.extend(now.routers);
-            last.length = now.length.or(last.length);
-            return None;
-        };
-        self.changes += 1;
-        let old = std::mem::replace(last, now);
-        let listed = |way: &Way| way.routers.iter().map(|(ttl, router)| (*ttl, *router)).collect();
-        Some(Change { ttl, old: listed(&old), new: listed(last) })
+        let change = self.way.follow(path, address);
+        self.changes += u64::from(change.is_some());
+        change
     }
 
     /// How many there were.
@@ -128,8 +97,8 @@ impl Rounds {
     }
 
     /// How many hops the path has, as it was last.
-    pub fn length(&self) -> Option<u8> {
-        self.last.as_ref()?.length
+    pub const fn length(&self) -> Option<u8> {
+        self.way.length()
     }
 
     /// By distance.
@@ -148,20 +117,6 @@ impl Rounds {
         }
         let least = self.hops.range(ttl + 1..).map(|(_, behind)| behind.loss()).fold(1.0, f64::min);
         if hop.loss() - least > MARGIN { Verdict::Limits } else { Verdict::Loses }
-    }
-}
-
-impl Way {
-    /// The nearest distance at which two that were heard are not the same, or beyond which only one of them goes on.
-    fn differs(&self, now: &Self) -> Option<u8> {
-        let other =
-            |(ttl, router): (&u8, &IpAddr)| now.routers.get(ttl).is_some_and(|now| now != router).then_some(*ttl);
-        let routers = self.routers.iter().find_map(other);
-        let lengths = match (self.length, now.length) {
-            (Some(old), Some(new)) if old != new => Some(old.min(new)),
-            _ => None,
-        };
-        routers.into_iter().chain(lengths).min()
     }
 }
 

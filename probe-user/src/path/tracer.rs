@@ -1,7 +1,7 @@
 //! Many targets at once, round after round.
 
 use super::{
-    Hop, Path, Wanted,
+    Flows, Hop, Path, Wanted,
     pace::{Pace, Place},
     progress::{Progress, Which},
 };
@@ -20,6 +20,8 @@ pub struct Tracer {
     flows: u16,
     /// Targets whose first round has not begun, in their order.
     to_begin: VecDeque<TargetIndex>,
+    /// Targets that are to have a round beside those of their interval, before all others.
+    at_once: VecDeque<TargetIndex>,
     under_way: HashMap<Round, Progress>,
     /// Those under way that may have something to ask.
     ready: VecDeque<Round>,
@@ -49,7 +51,8 @@ type Round = (TargetIndex, u64);
 struct Later {
     at: Nanos,
     target: TargetIndex,
-    round: u64,
+    /// Beside those of the interval: no other follows from it.
+    is_extra: bool,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -58,6 +61,8 @@ struct Repeated {
     distance: Option<u8>,
     /// When the latest of its rounds began, as many as can be told apart.
     begun: VecDeque<Nanos>,
+    /// How many have begun.
+    rounds: u64,
 }
 
 impl Tracer {
@@ -67,6 +72,7 @@ impl Tracer {
             ttls,
             flows: wanted.flows.most(),
             to_begin: targets.into_iter().collect(),
+            at_once: VecDeque::new(),
             under_way: HashMap::new(),
             ready: VecDeque::new(),
             held: BinaryHeap::new(),
@@ -78,6 +84,17 @@ impl Tracer {
             in_flight: 0,
             wanted,
         }
+    }
+
+    /// One more target, to be begun behind the others.
+    pub fn add(&mut self, target: TargetIndex) {
+        self.to_begin.push_back(target);
+    }
+
+    /// Begins a round of this target as soon as there is room, beside those of its interval: by its first flow. For
+    /// tracers of several rounds.
+    pub fn begin_at_once(&mut self, target: TargetIndex) {
+        self.at_once.push_back(target);
     }
 
     /// The next probe to send; None: nothing before [`Tracer::next_at`], or before something is settled.
@@ -140,6 +157,7 @@ impl Tracer {
     /// Begins no further round, and none of a target that has not been begun.
     pub fn stop(&mut self) {
         self.to_begin.clear();
+        self.at_once.clear();
         self.later.clear();
         self.repeated.clear();
         self.wanted.rounds = Some(0);
@@ -147,7 +165,8 @@ impl Tracer {
 
     /// Whether all is done, and every path taken.
     pub fn is_done(&self) -> bool {
-        self.to_begin.is_empty() && self.under_way.is_empty() && self.later.is_empty() && self.done.is_empty()
+        let none_waits = self.to_begin.is_empty() && self.at_once.is_empty();
+        none_waits && self.under_way.is_empty() && self.later.is_empty() && self.done.is_empty()
     }
 
     /// Whether every path that has been found has been taken.
@@ -173,37 +192,49 @@ impl Tracer {
             self.held.pop();
             self.ready.push_back(round);
         }
-        while self.under_way.len() < self.wanted.at_once {
-            let (target, round, due) = match self.later.peek().copied() {
-                Some(Reverse(later)) if later.at <= now => {
-                    self.later.pop();
-                    (later.target, later.round, later.at)
-                }
-                _ => match self.to_begin.pop_front() {
-                    Some(target) => (target, 0, now),
-                    None => break,
-                },
-            };
-            let mut known = None;
+        while self.under_way.len() < self.wanted.at_once
+            && let Some(next) = self.next_round(now)
+        {
+            let Later { at: due, target, is_extra } = next;
+            let (mut round, mut known) = (0, None);
             if self.wanted.rounds != Some(1) {
                 let repeated = self.repeated.entry(target).or_default();
-                repeated.begun.push_back(now);
-                if repeated.begun.len() > self.together {
+                if let (true, Some(oldest)) = (repeated.begun.len() == self.together, repeated.begun.front()) {
+                    let forgotten = *oldest + self.wanted.timeout + REMEMBERED;
+                    if forgotten > now {
+                        self.later.push(Reverse(Later { at: forgotten, ..next }));
+                        continue;
+                    }
                     repeated.begun.pop_front();
                 }
-                known = repeated.distance;
-                if self.wanted.rounds.is_none_or(|rounds| round + 1 < rounds) {
+                repeated.begun.push_back(now);
+                (round, known) = (repeated.rounds, repeated.distance);
+                repeated.rounds += 1;
+                if !is_extra && self.wanted.rounds.is_none_or(|rounds| round + 1 < rounds) {
                     // Measured from when it was due, it does not slip; what is past is not caught up with.
-                    let mut at = (due + self.wanted.interval).max(now);
-                    if let (true, Some(oldest)) = (repeated.begun.len() == self.together, repeated.begun.front()) {
-                        at = at.max(*oldest + self.wanted.timeout + REMEMBERED);
-                    }
-                    self.later.push(Reverse(Later { at, target, round: round + 1 }));
+                    let at = (due + self.wanted.interval).max(now);
+                    self.later.push(Reverse(Later { at, target, is_extra }));
                 }
             }
-            self.under_way.insert((target, round), Progress::new(target, round, self.wanted, known));
+            // Of a path that is wanted at once, the first flow is enough.
+            let flows = if is_extra { Flows::Exactly(1) } else { self.wanted.flows };
+            let wanted = Wanted { flows, ..self.wanted };
+            self.under_way.insert((target, round), Progress::new(target, round, wanted, known));
             self.ready.push_back((target, round));
         }
+    }
+
+    /// Whose round is to begin now.
+    fn next_round(&mut self, now: Nanos) -> Option<Later> {
+        if let Some(target) = self.at_once.pop_front() {
+            return Some(Later { at: now, target, is_extra: true });
+        }
+        if let Some(Reverse(later)) = self.later.peek().filter(|Reverse(later)| later.at <= now).copied() {
+            self.later.pop();
+            return Some(later);
+        }
+        let target = self.to_begin.pop_front()?;
+        Some(Later { at: now, target, is_extra: false })
     }
 }
 

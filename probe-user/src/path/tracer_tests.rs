@@ -64,13 +64,33 @@ impl<'a> Net<'a> {
 
     /// All paths, and how long it took until the last was found.
     fn trace(&mut self, wanted: Wanted, targets: u32) -> (Vec<Path>, Nanos) {
+        self.trace_with(wanted, targets, Nanos::from_secs(600), &[])
+    }
+
+    /// The same, ended after so long; from these moments on paths to these targets are wanted at once.
+    fn trace_with(
+        &mut self,
+        wanted: Wanted,
+        targets: u32,
+        end: Nanos,
+        mut at_once: &[(Nanos, TargetIndex)],
+    ) -> (Vec<Path>, Nanos) {
         let ttls = Ttls::up_to(wanted.most);
         let begun = Nanos::from_secs(10);
         let mut tracer = Tracer::new(wanted, ttls, (0..targets).map(TargetIndex));
         let mut events: BTreeMap<Nanos, Vec<Settlement>> = BTreeMap::new();
         let (mut paths, mut now) = (Vec::new(), begun);
         while !tracer.is_done() {
-            assert!(now < begun + Nanos::from_secs(600), "it never ends: {tracer:?}");
+            if now >= begun + end {
+                tracer.stop();
+            }
+            assert!(now < begun + Nanos::from_secs(700), "it never ends: {tracer:?}");
+            while let Some(((after, target), others)) = at_once.split_first()
+                && now >= begun + *after
+            {
+                tracer.begin_at_once(*target);
+                at_once = others;
+            }
             while let Some((target, number)) = tracer.next(now) {
                 let (_, which) = which(ttls, wanted.flows.most(), number);
                 self.asked.entry(which.ttl).or_default().push((target, now));
@@ -89,8 +109,10 @@ impl<'a> Net<'a> {
                 };
                 events.entry(at).or_default().push(Settlement { target, number, sent: now, ended });
             }
+            let wanted_at = at_once.first().map(|(after, _)| begun + *after);
+            let next = tracer.next_at().into_iter().chain(wanted_at).min();
             now = match events.first_key_value() {
-                Some((at, _)) => tracer.next_at().map_or(*at, |next| next.min(*at)).max(now),
+                Some((at, _)) => next.map_or(*at, |next| next.min(*at)).max(now),
                 None => now + STEP,
             };
             while events.first_key_value().is_some_and(|(at, _)| *at <= now) {
@@ -289,4 +311,40 @@ fn numbers_lead_back() {
 #[test]
 fn a_distance_is_what_routers_took() {
     assert_eq!(distance(65 - 12), 12);
+}
+
+#[test]
+fn a_path_that_is_wanted_at_once_is_found_beside_the_others() {
+    let rule = plain(12);
+    let mut net = Net::of(&rule);
+    let (interval, end) = (Nanos::from_secs(10), Nanos::from_secs(25));
+    let wanted = Wanted { rounds: None, interval, flows: Flows::Exactly(3), per_hop: Some(1_000.0), ..wanted() };
+    let targets = [TargetIndex(1), TargetIndex(2)];
+    let at_once: Vec<_> = targets.iter().map(|target| (Nanos::from_secs(13), *target)).collect();
+    let (paths, _) = net.trace_with(wanted, 3, end, &at_once);
+    let begun = |path: &Path| (path.sent - Nanos::from_secs(10) + Nanos::from_millis(500)).0 / 1_000_000_000;
+    for target in (0..3).map(TargetIndex) {
+        let of_flow = |flow| {
+            paths.iter().filter(|path| path.target == target && path.flow == flow).map(begun).collect::<Vec<_>>()
+        };
+        let expected = if targets.contains(&target) { vec![0, 10, 13, 20] } else { vec![0, 10, 20] };
+        assert_eq!(of_flow(0), expected, "{target:?}: the others keep to their grid");
+        assert_eq!((of_flow(1), of_flow(2)), (vec![0, 10, 20], vec![0, 10, 20]), "by its first flow");
+    }
+    assert!(paths.iter().all(|path| path.length() == Some(12)));
+}
+
+#[test]
+fn who_is_wanted_again_and_again_waits_until_rounds_can_be_told_apart() {
+    let rule = |_, ttl: u8, _| if ttl == 3 { (None, Nanos::ZERO) } else { plain(5)(TargetIndex(0), ttl, 0) };
+    let mut net = Net::of(&rule);
+    let wanted = Wanted { rounds: None, interval: Nanos::from_secs(60), by_ports: true, ..wanted() };
+    let at_once = vec![(Nanos::from_secs(1), TargetIndex(0)); 40];
+    let (paths, _) = net.trace_with(wanted, 1, Nanos::from_secs(30), &at_once);
+    assert_eq!(paths.len(), 41);
+    let mut begun: Vec<Nanos> = paths.iter().map(|path| path.sent).collect();
+    begun.sort_unstable();
+    for nine in begun.windows(9) {
+        assert!(nine[8] - nine[0] >= TIMEOUT, "eight rounds are told apart by a port's answers: {nine:?}");
+    }
 }

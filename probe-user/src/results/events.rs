@@ -5,6 +5,7 @@ use crate::{
     base::{Nanos, TargetIndex},
     enrich::Known,
     health::{Change, Hold},
+    path,
     targets::Plan,
     worker::Transition,
 };
@@ -91,6 +92,44 @@ impl fmt::Display for NewWay {
     }
 }
 
+/// Where a path ended that did not lead to its target, or that did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastHop {
+    /// How far it is; None: nobody answered.
+    pub at: Option<(u8, IpAddr)>,
+    /// How far the target was before.
+    pub hops: Option<u8>,
+    /// Whether it is the target itself that answered.
+    pub reached: bool,
+}
+
+impl fmt::Display for LastHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((ttl, address)) = self.at else { return f.write_str("no hop answers") };
+        if self.reached {
+            return write!(f, "it answers {ttl} hops away");
+        }
+        write!(f, "the last hop that answers is {address}, {ttl}")?;
+        match self.hops {
+            Some(hops) => write!(f, " of {hops}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The path to a target is another than before.
+#[derive(Clone, Copy, Debug)]
+pub struct PathChanged<'a> {
+    /// Whose path.
+    pub target: TargetIndex,
+    /// When it was found, CLOCK_MONOTONIC.
+    pub at: Nanos,
+    /// Which of the flows takes it.
+    pub flow: u16,
+    /// From what to what.
+    pub change: &'a path::Change,
+}
+
 /// Writes events into a buffer, a line each.
 #[derive(Debug)]
 pub struct EventLines {
@@ -142,9 +181,40 @@ struct OfTarget<'a, T> {
 }
 
 #[derive(Serialize)]
-struct FromTo {
+struct FromTo<'a> {
     from: &'static str,
     to: &'static str,
+    #[serde(flatten)]
+    end: Option<PathEnd<'a>>,
+}
+
+/// `last_hop` is null where nobody answered.
+#[derive(Serialize)]
+struct PathEnd<'a> {
+    last_hop: Option<HopOf<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hops: Option<u8>,
+    reached: bool,
+}
+
+#[derive(Serialize)]
+struct HopOf<'a> {
+    ttl: u8,
+    address: IpAddr,
+    #[serde(flatten)]
+    whose: Whose<'a>,
+}
+
+#[derive(Serialize)]
+struct NewPath<'a> {
+    flow: u16,
+    ttl: u8,
+    old: Vec<HopOf<'a>>,
+    new: Vec<HopOf<'a>>,
+}
+
+fn hops_of(way: &[((u8, IpAddr), Known)]) -> Vec<HopOf<'_>> {
+    way.iter().map(|((ttl, address), known)| HopOf { ttl: *ttl, address: *address, whose: known.into() }).collect()
 }
 
 #[derive(Serialize)]
@@ -183,11 +253,40 @@ impl EventLines {
     }
 
     /// `{"time":…,"event":"state","group":…,"target":…,"address":…,"from":"up","to":"down"}`. `address` is the target's now; what is known of
-    /// it stands behind it: `"name":…,"asn":64500,"as_name":…`.
-    pub fn state(&mut self, transition: &Transition, address: Option<IpAddr>, known: &Known, out: &mut Vec<u8>) {
-        let what = FromTo { from: transition.from.name(), to: transition.to.name() };
+    /// it stands behind it: `"name":…,"asn":64500,"as_name":…`. Where a path has been found since, its end stands last:
+    /// `"last_hop":{"ttl":3,"address":…},"hops":7,"reached":false`.
+    pub fn state(
+        &mut self,
+        transition: &Transition,
+        (address, known): (Option<IpAddr>, &Known),
+        end: Option<(&LastHop, &Known)>,
+        out: &mut Vec<u8>,
+    ) {
+        let end = end.map(|(end, known)| PathEnd {
+            last_hop: end.at.map(|(ttl, address)| HopOf { ttl, address, whose: known.into() }),
+            hops: end.hops,
+            reached: end.reached,
+        });
+        let what = FromTo { from: transition.from.name(), to: transition.to.name(), end };
         let who = self.who(transition.target, address);
         self.line(transition.at, "state", OfTarget { who, whose: known.into(), what }, out);
+    }
+
+    /// `{"time":…,"event":"path_changed","group":…,"target":…,"address":…,"flow":0,"ttl":4,"old":[{"ttl":1,"address":…},…],"new":[…]}`; `ttl` is
+    /// the nearest that differs.
+    pub fn path_changed(
+        &mut self,
+        changed: &PathChanged<'_>,
+        (address, known): (Option<IpAddr>, &Known),
+        known_hop: &dyn Fn(IpAddr) -> Known,
+        out: &mut Vec<u8>,
+    ) {
+        let PathChanged { target, at, flow, change } = *changed;
+        let with_known = |way: &[(u8, IpAddr)]| way.iter().map(|hop| (*hop, known_hop(hop.1))).collect::<Vec<_>>();
+        let (old, new) = (with_known(&change.old), with_known(&change.new));
+        let what = NewPath { flow, ttl: change.ttl, old: hops_of(&old), new: hops_of(&new) };
+        let who = self.who(target, address);
+        self.line(at, "path_changed", OfTarget { who, whose: known.into(), what }, out);
     }
 
     /// `{"time":…,"event":"flapping","group":…,"target":…,"address":…,"flapping":true,"changes":7,"window_seconds":300}`.
@@ -268,7 +367,7 @@ mod tests {
     fn a_change_of_state_names_the_target() {
         let transition = Transition { target: TargetIndex(1), from: State::Up, to: State::Down, at: AT };
         assert_eq!(
-            written(|lines, out| lines.state(&transition, EDGE, &Known::default(), out)),
+            written(|lines, out| lines.state(&transition, (EDGE, &Known::default()), None, out)),
             "{\"time\":\"2026-11-20T22:00:07.000000000Z\",\"event\":\"state\",\"group\":\"edge\",\"target\":\"host.example\",\
              \"address\":\"10.64.0.1\",\"from\":\"up\",\"to\":\"down\"}\n"
         );
@@ -279,9 +378,40 @@ mod tests {
         let transition = Transition { target: TargetIndex(1), from: State::Up, to: State::Down, at: AT };
         let known =
             Known { name: Some("r7.example".into()), asn: Some(64_500), as_name: Some("EXAMPLE \"AS\"".into()) };
-        let line = written(|lines, out| lines.state(&transition, EDGE, &known, out));
+        let line = written(|lines, out| lines.state(&transition, (EDGE, &known), None, out));
         let expected = "\"address\":\"10.64.0.1\",\"name\":\"r7.example\",\"asn\":64500,\"as_name\":\"EXAMPLE \\\"AS\\\"\",\"from\":\"up\",\"to\":\"down\"}\n";
         assert!(line.ends_with(expected), "{line}");
+    }
+
+    #[test]
+    fn who_goes_down_has_the_end_of_its_path() {
+        let transition = Transition { target: TargetIndex(1), from: State::Up, to: State::Down, at: AT };
+        let mut end = LastHop { at: Some((3, IpAddr::from([10, 0, 0, 3]))), hops: Some(7), reached: false };
+        let known = Known { asn: Some(64_500), ..Known::default() };
+        let rest = |end: &LastHop| {
+            let line =
+                written(|lines, out| lines.state(&transition, (EDGE, &Known::default()), Some((end, &known)), out));
+            line.split_once("\"to\":\"down\",").map(|(_, rest)| rest.to_owned()).expect("down")
+        };
+        let expected =
+            "\"last_hop\":{\"ttl\":3,\"address\":\"10.0.0.3\",\"asn\":64500},\"hops\":7,\"reached\":false}\n";
+        assert_eq!(rest(&end), expected);
+        assert_eq!(end.to_string(), "the last hop that answers is 10.0.0.3, 3 of 7");
+        (end.at, end.hops) = (None, None);
+        assert_eq!(rest(&end), "\"last_hop\":null,\"reached\":false}\n");
+    }
+
+    #[test]
+    fn another_path_is_told_with_the_one_before() {
+        let hop = |ttl: u8, n| (ttl, IpAddr::from([10, 0, ttl, n]));
+        let change = path::Change { ttl: 2, old: vec![hop(1, 1), hop(2, 1)], new: vec![hop(1, 1), hop(2, 7)] };
+        let changed = PathChanged { target: TargetIndex(1), at: AT, flow: 3, change: &change };
+        let named = |address: IpAddr| Known { name: Some(format!("r{address}").into()), ..Known::default() };
+        let line = written(|lines, out| lines.path_changed(&changed, (EDGE, &Known::default()), &named, out));
+        let read: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+        assert_eq!((&read["event"], &read["flow"], &read["ttl"]), (&"path_changed".into(), &3.into(), &2.into()));
+        assert_eq!((&read["target"], &read["old"][1]["address"]), (&"host.example".into(), &"10.0.2.1".into()));
+        assert_eq!((&read["new"][1]["address"], &read["new"][1]["name"]), (&"10.0.2.7".into(), &"r10.0.2.7".into()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod text;
 mod writer;
 
 pub use encode::{Encoder, Format, WallClock};
-pub use events::{EventLines, Fault, NewWay, Via};
+pub use events::{EventLines, Fault, LastHop, NewWay, PathChanged, Via};
 pub use output::WriteError;
 pub use paths::{
     PATH_CSV_HEADER, PathSubject, change_text, path_csv, path_header, path_json, paths_text, rounds_text, tree_text,
@@ -51,6 +51,7 @@ pub(crate) mod tests {
             per_target: false,
             flows: 1,
             ttls: None,
+            path: None,
             targets,
         }
     }

@@ -303,6 +303,7 @@ mod tests {
             rtt: rtt.snapshot(),
             states: [0; 4],
             flapping: 0,
+            path_changes: 0,
         };
         let snapshot = Snapshot {
             sums: vec![row.clone(), SumRow { rtt: Distribution::default(), ..row }],

@@ -5,6 +5,7 @@ use super::{
     bond::Following,
     carrier,
     control::{Serving, Station},
+    followed::{self, Followed},
     journal::{self, Journal},
     names, neighbours, paths, threads,
     ways::{self, Rerouting},
@@ -21,7 +22,7 @@ use crate::{
     route::{self, LinkState, RouteError, Routes, Watch},
     targets::{Bytes, MANY, Plan, Target},
     wire::{Key, Kind},
-    worker::{self, Assembly, Phase, Sink, Wanted, queue},
+    worker::{self, Assembly, Phase, Wanted, queue},
 };
 use std::{sync::Arc, time::SystemTime};
 
@@ -47,6 +48,11 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     names::resolve_all(&mut job.plan, &job.exclude, job.for_ever).await?;
 
     let targets = job.plan.targets.len();
+    // Those by whom paths are found are probed as all others are, and shown nowhere.
+    let (shown, kept) = match job.plan.with_paths() {
+        Some((all, kept)) => (Some(std::mem::replace(&mut job.plan, all)), Some(kept)),
+        None => (None, None),
+    };
     starting.step(format!("finding the way to {}", counted(targets as u64, "target")));
     let mut routes = find_routes(&handle, &job, Some(&starting)).await?;
     let name = &routes.interface.name;
@@ -61,9 +67,10 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         return Err(Failure::new(error));
     }
 
-    let size = Bytes(job.plan.needed_memory());
+    let size = Bytes(shown.as_ref().unwrap_or(&job.plan).needed_memory());
     starting.step(format!("attaching to {name} and opening {}: {size} in all", counted(targets as u64, "account")));
-    let plan = Arc::new(job.plan);
+    let probed = Arc::new(job.plan);
+    let plan = shown.map_or_else(|| Arc::clone(&probed), Arc::new);
     let stack = nic::stack(&routes.interface.name, job.network.mode)?;
     let (mut following, condition) = Following::open(&stack, &link).await?;
     let layout = threads::layout(job.rate, job.network.engine, &stack);
@@ -76,9 +83,9 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         key,
         identifier: job.network.identifier.unwrap_or(identifier),
         ports: ports.as_ref().map_or(0..0, SourcePorts::ports),
-        unproven_ports: plan.unproven_ports(),
-        expiring_flows: plan.expiring_flows(),
-        shapes: plan.shapes(),
+        unproven_ports: probed.unproven_ports(),
+        expiring_flows: probed.expiring_flows(),
+        shapes: probed.shapes(),
         addresses: Arc::clone(&plan.addresses),
         max_age: longest + LATE,
         rate: job.rate,
@@ -96,15 +103,12 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     }
 
     let drops = Arc::new(DropLog::default());
-    let (sink, mut queue) = match (&job.results, &job.paths) {
-        (Some(_), _) | (_, Some(_)) => {
-            // Probes of a sweep may wait for their neighbours: they are in flight as well.
-            let waiting = if asking.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
-            let (sink, queue) = queue(writing::room(job.rate, longest + waiting));
-            (sink, Some(queue))
-        }
-        (None, None) => (Sink::discard(), None),
-    };
+    // Probes of a sweep may wait for their neighbours: they are in flight as well.
+    let waiting = if asking.is_some() && !job.for_ever { NEIGHBOURS_TAKE } else { Nanos::ZERO };
+    let room = |is_wanted: bool| is_wanted.then(|| queue(writing::room(job.rate, longest + waiting))).unzip();
+    let (sink, results) = room(job.results.is_some());
+    let (asked, settled) = room(job.paths.is_some() || kept.is_some());
+    let (sink, asked) = (sink.unwrap_or_default(), asked.unwrap_or_default());
     let network = worker::Network {
         key,
         first_port: ports.as_ref().map_or(0, |ports| ports.ports().start),
@@ -114,26 +118,31 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         drops: Arc::clone(&drops),
     };
     // Only who monitors wants to be told of changes, and drops results rather than slow down.
-    let wanted = Wanted { no_result_dropped: sink.is_wanted() && !job.for_ever, changes: job.for_ever, sink };
+    let no_result_dropped = (sink.is_wanted() || asked.is_wanted()) && !job.for_ever;
+    let wanted = Wanted { no_result_dropped, changes: job.for_ever, sink, asked };
     let loops = (layout.senders.len(), layout.loops(receivers.len()));
-    let assembly = Assembly::new(&plan, &routes.of, network, loops, wanted)
+    let assembly = Assembly::new(&probed, &routes.of, network, loops, wanted)
         .asking(asking.as_ref().map(|thread| Arc::clone(thread.queue())));
     let common = Arc::clone(assembly.common());
     // The ledger has them.
     routes.of = Vec::new();
     let clock = WallClock::new(super::now(), SystemTime::now());
-    let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
+    let keeping = kept.clone().map(|kept| followed::keep(&plan, kept, &common.ledger));
+    let (kept_paths, followed) = keeping.map(|keeping| (keeping.paths, keeping.followed)).unzip();
+    let source = Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link))
+        .with_paths(followed.as_ref().map(Followed::counts));
+    let source = Arc::new(source);
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
     source.sampled(&sampler);
     let journal = common.changes.as_ref().map(|changes| {
         let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
-        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping(), enricher };
+        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping(), enricher, followed };
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;
-    let asking_for_paths = job.paths.map(|paths| (paths, queue.take()));
-    let writing = job.results.zip(queue).map(|(wanted, queue)| {
+    let asking_for_paths = job.paths.or(kept_paths).zip(settled);
+    let writing = job.results.zip(results).map(|(wanted, queue)| {
         let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
             .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
             .resolved_in(Arc::clone(&common.ledger));
@@ -162,7 +171,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         unrouted: routes.unrouted.clone(),
         expires: routes.expires,
     });
-    let retries = names::retry(&plan, &common, rerouting.named(), job.exclude);
+    let retries = names::retry(&plan, kept.unwrap_or_default(), &common, rerouting.named(), job.exclude);
     let retrying = tokio::spawn(retries);
 
     following.begin(&mut nic).await?;
@@ -171,8 +180,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     }
     let running = threads::spawn(&layout, senders, receivers, assembly)?;
     let paths = match asking_for_paths {
-        Some((paths, Some(queue))) => Some(paths::begin(paths, Arc::clone(&common), queue)?),
-        _ => None,
+        Some((paths, queue)) => Some(paths::begin(paths, Arc::clone(&common), queue)?),
+        None => None,
     };
     source.ready();
     if targets >= MANY {
@@ -209,7 +218,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
 
 /// The ports that its probes are sent from; None where they have none.
 fn reserve_ports(job: &Job) -> Result<Option<SourcePorts>, SourcePortsError> {
-    match &transports(&job.plan)[..] {
+    let with_paths = job.plan.with_paths();
+    match &transports(with_paths.as_ref().map_or(&job.plan, |(all, _)| all))[..] {
         [] => Ok(None),
         transports => SourcePorts::reserve(job.network.source_port, transports).map(Some),
     }

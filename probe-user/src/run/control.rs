@@ -195,7 +195,7 @@ impl Station {
         let dropped = report.as_ref().map_or(0, |report| report.dropped);
         let targets = plan.targets.len() as u64;
         let (drops, interface) = (source.drops(), source.interface());
-        let answered = common.ledger.answered_targets();
+        let answered = common.ledger.answered_targets(plan.targets.len());
         let summary = Summary::new(&snapshot, &drops, &interface, targets, answered, dropped).asking(plan.probe());
         view.end(&summary, &Moment { source: &source, snapshot: &snapshot });
         if let Some(path) = &self.summary {

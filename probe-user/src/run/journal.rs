@@ -1,13 +1,17 @@
 //! Tells people of events: a file of JSON lines, and the log. On a thread of its own, so that a slow disk or a full one holds up
 //! nothing else.
 
-use super::Failure;
+use super::{
+    Failure,
+    followed::{Finding, Followed},
+};
 use crate::{
     base::{Nanos, State},
     enrich::{Enricher, Known},
     health::{self, Change, Flapping},
     ledger::Ledger,
-    results::{EventLines, Fault, NewWay, WallClock, human::counted},
+    path::Path,
+    results::{EventLines, Fault, LastHop, NewWay, PathChanged, WallClock, human::counted},
     targets::Plan,
     worker::{Changes, Transition},
 };
@@ -15,7 +19,7 @@ use std::{
     fs::{File, OpenOptions},
     io::Write as _,
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -43,6 +47,8 @@ pub(super) struct Parts {
     pub(super) flapping: Arc<[AtomicU64]>,
     /// Knows names and networks of targets, if any are wanted.
     pub(super) enricher: Enricher,
+    /// Paths that are kept.
+    pub(super) followed: Option<Followed>,
 }
 
 /// What is told beside changes of state.
@@ -62,7 +68,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file can't be opened for appending.
-    pub(super) fn open(path: Option<&Path>, parts: Parts) -> Result<Self, Failure> {
+    pub(super) fn open(path: Option<&std::path::Path>, parts: Parts) -> Result<Self, Failure> {
         let file = path.map(EventFile::open).transpose()?;
         let (news, told) = channel();
         let lines = EventLines::new(Arc::clone(&parts.plan), parts.clock);
@@ -116,8 +122,10 @@ impl Writer {
                 }
                 self.write(1);
             }
+            self.paths(super::now());
             self.calm(super::now());
             if matches!(told, Err(RecvTimeoutError::Disconnected)) {
+                self.paths(Nanos::MAX);
                 self.log.close();
                 return;
             }
@@ -131,13 +139,15 @@ impl Writer {
                 && let Some(transition) = self.parts.changes.pop()
             {
                 events += 1;
-                let address = self.parts.ledger.account(transition.target).address();
-                let known = self.known(address);
-                self.lines.state(&transition, address, &known, &mut self.out);
-                // That everybody comes up at the start is no news.
-                if transition.to == State::Down || transition.from == State::Down {
-                    let (lines, state) = (&self.lines, transition.to.name());
-                    self.log.tell(&transition, || format!("{} is {state}", lines.name(transition.target, address)));
+                // What it waits to be told of comes first.
+                let waited = self.parts.followed.as_mut().and_then(|followed| followed.release(transition.target));
+                if let Some(waited) = waited {
+                    self.state(&waited, None);
+                }
+                let followed = self.parts.followed.as_mut().filter(|_| transition.to == State::Down);
+                let is_held = followed.is_some_and(|followed| followed.hold(transition, super::now()));
+                if !is_held {
+                    self.state(&transition, None);
                 }
                 events += self.flaps(&transition);
             }
@@ -146,6 +156,66 @@ impl Writer {
             }
             self.write(events);
         }
+    }
+
+    /// Tells of a change of state; where a path has been found since, with its end.
+    fn state(&mut self, transition: &Transition, end: Option<&LastHop>) {
+        let address = self.parts.ledger.account(transition.target).address();
+        let known = self.known(address);
+        let end = end.map(|end| (end, self.known(end.at.map(|(_, address)| address))));
+        let with_known = end.as_ref().map(|(end, known)| (*end, known));
+        self.lines.state(transition, (address, &known), with_known, &mut self.out);
+        // That everybody comes up at the start is no news.
+        if transition.to == State::Down || transition.from == State::Down {
+            let (lines, state) = (&self.lines, transition.to.name());
+            self.log.tell(transition, || {
+                let name = lines.name(transition.target, address);
+                end.map_or_else(|| format!("{name} is {state}"), |(end, _)| format!("{name} is {state}: {end}"))
+            });
+        }
+    }
+
+    /// Looks at the paths that have been found, and at who has waited for one long enough.
+    fn paths(&mut self, now: Nanos) {
+        let mut events = 0;
+        while events < AT_ONCE as u64
+            && let Some(path) = self.parts.followed.as_mut().and_then(Followed::next)
+        {
+            events += self.path(&path);
+        }
+        while let Some(waited) = self.parts.followed.as_mut().and_then(|followed| followed.given_up(now)) {
+            self.state(&waited, None);
+            events += 1;
+        }
+        self.write(events);
+    }
+
+    /// Tells what a path says. How many events that is.
+    fn path(&mut self, path: &Path) -> u64 {
+        let ledger = Arc::clone(&self.parts.ledger);
+        let (Some(followed), Some(address)) = (&mut self.parts.followed, ledger.account(path.target).address()) else {
+            return 0;
+        };
+        let row = followed.target(path).map_or(0, |target| ledger.account(target).row());
+        let (found, down) = followed.look(path, address, row as usize);
+        let mut events = 0;
+        if let Some(Finding::Down(transition, end)) = down {
+            self.state(&transition, Some(&end));
+            events += 1;
+        }
+        if let Finding::Changed { target, at, flow, change } = found {
+            let known = self.known(Some(address));
+            let enricher = &self.parts.enricher;
+            let of_hop = |address| {
+                enricher.ask(address);
+                enricher.known(address)
+            };
+            let changed = PathChanged { target, at, flow, change: &change };
+            self.lines.path_changed(&changed, (Some(address), &known), &of_hop, &mut self.out);
+            tracing::debug!("{}: its path changed at hop {}", self.lines.name(target, Some(address)), change.ttl);
+            events += 1;
+        }
+        events
     }
 
     /// Looks whether a change of state makes its target a flapping one; returns how many events that is.
@@ -249,7 +319,7 @@ struct EventFile {
 }
 
 impl EventFile {
-    fn open(path: &Path) -> Result<Self, Failure> {
+    fn open(path: &std::path::Path) -> Result<Self, Failure> {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let failure = |error| {
             Failure::new(format!(
@@ -287,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_loses_events_and_nothing_else() {
-        let mut file = EventFile::open(Path::new("/dev/full")).unwrap();
+        let mut file = EventFile::open(std::path::Path::new("/dev/full")).unwrap();
         assert!(file.write(b""), "nothing is always written");
         assert!(!file.write(b"{}\n"));
         assert!(file.failed && !file.write(b"{}\n"));
@@ -301,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_is_named() {
-        let error = EventFile::open(Path::new("/no/such/folder/events")).map(|_| ()).unwrap_err();
+        let error = EventFile::open(std::path::Path::new("/no/such/folder/events")).map(|_| ()).unwrap_err();
         assert!(error.message.contains("/no/such/folder/events"), "{error}");
     }
 }

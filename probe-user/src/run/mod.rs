@@ -13,6 +13,7 @@ mod control;
 mod cpus;
 mod dry_run;
 mod ended;
+mod followed;
 mod holding;
 mod job;
 mod journal;

@@ -1,5 +1,6 @@
 //! What scrapes, pages and views are made from: counters, read from outside the loops.
 
+use super::followed::PathCounts;
 use crate::{
     base::{Nanos, TargetIndex},
     health::Hold,
@@ -30,6 +31,8 @@ pub(crate) struct Source {
     ready: AtomicBool,
     /// Flapping targets, by row of sums.
     flapping: Arc<[AtomicU64]>,
+    /// What is shown of paths, where they are kept.
+    paths: Option<Arc<PathCounts>>,
     /// What the sampler last found. Control threads only: no loop ever waits for it.
     sampled: Mutex<Sampled>,
 }
@@ -51,8 +54,14 @@ impl Source {
             link,
             loaded_at: unix(SystemTime::now()),
             ready: AtomicBool::new(false),
+            paths: None,
             sampled: Mutex::default(),
         }
+    }
+
+    /// The same with paths that are kept.
+    pub(super) fn with_paths(self, paths: Option<Arc<PathCounts>>) -> Self {
+        Self { paths, ..self }
     }
 
     /// Keeps what the sampler has found.
@@ -91,6 +100,14 @@ impl metrics::Source for Source {
 
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = tally::snapshot(&self.common.tallies, super::now());
+        // Behind the rows of the plan come those of what finds paths.
+        snapshot.paths = snapshot.sums.split_off(self.plan.sums.len().min(snapshot.sums.len()));
+        for row in &snapshot.paths {
+            snapshot.unsent.iter_mut().zip(row.unsent).for_each(|(sum, n)| *sum -= n);
+        }
+        if let Some(paths) = &self.paths {
+            snapshot.sums.iter_mut().enumerate().for_each(|(row, sum)| sum.path_changes = paths.changes(row));
+        }
         let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         snapshot.rejected.iter_mut().zip(sampled.rejected).for_each(|(sum, n)| *sum += n);
         snapshot.held = sampled.held;
@@ -102,7 +119,8 @@ impl metrics::Source for Source {
     }
 
     fn target(&self, index: TargetIndex) -> TargetRow {
-        self.common.ledger.account(index).shown()
+        let path_hops = self.paths.as_ref().and_then(|paths| paths.hops(index));
+        TargetRow { path_hops, ..self.common.ledger.account(index).shown() }
     }
 
     fn drops(&self) -> Vec<LocalDrops> {

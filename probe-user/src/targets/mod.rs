@@ -22,6 +22,7 @@ pub(crate) mod labels;
 mod list;
 mod memory;
 mod order;
+mod paths;
 mod shard;
 mod span;
 mod spec;
@@ -36,6 +37,7 @@ pub use exclude::Exclusions;
 pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
 pub use list::TargetList;
 pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, FLOW_BYTES, available as available_memory};
+pub use paths::{PathGroup, PathSettings, PathTargets};
 pub use shard::Shard;
 pub use span::{Number, Span};
 pub use spec::{AddressRange, SpecError, TargetSpec};
@@ -100,6 +102,8 @@ pub struct Group {
     /// Its probes are to find the routers on the way: none is due by itself, each is asked for, and has the time to live that its number
     /// says. None: each is due when its time has come.
     pub ttls: Option<Ttls>,
+    /// Whether the paths to its targets are kept.
+    pub path: Option<PathSettings>,
     /// Where in `Plan::targets` the group's targets are.
     pub targets: std::ops::Range<u32>,
 }
@@ -231,15 +235,17 @@ impl Group {
             per_target: false,
             flows: 1,
             ttls: None,
+            path: None,
             targets: 0..0,
         }
     }
 
-    /// Estimated bytes a target takes, with its window.
+    /// Estimated bytes a target takes, with its window, and with the one by which its path is found.
     pub fn bytes_per_target(&self) -> u64 {
         let kept =
             if self.shape.kind.carries_time() || self.ttls.is_some() { 0 } else { memory::kept_bytes(self.places()) };
-        BYTES_PER_TARGET + window::wide_bytes(self.places()) + kept
+        let path = if self.path.is_some() { BYTES_PER_TARGET } else { 0 };
+        BYTES_PER_TARGET + window::wide_bytes(self.places()) + kept + path
     }
 
     /// How many flows its probes walk: those that were asked for; where the number of a probe is told by the port that it was sent from
@@ -257,10 +263,12 @@ impl Group {
         if self.shape.kind.port().is_some() { self.flow_count() } else { 0 }
     }
 
-    /// Probes a second that its targets need.
+    /// Probes a second that its targets need, and their paths at most.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn needed_rate(&self) -> f64 {
-        self.targets.len() as f64 * 1e9 / self.interval.0.max(1) as f64
+        let many = self.targets.len();
+        let of_paths = self.path.map_or(0.0, |path| path.needed_rate(many));
+        many as f64 * 1e9 / self.interval.0.max(1) as f64 + of_paths
     }
 }
 

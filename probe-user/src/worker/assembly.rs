@@ -34,6 +34,8 @@ pub struct Network {
 pub struct Wanted {
     /// Where results go.
     pub sink: Sink,
+    /// Where those go that are asked for one by one.
+    pub asked: Sink,
     /// Slow down rather than drop a result.
     pub no_result_dropped: bool,
     /// Changes of state are told.
@@ -44,7 +46,7 @@ pub struct Wanted {
 pub struct Assembly<'a> {
     plan: &'a Plan,
     common: Arc<Common>,
-    sink: Sink,
+    sinks: (Sink, Sink),
     neighbours: Option<Arc<NeighbourQueue>>,
     senders: usize,
     loops: usize,
@@ -78,7 +80,14 @@ impl<'a> Assembly<'a> {
             tallies: (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
             asked: Asked::new(u32::try_from(senders).unwrap_or(u32::MAX)),
         };
-        Self { plan, common: Arc::new(common), sink: wanted.sink, neighbours: None, senders: 0, loops: 0 }
+        Self {
+            plan,
+            common: Arc::new(common),
+            sinks: (wanted.sink, wanted.asked),
+            neighbours: None,
+            senders: 0,
+            loops: 0,
+        }
     }
 
     /// Senders say here which neighbours they want to be asked. Without, somebody asks them all unbidden, or nobody does.
@@ -103,7 +112,7 @@ impl<'a> Assembly<'a> {
         let tally = self.tally();
         let (common, number) = (Arc::clone(&self.common), self.senders);
         self.senders += 1;
-        let sender = Sender::new(engine, common, Arc::clone(&tally), self.sink.clone(), self.plan, number, start);
+        let sender = Sender::new(engine, common, Arc::clone(&tally), self.sinks.clone(), self.plan, number, start);
         self.join(clock, Some(sender.asking(self.neighbours.clone())), queues, tally)
     }
 
@@ -138,7 +147,7 @@ impl<'a> Assembly<'a> {
         queues: R,
         tally: Arc<Tally>,
     ) -> Loop<C, T, R> {
-        let receiver = Receiver::new(queues, Arc::clone(&self.common), tally, self.sink.clone());
+        let receiver = Receiver::new(queues, Arc::clone(&self.common), tally, self.sinks.0.clone());
         Loop::new(clock, Arc::clone(&self.common), sender, receiver)
     }
 }

@@ -29,7 +29,7 @@ struct Settle {
 impl<R: Receive> Receiver<R> {
     /// Settles what arrives on `queues`.
     pub(super) fn new(queues: R, common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
-        let settler = Settler::new(Arc::clone(&common), Arc::clone(&tally), sink);
+        let settler = Settler::new(Arc::clone(&common), Arc::clone(&tally), sink, Sink::discard());
         Self { queues, settle: Settle { common, tally, settler } }
     }
 

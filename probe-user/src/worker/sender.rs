@@ -95,7 +95,7 @@ impl<T: Transmit> Sender<T> {
         engine: T,
         common: Arc<Common>,
         tally: Arc<Tally>,
-        sink: Sink,
+        (sink, asked_for): (Sink, Sink),
         plan: &Plan,
         number: usize,
         start: Nanos,
@@ -138,7 +138,7 @@ impl<T: Transmit> Sender<T> {
             engine,
             drained: Drained::new(common.taken.queues()),
             backlog: Backlog::new(start),
-            settler: Settler::new(Arc::clone(&common), Arc::clone(&tally), sink),
+            settler: Settler::new(Arc::clone(&common), Arc::clone(&tally), sink, asked_for),
             common,
             tally,
             number,
@@ -287,7 +287,11 @@ impl<T: Transmit> Sender<T> {
                     || self.common.handed_over[self.number].claim();
                 let ended = if excused { Ended::Unheard } else { Ended::Lost };
                 let sent = account.sent(number, past).or(sent).unwrap_or_default();
-                self.settler.count((account, sent), ended, past, || ProbeNumber(number));
+                if walk.is_asked {
+                    self.settler.count_asked((account, sent), ended, past, ProbeNumber(number));
+                } else {
+                    self.settler.count((account, sent), ended, past, || ProbeNumber(number));
+                }
                 if excused { Verdict::Silent } else { Verdict::Bad }
             }
         };
@@ -464,7 +468,10 @@ impl<T: Transmit> Sender<T> {
         account.count_entered();
         add(&tally.rows[row as usize].entered, 1);
         let told = || ProbeNumber(number);
-        let unsent = |cause: Cause| self.settler.count((account, now), Ended::Unsent(cause), now, told);
+        let unsent = |cause: Cause| match ASKED {
+            true => self.settler.count_asked((account, now), Ended::Unsent(cause), now, told()),
+            false => self.settler.count((account, now), Ended::Unsent(cause), now, told),
+        };
         let group = ledger.group(walk.run.group);
         let is_free = ASKED || walk.is_free(number, target.0 - walk.run.targets.start);
         let key = if ASKED { group.key_of(number) } else { walk.place(number) };
@@ -482,7 +489,7 @@ impl<T: Transmit> Sender<T> {
         match self.common.hops.get(hop).map(|hop| (hop.neighbour(), hop.on_link)) {
             Some((Neighbour::Resolved(_), _)) | None if !self.waiting.has(hop) => {}
             Some((Neighbour::Unresolved, true)) if ASKED => {
-                self.settler.count((account, now), Ended::NoNeighbour, now, told);
+                self.settler.count_asked((account, now), Ended::NoNeighbour, now, told());
                 return self.want(hop);
             }
             Some((Neighbour::Unresolved, true)) => {
@@ -564,7 +571,7 @@ impl<T: Transmit> Sender<T> {
     /// How many probes may be entered now so that each finds room for its result. Without a need for that, a batch.
     #[inline]
     fn room_for_results(&self) -> usize {
-        if !self.common.records || !self.common.no_result_dropped {
+        if !self.common.no_result_dropped {
             return self.engine.batch();
         }
         let in_flight = self.common.in_flight();

@@ -19,6 +19,8 @@ pub(super) struct Settler {
     common: Arc<Common>,
     tally: Arc<Tally>,
     sink: Sink,
+    /// Where those go that were asked for.
+    asked: Sink,
 }
 
 /// What came about a probe that it did not settle.
@@ -29,8 +31,8 @@ pub(super) enum Word {
 }
 
 impl Settler {
-    pub(super) const fn new(common: Arc<Common>, tally: Arc<Tally>, sink: Sink) -> Self {
-        Self { common, tally, sink }
+    pub(super) const fn new(common: Arc<Common>, tally: Arc<Tally>, sink: Sink, asked: Sink) -> Self {
+        Self { common, tally, sink, asked }
     }
 
     /// Settles the probe in `place`, if it is pending: takes it out of being waited for, counts it, and hands it out.
@@ -60,8 +62,35 @@ impl Settler {
         now: Nanos,
         number: impl FnOnce() -> ProbeNumber,
     ) {
-        let row = account.row();
-        let counts = &self.tally.rows[row as usize];
+        self.add_up((account, sent), ended);
+        if self.common.records {
+            let settlement = Settlement { target: account.target(), number: number(), sent, ended };
+            if !self.sink.push(settlement) {
+                add(&self.tally.results_dropped, 1);
+            }
+        }
+        // Last: who sees a probe settled finds its record in the queue.
+        self.tally.settle(account.row(), ended.outcome(), now);
+    }
+
+    /// The same of a probe that was asked for: who did is told.
+    pub(super) fn count_asked(
+        &self,
+        (account, sent): (Account<'_>, Nanos),
+        ended: Ended,
+        now: Nanos,
+        number: ProbeNumber,
+    ) {
+        self.add_up((account, sent), ended);
+        if !self.asked.push(Settlement { target: account.target(), number, sent, ended }) {
+            add(&self.tally.results_dropped, 1);
+        }
+        self.tally.settle(account.row(), ended.outcome(), now);
+    }
+
+    #[inline]
+    fn add_up(&self, (account, sent): (Account<'_>, Nanos), ended: Ended) {
+        let counts = &self.tally.rows[account.row() as usize];
         match ended {
             Ended::Answered { arrived, .. } => {
                 let rtt = arrived - sent;
@@ -74,14 +103,6 @@ impl Settler {
             }
             _ => account.count_settled(ended.outcome()),
         }
-        if self.common.records {
-            let settlement = Settlement { target: account.target(), number: number(), sent, ended };
-            if !self.sink.push(settlement) {
-                add(&self.tally.results_dropped, 1);
-            }
-        }
-        // Last: who sees a probe settled finds its record in the queue.
-        self.tally.settle(row, ended.outcome(), now);
     }
 
     /// Counts what came after the timeout of its probe.
@@ -102,7 +123,7 @@ impl Settler {
 
     /// How many settled probes there is room for.
     pub(super) fn room(&self) -> usize {
-        self.sink.free()
+        self.sink.free().min(self.asked.free())
     }
 }
 

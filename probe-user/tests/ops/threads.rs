@@ -189,7 +189,7 @@ async fn allocations(apart: bool) {
     .unwrap();
     let (sink, queue) = queue(1 << 16);
     let network = Network { key, first_port: 0, hops, taken, link, drops: Arc::default() };
-    let wanted = Wanted { sink, no_result_dropped: true, changes: false };
+    let wanted = Wanted { sink, no_result_dropped: true, ..Wanted::default() };
     let mut assembly = Assembly::new(&plan, &routes.of, network, (1, 1 + usize::from(apart)), wanted);
     let common = Arc::clone(assembly.common());
     let clock = WallClock::new(MonotonicClock.now(), SystemTime::now());

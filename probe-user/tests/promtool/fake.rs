@@ -5,7 +5,7 @@ use echolot::{
     ledger::{Snapshot, SumRow, TargetRow, histogram::Histogram},
     metrics::{ReloadState, Source},
     nic::{InterfaceInfo, LocalDrops},
-    targets::{Group, LabelSet, Plan, Sum, Target},
+    targets::{Group, LabelSet, PathSettings, Plan, Sum, Target},
 };
 use std::{
     collections::BTreeMap,
@@ -64,6 +64,7 @@ impl Fake {
             rtt: rtts([15, 15, 150, 40]),
             states: [0, 1, 0, 0],
             flapping: 0,
+            path_changes: 2,
         };
         Self::new(
             plan,
@@ -75,7 +76,7 @@ impl Fake {
     /// Several groups with different `sum_by`, names, labels that need escapes, and numbers everywhere.
     pub(crate) fn large() -> Self {
         let target = |last: u8, label_set| Target::v4(Ipv4Addr::new(10, 64, 0, last), label_set);
-        let plan = Plan {
+        let mut plan = Plan {
             groups: vec![
                 group("edge", &["site", "rack"], 0..3, true),
                 group("core", &[], 3..5, false),
@@ -106,6 +107,9 @@ impl Fake {
             names: BTreeMap::from([(1, NASTY.into()), (2, "nowhere.example".into())]),
             ..Plan::default()
         };
+        for kept in [0, 2] {
+            plan.groups[kept].path = Some(PathSettings { interval: PathSettings::INTERVAL, flows: 1 });
+        }
         let row = |n: u64| SumRow {
             probes: 1000 * n + 50,
             settled: [900 * n, 10 * n, 80 * n, 7 * n, 3 * n],
@@ -118,10 +122,12 @@ impl Fake {
             rtt: rtts((0..900 * n).map(|i| 20 + i % 1000)),
             states: [n, 2 * n, 3 * n, 4 * n],
             flapping: 0,
+            path_changes: 2,
         };
         let snapshot = Snapshot {
             at: Nanos::from_secs(100),
             sums: (1..=4).map(row).collect(),
+            paths: vec![SumRow { hops: 700, ..row(5) }, row(6)],
             rejected: [1, 2, 3, 4, 5, 6, 7],
             resets: [7, 8],
             unsent: [1; Cause::ALL.len()],
@@ -179,6 +185,7 @@ impl Source for Fake {
         let answered = matches!(state, State::Up | State::Down);
         let n = u64::from(index.0);
         TargetRow {
+            path_hops: Some(7),
             address: self.plan().address_of(index),
             state,
             probes: 10 * n + 6,

@@ -142,6 +142,7 @@ pub(crate) mod tests {
             rtt: rtt.snapshot(),
             states,
             flapping: 0,
+            path_changes: 0,
         };
         let mut rejected = [0; RejectedReason::ALL.len()];
         rejected[RejectedReason::Cookie as usize] = 7;

@@ -148,7 +148,7 @@ impl<T: Transmit> Sender<T> {
             return self.settler.count_further(account, heard.word, away.standing);
         }
         away.standing = settle::standing(heard.ended);
-        self.settler.count((account, sent), heard.ended, now, || ProbeNumber(away.number));
+        self.settler.count_asked((account, sent), heard.ended, now, ProbeNumber(away.number));
     }
 }
 

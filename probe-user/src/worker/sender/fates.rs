@@ -51,11 +51,11 @@ impl<T: Transmit> Sender<T> {
             self.tally.send_lag.record(begun - note.due);
             if let Some(cause) = cause {
                 let account = self.common.ledger.account(due.target);
-                let number = || ProbeNumber(note.number);
                 if self.walks[note.walk].is_asked {
-                    self.settler.count((account, begun), Ended::Unsent(cause), ended, number);
+                    self.settler.count_asked((account, begun), Ended::Unsent(cause), ended, ProbeNumber(note.number));
                     continue;
                 }
+                let number = || ProbeNumber(note.number);
                 // A reply to what was never sent can't have been faster; if one was, it has settled the probe.
                 let _faster = self.settler.settle(
                     account.place(note.number),

@@ -285,7 +285,7 @@ impl<T: Transmit> Sender<T> {
             self.waiting.forget(walk, target, self.key(walk, number));
             let account = self.common.ledger.account(target);
             if self.walks[walk].is_asked {
-                self.settler.count((account, now), ended, now, || ProbeNumber(number));
+                self.settler.count_asked((account, now), ended, now, ProbeNumber(number));
                 continue;
             }
             let place = account.place(number);
