@@ -1,5 +1,5 @@
 //! Names and AS numbers from a name server that is quick, slow, dead or wrong: what comes, and that nobody waits for it. On loopback, but
-//! for `events_name_whom_they_are_about`, which has `run` ask one at a lab's far end and needs root.
+//! for `events_name_whom_they_are_about` and `lines_name_whom_they_are_about`, which ask one at a lab's far end and need root.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use echolot::enrich::{AsnSource, Enricher, Known, Servers, Settings};
@@ -364,4 +364,47 @@ fn events_name_whom_they_are_about() {
         "{ended:?}\n{}",
         fs::read_to_string(&log).unwrap_or_default()
     );
+}
+
+/// What ping and sweep print says what addresses are called; a dead name server costs the names, and no line for longer than it may.
+#[test]
+fn lines_name_whom_they_are_about() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    let lab = Lab::up(&format!("enrich-lines-{}", std::process::id()), &Answer::Kernel).unwrap();
+    let space = fs::File::open(format!("/run/netns/{}-far", lab.name())).unwrap();
+    let target = IpAddr::from([10, 64, 0, 7]);
+    let server = thread::spawn(move || {
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        NameServer::bind((FAR_ADDRESS, 53).into(), Zone::default().name(target, "r7.example", 3_600)).unwrap()
+    });
+    let server = server.join().unwrap();
+    let folder = lab.name().folder();
+    fs::write(folder.join("resolv.conf"), format!("nameserver {FAR_ADDRESS}\n")).unwrap();
+    fs::write(folder.join("as.tsv"), "10.64.0.0\t10.64.255.255\t64512\tDE\tLAB-AS\n").unwrap();
+    let lines = |arguments: &str| {
+        let mut command = lab.near("sh");
+        let script = "mount --bind \"$1/resolv.conf\" /etc/resolv.conf && cd \"$1\" && exec \"$0\" $2";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_echolot")]).arg(&folder).arg(arguments);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = lines("ping -c 1 --names --asn as.tsv --names-wait 60 10.64.0.7");
+    assert!(text.starts_with("64 bytes from r7.example (10.64.0.7) [AS64512 LAB-AS]: icmp_seq=0 ttl="), "{text}");
+    let text = lines("sweep --names --names-wait 60 -f jsonl 10.64.0.6/31");
+    let named: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(named.len(), 2, "{text}");
+    for line in named {
+        let expected = if line["address"] == "10.64.0.7" { "r7.example".into() } else { serde_json::Value::Null };
+        assert_eq!((&line["name"], &line["outcome"]), (&expected, &"answered".into()), "{text}");
+    }
+    let asked = server.asked().len();
+    server.behave(Manner::Dead);
+    let text = lines("ping -c 1 --names --names-wait 100ms 10.64.0.8");
+    assert!(text.starts_with("64 bytes from 10.64.0.8: icmp_seq=0 ttl="), "{text}");
+    let plain = lines("ping -c 1 10.64.0.8");
+    assert!(plain.starts_with("64 bytes from 10.64.0.8: icmp_seq=0 ttl="), "{plain}");
+    assert!(server.asked().len() > asked, "it was asked, by the one that wanted names");
 }

@@ -262,6 +262,7 @@ impl Round {
             path: None,
             only: Outcomes::ALL,
             like_ping: false,
+            names: None,
             observe: Box::new(observe),
         };
         let rate = run::whole(plan.needed_rate());

@@ -46,6 +46,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
         path: args.output.output.clone(),
         only: Outcomes::ALL,
         like_ping: true,
+        names: args.names.wanted(),
         observe: Box::new(move |record| observed.lock().unwrap_or_else(PoisonError::into_inner).observe(record)),
     };
     let job = Job {

@@ -10,7 +10,7 @@ use crate::{
     base::{Nanos, Outcome},
     metrics::Source as _,
     results::Summary,
-    run::{self, Job, Live, Moment, Source, Starting, View},
+    run::{self, Job, Live, Moment, Results, Source, Starting, View},
     targets::{Group, Options},
 };
 
@@ -33,8 +33,9 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
         let interval = u128::from(total) * 1_000_000_000 / u128::from(rate);
         group.interval = Nanos(u64::try_from(interval).unwrap_or(u64::MAX));
     }
+    let results = args.output.results(args.format, args.outcomes());
     let job = Job {
-        results: args.output.results(args.format, args.outcomes()),
+        results: results.map(|results| Results { names: args.names.wanted(), ..results }),
         summary: args.output.summary.clone(),
         ..Job::new(plan, exclude, args.network.network(&args.probes), rate)
     };

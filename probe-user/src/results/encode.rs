@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     base::{Nanos, Outcome, Settlement, Stamp, TargetIndex},
+    enrich::Known,
     ledger::Ledger,
     targets::Plan,
     wire::Kind,
@@ -58,6 +59,8 @@ pub struct Encoder {
     format: Format,
     /// Text in the manner of ping, see [`Encoder::like_ping`].
     like_ping: bool,
+    /// Lines have columns for names and networks.
+    is_named: bool,
     tx_stamp: Stamp,
     plan: Arc<Plan>,
     /// Knows the addresses of names that were resolved later.
@@ -83,13 +86,31 @@ impl Encoder {
         let groups = groups.collect();
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
         let calendar = Calendar::new();
-        Self { format, like_ping: false, tx_stamp: Stamp::User, plan, ledger: None, clock, calendar, groups, listed }
+        Self {
+            format,
+            like_ping: false,
+            is_named: false,
+            tx_stamp: Stamp::User,
+            plan,
+            ledger: None,
+            clock,
+            calendar,
+            groups,
+            listed,
+        }
     }
 
     /// Writes text as the ping that people know does.
     #[must_use]
     pub fn like_ping(mut self) -> Self {
         self.like_ping = true;
+        self
+    }
+
+    /// Has columns for what is known of addresses, see [`Encoder::encode_known`].
+    #[must_use]
+    pub fn named(mut self) -> Self {
+        self.is_named = true;
         self
     }
 
@@ -107,8 +128,9 @@ impl Encoder {
         self
     }
 
+    /// A target's address, as soon as it has one.
     #[inline]
-    fn address(&self, index: TargetIndex) -> Option<IpAddr> {
+    pub(super) fn address(&self, index: TargetIndex) -> Option<IpAddr> {
         self.plan.address_of(index).or_else(|| self.ledger.as_ref()?.account(index).address())
     }
 
@@ -116,6 +138,7 @@ impl Encoder {
     pub fn header(&self, out: &mut Vec<u8>) -> bool {
         if self.format == Format::Csv {
             out.extend_from_slice(CSV_HEADER.as_bytes());
+            out.extend_from_slice(if self.is_named { b",name,asn,as_name\n" } else { b"\n" });
         }
         self.format == Format::Csv
     }
@@ -123,6 +146,11 @@ impl Encoder {
     /// Appends a record's line, with its newline. Returns whether there was one: a list shows an address that answered
     /// once, and nothing shows a target that the plan doesn't have.
     pub fn encode(&mut self, record: &Settlement, out: &mut Vec<u8>) -> bool {
+        self.encode_known(record, None, out)
+    }
+
+    /// The same, with what is known of the target's address.
+    pub fn encode_known(&mut self, record: &Settlement, known: Option<&Known>, out: &mut Vec<u8>) -> bool {
         match self.format {
             Format::None => return false,
             Format::List => return self.list(record, out),
@@ -147,15 +175,15 @@ impl Encoder {
             Format::Jsonl => {
                 out.extend_from_slice(b"{\"time\":\"");
                 calendar.push(out, unix_ns, 9);
-                Line { record, tx_stamp: self.tx_stamp, group, name, address, source }.json(out);
+                Line { record, tx_stamp: self.tx_stamp, group, name, address, source, known }.json(out);
             }
             Format::Csv => {
                 calendar.push(out, unix_ns, 9);
-                Line { record, tx_stamp: self.tx_stamp, group, name, address, source }.csv(out);
+                Line { record, tx_stamp: self.tx_stamp, group, name, address, source, known }.csv(self.is_named, out);
             }
             _ => {
                 let group_name = &self.plan.groups[position].name;
-                let subject = Subject { group: group_name, name, address, shape: group.shape };
+                let subject = Subject { group: group_name, name, address, shape: group.shape, known };
                 if self.like_ping {
                     text::ping(record, &subject, out);
                 } else {
@@ -225,6 +253,32 @@ mod tests {
         for line in text.lines() {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
+    }
+
+    #[test]
+    fn what_is_known_of_an_address_stands_at_the_end() {
+        let known = Known { name: Some("r7.example".into()), asn: Some(64_500), as_name: Some("EXAMPLE, DE".into()) };
+        let line = |format, record: &Settlement, known: Option<&Known>| {
+            let (mut encoder, mut out) = (encoder(format).like_ping().named(), Vec::new());
+            encoder.header(&mut out);
+            encoder.encode_known(record, known, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let json = line(Format::Jsonl, &answered(1, 0), Some(&known));
+        let end = "\"xdp\",\"name\":\"r7.example\",\"asn\":64500,\"as_name\":\"EXAMPLE, DE\"}\n";
+        assert!(json.ends_with(end), "{json}");
+        let unknown = line(Format::Jsonl, &answered(1, 0), Some(&Known::default()));
+        assert_eq!(unknown, line(Format::Jsonl, &answered(1, 0), None));
+        let csv = line(Format::Csv, &answered(1, 0), Some(&known));
+        assert!(csv.starts_with("time,") && csv.contains(",source,name,asn,as_name\n"), "{csv}");
+        assert!(csv.ends_with(",r7.example,64500,\"EXAMPLE, DE\"\n"), "{csv}");
+        let columns = |line: &str| line.split(',').count();
+        let unknown = line(Format::Csv, &answered(1, 0), None);
+        let (header, rest) = unknown.split_once('\n').unwrap();
+        assert_eq!(columns(header), columns(rest), "{unknown}");
+        let text = |record: Settlement| line(Format::Text, &record, Some(&known));
+        assert!(text(answered(1, 0)).starts_with("64 bytes from host.example (10.64.0.1) [AS64500 EXAMPLE, DE]: "));
+        assert!(text(lost(0)).starts_with("no reply from r7.example (10.64.0.0) [AS64500 EXAMPLE, DE]: "));
     }
 
     #[test]

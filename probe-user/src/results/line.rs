@@ -3,12 +3,13 @@
 use super::fields::{push_address, push_csv, push_json_string, push_u64};
 use crate::{
     base::{Family, Outcome, PortState, ProbeNumber, Rcode, Settlement, Sources, Stamp},
+    enrich::Known,
     wire::Shape,
 };
 use std::net::IpAddr;
 
-/// The columns of CSV, in order; JSON has the same members.
-pub(super) const CSV_HEADER: &str = "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow,source\n";
+/// The columns of CSV, in order; JSON has the same members. Behind them may come those of names.
+pub(super) const CSV_HEADER: &str = "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow,source";
 
 /// What a group's lines share.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(super) struct Line<'a> {
     pub(super) address: Option<IpAddr>,
     /// Where probes leave from several in turn: from which.
     pub(super) source: Option<IpAddr>,
+    /// What is known of the address.
+    pub(super) known: Option<&'a Known>,
 }
 
 impl Line<'_> {
@@ -127,11 +130,25 @@ impl Line<'_> {
             push_address(out, source);
             out.push(b'"');
         }
+        if let Some(Known { name, asn, as_name }) = self.known {
+            if let Some(name) = name {
+                out.extend_from_slice(b",\"name\":");
+                push_json_string(out, name);
+            }
+            if let Some(asn) = asn {
+                out.extend_from_slice(b",\"asn\":");
+                push_u64(out, (*asn).into());
+            }
+            if let Some(name) = as_name {
+                out.extend_from_slice(b",\"as_name\":");
+                push_json_string(out, name);
+            }
+        }
         out.extend_from_slice(b"}\n");
     }
 
-    /// As CSV.
-    pub(super) fn csv(&self, out: &mut Vec<u8>) {
+    /// As CSV; with columns for names where they are wanted.
+    pub(super) fn csv(&self, is_named: bool, out: &mut Vec<u8>) {
         let Self { record, group, name, address, .. } = *self;
         let [tx_stamp, rx_stamp] = self.stamps();
         out.push(b',');
@@ -179,6 +196,17 @@ impl Line<'_> {
         out.push(b',');
         if let Some(source) = self.source {
             push_address(out, source);
+        }
+        if is_named {
+            let known = self.known;
+            out.push(b',');
+            push_csv(out, known.and_then(|known| known.name.as_deref()).unwrap_or_default());
+            out.push(b',');
+            if let Some(asn) = known.and_then(|known| known.asn) {
+                push_u64(out, asn.into());
+            }
+            out.push(b',');
+            push_csv(out, known.and_then(|known| known.as_name.as_deref()).unwrap_or_default());
         }
         out.push(b'\n');
     }

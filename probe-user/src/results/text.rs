@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     base::{Nanos, Outcome, Settlement},
+    enrich::Known,
     wire::{Kind, Shape},
 };
 use std::net::IpAddr;
@@ -18,6 +19,8 @@ pub(super) struct Subject<'a> {
     pub(super) address: Option<IpAddr>,
     /// What its probes look like.
     pub(super) shape: Shape,
+    /// What is known of its address.
+    pub(super) known: Option<&'a Known>,
 }
 
 /// Appends a result after its time: `host.example (10.64.0.1) seq=0 answered 41.2 us ttl=64`.
@@ -99,9 +102,10 @@ pub(super) fn ping(record: &Settlement, subject: &Subject<'_>, out: &mut Vec<u8>
     out.push(b'\n');
 }
 
-/// `host.example (10.64.0.1)`, or the address alone.
+/// `host.example (10.64.0.1)`, or the address alone; behind it `[AS64500 EXAMPLE]`, if that is known.
 fn push_subject(out: &mut Vec<u8>, subject: &Subject<'_>) {
-    match (subject.name, subject.address) {
+    let known = subject.known;
+    match (subject.name.or_else(|| known?.name.as_deref()), subject.address) {
         (Some(name), Some(address)) => {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b" (");
@@ -112,6 +116,14 @@ fn push_subject(out: &mut Vec<u8>, subject: &Subject<'_>) {
         (None, Some(address)) => push_address(out, address),
         (None, None) => out.extend_from_slice(b"a target without an address"),
     }
+    let Some((asn, known)) = known.and_then(|known| Some((known.asn?, known))) else { return };
+    out.extend_from_slice(b" [AS");
+    push_u64(out, asn.into());
+    if let Some(name) = &known.as_name {
+        out.push(b' ');
+        out.extend_from_slice(name.as_bytes());
+    }
+    out.push(b']');
 }
 
 /// `port 443 open`, or closed.

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     base::{Outcome, Settlement},
+    enrich::Enricher,
     worker::{Backlog, Queue},
 };
 use std::{
+    collections::VecDeque,
     io,
     panic::resume_unwind,
     path::Path,
@@ -25,6 +27,8 @@ use std::{
 const CHUNK: usize = 256 << 10;
 /// What waits at most while the destination refuses: some ten thousand lines.
 const SPOOL: usize = 2 << 20;
+/// Records that wait for names at most, some 30 MB.
+const MOST_HELD: usize = 1 << 18;
 /// How long a line waits for company.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// How long after a refusal the next attempt comes.
@@ -62,6 +66,7 @@ pub struct Writer {
     output: Output,
     only: Outcomes,
     around: Option<Around>,
+    naming: Naming,
 }
 
 impl Writer {
@@ -70,13 +75,21 @@ impl Writer {
     /// # Errors
     /// When the file can't be created.
     pub fn open(encoder: Encoder, path: Option<&Path>) -> Result<Self, WriteError> {
-        Ok(Self { encoder, output: Output::open(path)?, only: Outcomes::ALL, around: None })
+        Ok(Self { encoder, output: Output::open(path)?, only: Outcomes::ALL, around: None, naming: Naming::default() })
     }
 
     /// Leaves other outcomes out.
     #[must_use]
     pub fn only(mut self, outcomes: Outcomes) -> Self {
         self.only = outcomes;
+        self
+    }
+
+    /// Says of addresses what is known of them: a line waits for that, so long at most, and with it those behind it.
+    #[must_use]
+    pub fn named(mut self, enricher: Arc<Enricher>, wait: Duration) -> Self {
+        self.encoder = self.encoder.named();
+        self.naming = Naming { enricher: Some(enricher), wait, held: VecDeque::new() };
         self
     }
 
@@ -185,11 +198,13 @@ pub fn spawn(
             report: Some(report),
             progress: Arc::clone(&progress),
             header: false,
+            waiting: 0,
             written: 0,
             error: None,
         },
         encoder: writer.encoder,
         only: writer.only,
+        naming: writer.naming,
         queues,
         observe,
     };
@@ -202,8 +217,19 @@ struct Drain<D, O, R> {
     lines: Lines<D, R>,
     encoder: Encoder,
     only: Outcomes,
+    naming: Naming,
     queues: Vec<Queue>,
     observe: O,
+}
+
+/// Records that wait for what their addresses are called.
+#[derive(Default)]
+struct Naming {
+    /// None: nobody waits.
+    enricher: Option<Arc<Enricher>>,
+    wait: Duration,
+    /// The oldest first, and until when it waits.
+    held: VecDeque<(Instant, Settlement)>,
 }
 
 impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drain<D, O, R> {
@@ -216,8 +242,10 @@ impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drai
             // Asked before the queues are emptied: what was pushed before they were closed is taken now.
             let closed = self.queues.iter().all(Queue::is_closed);
             let taken = self.take();
+            self.write_named(false);
             self.lines.flush_if_due(false);
             if closed && taken == 0 {
+                self.write_named(true);
                 return self.lines.finish();
             }
             // Busy: come back soon, before a queue is full. Idle: cost nothing.
@@ -240,12 +268,35 @@ impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drai
                 let Some(record) = queue.pop() else { break };
                 taken += 1;
                 (self.observe)(&record);
-                if self.only.contains(record.outcome()) {
-                    self.lines.put(|out| self.encoder.encode(&record, out));
+                if !self.only.contains(record.outcome()) {
+                    continue;
+                }
+                match &self.naming.enricher {
+                    None => self.lines.put(|out| self.encoder.encode(&record, out)),
+                    Some(enricher) => {
+                        if let Some(address) = self.encoder.address(record.target) {
+                            enricher.ask(address);
+                        }
+                        self.naming.held.push_back((Instant::now() + self.naming.wait, record));
+                    }
                 }
             }
         }
         taken
+    }
+
+    /// Writes what waits for names that have come, or that has waited for long enough; or all, once names have been waited for.
+    fn write_named(&mut self, all: bool) {
+        let Some(enricher) = &self.naming.enricher else { return };
+        let nobody_is_asked = enricher.wait(if all { self.naming.wait } else { Duration::ZERO });
+        while let Some((until, _)) = self.naming.held.front()
+            && (all || nobody_is_asked || self.naming.held.len() > MOST_HELD || *until <= Instant::now())
+            && let Some((_, record)) = self.naming.held.pop_front()
+        {
+            let known = self.encoder.address(record.target).map(|address| enricher.known(address));
+            self.lines.put(|out| self.encoder.encode_known(&record, known.as_ref(), out));
+        }
+        self.lines.waiting = self.naming.held.len() as u64;
     }
 }
 
@@ -273,6 +324,8 @@ struct Lines<D, R> {
     progress: Arc<Progress>,
     /// The first record is a header.
     header: bool,
+    /// Records that wait for names.
+    waiting: u64,
     /// Records, with the header.
     written: u64,
     error: Option<WriteError>,
@@ -336,7 +389,7 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Lines<D, R> {
     fn note(&self) {
         let (written, held) = self.results();
         self.progress.written.store(written, Relaxed);
-        self.progress.held.store(held, Relaxed);
+        self.progress.held.store(held + self.waiting, Relaxed);
     }
 
     /// Results written, and results in the spool: a header is none.

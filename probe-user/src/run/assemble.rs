@@ -38,7 +38,10 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
     let ports = reserve_ports(&job)?;
-    let enricher = Enricher::start(job.enrich.clone())?;
+    // Events are named, or lines are.
+    let names = job.results.as_ref().and_then(|results| results.names.as_ref());
+    let enricher = Enricher::start(names.map_or(&job.enrich, |(settings, _)| settings).clone())?;
+    let enricher = Arc::new(enricher);
     let handle = route::connect()?;
     if !job.plan.names.is_empty() {
         starting.step(format!("looking up {}", counted(job.plan.names.len() as u64, "name")));
@@ -137,7 +140,15 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     source.sampled(&sampler);
     let journal = common.changes.as_ref().map(|changes| {
         let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
-        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping(), enricher, followed };
+        let parts = journal::Parts {
+            plan,
+            ledger,
+            changes,
+            clock,
+            flapping: source.flapping(),
+            enricher: Arc::clone(&enricher),
+            followed,
+        };
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;
@@ -146,7 +157,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
             .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
             .resolved_in(Arc::clone(&common.ledger));
-        writing::begin(wanted, encoder, queue, view.live())
+        writing::begin(wanted, encoder, queue, view.live(), enricher)
     });
     let writing = writing.transpose()?;
     // From here on signals are looked at below.

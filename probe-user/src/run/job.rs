@@ -9,7 +9,7 @@ use crate::{
     results::{Format, Outcomes, Summary},
     targets::{Exclusions, Plan},
 };
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What is to be probed, and how.
 pub(crate) struct Job {
@@ -69,6 +69,8 @@ pub(crate) struct Results {
     pub(crate) path: Option<PathBuf>,
     pub(crate) only: Outcomes,
     pub(crate) like_ping: bool,
+    /// What lines say of addresses beside what was measured, and how long they may wait for it.
+    pub(crate) names: Option<(enrich::Settings, Duration)>,
     /// Sees every record.
     pub(crate) observe: Box<dyn FnMut(&Settlement) + Send>,
 }

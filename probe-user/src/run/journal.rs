@@ -46,7 +46,7 @@ pub(super) struct Parts {
     /// Flapping targets, by row of sums.
     pub(super) flapping: Arc<[AtomicU64]>,
     /// Knows names and networks of targets, if any are wanted.
-    pub(super) enricher: Enricher,
+    pub(super) enricher: Arc<Enricher>,
     /// Paths that are kept.
     pub(super) followed: Option<Followed>,
 }

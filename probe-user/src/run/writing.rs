@@ -3,10 +3,14 @@
 use super::{Failure, Live, Results, Signals};
 use crate::{
     base::Nanos,
+    enrich::Enricher,
     results::{self, Encoder, WriteReport, Writer, Writing, human::counted},
     worker::Queue,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Results that may wait for the writer, where nothing else bounds them.
 const RESULTS: usize = 1 << 16;
@@ -25,11 +29,15 @@ pub(super) fn begin(
     mut encoder: Encoder,
     queue: Queue,
     live: Option<Live>,
+    enricher: Arc<Enricher>,
 ) -> Result<Writing, Failure> {
     if wanted.like_ping {
         encoder = encoder.like_ping();
     }
     let mut writer = Writer::open(encoder, wanted.path.as_deref())?.only(wanted.only);
+    if let Some((_, wait)) = wanted.names {
+        writer = writer.named(enricher, wait);
+    }
     if let Some(live) = live {
         writer = writer.around(move |write| live.aside(write));
     }

@@ -23,6 +23,29 @@ pub struct EnrichArgs {
     pub names_wait: Nanos,
 }
 
+/// The same where nobody waits for names unless they are asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Names and networks")]
+pub struct NamesArgs {
+    /// Look the names of addresses up: lines wait for them, probes do not
+    #[arg(long)]
+    pub names: bool,
+    /// Where AS numbers come from: a file in MaxMind's format or a table of ranges, dns (Team Cymru's zones), or off
+    #[arg(long, value_name = "FILE|dns|off", default_value_t)]
+    pub asn: AsnSource,
+    /// How long a line may wait for a name, 0 to 60s; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = values::names_wait)]
+    pub names_wait: Nanos,
+}
+
+impl NamesArgs {
+    /// What is to be found out, and how long a line may wait for it; None: nothing.
+    pub fn wanted(&self) -> Option<(Settings, Duration)> {
+        let settings = Settings { names: self.names, asn: self.asn.clone(), servers: Servers::Host };
+        (!settings.is_off()).then(|| (settings, Duration::from_nanos(self.names_wait.0)))
+    }
+}
+
 impl EnrichArgs {
     /// What is to be found out.
     pub fn settings(&self) -> Settings {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf
 mod enrich;
 mod trace;
 mod values;
-pub use enrich::EnrichArgs;
+pub use enrich::{EnrichArgs, NamesArgs};
 pub use trace::TraceArgs;
 pub use values::Rate;
 
@@ -112,6 +112,7 @@ pub struct RunArgs {
   echolot ping -c 10 -i 10ms -q 198.51.100.0/24     statistics alone
   echolot ping --mtu 192.0.2.7 host.example         how long may a datagram be that gets there?
   echolot ping -c 1 --targets hosts.txt -f list     who answers?
+  echolot ping -c 3 --names 192.0.2.0/28            and what are they called?
 
 Exit status: 0 every probe was answered, 1 some were not, 2 could not run.")]
 pub struct PingArgs {
@@ -128,6 +129,7 @@ pub struct PingArgs {
     /// How long a datagram may be on the way to each target and back: its path MTU, up to that of the interface or 1500
     #[arg(long, help_heading = PROBES, conflicts_with_all = [
         "count", "interval", "size", "probe", "dns", "payload", "hex", "dont_fragment", "flows", "source_port", "quiet", "output", "summary",
+        "names", "asn",
     ])]
     pub mtu: bool,
     /// What is asked.
@@ -142,6 +144,9 @@ pub struct PingArgs {
     /// How results are written
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
     pub format: Format,
+    /// What is shown of targets beside what was measured.
+    #[command(flatten)]
+    pub names: NamesArgs,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -181,6 +186,9 @@ pub struct SweepArgs {
     /// How results are written
     #[arg(short, long, value_enum, default_value_t = Format::Text, help_heading = OUTPUT)]
     pub format: Format,
+    /// What is shown of targets beside what was measured.
+    #[command(flatten)]
+    pub names: NamesArgs,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -483,7 +491,7 @@ impl OutputArgs {
     /// Where results go and which are wanted, if any.
     pub(crate) fn results(&self, format: Format, only: Outcomes) -> Option<run::Results> {
         let observe = Box::new(|_: &Settlement| ());
-        let wanted = run::Results { format, path: self.output.clone(), only, like_ping: false, observe };
+        let wanted = run::Results { format, path: self.output.clone(), only, like_ping: false, names: None, observe };
         (format != Format::None).then_some(wanted)
     }
 }
