@@ -20,20 +20,47 @@ fn metrics(text: &str) -> BTreeSet<&str> {
     names.map(|name| name.strip_suffix("_bucket").or_else(|| name.strip_suffix("_count")).unwrap_or(name)).collect()
 }
 
+/// Runs promtool in the examples' folder; what it says where it isn't content.
+fn promtool(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("promtool").args(arguments).current_dir(document("docs/examples")).output();
+    let output = output.expect("promtool: `cargo xtask setup --test` installs it");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(said.into_owned()) }
+}
+
 #[test]
 fn the_alert_rules_are_rules() {
-    let rules = document("docs/examples/alerts.yml");
-    let promtool = Command::new("promtool").args(["check", "rules"]).arg(&rules).output();
-    let checked = promtool.expect("promtool: `cargo xtask setup --test` installs it");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    promtool(&["check", "rules", "alerts.yml", "vantages.yml"]).unwrap();
+}
+
+/// Outages played: of a target, of the network near a place, of a place.
+#[test]
+fn rules_tell_a_target_from_the_network_near_a_place() {
+    promtool(&["test", "rules", "vantages_test.yml"]).unwrap();
+    // They would notice: by rules that take one place's word for it.
+    let folder = env::temp_dir().join(format!("echolot-vantages-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let wrong = text("docs/examples/vantages.yml")
+        .replace("target:echolot_vantages_down:count >= 2", "target:echolot_vantages_down:count >= 1");
+    fs::write(folder.join("vantages.yml"), wrong).unwrap();
+    fs::copy(document("docs/examples/vantages_test.yml"), folder.join("test.yml")).unwrap();
+    let refused = promtool(&["test", "rules", folder.join("test.yml").to_str().unwrap()]);
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(refused.is_err_and(|said| said.contains("EcholotTargetDownFromVantages")));
 }
 
 #[test]
 fn alert_rules_ask_for_metrics_that_there_are() {
-    let (rules, documented) = (text("docs/examples/alerts.yml"), text("docs/metrics.md"));
-    let (asked, there) = (metrics(&rules), metrics(&documented));
-    assert!(asked.len() >= 8, "{asked:?}");
-    assert_eq!(asked.difference(&there).collect::<Vec<_>>(), Vec::<&&str>::new());
+    let documented = text("docs/metrics.md");
+    for (rules, least) in [("docs/examples/alerts.yml", 8), ("docs/examples/vantages.yml", 3)] {
+        let rules = text(rules);
+        // What rules record has colons in its name.
+        let plain: String =
+            rules.split_whitespace().filter(|word| !word.contains(":echolot_")).collect::<Vec<_>>().join(" ");
+        let (asked, there) = (metrics(&plain), metrics(&documented));
+        assert!(asked.len() >= least, "{asked:?}");
+        assert_eq!(asked.difference(&there).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
 }
 
 #[test]
@@ -66,6 +93,24 @@ fn the_unit_has_the_capabilities_that_are_needed_and_no_more() {
         assert_eq!(line.split_whitespace().collect::<BTreeSet<_>>(), needed, "{setting}");
     }
     assert!(unit.lines().any(|line| line == "LimitMEMLOCK=infinity"));
+}
+
+/// As hardened as it can be and still run: what systemd reckons, and the addresses that sockets of ours have.
+#[test]
+fn the_unit_is_hardened() {
+    let unit = document("docs/examples/echolot.service");
+    let mut analyze = Command::new("systemd-analyze");
+    let analyze = analyze.args(["security", "--offline=yes", "--threshold=30", "--no-pager"]).arg(&unit).output();
+    let analyze = analyze.expect("systemd-analyze: `cargo xtask setup --test` installs it");
+    assert!(analyze.status.success(), "{}", String::from_utf8_lossy(&analyze.stdout));
+    let unit = text("docs/examples/echolot.service");
+    let families = unit.lines().find_map(|line| line.strip_prefix("RestrictAddressFamilies=")).unwrap();
+    let expected = ["AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET", "AF_UNIX", "AF_XDP"];
+    assert_eq!(
+        families.split_whitespace().collect::<Vec<_>>(),
+        expected,
+        "neighbours are asked through packet sockets"
+    );
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Screen {
         let text = erasure(&self.drawn, columns);
         // A line that has left the terminal at the top could not be replaced.
         let lines: Vec<&str> = self.picture.lines().take(rows - 1).collect();
-        self.drawn = lines.iter().map(|line| line.chars().count()).collect();
+        self.drawn = lines.iter().map(|line| columns_of(line)).collect();
         self.drawn_at = Some(Instant::now());
         put(&lines.iter().fold(text, |text, line| text + line + "\n"));
     }
@@ -114,6 +114,14 @@ fn erasure(drawn: &[usize], columns: usize) -> String {
     }
 }
 
+/// How many columns a line takes: what sets a colour (from ESC to `m`) takes none.
+fn columns_of(line: &str) -> usize {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().map_or(0, |text| text.chars().count());
+    let behind = |part: &str| part.split_once('m').map_or(0, |(_, text)| text.chars().count());
+    first + parts.map(behind).sum::<usize>()
+}
+
 /// In one write, so that nobody sees half of it. A terminal that is gone can't be told so.
 fn put(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
@@ -128,7 +136,13 @@ fn size() -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::erasure;
+    use super::{columns_of, erasure};
+
+    #[test]
+    fn colours_take_no_room() {
+        assert_eq!(columns_of("ab▁"), 3);
+        assert_eq!(columns_of("\x1b[1m\x1b[31mab\x1b[0m c"), 4);
+    }
 
     #[test]
     fn as_many_rows_are_taken_away_as_there_are_now() {

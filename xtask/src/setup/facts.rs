@@ -114,7 +114,7 @@ const fn test(name: &'static str, package: &'static str, why: &'static str) -> N
 const CERTIFICATES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Everything but Rust, LLVM and bpf-linker, which depend on each other.
-pub const NEEDS: [Need; 30] = [
+pub const NEEDS: &[Need] = &[
     program("cc", "gcc", "links every Rust program, compiles libbpf and libxdp"),
     file(&["/usr/include/stdio.h"], "libc6-dev", "the C library's headers"),
     file(CERTIFICATES, "ca-certificates", "Cargo downloads crates by HTTPS"),
@@ -139,6 +139,7 @@ pub const NEEDS: [Need; 30] = [
     test("tcpdump", "tcpdump", "captures"),
     test("ethtool", "ethtool", "queues and offloads of the lab's interfaces"),
     test("strace", "strace", "which system calls the loops make"),
+    test("systemd-analyze", "systemd", "says how hardened the unit is"),
     test("promtool", "prometheus", "checks /metrics, and a real Prometheus scrapes it"),
     test("iperf3", "iperf3", "a TCP transfer beside echolot"),
     test("fping", "fping", "a peer to measure against"),

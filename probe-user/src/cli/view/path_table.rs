@@ -6,6 +6,7 @@ use crate::{
     path::{HopRounds, Rounds, Verdict},
     results::PathSubject,
 };
+use clap::builder::styling::{AnsiColor, Style};
 use std::{fmt::Write as _, net::IpAddr};
 
 /// What is shown, and how.
@@ -19,7 +20,23 @@ pub struct Shows {
     pub host: Host,
     /// No further round begins.
     pub is_paused: bool,
+    /// Hops that lose, limit or say nothing stand out by their colour.
+    pub is_coloured: bool,
 }
+
+impl Shows {
+    /// As terminals have it, unless the environment says that no colours are wanted (no-color.org).
+    pub fn by_environment() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let is_dumb = set("TERM").is_some_and(|term| term == "dumb");
+        Self { is_coloured: set("NO_COLOR").is_none() && !is_dumb, ..Self::default() }
+    }
+}
+
+const HEAD: Style = Style::new().bold();
+const LOSES: Style = AnsiColor::Red.on_default();
+const LIMITS: Style = AnsiColor::Yellow.on_default();
+const SILENT: Style = Style::new().dimmed();
 
 /// What stands for a router.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,7 +88,7 @@ pub fn path_table(
     (width, height): (usize, usize),
     known: &dyn Fn(IpAddr) -> Known,
 ) -> String {
-    let mut lines = vec![head(subject, rounds, shows, (targets, flows))];
+    let mut lines = vec![(HEAD, head(subject, rounds, shows, (targets, flows)))];
     let number = 3;
     let cells = |hop: &HopRounds| COLUMNS.iter().map(|(_, cell)| cell(hop)).collect::<Vec<_>>();
     let hops: Vec<(u8, &HopRounds, Vec<String>)> = rounds.hops().map(|(ttl, hop)| (ttl, hop, cells(hop))).collect();
@@ -91,14 +108,15 @@ pub fn path_table(
     let rest = width.saturating_sub(number + host_width + numbers);
     let mut row = format!("{:number$}{:<host_width$}", "", "host");
     COLUMNS[..many].iter().zip(&widths).for_each(|((name, _), width)| _ = write!(row, "  {name:>width$}"));
-    lines.push(row);
+    lines.push((HEAD, row));
     for ((ttl, hop, cells), host) in hops.iter().zip(&hosts) {
         let mut row = format!("{ttl:>2} {}", fitted(host, host_width));
         cells[..many].iter().zip(&widths).for_each(|(cell, width)| _ = write!(row, "  {cell:>width$}"));
-        let verdict = match rounds.verdict(*ttl) {
-            Verdict::Limits => "  limits",
-            Verdict::Silent => "  silent",
-            Verdict::Fine | Verdict::Loses => "",
+        let (style, verdict) = match rounds.verdict(*ttl) {
+            Verdict::Limits => (LIMITS, "  limits"),
+            Verdict::Silent => (SILENT, "  silent"),
+            Verdict::Loses => (LOSES, ""),
+            Verdict::Fine => (Style::new(), ""),
         };
         row.push_str(if rest >= verdict.len() { verdict } else { "" });
         let room = rest.saturating_sub(verdict.len() + 2).min(LATEST);
@@ -107,21 +125,23 @@ pub fn path_table(
             let worst = hop.latest(room).max().unwrap_or_default();
             row.extend(hop.latest(room).map(|rtt| bar(rtt, worst)));
         }
-        lines.push(row);
+        lines.push((style, row));
     }
-    lines.push("p pause  f flow  t target  n names, addresses, networks  q end".into());
+    lines.push((SILENT, "p pause  f flow  t target  n names, addresses, networks  q end".into()));
     // Those in the middle are the ones that can be done without.
     if lines.len() > height && height > 3 {
         let last = lines.len() - 1;
         lines.drain(height - 2..last);
         let hidden = rounds.hops().count() + 4 - height;
-        lines.insert(height - 2, format!("   {hidden} more hops: enlarge the terminal"));
+        lines.insert(height - 2, (SILENT, format!("   {hidden} more hops: enlarge the terminal")));
     }
     lines.truncate(height);
     let mut text = String::new();
-    for line in lines {
+    for (style, line) in lines {
+        let style = if shows.is_coloured { style } else { Style::new() };
+        let _ = write!(text, "{style}");
         text.extend(line.trim_end().chars().take(width));
-        text.push('\n');
+        let _ = writeln!(text, "{style:#}");
     }
     text
 }
@@ -247,6 +267,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn colours_are_all_that_they_add() {
+        let plain = table(6, (120, 24), Shows::default());
+        let coloured = table(6, (120, 24), Shows { is_coloured: true, ..Shows::default() });
+        assert!(!plain.contains('\u{1b}'));
+        let mut parts = coloured.split('\u{1b}');
+        let begin = parts.next().unwrap_or_default().to_owned();
+        // What begins a colour ends with an m.
+        let stripped = parts.fold(begin, |text, part| text + part.split_once('m').map_or("", |(_, rest)| rest));
+        assert_eq!(stripped, plain);
+        let limits = coloured.lines().find(|line| line.contains("limits")).expect("one limits");
+        assert!(limits.starts_with("\u{1b}[33m") && limits.ends_with("\u{1b}[0m"), "{limits:?}");
     }
 
     #[test]

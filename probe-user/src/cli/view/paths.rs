@@ -92,7 +92,7 @@ impl Printer {
             rounds: BTreeMap::new(),
             listed: HashSet::new(),
             reached: BTreeMap::new(),
-            shows: Shows::default(),
+            shows: Shows::by_environment(),
         })
     }
 
