@@ -71,6 +71,11 @@ pub(super) const FLAPPING: Family =
 pub(super) const GROUP_INFO: Family =
     gauge("echolot_group_info", "What a group asks of its targets, and over which families of addresses.");
 
+pub(super) const SERIES_DROPPED: Family = gauge(
+    "echolot_series_dropped",
+    "Series of the group that this scrape leaves out, because limits.series has no room.",
+);
+
 // Of this machine.
 pub(super) const RESETS: Family = counter(
     "echolot_tcp_resets_total",
@@ -142,6 +147,7 @@ pub fn all() -> impl Iterator<Item = Family> {
         TARGETS,
         FLAPPING,
         GROUP_INFO,
+        SERIES_DROPPED,
     ];
     let local = [
         REJECTED,

@@ -15,7 +15,6 @@ use crate::{
     enrich::Enricher,
     http,
     ledger::unheard::DropLog,
-    metrics::Source as _,
     nic::{self, InterfaceInfo, Nic, SourcePorts, SourcePortsError, Transport},
     results::{Encoder, Summary, WallClock, human::counted},
     route::{self, LinkState, RouteError, Routes, Watch},
@@ -128,7 +127,15 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     source.sampled(&sampler);
     let journal = common.changes.as_ref().map(|changes| {
         let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
-        let parts = journal::Parts { plan, ledger, changes, clock, flapping: source.flapping(), enricher };
+        let parts = journal::Parts {
+            plan,
+            ledger,
+            changes,
+            clock,
+            flapping: source.flapping(),
+            unhealthy: source.unhealthy(),
+            enricher,
+        };
         Journal::open(job.events.as_deref(), parts)
     });
     let journal = journal.transpose()?;
@@ -147,11 +154,12 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.map(|listener| {
         let source = Arc::clone(&source);
-        tokio::spawn(http::serve(listener, source, async {
+        http::spawn(listener, source, async {
             // An error says that the sender is gone: that is the signal.
             let _ = http_stopped.await;
-        }))
+        })
     });
+    let serving = serving.transpose()?;
     let watching = tokio::spawn(watch.run());
     rerouting.begin(ways::Parts {
         common: Arc::clone(&common),

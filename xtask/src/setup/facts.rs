@@ -113,8 +113,10 @@ const fn test(name: &'static str, package: &'static str, why: &'static str) -> N
 
 const CERTIFICATES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
+const PROMETHEUS_CLIENT: &[&str] = &["/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py"];
+
 /// Everything but Rust, LLVM and bpf-linker, which depend on each other.
-pub const NEEDS: [Need; 30] = [
+pub const NEEDS: [Need; 31] = [
     program("cc", "gcc", "links every Rust program, compiles libbpf and libxdp"),
     file(&["/usr/include/stdio.h"], "libc6-dev", "the C library's headers"),
     file(CERTIFICATES, "ca-certificates", "Cargo downloads crates by HTTPS"),
@@ -140,6 +142,12 @@ pub const NEEDS: [Need; 30] = [
     test("ethtool", "ethtool", "queues and offloads of the lab's interfaces"),
     test("strace", "strace", "which system calls the loops make"),
     test("promtool", "prometheus", "checks /metrics, and a real Prometheus scrapes it"),
+    Need {
+        found_by: Found::File(PROMETHEUS_CLIENT),
+        package: "python3-prometheus-client",
+        why: "reads OpenMetrics as others do",
+        test: true,
+    },
     test("iperf3", "iperf3", "a TCP transfer beside echolot"),
     test("fping", "fping", "a peer to measure against"),
     test("masscan", "masscan", "a peer to measure against"),
