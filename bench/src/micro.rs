@@ -225,7 +225,7 @@ fn ledger(many: u32) -> Result<Ledger, String> {
     let group =
         Group { timeout: Nanos::from_millis(1_000), interval: Nanos::from_millis(1_000), ..Group::named("micro") };
     let input = GroupInput { group, labels: std::collections::BTreeMap::default(), lists: vec![list] };
-    let options = targets::Options { seed: Some(1), shard: None };
+    let options = targets::Options { seed: Some(1), ..targets::Options::default() };
     let plan = targets::build(vec![input], &Exclusions::default(), &options).map_err(|error| error.to_string())?;
     let hops = vec![0; plan.targets.len()];
     Ok(Ledger::new(&plan, &hops, 1, false))

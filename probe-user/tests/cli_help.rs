@@ -201,3 +201,55 @@ fn wrong_arguments_say_what_was_expected() {
         assert!(text.contains(expected), "{line}: no {expected:?} in\n{text}");
     }
 }
+
+/// docs/commands.md, made of the definitions that `--help` is made of.
+fn reference() -> String {
+    let mut all = String::from(
+        "# Commands\n\nEvery command and what it takes, as `echolot COMMAND --help` says it. This page is made of the same definitions \
+         (`ECHOLOT_WRITE_DOCS=1 cargo test --test cli_help` writes it anew).\n",
+    );
+    let cell = |text: String| text.replace('|', "\\|").replace('\n', " ");
+    let mut cli = Cli::command();
+    cli.build();
+    for command in cli.get_subcommands() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        all += &format!("\n## `echolot {}`\n\n{about}.\n\n| | what | default |\n|---|---|---|\n", command.get_name());
+        for argument in
+            command.get_arguments().filter(|argument| !argument.is_hide_set() && argument.get_id() != "help")
+        {
+            let values: Vec<_> =
+                argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect();
+            let takes = argument.get_action().takes_values();
+            let names = match (argument.get_short(), argument.get_long()) {
+                (Some(short), Some(long)) => format!(
+                    "`-{short}`, `--{long}{}`",
+                    if takes { format!(" {}", values.join(" ")) } else { String::new() }
+                ),
+                (None, Some(long)) => {
+                    format!("`--{long}{}`", if takes { format!(" {}", values.join(" ")) } else { String::new() })
+                }
+                _ => format!("`{}`", values.join(" ")),
+            };
+            let possible = argument.get_possible_values();
+            let possible: Vec<_> = possible.iter().filter(|_| takes).map(|value| value.get_name().to_owned()).collect();
+            let possible = if possible.is_empty() { String::new() } else { format!(": {}", possible.join(", ")) };
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let default: Vec<_> =
+                argument.get_default_values().iter().filter(|_| takes).filter_map(|v| v.to_str()).collect();
+            let default = if argument.is_hide_default_value_set() { String::new() } else { default.join(",") };
+            let default = if default.is_empty() { default } else { format!("`{default}`") };
+            all += &format!("| {} | {} | {} |\n", cell(names), cell(help + &possible), cell(default));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_command_and_option_is_documented_and_nothing_else_is() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
+    if std::env::var_os("ECHOLOT_WRITE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(written == reference(), "docs/commands.md is not what --help says; ECHOLOT_WRITE_DOCS=1 writes it anew");
+}

@@ -6,8 +6,12 @@
 mod fake;
 #[path = "promtool/http.rs"]
 mod http;
+#[path = "promtool/openmetrics.rs"]
+mod openmetrics;
 #[path = "promtool/parse.rs"]
 mod parse;
+#[path = "promtool/policy.rs"]
+mod policy;
 #[path = "promtool/prometheus.rs"]
 mod prometheus;
 #[path = "promtool/server.rs"]

@@ -5,7 +5,7 @@
 
 use crate::run::Live;
 pub use crate::run::{Failure, Status};
-use args::Command;
+use args::{Command, LogFormat};
 use std::{
     io::{self, IsTerminal as _, Write},
     process::ExitCode,
@@ -27,12 +27,9 @@ pub mod view;
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = args::parse();
-    let filter = EnvFilter::try_from_env("ECHOLOT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    // Colours are for eyes: a journal or a file gets none.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(Log).without_time();
-    log.with_ansi(io::stderr().is_terminal()).init();
+    begin_log(cli.log_format);
     let ended = match &cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, cli.log_format),
         Command::Ping(args) => ping::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Trace(args) => trace::run(args),
@@ -43,9 +40,24 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(status) => status.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            // Whoever reads lines of JSON finds nothing else among them.
+            match cli.log_format {
+                LogFormat::Text => eprintln!("{failure}"),
+                LogFormat::Json => tracing::error!("{}", failure.message),
+            }
             failure.status.into()
         }
+    }
+}
+
+/// The log goes to standard error: as plain lines, to which a journal adds the time, or as objects that have one.
+fn begin_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("ECHOLOT_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(Log);
+    match format {
+        // Colours are for eyes: a journal or a file gets none.
+        LogFormat::Text => log.without_time().with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
     }
 }
 

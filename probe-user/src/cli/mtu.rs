@@ -41,7 +41,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the targets", live.clone(), Status::Problem)?;
-    let options = Options { seed: args.network.seed_or_random(), shard: None };
+    let options = Options { seed: args.network.seed_or_random(), ..Options::default() };
     let (mut plan, exclude) = args.targets.plan(args.probes.group("mtu", None)?, &options)?;
     args.network.send_from(&mut plan)?;
     if Family::ALL.iter().any(|family| plan.sources.turns(*family) > 1) {

@@ -26,7 +26,7 @@ pub(super) fn run(args: &PingArgs) -> Result<Status, Failure> {
     // As many bytes as ping sends.
     let group = Group { interval: args.interval, count: args.count, ..args.probes.group("ping", Some(56))? };
     group.check_window().map_err(|error| Failure::new(format!("-i, -W: {error}")))?;
-    let options = Options { seed: args.network.seed_or_random(), shard: None };
+    let options = Options { seed: args.network.seed_or_random(), ..Options::default() };
     let (mut plan, exclude) = args.targets.plan(group, &options)?;
     args.network.send_from(&mut plan)?;
     let rate = run::whole(plan.needed_rate());

@@ -2,12 +2,12 @@
 
 use super::{
     Failure, Status,
-    args::{NetworkArgs, RunArgs},
+    args::{LogFormat, NetworkArgs, RunArgs},
     show_log_above,
     view::{self, RunView},
 };
 use crate::{
-    base::Nanos,
+    base::{Nanos, Outcome},
     config::{self, Config},
     metrics::Source as _,
     results::{Outcomes, Summary},
@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const PICTURE: Nanos = Nanos::from_millis(500);
 
 /// Probes what the configuration says until a signal comes.
-pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
+pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the configuration and its targets", live.clone(), Status::Complete)?;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         return run::dry_run(job);
     }
     let every = if live.is_some() { PICTURE } else { args.progress_interval };
-    let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
+    let mut view = Shown { live, log, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
     run::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
 }
@@ -62,6 +62,7 @@ fn network(args: &NetworkArgs, config: &Config) -> Network {
 /// The live view, or a line now and then.
 struct Shown {
     live: Option<Live>,
+    log: LogFormat,
     every: Nanos,
     next: Nanos,
     view: RunView,
@@ -87,13 +88,35 @@ impl View for Shown {
             }
             None => {
                 let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-                eprintln!("{}", self.view.line(&snapshot, &drops, u64::try_from(unix).unwrap_or(u64::MAX)));
+                let line = self.view.line(&snapshot, &drops, u64::try_from(unix).unwrap_or(u64::MAX));
+                match self.log {
+                    LogFormat::Text => eprintln!("{line}"),
+                    LogFormat::Json => tracing::info!("{line}"),
+                }
             }
         }
     }
 
     fn end(&mut self, summary: &Summary, _: &Moment<'_>) {
-        view::finish(self.live.as_ref(), summary);
+        if self.log == LogFormat::Text {
+            return view::finish(self.live.as_ref(), summary);
+        }
+        if let Some(live) = &self.live {
+            live.clear();
+        }
+        let of = |outcome| summary.of(outcome);
+        tracing::info!(
+            targets = summary.targets,
+            targets_answered = summary.targets_answered,
+            probes = summary.probes,
+            answered = of(Outcome::Answered),
+            unreachable = of(Outcome::Unreachable),
+            lost = of(Outcome::Lost),
+            unheard = of(Outcome::Unheard),
+            unsent = of(Outcome::Unsent),
+            in_flight = summary.in_flight,
+            "ended"
+        );
     }
 
     fn live(&self) -> Option<Live> {

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     base::{Nanos, Outcome},
-    metrics::Source as _,
     results::Summary,
     run::{self, Job, Live, Moment, Results, Source, Starting, View},
     targets::{Group, Options},
@@ -20,7 +19,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Status, Failure> {
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the targets", live.clone(), Status::Incomplete)?;
     let group = Group { count: Some(1), ..args.probes.group("sweep", None)? };
-    let options = Options { seed: args.network.seed_or_random(), shard: args.shard };
+    let options = Options { seed: args.network.seed_or_random(), shard: args.shard, ..Options::default() };
     let (mut plan, exclude) = args.targets.plan(group, &options)?;
     args.network.send_from(&mut plan)?;
     let total = plan.targets.len() as u64;

@@ -39,7 +39,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<Status, Failure> {
             "-S: the probes of a path leave from one source, or it would not be one path: give one, and trace from the others one by one",
         ));
     }
-    let options = Options { seed: args.network.seed_or_random(), shard: None };
+    let options = Options { seed: args.network.seed_or_random(), ..Options::default() };
     let (mut plan, exclude) = args.targets.plan(group, &options)?;
     args.network.send_from(&mut plan)?;
     let rate = match args.rate {
@@ -123,7 +123,6 @@ struct Shown {
 
 impl View for Shown {
     fn begin(&mut self, moment: &Moment<'_>) -> Result<(), Failure> {
-        use crate::metrics::Source as _;
         let plan = moment.source.plan();
         let probe = plan.probe();
         let subject = move |target: TargetIndex| {

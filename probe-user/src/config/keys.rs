@@ -1,10 +1,11 @@
 //! Which keys there are, and where they stand.
 
 /// Where keys stand, for the error about one that stands elsewhere.
-pub(super) const HOMES: [(&[&str], &str); 6] = [
+pub(super) const HOMES: [(&[&str], &str); 7] = [
     (&SETTINGS, "in `global` or in a group"),
     (&GROUP, "in a group"),
-    (&["rate"], "in `limits`"),
+    (&LIMITS, "in `limits`"),
+    (&PER_TARGET, "in `per_target`"),
     (&UDP, "in `udp`, in `probe`"),
     (&ENRICH, "in `enrich`"),
     (&TOP, "at the top level"),
@@ -39,6 +40,10 @@ pub(super) const SETTINGS: [&str; 12] = [
     "up_after",
     "buckets",
 ];
+/// Of `per_target`.
+pub(super) const PER_TARGET: [&str; 1] = ["labelled"];
+/// Of `limits`.
+pub(super) const LIMITS: [&str; 2] = ["rate", "series"];
 /// Of `enrich`.
 pub(super) const ENRICH: [&str; 2] = ["names", "asn"];
 /// Of `path`.

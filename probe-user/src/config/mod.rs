@@ -21,7 +21,7 @@ use crate::{
     base::{Nanos, Sources},
     enrich,
     nic::{Engine, Mode},
-    targets::{Exclusions, Group, Place, TargetSpec},
+    targets::{Exclusions, Group, Place, SeriesLimit, TargetSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -72,6 +72,8 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Most probes a second that all groups together may need.
     pub rate_limit: u64,
+    /// Most series of a scrape.
+    pub series_limit: SeriesLimit,
     /// In the order of the file; names are unique, at least one.
     pub groups: Vec<GroupConfig>,
     /// What is never probed.

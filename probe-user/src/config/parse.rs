@@ -3,7 +3,7 @@
 use super::{
     Config, ConfigError, DEFAULT_RATE, FLOWS, GroupConfig, INTERVALS, PATH_INTERVALS, Placed, Places, ProbeSettings,
     Problem, TIMEOUTS, TTLS, dscp,
-    keys::{ENRICH, GROUP, PATH, SETTINGS, TOP, UDP},
+    keys::{ENRICH, GROUP, LIMITS, PATH, PER_TARGET, SETTINGS, TOP, UDP},
     read::{Field, Problems, Table, suggestion},
 };
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     enrich::{self, AsnSource},
     nic::{Engine, Mode, SOURCE_PORTS},
     targets::{
-        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, PathSettings, Place, TargetSpec, labels,
-        shorten, yaml,
+        AddressRange, Exclusions, FAMILY, Families, Group, NAMES_REFUSED, PathSettings, PerTarget, Place, SeriesLimit,
+        TargetSpec, labels, shorten, yaml,
     },
     wire::{Content, ContentError, Kind},
 };
@@ -24,6 +24,8 @@ use std::{
 
 /// Consecutive probes that a state may wait for.
 const CONSECUTIVE: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+/// Series of a scrape.
+const SERIES: std::ops::RangeInclusive<u64> = 1_000..=100_000_000;
 /// Buckets of a histogram: each is a series.
 const MOST_BUCKETS: usize = 64;
 const BUCKETS: std::ops::RangeInclusive<Nanos> = Nanos::from_micros(1)..=Nanos::from_secs(60);
@@ -52,8 +54,9 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
     if let Some(table) = top.get("global").and_then(|field| field.table(&SETTINGS, "a table of settings", p)) {
         global.read(&table, p);
     }
-    let limits = top.get("limits").and_then(|field| field.table(&["rate"], "a table with `rate`", p));
-    let rate = limits.and_then(|table| table.get("rate"));
+    let limits = top.get("limits").and_then(|field| field.table(&LIMITS, "a table such as {rate: 500000}", p));
+    let limit = |key| limits.as_ref().and_then(|table| table.get(key));
+    let rate = limit("rate");
     let source_port = top.get("source_port");
     let folder = file.parent().unwrap_or(Path::new(""));
     let config = Config {
@@ -72,6 +75,7 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         identifier: top.get("identifier").and_then(|f| f.number(0..=0xffff, p)).and_then(|n| u16::try_from(n).ok()),
         seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
         rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),
+        series_limit: limit("series").and_then(|f| f.number(SERIES, p)).map(SeriesLimit).unwrap_or_default(),
         places: Places {
             groups: top.get("groups").map_or(top.place, |f| f.place()),
             rate: rate.map(|f| f.place()),
@@ -133,7 +137,7 @@ fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> O
         None => field.wrong(p, "the group has no `name`; write one: metrics and results carry it"),
     }
     if let Some(field) = table.get("per_target") {
-        group.per_target = field.word(&[("none", false), ("all", true)], p).unwrap_or_default();
+        group.per_target = per_target(&field, p);
     }
     group.path = table.get("path").and_then(|field| path_settings(&field, p));
     let labels = table.get("labels").map(|field| read_labels(&field, p)).unwrap_or_default();
@@ -355,6 +359,25 @@ fn read_labels(field: &Field, p: &mut Problems) -> BTreeMap<String, String> {
         }
     }
     all
+}
+
+/// A word, or a table that says which targets.
+fn per_target(field: &Field, p: &mut Problems) -> PerTarget {
+    const LABELLED: &str = "a table of labels, such as {labelled: {tier: gold}}";
+    if !field.is_table() {
+        let words = [("none", 0), ("unhealthy", 1), ("all", 2)];
+        return match field.word(&words, p) {
+            Some(1) => PerTarget::Unhealthy,
+            Some(2) => PerTarget::All,
+            _ => PerTarget::None,
+        };
+    }
+    let labelled = field.table(&PER_TARGET, LABELLED, p).and_then(|table| table.get("labelled"));
+    let labels = labelled.map(|field| read_labels(&field, p)).unwrap_or_default();
+    if labels.is_empty() {
+        field.wrong(p, format!("no label is named; write {LABELLED}, or `all`"));
+    }
+    PerTarget::Labelled(labels)
 }
 
 /// How many entries there are, and those that are right.

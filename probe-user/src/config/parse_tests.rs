@@ -22,6 +22,22 @@ fn error(text: &str) -> String {
 const GROUPS: &str = "groups: [{name: a, targets: [10.0.0.1]}]\n";
 
 #[test]
+fn series_of_single_targets_are_by_policy() {
+    let policy = |text: &str| {
+        let config = read(&format!(
+            "groups: [{{name: a, targets: [10.0.0.1], per_target: {text}}}]\nlimits: {{series: 5000}}\n"
+        ));
+        let config = config.unwrap();
+        assert_eq!(config.series_limit, SeriesLimit(5_000));
+        config.groups[0].group.per_target.clone()
+    };
+    assert_eq!(["none", "unhealthy", "all"].map(policy), [PerTarget::None, PerTarget::Unhealthy, PerTarget::All]);
+    let labels = [("tier", "gold"), ("site", "fra")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(policy("{labelled: {tier: gold, site: fra}}"), PerTarget::Labelled(labels.into()));
+    assert_eq!(read(GROUPS).unwrap().series_limit, SeriesLimit::DEFAULT);
+}
+
+#[test]
 fn the_smallest_file_gets_the_defaults() {
     let config = read(GROUPS).unwrap();
     assert_eq!((config.interface, config.sources, config.listen), (None, Sources::default(), None));
@@ -32,7 +48,7 @@ fn the_smallest_file_gets_the_defaults() {
     assert_eq!((group.shape.payload, group.down_after, group.up_after, group.count), (18, 3, 1, None));
     assert_eq!((group.shape.kind, config.source_port), (Kind::Echo, None));
     assert_eq!((group.buckets.len(), group.buckets[0], group.buckets[19]), (20, 1e-5, 5.24288));
-    assert!(!group.per_target && group.sum_by.is_empty());
+    assert!(group.per_target == PerTarget::None && group.sum_by.is_empty());
 }
 
 #[test]
@@ -76,7 +92,7 @@ limits: {rate: 500000}
     assert_eq!((edge.group.interval, edge.group.timeout), (Nanos::from_secs(10), Nanos::from_millis(500)));
     assert_eq!((edge.group.shape.payload, edge.group.down_after, edge.group.up_after), (56, 5, 2));
     assert_eq!((&edge.group.buckets[..], &edge.group.sum_by[..]), (&[0.001, 0.01][..], &["site".to_owned()][..]));
-    assert!(edge.group.per_target);
+    assert_eq!(edge.group.per_target, PerTarget::All);
     assert_eq!(edge.group.path, Some(PathSettings { interval: Nanos::from_secs(60), flows: 4 }));
     let texts: Vec<String> = edge.targets.iter().map(|t| t.value.to_string()).collect();
     assert_eq!(texts, ["192.0.2.7", "198.51.100.0/24", "10.0.0.1-10.0.0.9", "host.example"]);
@@ -193,7 +209,16 @@ fn errors_name_place_field_and_remedy() {
         ("groups: [{name: a, targets: [b], path: 5m}]\n", "expected a table such as {interval: 5m, flows: 4}"),
         ("groups: [{name: a, targets: [b], path: {interval: 1ms}}]\n", "1ms is out of bounds; write 1s to 1d"),
         ("groups: [{name: a, targets: [b], path: {flow: 2}}]\n", "flow"),
-        ("groups: [{name: a, targets: [b], per_target: some}]\n", "found `some`, expected one of none, all"),
+        (
+            "groups: [{name: a, targets: [b], per_target: {labelled: {}}}]\n",
+            "groups[0].per_target: no label is named; write a table of labels, such as {labelled: {tier: gold}}, or `all`",
+        ),
+        ("groups: [{name: a, targets: [b], per_target: {labeled: {a: b}}}]\n", "did you mean `labelled`?"),
+        (
+            "groups: [{name: a, targets: [b], per_target: {labelled: {group: b}}}]\n",
+            "the label `group` is set by echolot",
+        ),
+        ("groups: [{name: a, targets: [b], per_target: some}]\n", "found `some`, expected one of none, unhealthy, all"),
         ("groups: [{name: \"a\\n\", targets: [b]}]\n", "groups[0].name: `a\\n` contains control characters"),
     ];
     for (text, expected) in table {
@@ -312,8 +337,12 @@ fn errors_name_place_field_and_remedy() {
         ("seed: -1\n", "seed: found the number -1"),
         ("limits: {rate: 0}\n", "limits.rate: found the number 0, expected a whole number from 1"),
         ("limits: {rate: 1e5}\n", "limits.rate: found the number 1e5"),
+        (
+            "limits: {series: 10}\n",
+            "limits.series: found the number 10, expected a whole number from 1000 to 100000000",
+        ),
         ("limits: {rates: 5}\n", "did you mean `rate`?"),
-        ("limits: 5\n", "limits: found the number 5, expected a table with `rate`"),
+        ("limits: 5\n", "limits: found the number 5, expected a table such as {rate: 500000}"),
         ("exclude: [host.example]\n", "2:11: exclude[0]: `host.example` is a name, and exclusions are addresses"),
         ("exclude: 10.0.0.0/8\n", "exclude: found `10.0.0.0/8`, expected a list"),
         ("exclude: [10.0.0.9-1]\n", "exclude[0]: `10.0.0.9-1` is not a target"),

@@ -22,7 +22,7 @@ impl Config {
         for (i, group) in self.groups.iter().enumerate() {
             inputs.push(self.input(i, group)?);
         }
-        let options = Options { seed: self.seed, shard: None };
+        let options = Options { seed: self.seed, shard: None, series: self.series_limit };
         let mut plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
         plan.send_from(self.sources.clone())
             .map_err(|error| ConfigError::at(&self.file, Some(self.places.groups), "groups", error))?;

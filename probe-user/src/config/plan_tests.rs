@@ -225,8 +225,8 @@ exclude: [10.0.0.255]
     assert_eq!(
         report.to_string(),
         "group edge: 256 targets (1 by name), a probe of 18 bytes every 10s, timeout 2s, window 4, 26/s, 1 row of sums, \
-         25.0 KiB, series per target\n\
-         group core: 1 target, a probe of 56 bytes every 10ms, timeout 1m, window 8192, 100/s, 1 row of sums, 2.1 KiB\n\
+         25.0 KiB, series per target: all, up to 2609 series\n\
+         group core: 1 target, a probe of 56 bytes every 10ms, timeout 1m, window 8192, 100/s, 1 row of sums, 2.1 KiB, up to 49 series\n\
          excluded addresses: 1\n\
          echolot.yml: fine: 257 targets, 126 probes a second of at most 100000, about 19.0 MiB of memory (1.0 GiB available)"
     );
@@ -256,7 +256,12 @@ fn the_documented_examples_are_right() {
             load(&file).and_then(|config| config.plan()).unwrap_or_else(|error| panic!("{error}"));
         }
     }
-    for key in super::super::keys::HOMES.iter().flat_map(|(keys, _)| *keys) {
-        assert!(text.contains(&format!("| `{key}` |")), "{key} is not documented");
-    }
+    let keys: BTreeSet<&str> = super::super::keys::HOMES.iter().flat_map(|(keys, _)| *keys).copied().collect();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(key, _)| key);
+    let documented: BTreeSet<&str> =
+        rows.filter(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')).collect();
+    let only_there: Vec<_> = documented.difference(&keys).collect();
+    assert!(only_there.is_empty(), "documented, and not read: {only_there:?}");
+    let not_there: Vec<_> = keys.difference(&documented).collect();
+    assert!(not_there.is_empty(), "not documented: {not_there:?}");
 }

@@ -3,7 +3,7 @@
 use super::{Config, duration};
 use crate::{
     nic,
-    targets::{Bytes, Group, Plan, available_memory},
+    targets::{Bytes, Group, PerTarget, Plan, SERIES_OF_TARGET, available_memory, series_of_group, series_of_row},
 };
 use serde::Serialize;
 use std::fmt;
@@ -59,8 +59,12 @@ pub struct GroupReport {
     pub rate: f64,
     /// Rows of sums: combinations of `sum_by` labels.
     pub sums: usize,
-    /// Whether each target has series of its own.
-    pub per_target: bool,
+    /// Which targets have series of their own: `none`, `unhealthy`, `all` or `labelled`.
+    pub per_target: &'static str,
+    /// Most series that a scrape has of it.
+    pub series: u64,
+    /// Series that do not fit into `limits.series`: those of merged rows and, of unhealthy targets, if all were.
+    pub series_dropped: u64,
     /// How often the path to each target is found, seconds, and over how many flows; None: it is not kept.
     pub path: Option<PathReport>,
     /// Estimated bytes of memory.
@@ -100,6 +104,12 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
     if memory_available_bytes.is_some_and(|available| memory_bytes > available / 2) {
         warnings.push("this needs more than half of the memory that is available".into());
     }
+    for group in groups.iter().filter(|group| group.series_dropped > 0) {
+        warnings.push(format!(
+            "group `{}`: {} of its series do not fit into limits.series ({}) and are left out",
+            group.name, group.series_dropped, config.series_limit.0
+        ));
+    }
     let source_ports = plan.with_paths().map_or(plan.ports(), |(all, _)| all.ports());
     if config.source_port.is_some() && source_ports == 0 {
         warnings.push("source_port is for TCP and UDP probes, and no group has such".into());
@@ -119,6 +129,19 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
 }
 
 fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
+    let rows = plan.sums.iter().filter(|sum| sum.group == index).count();
+    let exported = &group.exported;
+    let of_targets = match &group.per_target {
+        PerTarget::None => 0,
+        PerTarget::Unhealthy => exported.most_targets,
+        PerTarget::All | PerTarget::Labelled(_) => exported.most_targets * SERIES_OF_TARGET,
+    };
+    let not_shown = match group.per_target {
+        PerTarget::Unhealthy => group.targets.len() as u64 - exported.most_targets,
+        _ => exported.left_out,
+    };
+    let series = series_of_group(group) + rows as u64 * series_of_row(group) + of_targets + exported.most_hops;
+    let series_dropped = not_shown + exported.merged_rows * series_of_row(group);
     GroupReport {
         name: group.name.clone(),
         targets: group.targets.len(),
@@ -130,8 +153,10 @@ fn of_group(plan: &Plan, index: usize, group: &Group) -> GroupReport {
         flows: group.flow_count(),
         window: u64::from(group.places()),
         rate: group.needed_rate(),
-        sums: plan.sums.iter().filter(|sum| sum.group == index).count(),
-        per_target: group.per_target,
+        sums: rows,
+        per_target: group.per_target.name(),
+        series,
+        series_dropped,
         path: group.path.map(|path| PathReport { interval_seconds: path.interval.as_secs_f64(), flows: path.flows }),
         memory_bytes: group.targets.len() as u64 * group.bytes_per_target(),
     }
@@ -182,7 +207,11 @@ impl fmt::Display for Report {
                     write!(f, " over {} flows", path.flows)?;
                 }
             }
-            writeln!(f, "{}", if group.per_target { ", series per target" } else { "" })?;
+            match group.per_target {
+                "none" => {}
+                policy => write!(f, ", series per target: {policy}")?,
+            }
+            writeln!(f, ", up to {} series", group.series)?;
         }
         if self.source_ports > 0 {
             writeln!(f, "source ports for TCP and UDP probes: {}", self.source_ports)?;

@@ -2,9 +2,11 @@
 
 mod flapping;
 mod hold;
+mod unhealthy;
 
 pub use flapping::{Change, Flapping, MOST_CHANGES, window};
 pub use hold::{Hold, Holding};
+pub use unhealthy::Unhealthy;
 
 use crate::base::State;
 

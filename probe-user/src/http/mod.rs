@@ -1,31 +1,38 @@
 //! The HTTP server: metrics, health, and a page that links them.
 //!
-//! It runs on the caller's tokio runtime, one thread is enough, and asks a [`Source`] for everything it shows. No
-//! client can hold it up: connections are counted, and one on which too little moves is dropped (see `connection`).
+//! It has a thread of its own, which gives way to those that probe, and asks a [`Source`] for everything it shows. No client can hold it
+//! up: connections are counted, and one on which too little moves is dropped (see `connection`).
 
 mod connection;
+mod gzip;
 mod holder;
+mod negotiate;
 mod page;
 
-use crate::metrics::{self, ExpositionError, Source, TargetSeries};
+use crate::metrics::{Exposition, ExpositionError, Readiness, Source};
 use axum::{
     Router,
     body::Body,
     extract::State,
     http::{
-        HeaderName, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{
+            ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
     },
     response::{IntoResponse, Response},
     routing::get,
 };
 use futures_util::stream;
 use std::{
+    convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// After the shutdown signal, how long connections may take to finish what they are sending.
 const GRACE: Duration = Duration::from_secs(2);
@@ -91,6 +98,30 @@ pub fn bind(address: SocketAddr) -> Result<Listener, HttpError> {
     })
 }
 
+/// The thread gives way to others on its CPU: a loop that is due comes first, and a scrape takes as long as it takes.
+const NICENESS: i32 = 10;
+
+/// Answers on a thread of its own, as [`serve`] does. What comes of it is told by the receiver.
+///
+/// # Errors
+/// There can be no further thread, or none of its files.
+pub fn spawn(
+    listener: Listener,
+    source: Arc<dyn Source>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<oneshot::Receiver<Result<(), HttpError>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (tell, told) = oneshot::channel();
+    std::thread::Builder::new().name("http".into()).spawn(move || {
+        // Of this thread alone, as Linux has it. Where it may not be, scrapes are as quick as all else.
+        let _ = rustix::process::nice(NICENESS);
+        let ended = runtime.block_on(serve(listener, source, shutdown));
+        // Nobody wants to know any more: the process ends.
+        let _ = tell.send(ended);
+    })?;
+    Ok(told)
+}
+
 /// Answers until `shutdown` is ready, then lets running answers finish for at most two seconds. What is still being
 /// sent after that ends with the runtime.
 ///
@@ -132,53 +163,60 @@ pub async fn serve(
 const NOT_FOUND: &str = "404: nothing here. There are / (overview), /metrics, /-/healthy and /-/ready.\n";
 
 async fn overview(State(source): State<Arc<dyn Source>>) -> Response {
-    match page::overview(&*source) {
-        Ok(html) => {
-            let headers = [
-                (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-                // The page has a style sheet and no script: nothing that slips past the escapes could run.
-                (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'")),
-                (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-                (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            ];
-            (headers, html).into_response()
-        }
-        Err(error) => failed(&error),
-    }
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        // The page has a style sheet and no script: nothing that slips past the escapes could run.
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, page::overview(&*source)).into_response()
 }
 
 async fn ready(State(source): State<Arc<dyn Source>>) -> Response {
-    if source.is_ready() {
-        plain(StatusCode::OK, "ready\n")
-    } else {
-        plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has not begun\n")
+    match source.readiness() {
+        Readiness::Sending => plain(StatusCode::OK, "ready\n"),
+        Readiness::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has not begun\n"),
+        Readiness::Ending => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has ended\n"),
     }
 }
 
-async fn exposition(State(source): State<Arc<dyn Source>>) -> Response {
-    let parts = metrics::sums(&*source).and_then(|sums| Ok((sums, TargetSeries::new(source)?)));
-    let (sums, series) = match parts {
-        Ok(parts) => parts,
+async fn exposition(State(source): State<Arc<dyn Source>>, headers: HeaderMap) -> Response {
+    let said = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let format = negotiate::format(said(ACCEPT));
+    let exposition = match Exposition::new(source, format) {
+        Ok(exposition) => exposition.map(String::into_bytes),
         Err(error) => return failed(&error),
     };
-    // An error in the middle breaks the connection off before the last chunk, so the scrape fails as a whole.
-    let chunks = stream::unfold(std::iter::once(Ok(sums)).chain(series), async |mut chunks| {
-        // Everybody else on this thread has a turn between two chunks.
-        tokio::task::yield_now().await;
-        let chunk = chunks.next()?;
-        Some((chunk, chunks))
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
+        (VARY, HeaderValue::from_static("accept, accept-encoding")),
+    ];
+    if negotiate::takes_gzip(said(ACCEPT_ENCODING)) {
+        let packed = (CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return (headers, [packed], body(gzip::Gzip::new(exposition))).into_response();
+    }
+    (headers, body(exposition)).into_response()
+}
+
+/// A body that is made while it is sent.
+fn body(chunks: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Body {
+    let chunks = stream::unfold(chunks, async |mut chunks| {
+        loop {
+            // Everybody else on this thread has a turn between two chunks.
+            tokio::task::yield_now().await;
+            let chunk = chunks.next()?;
+            if !chunk.is_empty() {
+                return Some((Ok::<_, Infallible>(chunk), chunks));
+            }
+        }
     });
-    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(CONTENT_TYPE, content_type)], Body::from_stream(chunks)).into_response()
+    Body::from_stream(chunks)
 }
 
 fn failed(error: &ExpositionError) -> Response {
-    let status = match error {
-        ExpositionError::Reloaded => StatusCode::SERVICE_UNAVAILABLE,
-        ExpositionError::Label { .. } | ExpositionError::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    tracing::warn!("{error}");
-    plain(status, format!("{error}\n"))
+    tracing::error!("/metrics: {error}");
+    plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
 }
 
 fn plain(status: StatusCode, text: impl Into<Body>) -> Response {

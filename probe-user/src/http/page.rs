@@ -3,7 +3,7 @@
 use crate::{
     base::{Cause, Nanos, Outcome, State},
     ledger::{Snapshot, SumRow},
-    metrics::{ExpositionError, Source, consistent},
+    metrics::{Readiness, Source},
     nic::LocalDrops,
     targets::{Plan, Sum},
 };
@@ -16,12 +16,13 @@ const COLUMNS: [&str; 12] =
     ["Group", "Targets", "Up", "Down", "Every", "Probes", "Answered", "Unreachable", "Lost", "Loss", "p50", "p99"];
 
 /// The whole page.
-pub(super) fn overview(source: &dyn Source) -> Result<String, ExpositionError> {
-    let (plan, snapshot) = consistent(source)?;
+pub(super) fn overview(source: &dyn Source) -> String {
+    let pinned = source.pin();
+    let (plan, snapshot) = (pinned.plan(), pinned.snapshot());
     let mut page = String::with_capacity(16 * 1024);
     // A String takes whatever fits into memory: there is no error to see.
-    let _ = write(&mut page, source, &plan, &snapshot);
-    Ok(page)
+    let _ = write(&mut page, source, plan, &snapshot);
+    page
 }
 
 fn write(page: &mut String, source: &dyn Source, plan: &Plan, snapshot: &Snapshot) -> fmt::Result {
@@ -31,10 +32,11 @@ fn write(page: &mut String, source: &dyn Source, plan: &Plan, snapshot: &Snapsho
     write!(page, "<header><h1>echolot <small>{version}</small></h1>")?;
     page.push_str("<nav><a href=\"/metrics\">/metrics</a> <a href=\"/-/healthy\">/-/healthy</a> ");
     page.push_str("<a href=\"/-/ready\">/-/ready</a></nav></header>\n");
-    let (class, state) = match (interface.up, source.is_ready()) {
-        (false, _) => ("bad", "interface down"),
-        (true, false) => ("dim", "starting"),
-        (true, true) => ("good", "sending"),
+    let (class, state) = match (source.readiness(), interface.up) {
+        (Readiness::Ending, _) => ("dim", "ending"),
+        (_, false) => ("bad", "interface down"),
+        (Readiness::Starting, true) => ("dim", "starting"),
+        (Readiness::Sending, true) => ("good", "sending"),
     };
     write!(page, "<p><b class=\"{class}\">● {state}</b> on <b>{}</b>", Escaped(&interface.name))?;
     let (driver, engine, mode) = (Escaped(&interface.driver), Escaped(interface.engine), Escaped(interface.mode));

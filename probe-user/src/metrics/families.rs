@@ -80,6 +80,11 @@ pub(super) const PATH_SETTLED: Family =
 pub(super) const GROUP_INFO: Family =
     gauge("echolot_group_info", "What a group asks of its targets, and over which families of addresses.");
 
+pub(super) const SERIES_DROPPED: Family = gauge(
+    "echolot_series_dropped",
+    "Series of the group that this scrape leaves out, because limits.series has no room.",
+);
+
 // Of this machine.
 pub(super) const RESETS: Family = counter(
     "echolot_tcp_resets_total",
@@ -158,6 +163,7 @@ pub fn all() -> impl Iterator<Item = Family> {
         PATH_PROBES,
         PATH_SETTLED,
         GROUP_INFO,
+        SERIES_DROPPED,
     ];
     let local = [
         REJECTED,

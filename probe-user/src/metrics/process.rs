@@ -1,18 +1,17 @@
-//! `process_*` from /proc/self. The prometheus crate has a collector for them, but it cuts CPU time down to whole
-//! seconds, which hides what an idle prober costs, and needs two more crates.
+//! `process_*` from /proc/self.
 
 use super::{
-    encode::{family, value},
     families::{self as f, Family},
+    format::{Float, Text},
 };
-use prometheus::proto::MetricFamily;
 use std::{fs, path::Path};
 
 /// What of it can be read. Where /proc is not mounted that is nothing, and the families are absent.
-pub(super) fn families() -> Vec<MetricFamily> {
-    let gauges = read(Path::new("/proc")).unwrap_or_default();
-    let one = |(what, v): (Family, f64)| family(what, [value(what, Vec::new(), v)]);
-    gauges.into_iter().map(one).collect()
+pub(super) fn write(text: &mut Text) {
+    for (family, value) in read(Path::new("/proc")).unwrap_or_default() {
+        text.header(family);
+        text.sample((family.name, ""), "", None, Float(value));
+    }
 }
 
 /// None where a file lacks what proc(5) promises.

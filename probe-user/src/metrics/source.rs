@@ -11,23 +11,43 @@ use std::sync::Arc;
 /// What a scrape and the landing page are made from. An implementation reads counters only and never touches the
 /// packet loops.
 pub trait Source: Send + Sync + 'static {
-    /// The plan in force. The same `Arc` until a reload replaces it: the exposition tells by its address whether what
-    /// it reads still belongs together.
-    fn plan(&self) -> Arc<Plan>;
-    /// The sums, one row for each of `plan().sums`.
-    fn snapshot(&self) -> Snapshot;
-    /// One target's counters. `index` is a place in `plan().targets`.
-    fn target(&self, index: TargetIndex) -> TargetRow;
+    /// What is in force now, to hold on to.
+    fn pin(&self) -> Arc<dyn Pinned>;
     /// Frames that this machine dropped: one entry for every place and cause it can tell, those that are 0 included.
     fn drops(&self) -> Vec<LocalDrops>;
     /// The interface in use.
     fn interface(&self) -> InterfaceInfo;
     /// How the last reading of the configuration went.
     fn reload(&self) -> ReloadState;
-    /// Whether sending has begun.
-    fn is_ready(&self) -> bool;
+    /// Whether probes are sent.
+    fn readiness(&self) -> Readiness;
     /// A moment on CLOCK_MONOTONIC in seconds since 1970.
     fn monotonic_to_unix(&self, moment: Nanos) -> f64;
+}
+
+/// A plan and the counters that belong to it. They stay together for as long as somebody holds this, so a scrape ends as it began,
+/// whatever is reloaded meanwhile.
+pub trait Pinned: Send + Sync {
+    /// The plan.
+    fn plan(&self) -> &Plan;
+    /// The sums, one row for each of `plan().sums`.
+    fn snapshot(&self) -> Snapshot;
+    /// One target's counters. `index` is a place in `plan().targets`. None where that place has been given to another target since: its
+    /// counters are nobody's here.
+    fn target(&self, index: TargetIndex) -> Option<TargetRow>;
+    /// The targets that are shown of a group that shows unhealthy ones alone, by its place in `plan().groups`.
+    fn unhealthy(&self, group: usize) -> Vec<TargetIndex>;
+}
+
+/// Whether probes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet.
+    Starting,
+    /// They are.
+    Sending,
+    /// No longer: what is in flight is waited for.
+    Ending,
 }
 
 /// How the last reading of the configuration went; the one at the start counts.
@@ -40,11 +60,8 @@ pub struct ReloadState {
 }
 
 /// Why there is no exposition.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpositionError {
-    /// Half of it would have been of the old plan: better none than a wrong one.
-    #[error("the configuration was reloaded while the metrics were read; scrape again")]
-    Reloaded,
     /// A label name that Prometheus would refuse, and the whole scrape with it.
     #[error("group {group}: {why}")]
     Label {
@@ -53,7 +70,4 @@ pub enum ExpositionError {
         /// What is wrong with it.
         why: String,
     },
-    /// The encoder refused a family.
-    #[error("metrics could not be encoded: {0}")]
-    Encode(#[from] prometheus::Error),
 }

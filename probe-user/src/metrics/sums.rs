@@ -1,199 +1,117 @@
-//! The families of sums. The prometheus crate's own vectors want the same label names in all rows of a family; here
-//! each group has its own `sum_by`, so the families are built from the snapshot and only encoded by the crate.
+//! The families of sums: by rows, and by groups. Each group has label names of its own, by its `sum_by`.
 
 use super::{
-    ExpositionError, Source,
-    encode::{distribution, family, label, number, value},
     families::{self as f, Family},
-    process,
+    format::{Cumulative, Text, add_label},
 };
 use crate::{
-    base::{Cause, Outcome, State},
-    health::Hold,
+    base::{Cause, Outcome, State, TargetIndex},
     ledger::{Snapshot, SumRow},
-    targets::{self, Group, Plan},
-    wire::RejectedReason,
+    targets::{self, Group, PerTarget, Plan, Sum},
 };
-use prometheus::{
-    TextEncoder,
-    proto::{LabelPair, Metric, MetricFamily},
-};
-use std::sync::Arc;
 
-/// Every family but those of single targets, in the text format 0.0.4.
-///
-/// # Errors
-/// A label name that Prometheus would refuse; a reload in the middle, three times in a row.
-pub fn sums(source: &dyn Source) -> Result<String, ExpositionError> {
-    let (plan, snapshot) = consistent(source)?;
-    let mut families = by_group(&plan, &snapshot)?;
-    families.extend(local(source, &snapshot));
-    families.extend(process::families());
-    // The encoder refuses an empty family: no group, no drop counter.
-    families.retain(|family| !family.get_metric().is_empty());
-    Ok(TextEncoder::new().encode_to_string(&families)?)
+/// A row of sums, as a scrape holds it.
+pub(super) struct Row {
+    pub(super) group: usize,
+    /// Whether paths to its targets are kept.
+    has_paths: bool,
+    labels: String,
+    /// All but the round-trip times.
+    counts: SumRow,
+    rtt: Cumulative,
 }
 
-/// A plan and the counters that belong to it.
-pub(crate) fn consistent(source: &dyn Source) -> Result<(Arc<Plan>, Snapshot), ExpositionError> {
-    for _ in 0..3 {
-        let plan = source.plan();
-        let snapshot = source.snapshot();
-        if Arc::ptr_eq(&plan, &source.plan()) && plan.sums.len() == snapshot.sums.len() {
-            return Ok((plan, snapshot));
+impl Row {
+    pub(super) fn new(plan: &Plan, sum: &Sum, mut counts: SumRow) -> Self {
+        let group = &plan.groups[sum.group];
+        let rtt = Cumulative::of(&std::mem::take(&mut counts.rtt), &group.buckets);
+        counts.rtt.buckets = Vec::new();
+        Self { group: sum.group, has_paths: group.path.is_some(), labels: labels(group, sum), counts, rtt }
+    }
+}
+
+/// Writes what a row contributes to a family, with its group's buckets.
+pub(super) type RowLines = fn(&mut Text, Family, &Row, &[f64]);
+/// Writes the line of a group, with its label and how many of its series this scrape leaves out.
+pub(super) type GroupLine = fn(&mut Text, Family, &str, &Group, u64);
+
+/// The families with a row for each group and its `sum_by`, in their order.
+pub(super) const BY_ROW: [(Family, RowLines); 12] = [
+    (f::PROBES, |text, family, row, _| text.number(family, &row.labels, row.counts.probes)),
+    (f::SETTLED, |text, family, row, _| {
+        let settled = Outcome::ALL.map(Outcome::name).into_iter().zip(row.counts.settled);
+        text.split(family, &row.labels, "outcome", settled);
+    }),
+    (f::UNSENT, |text, family, row, _| {
+        let unsent = Cause::ALL.map(Cause::name).into_iter().zip(row.counts.unsent);
+        text.split(family, &row.labels, "cause", unsent);
+    }),
+    (f::IN_FLIGHT, |text, family, row, _| text.number(family, &row.labels, row.counts.in_flight())),
+    (f::SKIPPED, |text, family, row, _| text.number(family, &row.labels, row.counts.skipped)),
+    (f::LATE, |text, family, row, _| text.number(family, &row.labels, row.counts.late)),
+    (f::DUPLICATE, |text, family, row, _| text.number(family, &row.labels, row.counts.duplicate)),
+    (f::CONTRADICTED, |text, family, row, _| text.number(family, &row.labels, row.counts.contradicted)),
+    (f::RTT, |text, family, row, buckets| text.histogram(family, &row.labels, &row.rtt, buckets)),
+    (f::TARGETS, |text, family, row, _| {
+        let states = State::ALL.map(State::name).into_iter().zip(row.counts.states);
+        text.split(family, &row.labels, "state", states);
+    }),
+    (f::FLAPPING, |text, family, row, _| text.number(family, &row.labels, row.counts.flapping)),
+    (f::PATH_CHANGES, |text, family, row, _| {
+        if row.has_paths {
+            text.number(family, &row.labels, row.counts.path_changes);
         }
-    }
-    Err(ExpositionError::Reloaded)
+    }),
+];
+
+/// Writes what is counted of the probes by which a group's paths are found, with the group's label.
+pub(super) type PathLines = fn(&mut Text, Family, &str, &SumRow);
+
+/// The families of groups whose paths are kept.
+pub(super) const OF_PATHS: [(Family, PathLines); 2] = [
+    (f::PATH_PROBES, |text, family, labels, row| text.number(family, labels, row.probes)),
+    (f::PATH_SETTLED, |text, family, labels, row| {
+        let settled = Outcome::ALL.map(Outcome::name).into_iter().zip(row.settled);
+        text.split(family, labels, "outcome", settled.chain([(Outcome::Hop.name(), row.hops)]));
+    }),
+];
+
+/// The families with a line for each group.
+pub(super) const BY_GROUP: [(Family, GroupLine); 2] = [
+    (f::GROUP_INFO, |text, family, labels, group, _| {
+        let mut labels = labels.to_owned();
+        add_label(&mut labels, "probe", &group.shape.kind.to_string());
+        add_label(&mut labels, targets::FAMILY, group.family.name());
+        text.number(family, &labels, 1);
+    }),
+    (f::SERIES_DROPPED, |text, family, labels, _, left_out| text.number(family, labels, left_out)),
+];
+
+/// The labels of a row.
+fn labels(group: &Group, sum: &Sum) -> String {
+    let mut labels = String::new();
+    add_label(&mut labels, "group", &group.name);
+    group.sum_by.iter().zip(&sum.values).for_each(|(name, value)| add_label(&mut labels, name, value));
+    labels
 }
 
-fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, ExpositionError> {
-    for group in &plan.groups {
-        for name in group.sum_by.iter().filter(|name| *name != targets::FAMILY) {
-            targets::check_label_name(name).map_err(|why| ExpositionError::Label { group: group.name.clone(), why })?;
-        }
+/// Of each group, the series that a scrape leaves out for want of room: those of rows that were merged and of targets that were not
+/// chosen, and of unhealthy targets at least those that are down.
+pub(super) fn left_out(plan: &Plan, snapshot: &Snapshot, unhealthy: &[Vec<TargetIndex>]) -> Vec<u64> {
+    let mut down = vec![0; plan.groups.len()];
+    for (sum, row) in plan.sums.iter().zip(&snapshot.sums) {
+        down[sum.group] += row.states[State::Down as usize];
     }
-    let rows: Vec<(Vec<LabelPair>, &SumRow, &[f64])> = plan
-        .sums
-        .iter()
-        .zip(&snapshot.sums)
-        .map(|(sum, row)| {
-            let group = &plan.groups[sum.group];
-            let own = group.sum_by.iter().zip(&sum.values).map(|(name, value)| label(name, value));
-            let labels = std::iter::once(label("group", &group.name)).chain(own).collect();
-            (labels, row, group.buckets.as_slice())
-        })
-        .collect();
-    let kept = plan.sums.iter().map(|sum| plan.groups[sum.group].path.is_some());
-    let changes = rows.iter().zip(kept).filter(|(_, kept)| *kept);
-    let changes = changes
-        .map(|((labels, row, _), _)| number(f::PATH_CHANGES, labels.clone(), row.path_changes))
-        .collect::<Vec<_>>();
-    let plain = |what: Family, value: fn(&SumRow) -> u64| {
-        family(what, rows.iter().map(|(labels, row, _)| number(what, labels.clone(), value(row))))
+    let of_group = |(i, group): (usize, &Group)| {
+        let targets = match group.per_target {
+            PerTarget::Unhealthy => {
+                let shown = unhealthy[i].len() as u64;
+                // As long as there is room, those that are not shown have gone down this moment.
+                if shown < group.exported.most_targets { 0 } else { down[i].saturating_sub(shown) }
+            }
+            _ => group.exported.left_out,
+        };
+        targets + group.exported.merged_rows * targets::series_of_row(group)
     };
-    let split = |what: Family, name: &'static str, values: &[&'static str], counts: fn(&SumRow) -> &[u64]| {
-        let cells = rows.iter().flat_map(|(labels, row, _)| {
-            values.iter().zip(counts(row)).map(|(value, &n)| {
-                let mut labels = labels.clone();
-                labels.push(label(name, value));
-                number(what, labels, n)
-            })
-        });
-        family(what, cells)
-    };
-    let distributions = rows.iter().map(|(labels, row, bounds)| distribution(labels.clone(), &row.rtt, bounds));
-    Ok(vec![
-        plain(f::PROBES, |row| row.probes),
-        split(f::SETTLED, "outcome", &Outcome::ALL.map(Outcome::name), |row| &row.settled),
-        split(f::UNSENT, "cause", &Cause::ALL.map(Cause::name), |row| &row.unsent),
-        plain(f::IN_FLIGHT, SumRow::in_flight),
-        plain(f::SKIPPED, |row| row.skipped),
-        plain(f::LATE, |row| row.late),
-        plain(f::DUPLICATE, |row| row.duplicate),
-        plain(f::CONTRADICTED, |row| row.contradicted),
-        family(f::RTT, distributions),
-        split(f::TARGETS, "state", &State::ALL.map(State::name), |row| &row.states),
-        plain(f::FLAPPING, |row| row.flapping),
-        family(f::PATH_CHANGES, changes),
-        family(
-            f::PATH_PROBES,
-            paths(plan, snapshot).map(|(group, row)| number(f::PATH_PROBES, vec![group], row.probes)),
-        ),
-        family(f::PATH_SETTLED, paths(plan, snapshot).flat_map(path_outcomes)),
-        family(f::GROUP_INFO, plan.groups.iter().map(group_info)),
-    ])
-}
-
-/// What finds paths, by group.
-fn paths<'a>(plan: &'a Plan, snapshot: &'a Snapshot) -> impl Iterator<Item = (LabelPair, &'a SumRow)> {
-    let groups = plan.groups.iter().filter(|group| group.path.is_some());
-    groups.map(|group| label("group", &group.name)).zip(&snapshot.paths)
-}
-
-/// How those probes ended: as all others, or at a hop.
-fn path_outcomes((group, row): (LabelPair, &SumRow)) -> impl Iterator<Item = Metric> {
-    let settled = Outcome::ALL.map(Outcome::name).into_iter().zip(row.settled);
-    let all = settled.chain([(Outcome::Hop.name(), row.hops)]);
-    all.map(move |(outcome, n)| number(f::PATH_SETTLED, vec![group.clone(), label("outcome", outcome)], n))
-}
-
-fn group_info(group: &Group) -> Metric {
-    let labels = vec![
-        label("group", &group.name),
-        label("probe", &group.shape.kind.to_string()),
-        label(targets::FAMILY, group.family.name()),
-    ];
-    number(f::GROUP_INFO, labels, 1)
-}
-
-fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
-    let rejected = RejectedReason::ALL.iter().zip(snapshot.rejected);
-    let rejected = rejected.map(|(reason, n)| number(f::REJECTED, vec![label("reason", reason.name())], n));
-    let resets = ["sent", "dropped"].iter().zip(snapshot.resets);
-    let resets = resets.map(|(result, n)| number(f::RESETS, vec![label("result", result)], n));
-    let drops = source.drops();
-    let drops = drops.iter().map(|drop| {
-        let labels =
-            vec![label("interface", &drop.interface), label("direction", drop.direction), label("cause", drop.cause)];
-        number(f::LOCAL_DROPS, labels, drop.frames)
-    });
-    let interface = source.interface();
-    let interface_info = vec![
-        label("interface", &interface.name),
-        label("driver", &interface.driver),
-        label("mode", interface.mode),
-        label("engine", interface.engine),
-        label("reason", &interface.reason),
-    ];
-    let build = vec![label("version", VERSION), label("revision", REVISION)];
-    let reload = source.reload();
-    let delays = bounds_from(0.000_01);
-    let dwells = bounds_from(0.000_001);
-    let holds = Hold::ALL.iter().zip(snapshot.held);
-    let holds = holds.map(|(hold, held)| number(f::STATE_HOLD, vec![label("reason", hold.name())], u64::from(held)));
-    vec![
-        family(f::REJECTED, rejected),
-        family(f::RESETS, resets),
-        family(f::LOCAL_DROPS, drops),
-        family(f::SEND_LAG, [distribution(Vec::new(), &snapshot.send_lag, &delays)]),
-        family(f::TRANSMIT_DWELL, [distribution(Vec::new(), &snapshot.transmit_dwell, &dwells)]),
-        family(f::RECEIVE_DELAY, [distribution(Vec::new(), &snapshot.receive_delay, &delays)]),
-        family(f::INTERFACE_INFO, [number(f::INTERFACE_INFO, interface_info, 1)]),
-        family(f::INTERFACE_UP, [number(f::INTERFACE_UP, Vec::new(), u64::from(interface.up))]),
-        family(f::INTERFACE_QUEUES, [number(f::INTERFACE_QUEUES, Vec::new(), interface.queues as u64)]),
-        family(f::STATE_HOLD, holds),
-        family(f::EVENTS_DROPPED, [number(f::EVENTS_DROPPED, Vec::new(), snapshot.events_dropped)]),
-        family(f::BUILD_INFO, [number(f::BUILD_INFO, build, 1)]),
-        family(f::RELOAD_SUCCESSFUL, [number(f::RELOAD_SUCCESSFUL, Vec::new(), u64::from(reload.successful))]),
-        family(f::RELOAD_TIMESTAMP, [value(f::RELOAD_TIMESTAMP, Vec::new(), reload.at_unix_seconds)]),
-    ]
-}
-
-/// This build's version.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What it was built from, where the build was told.
-pub(crate) const REVISION: &str = match option_env!("ECHOLOT_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
-
-/// Bounds of the histograms of this machine's own delays: doubled 20 times, from 10 us to 10.5 s, or from 1 us to 1.05 s.
-fn bounds_from(first: f64) -> [f64; 21] {
-    let mut bound = first / 2.0;
-    std::array::from_fn(|_| {
-        bound *= 2.0;
-        bound
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_are_counted_from_ten_microseconds_to_ten_seconds() {
-        let bounds = bounds_from(0.000_01);
-        assert_eq!(bounds[0].to_string(), "0.00001");
-        assert_eq!(bounds[20].to_string(), "10.48576");
-    }
+    plan.groups.iter().enumerate().map(of_group).collect()
 }

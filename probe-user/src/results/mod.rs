@@ -24,7 +24,7 @@ pub use paths::{
     whom,
 };
 pub use summary::{Summary, Times};
-pub use writer::{Outcomes, WriteReport, Writer, Writing, spawn};
+pub use writer::{Outcomes, WriteNews, WriteReport, Writer, Writing, spawn};
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -48,7 +48,8 @@ pub(crate) mod tests {
             up_after: 1,
             buckets: Vec::new(),
             sum_by: Vec::new(),
-            per_target: false,
+            per_target: crate::targets::PerTarget::None,
+            exported: crate::targets::Exported::default(),
             flows: 1,
             ttls: None,
             path: None,

@@ -6,13 +6,13 @@ use super::{
     spool::Spool,
 };
 use crate::{
-    base::{Outcome, Settlement},
+    base::{Outcome, RepeatedFault, Settlement, Times},
     enrich::Enricher,
     worker::{Backlog, Queue},
 };
 use std::{
     collections::VecDeque,
-    io,
+    fmt, io,
     panic::resume_unwind,
     path::Path,
     sync::{
@@ -172,8 +172,29 @@ impl Writing {
     }
 }
 
-/// Starts the thread. `observe` sees every record, before `--only`; `report` is told of the first refusal of the
-/// destination, once, as it happens.
+/// What is told of a destination. `Display` is for people.
+#[derive(Debug)]
+pub enum WriteNews<'a> {
+    /// It refuses; told at once, and every 5 minutes while it does.
+    Refuses(&'a WriteError, Times),
+    /// It takes results again.
+    Again {
+        /// What it is called.
+        name: &'a str,
+    },
+}
+
+impl fmt::Display for WriteNews<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refuses(error, times) => write!(f, "{error}{times}"),
+            Self::Again { name } => write!(f, "{name}: results are written again"),
+        }
+    }
+}
+
+/// Starts the thread. `observe` sees every record, before `--only`; `report` is told when the destination refuses, and when it no longer
+/// does.
 ///
 /// A destination that refuses (a full disk) ends nothing: a bounded number of lines is kept, the next are dropped and
 /// counted, and every second the writer tries again, from the next whole record.
@@ -184,7 +205,7 @@ pub fn spawn(
     writer: Writer,
     queues: Vec<Queue>,
     observe: impl FnMut(&Settlement) + Send + 'static,
-    report: impl FnOnce(&WriteError) + Send + 'static,
+    report: impl FnMut(&WriteNews<'_>) + Send + 'static,
 ) -> io::Result<Writing> {
     let progress = Arc::new(Progress::default());
     let backlogs = queues.iter().map(Queue::backlog).collect();
@@ -195,7 +216,9 @@ pub fn spawn(
             spool: Spool::default(),
             oldest: Instant::now(),
             retry_at: None,
-            report: Some(report),
+            report,
+            begun: Instant::now(),
+            refusal: RepeatedFault::default(),
             progress: Arc::clone(&progress),
             header: false,
             waiting: 0,
@@ -232,7 +255,7 @@ struct Naming {
     held: VecDeque<(Instant, Settlement)>,
 }
 
-impl<D: Destination + Named, O: FnMut(&Settlement), R: FnOnce(&WriteError)> Drain<D, O, R> {
+impl<D: Destination + Named, O: FnMut(&Settlement), R: FnMut(&WriteNews<'_>)> Drain<D, O, R> {
     fn run(mut self) -> WriteReport {
         // The header is no result.
         self.lines.header = self.lines.spool.append(|out| self.encoder.header(out));
@@ -320,7 +343,9 @@ struct Lines<D, R> {
     oldest: Instant,
     /// Set while the destination refuses.
     retry_at: Option<Instant>,
-    report: Option<R>,
+    report: R,
+    begun: Instant,
+    refusal: RepeatedFault,
     progress: Arc<Progress>,
     /// The first record is a header.
     header: bool,
@@ -331,7 +356,7 @@ struct Lines<D, R> {
     error: Option<WriteError>,
 }
 
-impl<D: Destination + Named, R: FnOnce(&WriteError)> Lines<D, R> {
+impl<D: Destination + Named, R: FnMut(&WriteNews<'_>)> Lines<D, R> {
     fn put(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> bool) {
         if self.progress.reader_gone.load(Relaxed) {
             return;
@@ -373,7 +398,12 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Lines<D, R> {
         self.written += (before - self.spool.records()) as u64;
         self.note();
         match result {
-            Ok(()) => self.retry_at = None,
+            Ok(()) => {
+                self.retry_at = None;
+                if self.refusal.over().is_some() {
+                    (self.report)(&WriteNews::Again { name: self.output.name() });
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.progress.reader_gone.store(true, Relaxed);
                 self.spool.clear();
@@ -399,9 +429,9 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Lines<D, R> {
         (self.written.saturating_sub(u64::from(self.header && !header_left)), held - u64::from(header_left))
     }
 
-    /// Tells of the first refusal.
+    /// Tells of a refusal, if it is to be told now.
     fn refused(&mut self, source: io::Error) {
-        let Some(report) = self.report.take() else { return };
+        let Some(times) = self.refusal.happened(self.begun.elapsed().into()) else { return };
         let error = WriteError {
             name: self.output.name().to_owned(),
             doing: "write results",
@@ -409,8 +439,8 @@ impl<D: Destination + Named, R: FnOnce(&WriteError)> Lines<D, R> {
             advice: "Make room: writing is tried again every second, and results that find none meanwhile are dropped \
                      and counted",
         };
-        report(&error);
-        self.error = Some(error);
+        (self.report)(&WriteNews::Refuses(&error, times));
+        self.error.get_or_insert(error);
     }
 
     /// The last attempt. What is refused now is dropped.

@@ -16,7 +16,6 @@ use crate::{
     enrich::Enricher,
     http,
     ledger::unheard::DropLog,
-    metrics::Source as _,
     nic::{self, InterfaceInfo, Nic, SourcePorts, SourcePortsError, Transport},
     results::{Encoder, Summary, WallClock, human::counted},
     route::{self, LinkState, RouteError, Routes, Watch},
@@ -132,8 +131,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let clock = WallClock::new(super::now(), SystemTime::now());
     let keeping = kept.clone().map(|kept| followed::keep(&plan, kept, &common.ledger));
     let (kept_paths, followed) = keeping.map(|keeping| (keeping.paths, keeping.followed)).unzip();
-    let source = Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link))
-        .with_paths(followed.as_ref().map(Followed::counts));
+    let counts = followed.as_ref().map(Followed::counts);
+    let source = Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link), counts);
     let source = Arc::new(source);
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
@@ -146,6 +145,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
             changes,
             clock,
             flapping: source.flapping(),
+            unhealthy: source.unhealthy(),
             enricher: Arc::clone(&enricher),
             followed,
         };
@@ -167,11 +167,12 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = listener.map(|listener| {
         let source = Arc::clone(&source);
-        tokio::spawn(http::serve(listener, source, async {
+        http::spawn(listener, source, async {
             // An error says that the sender is gone: that is the signal.
             let _ = http_stopped.await;
-        }))
+        })
     });
+    let serving = serving.transpose()?;
     let watching = tokio::spawn(watch.run());
     rerouting.begin(ways::Parts {
         common: Arc::clone(&common),

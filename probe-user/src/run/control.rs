@@ -13,7 +13,7 @@ use super::{
     writing,
 };
 use crate::{
-    base::Nanos,
+    base::{Nanos, RepeatedFault},
     http::HttpError,
     ledger::unheard::DropLog,
     metrics::Source as _,
@@ -76,7 +76,7 @@ pub(super) struct Station {
 
 /// The HTTP server.
 pub(super) struct Serving {
-    pub(super) server: JoinHandle<Result<(), HttpError>>,
+    pub(super) server: oneshot::Receiver<Result<(), HttpError>>,
     /// Dropped, it tells the server to end.
     pub(super) stop: oneshot::Sender<()>,
 }
@@ -91,6 +91,7 @@ impl Station {
     async fn look_after(&mut self, view: &mut dyn View) {
         let waits = self.plan.groups.iter().all(|group| group.count.is_some());
         let (mut faults, mut asleep, mut carried) = (FaultDetector::default(), Asleep::new(), Carried::default());
+        let mut unread = RepeatedFault::default();
         let mut asked = Asked::listen(&self.drops);
         if let Err(error) = &asked {
             tracing::warn!("losses are found up to {} ms late: {error}", TICK.as_millis());
@@ -126,8 +127,17 @@ impl Station {
                 tracing::warn!("this machine slept for {slept}: probes of that time are unheard");
             }
             let begun = Instant::now();
-            if let Err(error) = self.sampler.sample(&self.drops) {
-                tracing::error!("{error}");
+            match self.sampler.sample(&self.drops) {
+                Err(error) => {
+                    if let Some(times) = unread.happened(super::now()) {
+                        tracing::error!("{error}{times}");
+                    }
+                }
+                Ok(_) => {
+                    if unread.over().is_some() {
+                        tracing::info!("drop counters can be read again");
+                    }
+                }
             }
             if let Ok(asked) = &mut asked {
                 asked.has_read(begun);
@@ -189,7 +199,8 @@ impl Station {
             None => None,
         };
         if let Some(serving) = serving {
-            serving.await??;
+            // The thread has told so, unless it panicked, which it has told as well.
+            serving.await.unwrap_or(Ok(()))?;
         }
         let snapshot = source.snapshot();
         let dropped = report.as_ref().map_or(0, |report| report.dropped);

@@ -6,9 +6,9 @@ use super::{
     followed::{Finding, Followed},
 };
 use crate::{
-    base::{Nanos, State},
+    base::{Nanos, RepeatedFault, State, TargetIndex},
     enrich::{Enricher, Known},
-    health::{self, Change, Flapping},
+    health::{self, Change, Flapping, Unhealthy},
     ledger::Ledger,
     path::Path,
     results::{EventLines, Fault, LastHop, NewWay, PathChanged, WallClock, human::counted},
@@ -21,7 +21,7 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -45,6 +45,8 @@ pub(super) struct Parts {
     pub(super) clock: WallClock,
     /// Flapping targets, by row of sums.
     pub(super) flapping: Arc<[AtomicU64]>,
+    /// Unhealthy targets.
+    pub(super) unhealthy: Arc<Mutex<Unhealthy>>,
     /// Knows names and networks of targets, if any are wanted.
     pub(super) enricher: Arc<Enricher>,
     /// Paths that are kept.
@@ -73,8 +75,16 @@ impl Journal {
         let (news, told) = channel();
         let lines = EventLines::new(Arc::clone(&parts.plan), parts.clock);
         let log = Log { second: Nanos::ZERO, lines: 0, more: 0, more_down: 0 };
-        let writer =
-            Writer { parts, lines, file, flapping: Flapping::default(), log, out: Vec::new(), calmed: Nanos::ZERO };
+        let writer = Writer {
+            parts,
+            lines,
+            file,
+            flapping: Flapping::default(),
+            log,
+            out: Vec::new(),
+            calmed: Nanos::ZERO,
+            lost: 0,
+        };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&told))?;
         Ok(Self { news, thread })
     }
@@ -107,6 +117,8 @@ struct Writer {
     log: Log,
     out: Vec<u8>,
     calmed: Nanos,
+    /// Changes of state that were lost until unhealthy targets were last looked for.
+    lost: u64,
 }
 
 impl Writer {
@@ -149,6 +161,7 @@ impl Writer {
                 if !is_held {
                     self.state(&transition, None);
                 }
+                self.unhealthy(&transition);
                 events += self.flaps(&transition);
             }
             if events == 0 {
@@ -218,6 +231,35 @@ impl Writer {
         events
     }
 
+    /// Who goes down is unhealthy, and who comes up begins to be well.
+    fn unhealthy(&self, transition: &Transition) {
+        if transition.to == State::Down || transition.from == State::Down {
+            let Some(group) = self.parts.plan.group_of(transition.target) else { return };
+            held(&self.parts.unhealthy).down(transition.target, group, transition.to == State::Down, transition.at);
+        }
+    }
+
+    /// Changes of state that found their queue full, and targets that found no room among the unhealthy: their accounts tell.
+    fn find_unhealthy(&mut self, now: Nanos) {
+        let Parts { plan, ledger, changes, unhealthy, .. } = &self.parts;
+        let lost = std::mem::replace(&mut self.lost, changes.dropped()) != self.lost;
+        held(unhealthy).calm(now);
+        for (place, group) in plan.groups.iter().enumerate() {
+            let is_wanted = held(unhealthy).wants(place);
+            if !is_wanted || !(held(unhealthy).misses(place) || lost) {
+                continue;
+            }
+            let is_down = |target| ledger.account(target).shown().state == State::Down;
+            for target in held(unhealthy).held_down(place) {
+                held(unhealthy).down(target, place, is_down(target), now);
+            }
+            // Without the lock while many are looked at that are well.
+            for target in group.targets.clone().map(TargetIndex).filter(|target| is_down(*target)) {
+                held(unhealthy).down(target, place, true, now);
+            }
+        }
+    }
+
     /// Looks whether a change of state makes its target a flapping one; returns how many events that is.
     fn flaps(&mut self, transition: &Transition) -> u64 {
         if [transition.from, transition.to].iter().any(|state| !matches!(state, State::Up | State::Down)) {
@@ -241,6 +283,9 @@ impl Writer {
         }
         let is = if change.flapping { "is flapping" } else { "is no longer flapping" };
         tracing::debug!("{} {is}", self.lines.name(change.target, address));
+        if let Some(group) = self.parts.plan.group_of(change.target) {
+            held(&self.parts.unhealthy).flapping(change.target, group, change.flapping, at);
+        }
         let known = self.known(address);
         self.lines.flapping(change, at, address, &known, &mut self.out);
     }
@@ -263,6 +308,7 @@ impl Writer {
         self.flapping.calmed(now, |change| calmed.push(change));
         calmed.iter().for_each(|change| self.flap(change, now));
         self.write(calmed.len() as u64);
+        self.find_unhealthy(now);
     }
 
     fn write(&mut self, events: u64) {
@@ -273,6 +319,10 @@ impl Writer {
         }
         self.out.clear();
     }
+}
+
+fn held(unhealthy: &Mutex<Unhealthy>) -> MutexGuard<'_, Unhealthy> {
+    unhealthy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lines about single targets, no more than so many a second.
@@ -311,11 +361,11 @@ impl Log {
     }
 }
 
-/// The file. What can't be written is gone; that is told once, and once that it works again.
+/// The file. What can't be written is gone; that is told when it begins, every 5 minutes, and once that it works again.
 struct EventFile {
     path: PathBuf,
     file: File,
-    failed: bool,
+    failed: RepeatedFault,
 }
 
 impl EventFile {
@@ -327,7 +377,7 @@ impl EventFile {
                 path.display()
             ))
         };
-        Ok(Self { path: path.to_owned(), file: file.map_err(failure)?, failed: false })
+        Ok(Self { path: path.to_owned(), file: file.map_err(failure)?, failed: RepeatedFault::default() })
     }
 
     /// False where not all of it could be written.
@@ -336,16 +386,21 @@ impl EventFile {
             return true;
         }
         // A write that failed may have left the beginning of a line.
-        let began = if self.failed { self.file.write_all(b"\n") } else { Ok(()) };
+        let began = if self.failed.lasts() { self.file.write_all(b"\n") } else { Ok(()) };
         let written = began.and_then(|()| self.file.write_all(text));
         match &written {
-            Err(error) if !self.failed => {
-                tracing::error!("{}: {error}: events are lost until it can be written again", self.path.display());
+            Err(error) => {
+                if let Some(times) = self.failed.happened(super::now()) {
+                    let path = self.path.display();
+                    tracing::error!("{path}: {error}: events are lost until it can be written again{times}");
+                }
             }
-            Ok(()) if self.failed => tracing::info!("{}: events are written again", self.path.display()),
-            _ => {}
+            Ok(()) => {
+                if self.failed.over().is_some() {
+                    tracing::info!("{}: events are written again", self.path.display());
+                }
+            }
         }
-        self.failed = written.is_err();
         written.is_ok()
     }
 }
@@ -360,11 +415,11 @@ mod tests {
         let mut file = EventFile::open(std::path::Path::new("/dev/full")).unwrap();
         assert!(file.write(b""), "nothing is always written");
         assert!(!file.write(b"{}\n"));
-        assert!(file.failed && !file.write(b"{}\n"));
+        assert!(file.failed.lasts() && !file.write(b"{}\n"));
         // The disk has room again.
         let path = std::env::temp_dir().join(format!("echolot-events-{}", std::process::id()));
         file.file = EventFile::open(&path).unwrap().file;
-        assert!(file.write(b"{}\n") && !file.failed);
+        assert!(file.write(b"{}\n") && !file.failed.lasts());
         assert_eq!(std::fs::read(&path).unwrap(), b"\n{}\n", "a line that was torn is ended first");
         std::fs::remove_file(&path).unwrap();
     }

@@ -3,14 +3,14 @@
 use super::followed::PathCounts;
 use crate::{
     base::{Nanos, TargetIndex},
-    health::Hold,
+    health::{Hold, Unhealthy},
     ledger::{Snapshot, TargetRow, tally},
-    metrics::{self, ReloadState},
+    metrics::{self, Readiness, ReloadState},
     nic::{DropSampler, InterfaceInfo, LocalDrops},
     route::LinkState,
-    targets::Plan,
+    targets::{PerTarget, Plan},
     wire::RejectedReason,
-    worker::Common,
+    worker::{Common, Phase},
 };
 use std::{
     sync::{
@@ -22,17 +22,24 @@ use std::{
 
 /// The one implementation of [`metrics::Source`].
 pub(crate) struct Source {
-    plan: Arc<Plan>,
-    common: Arc<Common>,
+    counters: Arc<Counters>,
     /// As it was when somebody last looked. Control threads only.
     interface: Mutex<InterfaceInfo>,
     link: Arc<LinkState>,
     loaded_at: f64,
     ready: AtomicBool,
+}
+
+/// A plan and what is counted for it.
+struct Counters {
+    plan: Arc<Plan>,
+    common: Arc<Common>,
     /// Flapping targets, by row of sums.
     flapping: Arc<[AtomicU64]>,
     /// What is shown of paths, where they are kept.
     paths: Option<Arc<PathCounts>>,
+    /// Control threads only.
+    unhealthy: Arc<Mutex<Unhealthy>>,
     /// What the sampler last found. Control threads only: no loop ever waits for it.
     sampled: Mutex<Sampled>,
 }
@@ -45,40 +52,65 @@ struct Sampled {
 }
 
 impl Source {
-    pub(super) fn new(plan: Arc<Plan>, common: Arc<Common>, interface: InterfaceInfo, link: Arc<LinkState>) -> Self {
-        Self {
+    /// `paths`: what is shown of those that are kept.
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        common: Arc<Common>,
+        interface: InterfaceInfo,
+        link: Arc<LinkState>,
+        paths: Option<Arc<PathCounts>>,
+    ) -> Self {
+        let most = plan.groups.iter().map(|group| match group.per_target {
+            PerTarget::Unhealthy => group.exported.most_targets,
+            _ => 0,
+        });
+        let counters = Counters {
             flapping: plan.sums.iter().map(|_| AtomicU64::new(0)).collect(),
+            unhealthy: Arc::new(Mutex::new(Unhealthy::of(most))),
+            sampled: Mutex::default(),
+            paths,
             plan,
             common,
+        };
+        Self {
+            counters: Arc::new(counters),
             interface: Mutex::new(interface),
             link,
             loaded_at: unix(SystemTime::now()),
             ready: AtomicBool::new(false),
-            paths: None,
-            sampled: Mutex::default(),
         }
-    }
-
-    /// The same with paths that are kept.
-    pub(super) fn with_paths(self, paths: Option<Arc<PathCounts>>) -> Self {
-        Self { paths, ..self }
     }
 
     /// Keeps what the sampler has found.
     pub(super) fn sampled(&self, sampler: &DropSampler) {
-        let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sampled = self.counters.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         sampled.drops = sampler.local_drops();
         sampled.rejected = sampler.rejected().unwrap_or_default();
     }
 
     /// Keeps for which reasons states are held.
     pub(super) fn held(&self, held: [bool; Hold::ALL.len()]) {
-        self.sampled.lock().unwrap_or_else(PoisonError::into_inner).held = held;
+        self.counters.sampled.lock().unwrap_or_else(PoisonError::into_inner).held = held;
     }
 
     /// Flapping targets, by row of sums: whoever recognises them counts them there.
     pub(super) fn flapping(&self) -> Arc<[AtomicU64]> {
-        Arc::clone(&self.flapping)
+        Arc::clone(&self.counters.flapping)
+    }
+
+    /// Unhealthy targets: whoever recognises them enters them there.
+    pub(super) fn unhealthy(&self) -> Arc<Mutex<Unhealthy>> {
+        Arc::clone(&self.counters.unhealthy)
+    }
+
+    /// The plan.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.counters.plan)
+    }
+
+    /// The sums, one row for each of the plan's.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        metrics::Pinned::snapshot(&*self.counters)
     }
 
     /// Keeps how the interface is attached to now: it may get queues and ports.
@@ -93,9 +125,9 @@ impl Source {
     }
 }
 
-impl metrics::Source for Source {
-    fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan)
+impl metrics::Pinned for Counters {
+    fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -118,13 +150,23 @@ impl metrics::Source for Source {
         snapshot
     }
 
-    fn target(&self, index: TargetIndex) -> TargetRow {
+    fn target(&self, index: TargetIndex) -> Option<TargetRow> {
         let path_hops = self.paths.as_ref().and_then(|paths| paths.hops(index));
-        TargetRow { path_hops, ..self.common.ledger.account(index).shown() }
+        Some(TargetRow { path_hops, ..self.common.ledger.account(index).shown() })
+    }
+
+    fn unhealthy(&self, group: usize) -> Vec<TargetIndex> {
+        self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).shown(group)
+    }
+}
+
+impl metrics::Source for Source {
+    fn pin(&self) -> Arc<dyn metrics::Pinned> {
+        Arc::clone(&self.counters) as _
     }
 
     fn drops(&self) -> Vec<LocalDrops> {
-        self.sampled.lock().unwrap_or_else(PoisonError::into_inner).drops.clone()
+        self.counters.sampled.lock().unwrap_or_else(PoisonError::into_inner).drops.clone()
     }
 
     fn interface(&self) -> InterfaceInfo {
@@ -136,8 +178,12 @@ impl metrics::Source for Source {
         ReloadState { successful: true, at_unix_seconds: self.loaded_at }
     }
 
-    fn is_ready(&self) -> bool {
-        self.ready.load(Relaxed)
+    fn readiness(&self) -> Readiness {
+        match (self.counters.common.phase(), self.ready.load(Relaxed)) {
+            (Phase::Run, false) => Readiness::Starting,
+            (Phase::Run, true) => Readiness::Sending,
+            _ => Readiness::Ending,
+        }
     }
 
     fn monotonic_to_unix(&self, moment: Nanos) -> f64 {

@@ -4,7 +4,7 @@ use super::{Failure, Live, Results, Signals};
 use crate::{
     base::Nanos,
     enrich::Enricher,
-    results::{self, Encoder, WriteReport, Writer, Writing, human::counted},
+    results::{self, Encoder, WriteNews, WriteReport, Writer, Writing, human::counted},
     worker::Queue,
 };
 use std::{
@@ -41,7 +41,11 @@ pub(super) fn begin(
     if let Some(live) = live {
         writer = writer.around(move |write| live.aside(write));
     }
-    Ok(results::spawn(writer, vec![queue], wanted.observe, |error| tracing::error!("{error}"))?)
+    let tell = |news: &WriteNews<'_>| match news {
+        WriteNews::Refuses(..) => tracing::error!("{news}"),
+        WriteNews::Again { .. } => tracing::info!("{news}"),
+    };
+    Ok(results::spawn(writer, vec![queue], wanted.observe, tell)?)
 }
 
 /// Waits until all results are written. A reader that takes nothing is waited for only until a signal comes, and once the

@@ -1,9 +1,10 @@
 //! From what people wrote to a plan: expanded, without exclusions and repetitions, in the order of the schedule.
 
 use super::{
-    AddressRange, Error, Exclusions, FAMILY, Families, Group, LabelSet, MANY, MAX_TARGETS, Name, Plan, Shard, Sum,
-    Target, TargetList, hash_name, memory, mix,
+    AddressRange, Error, Exclusions, FAMILY, Families, Group, LabelSet, MANY, MAX_TARGETS, Name, OTHER, Plan,
+    SeriesLimit, Shard, Sum, Target, TargetList, hash_name, memory, mix,
     order::{Order, Ordered},
+    series,
     span::{self, Span},
 };
 use crate::base::{AddressTable, Family};
@@ -27,6 +28,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Only this part of the targets.
     pub shard: Option<Shard>,
+    /// Most series of a scrape: there are no more rows of sums than that allows, and the rest of a group share one.
+    pub series: SeriesLimit,
 }
 
 /// Builds a plan: expands CIDRs and ranges, leaves out `exclude`, keeps each target once a group, and lays each group's
@@ -49,11 +52,28 @@ fn build_within(
     if targets >= MANY {
         tracing::info!("laying out {targets} targets");
     }
-    let mut builder = Builder { plan: Plan::default(), exclude, options, order: Order::new(options.seed.unwrap_or(0)) };
+    // Each group has a row at least, and may have another that is shared.
+    let reserved: u64 = groups
+        .iter()
+        .map(|input| 2 * series::series_of_row(&input.group) + series::series_of_group(&input.group))
+        .sum();
+    let room = options.series.0.saturating_sub(series::LOCAL_SERIES + reserved);
+    let plan = Plan { series_limit: options.series, ..Plan::default() };
+    let mut builder = Builder { plan, exclude, options, order: Order::new(options.seed.unwrap_or(0)), room };
     for (group, count) in groups.into_iter().zip(counts) {
         builder.add(group, count);
     }
     builder.plan.lay_ports();
+    series::share_out(&mut builder.plan);
+    for group in builder.plan.groups.iter().filter(|group| group.exported.merged_rows > 0) {
+        tracing::warn!(
+            "group {}: {} combinations of sum_by labels share one row, whose values are `{OTHER}`: more rows do not fit into \
+             limits.series ({})",
+            group.name,
+            group.exported.merged_rows,
+            options.series.0
+        );
+    }
     if builder.plan.targets.is_empty() {
         let reason = match (named, options.shard) {
             (false, _) => "none was named",
@@ -132,13 +152,15 @@ struct Builder<'a> {
     exclude: &'a Exclusions,
     options: &'a Options,
     order: Order,
+    /// Series that further rows of sums may have.
+    room: u64,
 }
 
 impl Builder<'_> {
     /// Adds a group of at most `count` targets.
     fn add(&mut self, input: GroupInput, count: usize) {
-        let GroupInput { group, labels, lists } = input;
-        let label_sets = self.label_sets(&group, &labels, &lists);
+        let GroupInput { mut group, labels, lists } = input;
+        let label_sets = self.label_sets(&mut group, &labels, &lists);
         let first = self.plan.targets.len();
 
         // One family at a time.
@@ -239,8 +261,9 @@ impl Builder<'_> {
     }
 
     /// The label set of each list, with the rows of sums that they belong to.
-    fn label_sets(&mut self, group: &Group, labels: &BTreeMap<String, String>, lists: &[TargetList]) -> Vec<u32> {
+    fn label_sets(&mut self, group: &mut Group, labels: &BTreeMap<String, String>, lists: &[TargetList]) -> Vec<u32> {
         let number = self.plan.groups.len();
+        let (mut merged, row_series) = (HashSet::new(), series::series_of_row(group));
         let mut sums: HashMap<Vec<String>, u32> = HashMap::new();
         let mut sets: HashMap<BTreeMap<String, String>, u32> = HashMap::new();
         if group.sum_by.is_empty() {
@@ -248,7 +271,7 @@ impl Builder<'_> {
             sums.insert(Vec::new(), index(self.plan.sums.len()));
             self.plan.sums.push(Sum { group: number, values: Vec::new() });
         }
-        let plan = &mut self.plan;
+        let (plan, room) = (&mut self.plan, &mut self.room);
         let overlaid = lists.iter().map(|list| {
             let mut all = labels.clone();
             all.extend(list.labels.clone());
@@ -259,11 +282,22 @@ impl Builder<'_> {
             FAMILY => family.map_or("", Family::name).to_owned(),
             _ => labels.get(name).cloned().unwrap_or_default(),
         };
-        overlaid
+        let label_sets = overlaid
             .map(|labels| {
                 *sets.entry(labels).or_insert_with_key(|labels| {
                     let row = |family| {
-                        let values = group.sum_by.iter().map(|name| value(labels, name, family)).collect();
+                        let mut values: Vec<String> =
+                            group.sum_by.iter().map(|name| value(labels, name, family)).collect();
+                        if let Some(row) = sums.get(&values) {
+                            return *row;
+                        }
+                        // For the first there is always room.
+                        if !sums.is_empty() && *room < row_series {
+                            merged.insert(std::mem::take(&mut values));
+                            values = vec![OTHER.to_owned(); group.sum_by.len()];
+                        } else if !sums.is_empty() {
+                            *room -= row_series;
+                        }
                         *sums.entry(values).or_insert_with_key(|values| {
                             plan.sums.push(Sum { group: number, values: values.clone() });
                             index(plan.sums.len() - 1)
@@ -278,7 +312,9 @@ impl Builder<'_> {
                     index(plan.label_sets.len() - 1)
                 })
             })
-            .collect()
+            .collect();
+        group.exported.merged_rows = merged.len() as u64;
+        label_sets
     }
 }
 

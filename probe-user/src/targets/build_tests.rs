@@ -40,7 +40,7 @@ fn labels_of<'a>(plan: &'a Plan, name: &str) -> &'a LabelSet {
     &plan.label_sets[plan.targets[i].label_set as usize]
 }
 
-const WITHOUT: &Options = &Options { seed: None, shard: None };
+const WITHOUT: &Options = &Options { seed: None, shard: None, series: SeriesLimit::DEFAULT };
 
 #[test]
 fn every_target_stands_once_in_its_group() {
@@ -98,7 +98,7 @@ fn labels_overlay_and_the_first_to_name_a_target_wins() {
 fn a_seed_gives_one_order() {
     let plan = |seed| {
         let lists = vec![list(&["10.0.0.0/22", "a.example", "b.example"], &[])];
-        names(&build(vec![input("a", lists)], &Exclusions::default(), &Options { seed, shard: None }).unwrap())
+        names(&build(vec![input("a", lists)], &Exclusions::default(), &Options { seed, ..*WITHOUT }).unwrap())
     };
     assert_eq!(plan(Some(7)), plan(Some(7)));
     assert_ne!(plan(Some(7)), plan(Some(8)));
@@ -142,7 +142,7 @@ fn nothing_to_probe_says_why() {
     assert_eq!(error(vec![input("a", vec![])], &[], *WITHOUT), "there is no target to probe: none was named");
     let excluded = error(vec![some()], &["10.0.0.0/8"], *WITHOUT);
     assert_eq!(excluded, "there is no target to probe: all that were named are excluded");
-    let shards = (1..=64).map(|n| Options { seed: None, shard: Shard::new(n, 64) });
+    let shards = (1..=64).map(|n| Options { shard: Shard::new(n, 64), ..*WITHOUT });
     let errors: Vec<String> =
         shards.filter_map(|o| build(vec![some()], &exclusions(&[]), &o).err()).map(|e| e.to_string()).collect();
     assert!(errors.len() == 63 && errors.iter().all(|e| e.contains("in this shard")), "{errors:?}");
@@ -237,7 +237,7 @@ proptest! {
             list
         });
         let expected: BTreeSet<u32> = set(&lists.concat()).difference(&set(&excluded)).copied().collect();
-        match build(vec![input("a", inputs.collect())], &exclude, &Options { seed: Some(seed), shard: None }) {
+        match build(vec![input("a", inputs.collect())], &exclude, &Options { seed: Some(seed), ..*WITHOUT }) {
             Err(Error::Empty { .. }) => prop_assert!(expected.is_empty()),
             Err(error) => prop_assert!(false, "{error}"),
             Ok(plan) => {
@@ -261,7 +261,7 @@ proptest! {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let mut all = Vec::new();
         for number in 1..=count {
-            let options = Options { seed: Some(seeds[number as usize - 1]), shard: Shard::new(number, count) };
+            let options = Options { seed: Some(seeds[number as usize - 1]), shard: Shard::new(number, count), ..*WITHOUT };
             match build(vec![input("a", vec![list(&texts, &[])])], &Exclusions::default(), &options) {
                 Ok(plan) => all.extend(names(&plan)),
                 Err(error) => prop_assert!(matches!(error, Error::Empty { .. }), "{error}"),

@@ -23,6 +23,7 @@ mod list;
 mod memory;
 mod order;
 mod paths;
+mod series;
 mod shard;
 mod span;
 mod spec;
@@ -38,6 +39,9 @@ pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
 pub use list::TargetList;
 pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, FLOW_BYTES, available as available_memory};
 pub use paths::{PathGroup, PathSettings, PathTargets};
+pub use series::{
+    Exported, LOCAL_SERIES, OTHER, PerTarget, SERIES_OF_TARGET, SeriesLimit, series_of_group, series_of_row,
+};
 pub use shard::Shard;
 pub use span::{Number, Span};
 pub use spec::{AddressRange, SpecError, TargetSpec};
@@ -70,6 +74,8 @@ pub struct Plan {
     pub addresses: Arc<AddressTable>,
     /// What probes are sent from, see [`Plan::send_from`].
     pub sources: Sources,
+    /// Most series of a scrape.
+    pub series_limit: SeriesLimit,
 }
 
 /// Targets that share an interval, a timeout and the rest.
@@ -95,8 +101,10 @@ pub struct Group {
     pub buckets: Vec<f64>,
     /// Names of the labels by which sums are kept apart.
     pub sum_by: Vec<String>,
-    /// Whether each target has series of its own.
-    pub per_target: bool,
+    /// Which targets have series of their own.
+    pub per_target: PerTarget,
+    /// What of it a scrape has room for.
+    pub exported: Exported,
     /// How many flows its probes walk, from 1 on: round by round another one. `shape` is that of the first.
     pub flows: u16,
     /// Its probes are to find the routers on the way: none is due by itself, each is asked for, and has the time to live that its number
@@ -232,7 +240,8 @@ impl Group {
             up_after: 1,
             buckets: default_buckets(),
             sum_by: Vec::new(),
-            per_target: false,
+            per_target: PerTarget::None,
+            exported: Exported::default(),
             flows: 1,
             ttls: None,
             path: None,

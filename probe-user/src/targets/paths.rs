@@ -1,6 +1,6 @@
 //! Paths that are kept beside what a group measures: of each such group a second one, whose probes find the routers on the way.
 
-use super::{Group, LabelSet, Plan, Sum};
+use super::{Group, LabelSet, PerTarget, Plan, Sum};
 use crate::{
     base::{Nanos, TargetIndex, Ttls},
     wire::{Content, Kind, Shape},
@@ -106,7 +106,7 @@ fn of_group(group: &Group, settings: PathSettings) -> Group {
         // With a short life of its own it would not reach its target.
         shape: Shape { kind, ttl: Shape::default().ttl, flow: 0, ..group.shape },
         sum_by: Vec::new(),
-        per_target: false,
+        per_target: PerTarget::None,
         path: None,
         ..group.clone()
     }

@@ -138,10 +138,15 @@ impl Place {
 
     /// Asks the running echolot by HTTP: status and body, None if it doesn't answer.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.get_as(path, "")
+    }
+
+    /// The same with these lines in the request's head.
+    pub(crate) fn get_as(&self, path: &str, headers: &str) -> Option<(u16, String)> {
         self.inside(|| {
             let mut stream = TcpStream::connect(LISTEN).ok()?;
             stream.set_read_timeout(Some(LONG)).ok()?;
-            write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+            write!(stream, "GET {path} HTTP/1.0\r\n{headers}\r\n").ok()?;
             let mut text = String::new();
             stream.read_to_string(&mut text).ok()?;
             let (head, body) = text.split_once("\r\n\r\n")?;

@@ -3,16 +3,16 @@
 use echolot::{
     base::{Cause, Nanos, Outcome, State, TargetIndex},
     ledger::{Snapshot, SumRow, TargetRow, histogram::Histogram},
-    metrics::{ReloadState, Source},
+    metrics::{Pinned, Readiness, ReloadState, Source},
     nic::{InterfaceInfo, LocalDrops},
-    targets::{Group, LabelSet, PathSettings, Plan, Sum, Target},
+    targets::{Group, LabelSet, PathSettings, PerTarget, Plan, Sum, Target},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -23,12 +23,40 @@ pub(crate) struct Fake {
     plan: Mutex<Arc<Plan>>,
     pub(crate) snapshot: Snapshot,
     pub(crate) drops: Vec<LocalDrops>,
-    pub(crate) ready: AtomicBool,
+    pub(crate) readiness: Mutex<Readiness>,
+    /// Shown of groups that show unhealthy targets.
+    pub(crate) unhealthy: Vec<u32>,
+    shared: Arc<Shared>,
+}
+
+/// What changes while it is scraped.
+#[derive(Default)]
+struct Shared {
+    /// Places that were given to others.
+    gone: Mutex<BTreeSet<u32>>,
+    /// How often a target was looked at: every look changes its state where that is wanted.
+    looks: AtomicU64,
+    changes: AtomicBool,
+}
+
+/// A plan and its counters.
+struct Held {
+    plan: Arc<Plan>,
+    snapshot: Snapshot,
+    unhealthy: Vec<u32>,
+    shared: Arc<Shared>,
 }
 
 impl Fake {
     fn new(plan: Plan, snapshot: Snapshot, drops: Vec<LocalDrops>) -> Self {
-        Self { plan: Mutex::new(Arc::new(plan)), snapshot, drops, ready: AtomicBool::new(true) }
+        Self {
+            plan: Mutex::new(Arc::new(plan)),
+            snapshot,
+            drops,
+            readiness: Mutex::new(Readiness::Sending),
+            unhealthy: Vec::new(),
+            shared: Arc::default(),
+        }
     }
 
     /// Any plan, without a number.
@@ -37,10 +65,31 @@ impl Fake {
         Self::new(plan, snapshot, Vec::new())
     }
 
-    /// A reload to an equal plan.
-    pub(crate) fn reload(&self) {
-        let mut plan = self.plan.lock().unwrap();
-        *plan = Arc::new(Plan::clone(&plan));
+    /// A reload to another plan.
+    pub(crate) fn reload(&self, plan: Plan) {
+        *self.plan.lock().unwrap() = Arc::new(plan);
+    }
+
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.plan.lock().unwrap().clone()
+    }
+
+    /// This place has been given to another target.
+    pub(crate) fn give_away(&self, index: u32) {
+        self.shared.gone.lock().unwrap().insert(index);
+    }
+
+    /// From now on states change with every look.
+    pub(crate) fn change_states(&self) {
+        self.shared.changes.store(true, Relaxed);
+    }
+
+    /// The same with another policy of its first group.
+    pub(crate) fn with_policy(self, per_target: PerTarget) -> Self {
+        let mut plan = Plan::clone(&self.plan());
+        plan.groups[0].per_target = per_target;
+        self.reload(plan);
+        self
     }
 
     /// One group with one target, and a few numbers.
@@ -171,28 +220,13 @@ impl Fake {
 }
 
 impl Source for Fake {
-    fn plan(&self) -> Arc<Plan> {
-        self.plan.lock().unwrap().clone()
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        self.snapshot.clone()
-    }
-
-    /// Up, down, unresolved, unknown, and again; the third and fourth have not answered yet.
-    fn target(&self, index: TargetIndex) -> TargetRow {
-        let state = [State::Up, State::Down, State::Unresolved, State::Unknown][index.0 as usize % 4];
-        let answered = matches!(state, State::Up | State::Down);
-        let n = u64::from(index.0);
-        TargetRow {
-            path_hops: Some(7),
-            address: self.plan().address_of(index),
-            state,
-            probes: 10 * n + 6,
-            settled: if answered { [10 * n, 1, 2, 0, 3] } else { [0; Outcome::ALL.len()] },
-            rtt_sum: if answered { 1_500_000_000 + 123 * n } else { 0 },
-            last_reply: answered.then(|| Nanos::from_millis(1500)),
-        }
+    fn pin(&self) -> Arc<dyn Pinned> {
+        Arc::new(Held {
+            plan: self.plan(),
+            snapshot: self.snapshot.clone(),
+            unhealthy: self.unhealthy.clone(),
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     fn drops(&self) -> Vec<LocalDrops> {
@@ -215,12 +249,48 @@ impl Source for Fake {
         ReloadState { successful: true, at_unix_seconds: 1_795_212_000.5 }
     }
 
-    fn is_ready(&self) -> bool {
-        self.ready.load(Relaxed)
+    fn readiness(&self) -> Readiness {
+        *self.readiness.lock().unwrap()
     }
 
     fn monotonic_to_unix(&self, moment: Nanos) -> f64 {
         1_795_212_000.0 + moment.as_secs_f64()
+    }
+}
+
+impl Pinned for Held {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    fn unhealthy(&self, group: usize) -> Vec<TargetIndex> {
+        let targets = self.plan.groups[group].targets.clone();
+        self.unhealthy.iter().filter(|index| targets.contains(index)).map(|index| TargetIndex(*index)).collect()
+    }
+
+    /// Up, down, unresolved, unknown, and again; the third and fourth have not answered yet.
+    fn target(&self, index: TargetIndex) -> Option<TargetRow> {
+        if self.shared.gone.lock().unwrap().contains(&index.0) {
+            return None;
+        }
+        let looks = self.shared.looks.fetch_add(1, Relaxed);
+        let state = [State::Up, State::Down, State::Unresolved, State::Unknown][index.0 as usize % 4];
+        let state = if self.shared.changes.load(Relaxed) && looks % 3 == 0 { State::Down } else { state };
+        let answered = matches!(state, State::Up | State::Down);
+        let n = u64::from(index.0);
+        Some(TargetRow {
+            path_hops: Some(7),
+            address: self.plan.address_of(index),
+            state,
+            probes: 10 * n + 6,
+            settled: if answered { [10 * n, 1, 2, 0, 3] } else { [0; Outcome::ALL.len()] },
+            rtt_sum: if answered { 1_500_000_000 + 123 * n } else { 0 },
+            last_reply: answered.then(|| Nanos::from_millis(1500)),
+        })
     }
 }
 
@@ -229,7 +299,7 @@ fn group(name: &str, sum_by: &[&str], targets: std::ops::Range<u32>, per_target:
         timeout: Nanos::from_millis(500),
         buckets: vec![0.00001, 0.0001, 0.001, 0.5],
         sum_by: sum_by.iter().map(ToString::to_string).collect(),
-        per_target,
+        per_target: if per_target { PerTarget::All } else { PerTarget::None },
         targets,
         ..Group::named(name)
     }

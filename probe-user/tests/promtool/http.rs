@@ -5,11 +5,15 @@ use super::{
     parse::parse,
     server::{Answer, Server},
 };
-use echolot::http::{HttpError, bind};
+use echolot::{
+    http::{HttpError, bind},
+    metrics::Readiness,
+    targets::Plan,
+};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,13 +32,18 @@ fn metrics_are_served_whole() {
 #[test]
 fn health_and_readiness_are_told_apart() {
     let source = Arc::new(Fake::small());
-    source.ready.store(false, Relaxed);
+    let set = |readiness| *source.readiness.lock().unwrap() = readiness;
+    set(Readiness::Starting);
     let server = Server::start(source.clone());
     assert_eq!(server.get("/-/healthy").status, 200);
     assert_eq!(server.get("/-/ready").status, 503);
-    source.ready.store(true, Relaxed);
+    set(Readiness::Sending);
     assert_eq!(server.get("/-/ready").status, 200);
     assert_eq!(server.request("HEAD", "/-/ready").body, "");
+    // It ends: nobody is to be sent here, and all of its metrics are still there.
+    set(Readiness::Ending);
+    assert_eq!(server.get("/-/ready").status, 503);
+    assert_eq!((server.get("/-/healthy").status, server.get("/metrics").status), (200, 200));
 }
 
 #[test]
@@ -45,6 +54,23 @@ fn an_unknown_path_gets_a_hint_and_a_wrong_method_a_refusal() {
     assert!(answer.body.contains("/metrics"), "{}", answer.body);
     assert_eq!(server.request("POST", "/metrics").status, 405);
     assert_eq!(server.request("POST", "/-/reload").status, 404);
+}
+
+#[test]
+fn every_endpoint_is_documented_and_nothing_else_is() {
+    let docs = include_str!("../../../docs/metrics.md");
+    let rows =
+        docs.lines().filter_map(|line| line.strip_prefix("| `/")?.split_once('`')).map(|(path, _)| format!("/{path}"));
+    let documented: std::collections::BTreeSet<String> = rows.collect();
+    let source = include_str!("../../src/http/mod.rs");
+    let routes =
+        source.split(".route(\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(path, _)| path.to_owned());
+    assert_eq!(documented, routes.collect());
+    let server = Server::start(Arc::new(Fake::small()));
+    for path in &documented {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    assert!(documented.iter().all(|path| server.get("/nowhere").body.contains(path)));
 }
 
 #[test]
@@ -116,16 +142,107 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
 }
 
 #[test]
-fn a_reload_in_the_middle_of_a_scrape_breaks_it_off() {
+fn a_reload_in_the_middle_of_a_scrape_lets_it_end_as_it_began() {
     let source = Arc::new(Fake::many(100_000));
     let server = Server::start(source.clone());
-    let mut stream = stuck(&server);
-    stream.read_exact(&mut [0; 100_000]).unwrap();
-    source.reload();
-    let mut rest = Vec::new();
-    let end = stream.read_to_end(&mut rest);
-    assert!(end.is_err() || !rest.ends_with(b"\r\n0\r\n\r\n"), "a scrape of two plans ended well");
-    assert!(rest.len() < 20_000_000, "the scrape went on for {} bytes", rest.len());
+    let mut stream = server.connect();
+    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = vec![0; 100_000];
+    stream.read_exact(&mut text).unwrap();
+    source.reload(Plan::clone(&Fake::small().plan()));
+    stream.read_to_end(&mut text).unwrap();
+    let scrape = parse(&Answer::read(&String::from_utf8(text).unwrap()).body);
+    assert_eq!(scrape.all("echolot_target_info", &[]).len(), 100_000);
+    assert_eq!(parse(&server.get("/metrics").body).all("echolot_target_info", &[]).len(), 1);
+}
+
+#[test]
+fn two_scrapes_at_once_while_targets_change_state_are_both_whole() {
+    let source = Arc::new(Fake::many(20_000));
+    source.change_states();
+    let server = Server::start(source);
+    let scrapes: Vec<_> = std::thread::scope(|scope| {
+        let scrape = || parse(&server.get("/metrics").body);
+        let both = [scope.spawn(scrape), scope.spawn(scrape)];
+        both.map(|thread| thread.join().unwrap()).into()
+    });
+    for scrape in scrapes {
+        assert_eq!(scrape.all("echolot_target_probes_settled_total", &[]).len(), 5 * 20_000);
+        assert!(scrape.all("echolot_target_up", &[]).len() > 10_000);
+    }
+}
+
+#[test]
+fn a_client_gets_the_format_and_the_packing_that_it_asks_for() {
+    let server = Server::start(Arc::new(Fake::large()));
+    let plain = server.ask("GET", "/metrics", &[]);
+    for (accept, encoding) in [
+        ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", "gzip"),
+        ("application/openmetrics-text", "gzip;q=0"),
+        ("text/plain", "gzip, deflate, br"),
+        ("application/json", "identity"),
+    ] {
+        let answer = server.ask("GET", "/metrics", &[("accept", accept), ("accept-encoding", encoding)]);
+        let (is_open, is_packed) =
+            (accept.contains("openmetrics"), encoding.starts_with("gzip") && !encoding.ends_with("=0"));
+        let kind = if is_open { "application/openmetrics-text; version=1.0.0" } else { "text/plain; version=0.0.4" };
+        assert!(answer.head.contains(&format!("content-type: {kind}; charset=utf-8")), "{accept}: {}", answer.head);
+        assert!(answer.head.contains("vary: accept, accept-encoding"), "{}", answer.head);
+        assert_eq!(answer.head.contains("content-encoding: gzip"), is_packed, "{encoding}: {}", answer.head);
+        let mut text = String::new();
+        match is_packed {
+            true => flate2::read::GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap(),
+            false => (&answer.body[..]).read_to_string(&mut text).unwrap(),
+        };
+        assert!(!is_packed || answer.body.len() < plain.body.len() / 4);
+        assert_eq!(text.ends_with("# EOF\n"), is_open, "{accept}");
+        let families = |text: &str| text.lines().filter(|line| line.starts_with("# TYPE ")).count();
+        assert_eq!(families(&text), echolot::metrics::families().count());
+        let head = server.ask("HEAD", "/metrics", &[("accept", accept), ("accept-encoding", encoding)]);
+        assert!(head.body.is_empty() && head.head.contains(kind), "{}", head.head);
+    }
+}
+
+/// Resident memory of this process, bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn clients_that_hang_in_a_million_targets_cost_little_and_others_are_served() {
+    let server = Server::start(Arc::new(Fake::many(1_000_000)));
+    assert_eq!(server.get("/-/ready").status, 200);
+    let before = resident();
+    let mut hanging: Vec<_> = (0..20)
+        .map(|i| {
+            let mut stream = server.connect();
+            let packed = if i % 2 == 0 { "accept-encoding: gzip\r\n" } else { "" };
+            write!(stream, "GET /metrics HTTP/1.1\r\nhost: x\r\n{packed}\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // Each is in the middle: some of it has come, and it takes no more.
+    for stream in &mut hanging {
+        stream.read_exact(&mut [0; 50_000]).unwrap();
+    }
+    let longest = (0..50).map(|_| {
+        let begun = Instant::now();
+        assert_eq!(server.get("/-/healthy").status, 200);
+        begun.elapsed()
+    });
+    let longest = longest.max().unwrap();
+    let cost = resident().saturating_sub(before);
+    println!("20 scrapes that hang: {} KiB more, an answer beside them took {longest:?} at most", cost / 1024);
+    assert!(cost < 60 << 20, "{cost} bytes");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    // One that reads slowly gets all that it waits for.
+    let mut slow = hanging.swap_remove(1);
+    let mut buffer = [0; 7];
+    for _ in 0..1_000 {
+        slow.read_exact(&mut buffer).unwrap();
+    }
 }
 
 #[test]

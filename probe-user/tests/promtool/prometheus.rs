@@ -4,9 +4,10 @@ use super::{
     fake::Fake,
     parse::parse,
     server::Server,
-    text::scrape,
+    text::{scrape, scrape_as},
     tools::{self, Prometheus},
 };
+use echolot::metrics::Format;
 use std::{collections::BTreeSet, sync::Arc};
 
 #[test]
@@ -44,4 +45,25 @@ fn a_real_prometheus_scrapes_every_family() {
     ] {
         assert_eq!(prometheus.query(query).as_deref(), Some(expected), "{query}");
     }
+}
+
+#[test]
+fn a_real_prometheus_takes_a_hundred_thousand_series() {
+    const TARGETS: u32 = 11_700;
+    let source = Arc::new(Fake::many(TARGETS));
+    let samples = parse(&scrape_as(&source, Format::Text)).samples.len();
+    assert!((95_000..=100_000).contains(&samples), "{samples} series");
+    let server = Server::start(source);
+    let mut prometheus = Prometheus::scraping_every(server.address, 20);
+    prometheus.wait();
+    for (query, expected) in [
+        ("scrape_samples_scraped", samples),
+        ("count(echolot_target_info)", TARGETS as usize),
+        ("count(echolot_target_up)", TARGETS as usize / 2),
+        ("count(echolot_target_probes_settled_total)", 5 * TARGETS as usize),
+        ("sum(echolot_target_up)", TARGETS as usize / 4),
+    ] {
+        assert_eq!(prometheus.query(query).as_deref(), Some(&*expected.to_string()), "{query}");
+    }
+    println!("{samples} series took {} s", prometheus.query("scrape_duration_seconds").unwrap());
 }

@@ -47,6 +47,18 @@ impl Server {
         Answer::read(&text)
     }
 
+    /// With these headers, and whatever bytes come back.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Bytes {
+        let mut stream = self.connect();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        write!(stream, "{method} {path} HTTP/1.0\r\n{headers}\r\n").unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let body = bytes.split_off(end);
+        Bytes { head: String::from_utf8(bytes).unwrap().to_lowercase(), body }
+    }
+
     /// Signals the end and waits for it.
     pub(crate) fn stop(mut self) {
         self.end();
@@ -64,6 +76,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// An answer that may be packed.
+pub(crate) struct Bytes {
+    /// In lower case.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 
 use super::{
     fake::{Fake, NASTY},
-    parse::{Exposition, Sample, parse},
+    parse::{Exposition as Parsed, Sample, parse},
 };
 use echolot::{
     base::{Cause, Outcome, State},
     health::Hold,
-    metrics::{self, CHUNK, ExpositionError, Source, TargetSeries},
+    metrics::{self, CHUNK, Exposition, ExpositionError, Format},
     wire::RejectedReason,
 };
 use std::{
@@ -18,9 +18,12 @@ use std::{
 
 /// A whole scrape.
 pub(crate) fn scrape(source: Fake) -> String {
-    let source: Arc<dyn Source> = Arc::new(source);
-    let sums = metrics::sums(&*source).unwrap();
-    TargetSeries::new(source).unwrap().fold(sums, |text, chunk| text + &chunk.unwrap())
+    scrape_as(&Arc::new(source), Format::Text)
+}
+
+/// The same in this format, by several if need be.
+pub(crate) fn scrape_as(source: &Arc<Fake>, format: Format) -> String {
+    Exposition::new(Arc::clone(source) as _, format).unwrap().collect()
 }
 
 #[test]
@@ -144,13 +147,13 @@ fn a_reserved_label_name_is_an_error_that_names_group_and_label() {
     for name in echolot::targets::RESERVED_LABELS {
         let mut plan = echolot::targets::Plan::clone(&Fake::small().plan());
         plan.label_sets[0].labels.insert(name.into(), "x".into());
-        let error = TargetSeries::new(Arc::new(Fake::with_plan(plan))).err().unwrap().to_string();
+        let error = Exposition::new(Arc::new(Fake::with_plan(plan)), Format::Text).err().unwrap().to_string();
         assert!(error.contains("group edge") && error.contains(name), "{error}");
     }
     let mut plan = echolot::targets::Plan::clone(&Fake::small().plan());
     plan.groups[0].sum_by[0] = "si-te".into();
-    let error = metrics::sums(&Fake::with_plan(plan)).unwrap_err();
-    assert!(matches!(error, ExpositionError::Label { .. }), "{error}");
+    let error = Exposition::new(Arc::new(Fake::with_plan(plan)), Format::Text).err();
+    assert!(matches!(error, Some(ExpositionError::Label { .. })), "{error:?}");
 }
 
 #[test]
@@ -161,13 +164,23 @@ fn without_groups_there_is_still_an_exposition() {
 }
 
 #[test]
-fn a_reload_in_the_middle_ends_the_series_with_an_error() {
+fn a_scrape_ends_as_it_began_whatever_is_reloaded_meanwhile() {
     let source = Arc::new(Fake::many(10_000));
-    let mut series = TargetSeries::new(source.clone()).unwrap();
-    assert!(series.next().unwrap().is_ok());
-    source.reload();
-    assert!(matches!(series.next(), Some(Err(ExpositionError::Reloaded))));
-    assert!(series.next().is_none());
+    let before = parse(&scrape_as(&source, Format::Text));
+    let mut scrape = Exposition::new(source.clone(), Format::Text).unwrap();
+    let first = scrape.next().unwrap();
+    source.reload(echolot::targets::Plan::clone(&Fake::small().plan()));
+    // Its last target's place is another's now, so what is counted there is not the last target's.
+    source.give_away(9_999);
+    let during = parse(&(first + &scrape.collect::<String>()));
+    let names = |scrape: &Parsed| scrape.samples.iter().map(|s| (s.name.clone(), s.labels.clone())).collect::<Vec<_>>();
+    let last = "10.64.39.15";
+    let without = |names: Vec<(String, BTreeMap<String, String>)>| {
+        names.into_iter().filter(|(_, labels)| labels.get("target").is_none_or(|t| t != last)).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&during), without(names(&before)));
+    let after = parse(&scrape_as(&source, Format::Text));
+    assert_eq!(after.all("echolot_target_info", &[]).len(), 1);
 }
 
 #[test]
@@ -176,14 +189,13 @@ fn a_million_targets_are_streamed_in_bounded_chunks() {
     let begun = Instant::now();
     let (mut lines, mut bytes, mut longest, mut chunks) = (0, 0, 0, 0);
     let mut per_family: BTreeMap<String, u32> = BTreeMap::new();
-    for chunk in TargetSeries::new(Arc::new(Fake::many(TARGETS))).unwrap() {
-        let chunk = chunk.unwrap();
+    for chunk in Exposition::new(Arc::new(Fake::many(TARGETS)), Format::Text).unwrap() {
         chunks += 1;
         bytes += chunk.len();
         longest = longest.max(chunk.capacity());
         assert!(chunk.len() <= CHUNK, "a chunk of {} bytes", chunk.len());
         lines += chunk.bytes().filter(|&b| b == b'\n').count();
-        for line in chunk.lines().filter(|line| !line.starts_with('#')) {
+        for line in chunk.lines().filter(|line| line.starts_with("echolot_target_")) {
             let name = line.split('{').next().unwrap();
             match per_family.get_mut(name) {
                 Some(n) => *n += 1,
@@ -239,7 +251,7 @@ fn every_metric_is_documented_and_nothing_else_is() {
 }
 
 /// Labels of a family in the scrape are those of its row; `sum_by` and `labels` stand for configured ones.
-fn documented_labels(scrape: &Exposition, row: &[&str]) {
+fn documented_labels(scrape: &Parsed, row: &[&str]) {
     let family = row[0].trim_matches('`');
     let configured = ["site", "rack", "owner"];
     let documented: BTreeSet<String> = row[2]

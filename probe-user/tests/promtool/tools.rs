@@ -1,6 +1,8 @@
 //! The tools that people will read the metrics with: promtool and Prometheus, from Debian's package `prometheus`.
 
+use echolot::metrics::Format;
 use std::{
+    collections::BTreeMap,
     fs,
     io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
@@ -15,7 +17,7 @@ fn start(command: &mut Command) -> Child {
         let tool = command.get_program().display();
         assert!(
             error.kind() != ErrorKind::NotFound,
-            "{tool} is not installed, and this test needs it: apt-get install prometheus"
+            "{tool} is not installed, and this test needs it: apt-get install prometheus python3-prometheus-client"
         );
         panic!("{tool}: {error}")
     })
@@ -32,6 +34,38 @@ pub(crate) fn promtool_is_content(name: &str, scrape: &str) {
     assert!(output.status.success() && said.is_empty(), "{name}: {}\n{said}", output.status);
 }
 
+/// What the parsers of Python's prometheus_client make of expositions: of each the samples, with name, labels and value. They refuse
+/// what the formats forbid.
+pub(crate) fn python_reads(expositions: &[(Format, String)]) -> Vec<Vec<(String, BTreeMap<String, String>, f64)>> {
+    const READ: &str = "
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as text
+all = []
+for is_open, exposition in json.load(sys.stdin):
+    families = (openmetrics if is_open else text)(exposition)
+    all.append([(s.name, s.labels, str(float(s.value))) for family in families for s in family.samples])
+json.dump(all, sys.stdout)
+";
+    // Debian's Python, which has Debian's package.
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", READ]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut python = start(&mut command);
+    let all: Vec<(bool, &str)> = expositions.iter().map(|(f, text)| (*f == Format::OpenMetrics, &**text)).collect();
+    let (mut input, json) = (python.stdin.take().unwrap(), serde_json::to_string(&all).unwrap());
+    let writing = std::thread::spawn(move || input.write_all(json.as_bytes()));
+    let output = python.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "python3-prometheus-client, where it is installed, says:\n{said}");
+    writing.join().unwrap().unwrap();
+    let samples: Vec<Vec<(String, BTreeMap<String, String>, String)>> = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |value: &str| value.replace("inf", "Inf").parse().unwrap();
+    samples
+        .into_iter()
+        .map(|s| s.into_iter().map(|(name, labels, value)| (name, labels, number(&value))).collect())
+        .collect()
+}
+
 /// A Prometheus at work, in the network namespace of the thread that starts it. Ends what it started and removes its folder, whatever happens.
 pub(crate) struct Prometheus {
     child: Child,
@@ -41,10 +75,15 @@ pub(crate) struct Prometheus {
 
 impl Prometheus {
     pub(crate) fn scraping(target: std::net::SocketAddr) -> Self {
-        let folder = std::env::temp_dir().join(format!("echolot-prometheus-{}", std::process::id()));
+        Self::scraping_every(target, 1)
+    }
+
+    /// Each scrape may take as long as it is to the next.
+    pub(crate) fn scraping_every(target: std::net::SocketAddr, seconds: u32) -> Self {
+        let folder = std::env::temp_dir().join(format!("echolot-prometheus-{}-{target}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+            "global: {{scrape_interval: {seconds}s, scrape_timeout: {seconds}s}}\n\
              scrape_configs:\n- job_name: echolot\n  static_configs:\n  - targets: ['{target}']\n"
         );
         fs::write(folder.join("prometheus.yml"), config).unwrap();

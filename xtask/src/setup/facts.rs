@@ -113,6 +113,8 @@ const fn test(name: &'static str, package: &'static str, why: &'static str) -> N
 
 const CERTIFICATES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
+const PROMETHEUS_CLIENT: &[&str] = &["/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py"];
+
 /// Everything but Rust, LLVM and bpf-linker, which depend on each other.
 pub const NEEDS: &[Need] = &[
     program("cc", "gcc", "links every Rust program, compiles libbpf and libxdp"),
@@ -141,6 +143,12 @@ pub const NEEDS: &[Need] = &[
     test("strace", "strace", "which system calls the loops make"),
     test("systemd-analyze", "systemd", "says how hardened the unit is"),
     test("promtool", "prometheus", "checks /metrics, and a real Prometheus scrapes it"),
+    Need {
+        found_by: Found::File(PROMETHEUS_CLIENT),
+        package: "python3-prometheus-client",
+        why: "reads OpenMetrics as others do",
+        test: true,
+    },
     test("iperf3", "iperf3", "a TCP transfer beside echolot"),
     test("fping", "fping", "a peer to measure against"),
     test("masscan", "masscan", "a peer to measure against"),

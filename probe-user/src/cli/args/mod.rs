@@ -43,9 +43,22 @@ echolot COMMAND --help shows each command's options and more examples.",
     disable_help_subcommand = true
 )]
 pub struct Cli {
+    /// How the log is written, to standard error
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t, help_heading = OUTPUT)]
+    pub log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people an event
+    #[default]
+    Text,
+    /// A JSON object a line, with its time
+    Json,
 }
 
 /// What to do.

@@ -213,6 +213,8 @@ fn a_disk_that_fills_never_holds_a_torn_line_and_gets_what_waited_once_there_is_
     let report = writing.join();
     assert_eq!((report.written, report.dropped), (250, 0));
     assert!(report.error.is_some());
+    let told: Vec<String> = tells.iter().collect();
+    assert!(told.len() == 1 && told[0].ends_with("out.jsonl: results are written again"), "{told:?}");
     for (n, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(value["seq"].as_u64(), Some(n as u64));

@@ -1,0 +1,98 @@
+//! The families of this machine and this program.
+
+use super::{
+    Source,
+    families::{self as f, Family},
+    format::{Cumulative, Float, Text, add_label},
+};
+use crate::{health::Hold, ledger::Snapshot, wire::RejectedReason};
+
+/// Writes them all.
+pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
+    text.header(f::REJECTED);
+    text.split(
+        f::REJECTED,
+        "",
+        "reason",
+        RejectedReason::ALL.map(RejectedReason::name).into_iter().zip(snapshot.rejected),
+    );
+    text.header(f::RESETS);
+    text.split(f::RESETS, "", "result", ["sent", "dropped"].into_iter().zip(snapshot.resets));
+    let drops = source.drops();
+    if !drops.is_empty() {
+        text.header(f::LOCAL_DROPS);
+    }
+    for drop in drops {
+        let labels = [("interface", &*drop.interface), ("direction", drop.direction), ("cause", drop.cause)];
+        text.number(f::LOCAL_DROPS, &joined(&labels), drop.frames);
+    }
+    let (delays, dwells) = (bounds_from(0.000_01), bounds_from(0.000_001));
+    for (family, values, bounds) in [
+        (f::SEND_LAG, &snapshot.send_lag, &delays),
+        (f::TRANSMIT_DWELL, &snapshot.transmit_dwell, &dwells),
+        (f::RECEIVE_DELAY, &snapshot.receive_delay, &delays),
+    ] {
+        text.header(family);
+        text.histogram(family, "", &Cumulative::of(values, bounds), bounds);
+    }
+    let interface = source.interface();
+    let labels = [
+        ("interface", &*interface.name),
+        ("driver", &interface.driver),
+        ("mode", interface.mode),
+        ("engine", interface.engine),
+        ("reason", &interface.reason),
+    ];
+    one(text, f::INTERFACE_INFO, &joined(&labels), 1);
+    one(text, f::INTERFACE_UP, "", u64::from(interface.up));
+    one(text, f::INTERFACE_QUEUES, "", interface.queues as u64);
+    text.header(f::STATE_HOLD);
+    text.split(f::STATE_HOLD, "", "reason", Hold::ALL.map(Hold::name).into_iter().zip(snapshot.held.map(u64::from)));
+    one(text, f::EVENTS_DROPPED, "", snapshot.events_dropped);
+    one(text, f::BUILD_INFO, &joined(&[("version", VERSION), ("revision", REVISION)]), 1);
+    let reload = source.reload();
+    one(text, f::RELOAD_SUCCESSFUL, "", u64::from(reload.successful));
+    text.header(f::RELOAD_TIMESTAMP);
+    text.sample((f::RELOAD_TIMESTAMP.name, ""), "", None, Float(reload.at_unix_seconds));
+}
+
+/// A family of one sample.
+fn one(text: &mut Text, family: Family, labels: &str, value: u64) {
+    text.header(family);
+    text.number(family, labels, value);
+}
+
+fn joined(labels: &[(&str, &str)]) -> String {
+    let mut all = String::new();
+    labels.iter().for_each(|(name, value)| add_label(&mut all, name, value));
+    all
+}
+
+/// This build's version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What it was built from, where the build was told.
+pub(crate) const REVISION: &str = match option_env!("ECHOLOT_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+/// Bounds of the histograms of this machine's own delays: doubled 20 times, from 10 us to 10.5 s, or from 1 us to 1.05 s.
+fn bounds_from(first: f64) -> [f64; 21] {
+    let mut bound = first / 2.0;
+    std::array::from_fn(|_| {
+        bound *= 2.0;
+        bound
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_counted_from_ten_microseconds_to_ten_seconds() {
+        let bounds = bounds_from(0.000_01);
+        assert_eq!(bounds[0].to_string(), "0.00001");
+        assert_eq!(bounds[20].to_string(), "10.48576");
+    }
+}
