@@ -200,7 +200,8 @@ fn a_report_says_what_tcp_probes_take() {
         "{name: web, targets: [10.0.0.0/24], probe: tcp:443, interval: 100ms}, {name: b, targets: [10.0.0.1]}",
     );
     let text = tcp.to_string();
-    let expected = "group web: 256 targets, a tcp:443 probe every 100ms, timeout 3s, window 64, 2560/s, 1 row of sums, 123.8 KiB\n";
+    let expected = "group web: 256 targets, a tcp:443 probe every 100ms, timeout 3s, window 64, 2560/s, 1 row of sums, 123.8 KiB, \
+                    up to 49 series\n";
     assert!(text.contains(expected) && text.contains("\nsource ports for TCP and UDP probes: 1\n"), "{text}");
     assert_eq!(tcp.groups[0].memory_bytes, 256 * (100 + 6 * 64 + 11));
     assert_eq!((&*tcp.groups[0].probe, &*tcp.groups[1].probe, tcp.source_ports), ("tcp:443", "icmp", 1));

@@ -99,24 +99,29 @@ fn a_port_in_use_is_told_with_its_holder_and_what_to_do() {
     assert!(matches!(bind(elsewhere), Err(HttpError::NoSuchAddress { .. })));
 }
 
-/// Asks for the metrics and never reads.
+/// Asks for the metrics and never reads. Little of them is on its way: what fills buffers has to be made first.
 fn stuck(server: &Server) -> TcpStream {
-    let mut stream = server.connect();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     stream
 }
 
 #[test]
 fn stuck_and_silent_clients_hold_up_nobody() {
-    // 100,000 targets: 60 MB, more than sockets buffer.
-    let server = Server::start(Arc::new(Fake::many(100_000)));
+    // 20,000 targets: 15 MB, more than sockets buffer.
+    let server = Server::start(Arc::new(Fake::many(20_000)));
     let _stuck: Vec<_> = (0..30).map(|_| stuck(&server)).collect();
     let _silent: Vec<_> = (0..30).map(|_| server.connect()).collect();
     let begun = Instant::now();
     assert_eq!(server.get("/-/healthy").status, 200);
     let scrape = server.get("/metrics");
-    assert!(scrape.body.ends_with('\n') && scrape.body.lines().count() > 900_000);
-    assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    assert!(scrape.body.ends_with('\n') && scrape.body.lines().count() > 175_000);
+    // Less than it takes until those that are stuck are dropped.
+    assert!(begun.elapsed() < Duration::from_secs(25), "it took {:?}", begun.elapsed());
 }
 
 #[test]
@@ -143,7 +148,7 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
 
 #[test]
 fn a_reload_in_the_middle_of_a_scrape_lets_it_end_as_it_began() {
-    let source = Arc::new(Fake::many(100_000));
+    let source = Arc::new(Fake::many(20_000));
     let server = Server::start(source.clone());
     let mut stream = server.connect();
     write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -152,13 +157,13 @@ fn a_reload_in_the_middle_of_a_scrape_lets_it_end_as_it_began() {
     source.reload(Plan::clone(&Fake::small().plan()));
     stream.read_to_end(&mut text).unwrap();
     let scrape = parse(&Answer::read(&String::from_utf8(text).unwrap()).body);
-    assert_eq!(scrape.all("echolot_target_info", &[]).len(), 100_000);
+    assert_eq!(scrape.all("echolot_target_info", &[]).len(), 20_000);
     assert_eq!(parse(&server.get("/metrics").body).all("echolot_target_info", &[]).len(), 1);
 }
 
 #[test]
 fn two_scrapes_at_once_while_targets_change_state_are_both_whole() {
-    let source = Arc::new(Fake::many(20_000));
+    let source = Arc::new(Fake::many(5_000));
     source.change_states();
     let server = Server::start(source);
     let scrapes: Vec<_> = std::thread::scope(|scope| {
@@ -167,8 +172,8 @@ fn two_scrapes_at_once_while_targets_change_state_are_both_whole() {
         both.map(|thread| thread.join().unwrap()).into()
     });
     for scrape in scrapes {
-        assert_eq!(scrape.all("echolot_target_probes_settled_total", &[]).len(), 5 * 20_000);
-        assert!(scrape.all("echolot_target_up", &[]).len() > 10_000);
+        assert_eq!(scrape.all("echolot_target_probes_settled_total", &[]).len(), 5 * 5_000);
+        assert!(scrape.all("echolot_target_up", &[]).len() > 2_500);
     }
 }
 
