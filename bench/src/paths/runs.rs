@@ -155,7 +155,8 @@ impl Site {
     fn trace(&self, names: Names, arguments: &[&str], targets: &[IpAddr]) -> Result<Vec<Run>, String> {
         self.behave(names);
         let mut command = self.chain.command(Node::Near, &self.binary.display().to_string());
-        command.args(["trace", "-f", "jsonl", "-m", "40", "-W", "70ms"]).args(arguments);
+        let summary = self.networks.with_extension("json");
+        command.args(["trace", "-f", "jsonl", "-m", "40", "-W", "70ms", "--summary"]).arg(&summary).args(arguments);
         match names {
             Names::Off => command.arg("-n"),
             _ => command.arg("--asn").arg(&self.networks),
@@ -175,6 +176,14 @@ impl Site {
         }
         let status = child.wait().map_err(|error| format!("{shown}: {error}"))?;
         let told = told.and_then(|told| told.join().ok()?.ok()).unwrap_or_default();
+        // Whether what is missing was said too late, which is told by its stamp, or not at all.
+        let account = fs::read_to_string(&summary).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let account: serde_json::Value = account.unwrap_or_default();
+        let of = |name: &str| account[name].as_u64().unwrap_or_default();
+        for missing in runs.iter_mut().filter_map(|run: &mut Run| run.missing.as_mut()) {
+            *missing +=
+                &format!(" (of all probes: lost {}, unheard {}, late {})", of("lost"), of("unheard"), of("late"));
+        }
         // 1: a target did not answer.
         if matches!(status.code(), Some(0 | 1)) && !runs.is_empty() {
             Ok(runs)
@@ -188,6 +197,7 @@ impl Drop for Site {
     fn drop(&mut self) {
         // Gone or not.
         let _ = fs::remove_file(&self.networks);
+        let _ = fs::remove_file(self.networks.with_extension("json"));
     }
 }
 

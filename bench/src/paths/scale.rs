@@ -115,9 +115,8 @@ fn echolot(bench: &Bench, (routers, counts): (crate::lab::Held, &Path), targets:
         }
     }
     let rules = rules();
-    let is_whole = |path: &Line| {
-        path.reached && path.hops.iter().map(|hop| hop.address).eq(path_of(&rules, path.address).into_iter())
-    };
+    let is_whole =
+        |path: &Line| path.reached && path.hops.iter().map(|hop| hop.address).eq(path_of(&rules, path.address));
     let wrong = found.values().find(|path| !is_whole(path)).map(|path| path.address.to_string());
     let whole = found.values().filter(|path| is_whole(path)).count();
     let counted = Counted::read(counts)?;
@@ -195,7 +194,7 @@ fn scamper(bench: &Bench, _routers: crate::lab::Held, targets: u32) -> Result<Ru
         let Some(address) = path["dst"].as_str().and_then(|address| address.parse::<IpAddr>().ok()) else { continue };
         let hops = path["hops"].as_array().cloned().unwrap_or_default();
         let seen = hops.iter().map(|hop| hop["addr"].as_str()?.parse().ok());
-        whole += u32::from(seen.eq(path_of(&rules, address).into_iter()));
+        whole += u32::from(seen.eq(path_of(&rules, address)));
     }
     Ok(Runs {
         runs: targets,

@@ -114,7 +114,7 @@ const fn test(name: &'static str, package: &'static str, why: &'static str) -> N
 const CERTIFICATES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Everything but Rust, LLVM and bpf-linker, which depend on each other.
-pub const NEEDS: [Need; 30] = [
+pub const NEEDS: [Need; 31] = [
     program("cc", "gcc", "links every Rust program, compiles libbpf and libxdp"),
     file(&["/usr/include/stdio.h"], "libc6-dev", "the C library's headers"),
     file(CERTIFICATES, "ca-certificates", "Cargo downloads crates by HTTPS"),
@@ -144,6 +144,7 @@ pub const NEEDS: [Need; 30] = [
     test("fping", "fping", "a peer to measure against"),
     test("masscan", "masscan", "a peer to measure against"),
     test("zmap", "zmap", "a peer to measure against"),
+    test("scamper", "scamper", "a peer to measure against"),
     test("tmux", "tmux", "a terminal for the live view"),
 ];
 
