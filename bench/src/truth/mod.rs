@@ -118,11 +118,11 @@ pub fn perform(command: &Command) -> Result<bool, String> {
         }
         Command::Reflect(args) => reflector::run(args).map(|()| true),
         Command::Judge(args) => {
-            let life = Life {
-                results: evidence::results(&args.results)?,
-                summary: evidence::summary(&args.summary)?,
-                timeout_ns: args.timeout * 1_000_000,
-            };
+            let results = evidence::results(&args.results);
+            // A path's line is no result's.
+            let results = results.or_else(|why| evidence::paths(&args.results).map_err(|_| why))?;
+            let life =
+                Life { results, summary: evidence::summary(&args.summary)?, timeout_ns: args.timeout * 1_000_000 };
             let verdict = judge::judge(&[life], &evidence::record(&args.record)?, &judge::Terms::default());
             println!("{verdict}");
             Ok(verdict.mismatches == 0)
