@@ -26,7 +26,9 @@ fn tell_revision() {
 /// Builds that lie, each in one way, to show that the judge of `bench truth` finds them out. No features: nothing that builds with all of
 /// them may ever make one.
 fn break_it() {
-    println!("cargo::rustc-check-cfg=cfg(broken, values(\"sequence\", \"late\", \"bit\", \"duplicate\", \"rtt\"))");
+    println!(
+        "cargo::rustc-check-cfg=cfg(broken, values(\"sequence\", \"late\", \"bit\", \"duplicate\", \"rtt\", \"hop\"))"
+    );
     println!("cargo::rerun-if-env-changed=ECHOLOT_BROKEN");
     if let Ok(lie) = env::var("ECHOLOT_BROKEN") {
         println!("cargo::warning=this build lies: ECHOLOT_BROKEN={lie}");

@@ -3,11 +3,12 @@
 use crate::{
     connects::{self, Connecting},
     lab::READY,
+    paths,
     rungs::{self, Rung},
 };
 use clap::{Subcommand, ValueEnum as _};
 use echolot::nic;
-use std::{io::Read as _, net::UdpSocket, time::Duration};
+use std::{io::Read as _, net::UdpSocket, path::PathBuf, time::Duration};
 use testbed::bare;
 use xtask::lab::{FAR_ADDRESS, FAR_INTERFACE, NEAR_ADDRESS, NEAR_INTERFACE};
 
@@ -21,6 +22,8 @@ pub(crate) enum Part {
     /// Far end: answer echo requests and SYNs to 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input
     /// closes
     Half,
+    /// Far end: play all routers on the way to 10.64.0.0/12 in XDP, until standard input closes; then write down what was asked
+    Routers { counts: PathBuf },
     /// Far end: a packet to the near end every 100 ms, until standard input closes
     Trickle,
     /// Near end: send one prepared frame over and over
@@ -42,6 +45,7 @@ impl Part {
             Self::Pass => vec!["pass".into()],
             Self::Drop => vec!["drop".into()],
             Self::Half => vec!["half".into()],
+            Self::Routers { counts } => vec!["routers".into(), counts.display().to_string()],
             Self::Trickle => vec!["trickle".into()],
             Self::Afxdp { seconds } => vec!["afxdp".into(), seconds.to_string()],
             Self::ZeroCopy { seconds } => vec!["zero-copy".into(), seconds.to_string()],
@@ -72,6 +76,13 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
         Part::Half => {
             let _held = bare::FarEnd::half_silent(FAR_INTERFACE).map_err(said)?;
             hold();
+        }
+        Part::Routers { counts } => {
+            let held = std::cell::OnceCell::new();
+            let ready = || {
+                held.get_or_init(|| std::thread::spawn(hold));
+            };
+            paths::scale::play(counts, &|| held.get().is_some_and(|held| held.is_finished()), &ready)?;
         }
         Part::Trickle => {
             let socket = UdpSocket::bind((FAR_ADDRESS, 0)).map_err(|error| format!("a UDP socket: {error}"))?;

@@ -12,6 +12,7 @@ mod ladder;
 mod measure;
 mod memory;
 mod micro;
+mod paths;
 mod peers;
 mod pending;
 mod plot;
@@ -54,6 +55,8 @@ enum Command {
     Micro(micro::Args),
     /// CPU and memory of `run` at a probe a second to each target
     Idle(idle::Args),
+    /// Paths of 30 hops beside name servers that are quick, slow and dead, and a hundred thousand paths at a time
+    Paths(paths::Args),
     /// Hold what echolot says against an independent record
     #[command(subcommand)]
     Truth(Truth),
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Paths(args) => paths::run(&args),
         Command::Truth(Truth::Beside(args)) => beside::run(&args),
         Command::Truth(Truth::Judged(command)) => {
             bench::truth::perform(&command).map(|fine| if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })

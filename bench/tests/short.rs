@@ -73,6 +73,15 @@ fn kinds() {
     }
 }
 
+/// A busy machine may take longer than the timeout of a probe, so how many runs are whole is not judged.
+#[test]
+fn paths() {
+    let Some(report) = short("paths", 11, &[]) else { return };
+    for row in report["rows"].as_array().unwrap() {
+        assert!(row["figures"]["whole"]["median"].is_f64(), "{row:#}");
+    }
+}
+
 #[test]
 fn scaling() {
     short("scaling", 2, &["ns", "sent", "answered", "resident"]);

@@ -1,4 +1,4 @@
-//! Chains of routers, for what is said of paths: built here, and held against what *traceroute*, *mtr* and *ping* say of them.
+//! Chains of routers (`testbed::chain`), for what is said of paths: held against what *traceroute*, *mtr* and *ping* say of them.
 //!
 //! ```text
 //!   near ── r1 ── r2 ── … ── rN ── target        each a network namespace, forwarding by the kernel, IPv4 and IPv6
@@ -22,22 +22,16 @@
 //! failure.
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
-#[path = "path/balance.rs"]
-mod balance;
+use testbed::chain::{self, balance, tools};
+
 #[path = "path/branches.rs"]
 mod branches;
-#[path = "path/build.rs"]
-mod build;
-#[path = "path/chain.rs"]
-mod chain;
 #[path = "path/followed.rs"]
 mod followed;
 #[path = "path/limits.rs"]
 mod limits;
 #[path = "path/quirks.rs"]
 mod quirks;
-#[path = "path/tools.rs"]
-mod tools;
 #[path = "path/trace.rs"]
 mod trace;
 #[path = "path/ways.rs"]

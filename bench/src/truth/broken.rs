@@ -4,8 +4,14 @@ use super::{Programs, run, scenario};
 use std::process::Command;
 
 /// What echolot's build script takes as ECHOLOT_BROKEN, and the scenario that shows what each breaks.
-const BROKEN: [(&str, &str); 5] =
-    [("sequence", "clean"), ("late", "late"), ("bit", "reuse"), ("duplicate", "duplicates"), ("rtt", "jitter")];
+const BROKEN: [(&str, &str); 6] = [
+    ("sequence", "clean"),
+    ("late", "late"),
+    ("bit", "reuse"),
+    ("duplicate", "duplicates"),
+    ("rtt", "jitter"),
+    ("hop", "hops"),
+];
 
 /// Builds each and judges it. True: all were found out.
 pub(super) fn run_all(programs: &Programs) -> Result<bool, String> {

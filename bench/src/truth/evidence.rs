@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
     net::IpAddr,
-    path::Path,
+    path::Path as FilePath,
 };
 
 /// How echolot says that a probe ended.
@@ -15,6 +15,7 @@ use std::{
 #[expect(missing_docs, reason = "echolot's own words")]
 pub enum Outcome {
     Answered,
+    Hop,
     Unreachable,
     Lost,
     Unheard,
@@ -23,12 +24,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// All.
-    pub const ALL: [Self; 5] = [Self::Answered, Self::Unreachable, Self::Lost, Self::Unheard, Self::Unsent];
+    pub const ALL: [Self; 6] = [Self::Answered, Self::Hop, Self::Unreachable, Self::Lost, Self::Unheard, Self::Unsent];
 
     /// As echolot writes it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",
+            Self::Hop => "hop",
             Self::Unreachable => "unreachable",
             Self::Lost => "lost",
             Self::Unheard => "unheard",
@@ -54,6 +56,49 @@ pub struct Told {
     pub probe: Option<Box<str>>,
     #[serde(default)]
     pub port: Option<PortState>,
+    /// Of a path's probe, what is said of that alone; `address` is the target, and `seq` the time to live.
+    #[serde(skip)]
+    pub hop: Option<ToldHop>,
+}
+
+/// What is said of a probe whose time to live was to end on the way.
+#[derive(Clone, Debug)]
+pub struct ToldHop {
+    /// Its time to live.
+    pub ttl: u8,
+    /// Who said something about it.
+    pub from: Option<IpAddr>,
+    /// The time to live that a router quoted.
+    pub quoted_ttl: Option<u8>,
+    /// Whether nothing was asked beyond it that is told.
+    pub is_last: bool,
+}
+
+/// A line of `echolot trace`.
+#[derive(Deserialize)]
+struct Path {
+    address: IpAddr,
+    probe: Box<str>,
+    reached: bool,
+    hops: Vec<PathHop>,
+}
+
+#[derive(Deserialize)]
+struct PathHop {
+    ttl: u8,
+    #[serde(default)]
+    sent_ns: u64,
+    outcome: Outcome,
+    #[serde(default)]
+    address: Option<IpAddr>,
+    #[serde(default)]
+    rtt_ns: Option<u64>,
+    #[serde(default)]
+    reply_ttl: Option<u8>,
+    #[serde(default)]
+    port: Option<PortState>,
+    #[serde(default)]
+    quoted_ttl: Option<u8>,
 }
 
 /// What echolot says of a port that answered.
@@ -71,6 +116,8 @@ pub enum PortState {
 pub struct Summary {
     pub probes: u64,
     pub answered: u64,
+    #[serde(default)]
+    pub hop: u64,
     pub unreachable: u64,
     pub lost: u64,
     pub unheard: u64,
@@ -89,6 +136,7 @@ impl Summary {
     pub fn of(&self, outcome: Outcome) -> u64 {
         match outcome {
             Outcome::Answered => self.answered,
+            Outcome::Hop => self.hop,
             Outcome::Unreachable => self.unreachable,
             Outcome::Lost => self.lost,
             Outcome::Unheard => self.unheard,
@@ -126,6 +174,9 @@ pub struct Reply {
     pub departure_ns: Option<u64>,
 }
 
+/// Time to live of the far end's replies, where no routers are on the way.
+pub const TTL: u8 = 64;
+
 /// A request, as the far end has it.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the far end's own members")]
@@ -148,6 +199,19 @@ pub struct Seen {
     pub arrival_ns: u64,
     pub decided: Vec<String>,
     pub replies: Vec<Reply>,
+    /// Where routers are on the way: the time to live that it was sent with.
+    #[serde(default)]
+    pub ttl: Option<u8>,
+    /// The router at which it expired, whose errors the replies are; None: it arrived, or that one says nothing.
+    #[serde(default)]
+    pub router: Option<IpAddr>,
+    /// Time to live with which what is said about it arrives.
+    #[serde(default = "ttl")]
+    pub reply_ttl: u8,
+}
+
+const fn ttl() -> u8 {
+    TTL
 }
 
 impl Seen {
@@ -174,15 +238,40 @@ enum Line {
 ///
 /// # Errors
 /// Names the file and the line.
-pub fn results(path: &Path) -> Result<Vec<Told>, String> {
+pub fn results(path: &FilePath) -> Result<Vec<Told>, String> {
     lines(path)
+}
+
+/// Reads a file of paths: their hops, each path's in order.
+///
+/// # Errors
+/// Names the file and the line; or the target whose path does not end as it says.
+pub fn paths(path: &FilePath) -> Result<Vec<Told>, String> {
+    let paths: Vec<Path> = lines(path)?;
+    let mut all = Vec::with_capacity(paths.len());
+    for Path { address, probe, reached, hops } in paths {
+        let last = hops.len();
+        if hops.last().is_some_and(|hop| hop.outcome == Outcome::Answered) != reached {
+            return Err(format!(
+                "{}: {address}: reached is {reached}, and its last hop says otherwise",
+                path.display()
+            ));
+        }
+        for (nth, hop) in (1..).zip(hops) {
+            let PathHop { ttl, sent_ns, outcome, address: from, rtt_ns, reply_ttl, port, quoted_ttl } = hop;
+            let probe = (*probe != *"icmp").then(|| probe.clone());
+            let hop = Some(ToldHop { ttl, from, quoted_ttl, is_last: nth == last });
+            all.push(Told { sent_ns, address, seq: ttl.into(), outcome, rtt_ns, reply_ttl, probe, port, hop });
+        }
+    }
+    Ok(all)
 }
 
 /// Reads a summary.
 ///
 /// # Errors
 /// Names the file.
-pub fn summary(path: &Path) -> Result<Summary, String> {
+pub fn summary(path: &FilePath) -> Result<Summary, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
@@ -191,7 +280,7 @@ pub fn summary(path: &Path) -> Result<Summary, String> {
 ///
 /// # Errors
 /// Names the file and the line, or says what is missing from it.
-pub fn record(path: &Path) -> Result<Vec<Seen>, String> {
+pub fn record(path: &FilePath) -> Result<Vec<Seen>, String> {
     whole(lines(path)?).map_err(|why| format!("{}: {why}", path.display()))
 }
 
@@ -214,7 +303,7 @@ fn whole(lines: Vec<Line>) -> Result<Vec<Seen>, String> {
     }
 }
 
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, String> {
+fn lines<T: DeserializeOwned>(path: &FilePath) -> Result<Vec<T>, String> {
     let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let told = |number: usize, why: &dyn std::fmt::Display| format!("{}:{}: {why}", path.display(), number + 1);
     let lines = BufReader::with_capacity(1 << 20, file).lines().enumerate();

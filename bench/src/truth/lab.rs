@@ -88,7 +88,11 @@ pub(super) fn run(name: &str, scenario: &Scenario, programs: &Programs) -> Resul
     let held_up = watch.end()?;
     let mut lives = Vec::new();
     for (end, life) in ends.iter().zip(&scenario.lives) {
-        let (results, summary) = (evidence::results(&end.results)?, evidence::summary(&end.summary)?);
+        let results = match scenario.probe.command {
+            Way::Trace => evidence::paths(&end.results)?,
+            Way::Run | Way::Sweep => evidence::results(&end.results)?,
+        };
+        let summary = evidence::summary(&end.summary)?;
         lives.push(Life { results, summary, timeout_ns: life.timeout.0.0 });
     }
     let bounds = PathBounds { median: scenario.path.median.0.0, each: scenario.path.each.0.0 };
@@ -177,6 +181,11 @@ fn live(
                 command.args([format!("--probe={kind}"), format!("--source-port={SOURCE_PORT}")]);
             }
         }
+        Way::Trace => {
+            // As fast as it is to be, and no router nearby is spared: the far end is no router.
+            command.args(&ranges).args(["--rate", &probe.rate.to_string(), "-W", &timeout, "--per-hop", "max", "-n"]);
+            command.args(probe.kind().map(|kind| format!("--probe={kind}")));
+        }
         Way::Run => {
             let config = folder.join(format!("echolot-{number}.yml"));
             let interval = duration::show(probe.interval.0);
@@ -220,13 +229,15 @@ fn live(
         thread::sleep(time);
         send_signal("TERM", echolot.0.id());
     } else {
-        expected = Duration::from_secs(u64::from(probe.all_targets()) / probe.rate.max(1));
+        // What is lost on a path is waited for, several times one after the other.
+        let probes = u64::from(probe.all_targets() * scenario.probes_a_target());
+        expected = Duration::from_secs(3 * probes / probe.rate.max(1));
     }
     let code = echolot.end("echolot", expected + OVERDUE)?;
     let mut log = String::new();
     let _ = File::open(&path).and_then(|mut file| file.read_to_string(&mut log));
-    // 3: a sweep with something unsent or unheard.
-    if !matches!(code, Some(0 | 3)) {
+    // 1: a trace of which a target did not answer; 3: a sweep with something unsent or unheard.
+    if !matches!((probe.command, code), (_, Some(0)) | (Way::Trace, Some(1)) | (_, Some(3))) {
         return Err(format!("echolot ended with status {code:?}: {}", log.trim()));
     }
     Ok(ended)

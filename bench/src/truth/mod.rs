@@ -52,10 +52,10 @@ pub struct RunArgs {
     /// Scenarios of bench/scenarios, by their names [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Sweeps: so many probes a second
+    /// Sweeps and traces: so many probes a second
     #[arg(long, value_name = "N")]
     pub rate: Option<u64>,
-    /// Sweeps: so many probes in all
+    /// Sweeps: so many probes in all; traces: about so many, by the mean distance
     #[arg(long, value_name = "N")]
     pub probes: Option<u32>,
     /// Targets of this family, or as many of each [default: as the scenario says: 4, but for `mixed`]
@@ -81,7 +81,7 @@ pub struct JudgeArgs {
     /// The far end's record
     #[arg(long, value_name = "FILE")]
     pub record: PathBuf,
-    /// Echolot's results, JSON lines
+    /// Echolot's results, JSON lines; or the paths that a trace wrote
     #[arg(long, value_name = "FILE")]
     pub results: PathBuf,
     /// Echolot's summary
@@ -118,11 +118,11 @@ pub fn perform(command: &Command) -> Result<bool, String> {
         }
         Command::Reflect(args) => reflector::run(args).map(|()| true),
         Command::Judge(args) => {
-            let life = Life {
-                results: evidence::results(&args.results)?,
-                summary: evidence::summary(&args.summary)?,
-                timeout_ns: args.timeout * 1_000_000,
-            };
+            let results = evidence::results(&args.results);
+            // A path's line is no result's.
+            let results = results.or_else(|why| evidence::paths(&args.results).map_err(|_| why))?;
+            let life =
+                Life { results, summary: evidence::summary(&args.summary)?, timeout_ns: args.timeout * 1_000_000 };
             let verdict = judge::judge(&[life], &evidence::record(&args.record)?, &judge::Terms::default());
             println!("{verdict}");
             Ok(verdict.mismatches == 0)
@@ -153,10 +153,11 @@ fn lengthen(scenario: &mut Scenario, args: &RunArgs) {
     if let Some(long) = scenario.long.take() {
         scenario.lives = long;
     }
-    if scenario.probe.command == scenario::Command::Sweep {
+    if scenario.probe.command != scenario::Command::Run {
         scenario.probe.rate = args.rate.unwrap_or(scenario.probe.rate);
         let families = scenario.probe.family.each().len() as u32;
-        scenario.probe.targets = args.probes.map_or(scenario.probe.targets, |probes| probes / families);
+        let each = families * scenario.probes_a_target();
+        scenario.probe.targets = args.probes.map_or(scenario.probe.targets, |probes| probes / each);
     }
 }
 
@@ -168,10 +169,11 @@ fn show(name: &str, scenario: &Scenario, programs: &Programs) -> Result<bool, St
         let rejected: u64 = summary.rejected.values().sum();
         let rate = life.rate();
         println!(
-            "  echolot: {} probes, answered {}, unreachable {}, lost {}, unheard {}, unsent {}; skipped {}; late {}, \
+            "  echolot: {} probes, answered {}, {}unreachable {}, lost {}, unheard {}, unsent {}; skipped {}; late {}, \
              duplicate {}, contradicted {}, rejected {rejected}; sent {rate:.0} a second",
             summary.probes,
             summary.answered,
+            if summary.hop > 0 { format!("hop {}, ", summary.hop) } else { String::new() },
             summary.unreachable,
             summary.lost,
             summary.unheard,
@@ -216,6 +218,7 @@ impl Verdict {
                 let summary = &life.summary;
                 Some(match member {
                     "answered" => summary.answered,
+                    "hop" => summary.hop,
                     "unreachable" => summary.unreachable,
                     "lost" => summary.lost,
                     "unheard" => summary.unheard,

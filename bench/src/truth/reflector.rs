@@ -29,6 +29,7 @@ use testbed::{
     FarEnd, FrameSender, OpenedFarEnd,
     forms::{self, Said},
     read,
+    routers::{Expiry, RouterRules, expiry},
     rules::{Decided, Form, Planned, Request, RuleFile},
     witness::Witnessed,
 };
@@ -127,6 +128,7 @@ struct Open {
 
 struct Far {
     rules: RuleFile,
+    routers: Option<RouterRules>,
     far: OpenedFarEnd,
     recorder_handle: Recorder,
     clock: MonotonicClock,
@@ -140,8 +142,9 @@ struct Far {
 impl Far {
     fn new(rules: RuleFile, far: OpenedFarEnd, recorder_handle: Recorder) -> Self {
         let clock = MonotonicClock;
+        let routers = rules.router_rules();
         let (pending, open, free) = (BinaryHeap::new(), Vec::new(), Vec::new());
-        Self { rules, far, recorder_handle, clock, first: None, serial: 0, pending, open, free }
+        Self { rules, routers, far, recorder_handle, clock, first: None, serial: 0, pending, open, free }
     }
 
     /// Once round.
@@ -206,7 +209,9 @@ impl Far {
         let decision = self.rules.decide(&Request { address, sequence: low, sent, since: arrival - first });
         let mut witnessed = Witnessed::new(address, sequence, identifier, sent, arrival);
         (witnessed.port, witnessed.udp, witnessed.decided) = (port, udp, decision.decided);
-        if decision.replies().is_empty() {
+        let expiry = self.routers.map(|routers| expiry(&routers, address, &frame));
+        witnessed.expiry = expiry.zip(forms::ttl(&frame));
+        if decision.replies().is_empty() || expiry == Some(Expiry::Nowhere) {
             return self.recorder_handle.write(witnessed);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -216,7 +221,18 @@ impl Far {
         self.open[slot] = Some(Open { witnessed, left: decision.replies().len() });
         for Planned { after, form, twist } in decision.replies() {
             let mut reply = Vec::with_capacity(frame.len() + 64);
-            forms::reply(&frame, *form, *twist, self.rules.router_to(address), &mut reply);
+            match expiry {
+                Some(Expiry::At(router, ttl)) => {
+                    forms::expired(&frame, *form, *twist, (router, ttl), &mut reply);
+                }
+                Some(Expiry::Arrives(ttl)) => {
+                    forms::reply(&frame, *form, *twist, self.rules.router_to(address), &mut reply);
+                    forms::arrive_with(&mut reply, ttl);
+                }
+                _ => {
+                    forms::reply(&frame, *form, *twist, self.rules.router_to(address), &mut reply);
+                }
+            }
             self.serial += 1;
             self.pending.push(Reverse(Pending {
                 at: arrival + *after,

@@ -62,7 +62,7 @@ pub struct Probe {
     /// `run`: between two probes to a target.
     #[serde(default)]
     pub interval: Span,
-    /// `sweep`: probes a second.
+    /// `sweep` and `trace`: probes a second.
     #[serde(default)]
     pub rate: u64,
     /// What sends, as echolot's `--engine`.
@@ -158,6 +158,7 @@ impl Default for Path {
 pub enum Command {
     Run,
     Sweep,
+    Trace,
 }
 
 /// From start to end of one process.
@@ -203,7 +204,13 @@ impl Scenario {
         let probe = &scenario.probe;
         match probe.command {
             Command::Run if probe.interval.0 == Nanos::ZERO => Err("probe: run needs an interval".into()),
-            Command::Sweep if probe.rate == 0 => Err("probe: sweep needs a rate".into()),
+            Command::Sweep | Command::Trace if probe.rate == 0 => {
+                Err(format!("probe: {} needs a rate", probe.command.word()))
+            }
+            Command::Trace if scenario.rules.routers.is_none() => {
+                Err("rules: trace needs routers on the way: add routers".into())
+            }
+            Command::Trace if scenario.lives.len() > 1 => Err("lives: a trace has one life".into()),
             _ if scenario.network == Where::Simulated && !scenario.can_be_simulated() => {
                 Err("network: what is simulated is a run, and has one life".into())
             }
@@ -218,10 +225,16 @@ impl Scenario {
         self.probe.command == Command::Run && self.lives.len() == 1
     }
 
+    /// How many probes a target is sent in all, at least and about: one; by a trace one for each of its hops.
+    pub fn probes_a_target(&self) -> u32 {
+        let routers = self.rules.routers.filter(|_| self.probe.command == Command::Trace);
+        routers.map_or(1, |routers| routers.nearest.midpoint(routers.furthest))
+    }
+
     /// Probes a second.
     pub fn rate(&self) -> u64 {
         match self.probe.command {
-            Command::Sweep => self.probe.rate,
+            Command::Sweep | Command::Trace => self.probe.rate,
             Command::Run => u64::from(self.probe.all_targets()) * 1_000_000_000 / self.probe.interval.0.0,
         }
     }
@@ -300,6 +313,19 @@ expect: {answered: [1, 1]}
             ("10.64.0.0/16", "10.64.0.1/16", "neither an address nor a prefix"),
             ("timeout: 100ms", "timeout: 200ms", "not among the rules' timeouts"),
             (", interval: 100ms", "", "run needs an interval"),
+            ("command: run", "command: trace", "trace needs a rate"),
+            ("command: run", "command: trace, rate: 100", "trace needs routers on the way"),
+            (
+                "seed: 1",
+                "seed: 1\n  routers: {nearest: 4, furthest: 31}",
+                "routers: destinations are 1 to 30 hops away",
+            ),
+            ("seed: 1", "seed: 1\n  routers: {nearest: 4, furthest: 9, silent: 2}", "the share 2 is not from 0 to 1"),
+            (
+                "delay: 10ms",
+                "unrecorded: false\n  routers: {nearest: 4, furthest: 9}",
+                "ranges[0]: nothing happens to its probes",
+            ),
             ("command: run", "command: run, tcp: 80, udp: 53", "tcp or udp, not both"),
         ] {
             let error = Scenario::parse(&GOOD.replace(from, to)).unwrap_err();

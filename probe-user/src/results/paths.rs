@@ -46,6 +46,9 @@ pub fn path_json(path: &Path, subject: &PathSubject, clock: WallClock, known: &d
 fn hop_json(hop: &Hop, target: IpAddr, known: &dyn Fn(IpAddr) -> Known) -> Value {
     let mut object = Map::new();
     object.insert("ttl".into(), hop.ttl.into());
+    if hop.sent > Nanos::ZERO {
+        object.insert("sent_ns".into(), hop.sent.0.into());
+    }
     object.insert("outcome".into(), hop.outcome().name().into());
     if let Some(address) = hop.address(target) {
         object.insert("address".into(), address.to_string().into());

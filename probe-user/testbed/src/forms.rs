@@ -84,6 +84,22 @@ pub fn message_at(frame: &[u8]) -> Option<(Family, usize)> {
     (frame.len() >= IP + header + icmp::HEADER).then_some((family, IP + header))
 }
 
+/// Its time to live, or hop limit.
+pub fn ttl(frame: &[u8]) -> Option<u8> {
+    let (family, _) = message_at(frame)?;
+    frame.get(Layout::of(family).ttl).copied()
+}
+
+/// Gives a frame another one, with which it arrives after routers on its way. Whether it has an IP header.
+pub fn arrive_with(frame: &mut [u8], ttl: u8) -> bool {
+    let Some((family, message)) = message_at(frame) else { return false };
+    frame[Layout::of(family).ttl] = ttl;
+    if family == Family::V4 {
+        sum_into(&mut frame[IP..message], ipv4::CHECKSUM.start, 0);
+    }
+    true
+}
+
 /// What a frame carries, of which the family is known: TCP and UDP have the same number in both.
 pub fn protocol(frame: &[u8], family: Family) -> u8 {
     match family {

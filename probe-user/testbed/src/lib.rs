@@ -3,6 +3,7 @@
 //! - [`Network`]: the traits of echolot's `worker` in memory, a seeded network of delay, loss, reordering and duplication, for IPv4 and
 //!   IPv6;
 //! - [`FarEnd`]: a far end on an interface, for requests that are answered by rule;
+//! - [`chain`]: routers on the way, each a network namespace of its own;
 //! - [`dns`]: a name server for reverse names and AS numbers that can be told to be slow, dead or wrong;
 //! - [`router`]: a router on the way, for what routers do that Linux does not;
 //! - [`routers`]: all routers on the way to all destinations, in one XDP program;
@@ -15,6 +16,7 @@
 //! Frames are real: the loop's own wire code makes and reads them.
 
 pub mod bare;
+pub mod chain;
 mod dice;
 pub mod dns;
 mod far;

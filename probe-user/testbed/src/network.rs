@@ -5,7 +5,7 @@ use crate::{
     kind::{Echo, ProbeKind},
     near::{Card, Near, Silence},
     numbers::Numbers,
-    routers::{self, RouterRules},
+    routers::{Expiry, RouterRules, expiry},
     rules::{Form, Planned, Request, RuleFile},
     witness::Witnessed,
 };
@@ -15,7 +15,7 @@ use echolot::{
     wire::{Key, Origin, ProbeFields, Shape, ShapeError, Template},
     worker::{Clock, Due, Fate, Receive, Rest, Room, Transmit},
 };
-use probe_ebpf::wire::{STAMP, ethernet, ipv4, ipv6, tcp};
+use probe_ebpf::wire::{STAMP, ipv4, tcp};
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -111,44 +111,6 @@ fn opens((probe, length): &Probe) -> bool {
     forms::message_at(&probe[..*length]).is_some_and(|(family, message)| {
         forms::protocol(probe, family) == ipv4::TCP && probe[message + tcp::DESTINATION.end - 1].is_multiple_of(2)
     })
-}
-
-/// What becomes of a probe on its way through routers.
-enum Expiry {
-    /// It arrives.
-    Arrives,
-    /// It expires at this router, whose errors arrive with this time to live.
-    At(IpAddr, u8),
-    /// It is lost, or expires at a router that says nothing.
-    Nowhere,
-}
-
-/// By the time to live in its frame.
-fn expiry(rules: &RouterRules, destination: IpAddr, (probe, length): &Probe) -> Expiry {
-    let Some((family, message)) = forms::message_at(&probe[..*length]) else { return Expiry::Arrives };
-    let (ttl, identification) = match family {
-        Family::V4 => {
-            let at = ethernet::HEADER + ipv4::IDENTIFICATION.start;
-            (probe[ethernet::HEADER + ipv4::TTL], u16::from_be_bytes([probe[at], probe[at + 1]]))
-        }
-        Family::V6 => (probe[ethernet::HEADER + ipv6::HOP_LIMIT], 0),
-    };
-    let path = routers::path(rules, destination);
-    let second = [probe[message + 4], probe[message + 5], probe[message + 6], probe[message + 7]];
-    let word = probe_ebpf::routers::word(second, identification);
-    let position = u32::from(ttl).max(1);
-    if position >= path.distance {
-        return if rules.is_lost(path.bits, path.distance, word) { Expiry::Nowhere } else { Expiry::Arrives };
-    }
-    let router = path.router(position);
-    if rules.is_silent(router) || rules.is_lost(router.0, position, word) {
-        return Expiry::Nowhere;
-    }
-    let address: IpAddr = match family {
-        Family::V4 => Ipv4Addr::from(router.v4()).into(),
-        Family::V6 => Ipv6Addr::from(router.v6()).into(),
-    };
-    Expiry::At(address, rules.ttl_of(router, position))
 }
 
 /// A frame in the ring: so many of its bytes.
@@ -378,8 +340,8 @@ impl State {
         let first = *self.first.get_or_insert(arrival);
         let mut decision = self.rules.decide(&Request { address, sequence, sent, since: arrival - first });
         let probe = self.probe(due, address, sent);
-        let (router, is_lost) = match self.routers.map(|rules| expiry(&rules, address, &probe)) {
-            None | Some(Expiry::Arrives) => (None, false),
+        let (router, is_lost) = match self.routers.map(|rules| expiry(&rules, address, &probe.0[..probe.1])) {
+            None | Some(Expiry::Arrives(_)) => (None, false),
             Some(Expiry::At(router, ttl)) => (Some((router, ttl)), false),
             Some(Expiry::Nowhere) => (None, true),
         };

@@ -1,12 +1,19 @@
 //! All routers on the way to all destinations, played by one XDP program at a far end: what `trace` is tested and measured against where
 //! chains of namespaces would be too slow. Which routers there are is said by [`RouterRules`], and [`path_of`] goes by the same.
 
-use crate::object::{self, failed};
+use crate::{
+    forms,
+    object::{self, failed},
+};
 use aya::maps::{Array, MapData, PerCpuArray};
-use echolot::nic::{self, Mode, NicError, Program};
+use echolot::{
+    base::Family,
+    nic::{self, Mode, NicError, Program},
+};
 use probe_ebpf::{
     layout::{OPEN_PORTS_SIZE, OpenPorts},
     routers::{POSITIONS, Path, RULES_SIZE},
+    wire::{ethernet, ipv4},
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -79,4 +86,46 @@ pub const fn path(rules: &RouterRules, destination: IpAddr) -> Path {
         IpAddr::V4(address) => rules.path_v4(address.octets()),
         IpAddr::V6(address) => rules.path_v6(address.octets()),
     }
+}
+
+/// What becomes of a probe on its way through routers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It arrives, and what its destination says about it comes back with this time to live.
+    Arrives(u8),
+    /// It expires at this router, whose errors come back with this time to live.
+    At(IpAddr, u8),
+    /// It is lost, or expires at a router that says nothing.
+    Nowhere,
+}
+
+/// By the time to live in its frame, which is untagged.
+pub fn expiry(rules: &RouterRules, destination: IpAddr, probe: &[u8]) -> Expiry {
+    let path = path(rules, destination);
+    let Some(((family, message), ttl)) = forms::message_at(probe).zip(forms::ttl(probe)) else {
+        return Expiry::Arrives(path.ttl());
+    };
+    let identification = match family {
+        Family::V4 => {
+            let at = ethernet::HEADER + ipv4::IDENTIFICATION.start;
+            u16::from_be_bytes([probe[at], probe[at + 1]])
+        }
+        Family::V6 => 0,
+    };
+    let second = [probe[message + 4], probe[message + 5], probe[message + 6], probe[message + 7]];
+    let word = probe_ebpf::routers::word(second, identification);
+    let position = u32::from(ttl).max(1);
+    if position >= path.distance {
+        let is_lost = rules.is_lost(path.bits, path.distance, word);
+        return if is_lost { Expiry::Nowhere } else { Expiry::Arrives(path.ttl()) };
+    }
+    let router = path.router(position);
+    if rules.is_silent(router) || rules.is_lost(router.0, position, word) {
+        return Expiry::Nowhere;
+    }
+    let address: IpAddr = match family {
+        Family::V4 => Ipv4Addr::from(router.v4()).into(),
+        Family::V6 => Ipv6Addr::from(router.v6()).into(),
+    };
+    Expiry::At(address, rules.ttl_of(router, position))
 }

@@ -8,6 +8,7 @@ use crate::{
     read::{self, Span},
 };
 use echolot::base::{Family, Nanos};
+use probe_ebpf::routers::{MAX_DISTANCE, RouterRules};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,8 +35,31 @@ pub struct RuleFile {
     /// The same of an IPv6 address.
     #[serde(default = "router_v6")]
     pub router_v6: Ipv6Addr,
+    /// Routers on the way there, of which those answer at which the time to live of a probe ends. What happens to probes happens to their
+    /// errors too.
+    #[serde(default)]
+    pub routers: Option<Routers>,
     /// Of the ranges that an address is in, the one with the longest prefix counts.
     pub ranges: Vec<Range>,
+}
+
+/// The routers on the way: see [`RouterRules`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routers {
+    /// Hops to the nearest destinations, at least 1.
+    pub nearest: u32,
+    /// Hops to the furthest, at most [`MAX_DISTANCE`].
+    pub furthest: u32,
+    /// So many leading bits all IPv4 destinations share.
+    #[serde(default)]
+    pub common: u32,
+    /// The same of IPv6 destinations.
+    #[serde(default)]
+    pub common_v6: u32,
+    /// The share of routers that never answer.
+    #[serde(default)]
+    pub silent: f64,
 }
 
 /// What of a probe, besides its address, decides what happens to it.
@@ -332,7 +356,7 @@ impl RuleFile {
     pub fn of(seed: u64, range: Range) -> Self {
         let ranges = vec![Range { addresses: Prefix::EVERYTHING.into(), ..range }];
         let (router, router_v6) = (router(), router_v6());
-        Self { seed, by: By::Sent, timeouts: Vec::new(), router, router_v6, ranges }
+        Self { seed, by: By::Sent, timeouts: Vec::new(), router, router_v6, routers: None, ranges }
     }
 
     /// Reads a rule file in YAML and checks it.
@@ -353,10 +377,35 @@ impl RuleFile {
         if self.timeouts.is_empty() {
             return Err("timeouts: there is none; name the prober's, such as [250ms]".into());
         }
+        if let Some(Routers { nearest, furthest, common, common_v6, silent }) = self.routers {
+            if !(1..=furthest).contains(&nearest) || furthest > MAX_DISTANCE || common > 28 || common_v6 > 124 {
+                return Err(format!(
+                    "routers: destinations are 1 to {MAX_DISTANCE} hops away, the nearest no further than the furthest; common is at most \
+                     28 and common_v6 124"
+                ));
+            }
+            if !(0.0..=1.0).contains(&silent) {
+                return Err(format!("routers: silent: the share {silent} is not from 0 to 1"));
+            }
+            if let Some(number) = self.ranges.iter().position(Range::is_harmless) {
+                return Err(format!(
+                    "ranges[{number}]: nothing happens to its probes, so the program answers them, which knows no routers: add a delay"
+                ));
+            }
+        }
         for (number, range) in self.ranges.iter().enumerate() {
             range.check(&self.timeouts).map_err(|why| format!("ranges[{number}]: {why}"))?;
         }
         Ok(())
+    }
+
+    /// The routers on the way, as whoever plays them goes by.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share in 65,536ths")]
+    pub fn router_rules(&self) -> Option<RouterRules> {
+        self.routers.map(|Routers { nearest, furthest, common, common_v6, silent }| {
+            let silent = (silent * 65_536.0) as u32;
+            RouterRules { nearest, furthest, common, common_v6, silent, ..RouterRules::new(self.seed) }
+        })
     }
 
     /// Who says that this address can't be reached.

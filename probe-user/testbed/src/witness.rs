@@ -1,6 +1,9 @@
 //! The far end's own record of a request, and the line that it is written as.
 
-use crate::rules::{Decided, Form, MOST_REPLIES};
+use crate::{
+    routers::Expiry,
+    rules::{Decided, Form, MOST_REPLIES},
+};
 use echolot::base::Nanos;
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -21,6 +24,8 @@ pub struct Witnessed {
     pub sent: Nanos,
     /// When it arrived.
     pub arrival: Nanos,
+    /// Where routers are on the way: what they make of it, and the time to live that it was sent with.
+    pub expiry: Option<(Expiry, u8)>,
     /// What was decided about it.
     pub decided: Decided,
     replies: [Departed; MOST_REPLIES],
@@ -40,7 +45,7 @@ impl Witnessed {
         let replies = [Departed::default(); MOST_REPLIES];
         let decided = Decided::default();
         let (sequence, port, udp) = (sequence.into(), 0, false);
-        Self { address, sequence, identifier, port, udp, sent, arrival, decided, replies, count: 0 }
+        Self { address, sequence, identifier, port, udp, sent, arrival, expiry: None, decided, replies, count: 0 }
     }
 
     /// Adds a reply, which left at `departure`; None: it could not leave.
@@ -71,7 +76,16 @@ impl Witnessed {
                 at => write!(out, "{}}}", at.0),
             };
         }
-        out.push_str("]}\n");
+        out.push(']');
+        if let Some((expiry, ttl)) = self.expiry {
+            let _ = write!(out, r#","ttl":{ttl}"#);
+            let _ = match expiry {
+                Expiry::Arrives(back) => write!(out, r#","reply_ttl":{back}"#),
+                Expiry::At(router, back) => write!(out, r#","router":"{router}","reply_ttl":{back}"#),
+                Expiry::Nowhere => write!(out, r#","nobody":true"#),
+            };
+        }
+        out.push_str("}\n");
     }
 }
 

@@ -153,6 +153,7 @@ pub const NEEDS: &[Need] = &[
     test("fping", "fping", "a peer to measure against"),
     test("masscan", "masscan", "a peer to measure against"),
     test("zmap", "zmap", "a peer to measure against"),
+    test("scamper", "scamper", "a peer to measure against"),
     test("tmux", "tmux", "a terminal for the live view"),
 ];
 

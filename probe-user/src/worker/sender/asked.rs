@@ -167,7 +167,8 @@ fn of_reply(reply: &Reply) -> Heard {
 fn of_refusal(refusal: &Refusal, target: TargetIndex, sent: Option<Nanos>, quote: Quote) -> Heard {
     let Refusal { arrived, ttl, from, reason, sequence, .. } = *refusal;
     let ended = of_error(arrived, ttl, from, reason, quote);
-    Heard { target, key: sequence.0.into(), sent, arrived, ended, word: settle::Word::Error }
+    let key = u32::from(sequence.0) ^ u32::from(cfg!(broken = "hop"));
+    Heard { target, key, sent, arrived, ended, word: settle::Word::Error }
 }
 
 /// None: about the probe of now it says nothing.

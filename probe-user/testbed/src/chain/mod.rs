@@ -1,5 +1,5 @@
-//! A chain of routers, as it is planned: who is in it, what addresses they have, what a trace through it has to show. `build`
-//! makes it.
+//! Chains of routers, each a network namespace that forwards by the kernel, for what is said of paths: who is in one, what addresses they
+//! have, what a trace through it has to show. `build` makes it.
 //!
 //! Link K leads to hop K: of IPv4 it is 10.96.K.0/31 and of IPv6 fd00:96:0:K::/127, 0 on its near side and 1 on its far side;
 //! those of a further branch B have 96 + B, and B in place of the 0. Behind hop K lie 10.(128 + K).0.0/16 and fd00:128:0:K::/64,
@@ -7,11 +7,18 @@
 //! says itself over IPv4; over IPv6 only the first does, and the others' errors come from an address of its link, as a host's do
 //! that answers for what is not its own.
 
-use crate::{
-    balance::{Balance, tables},
-    build::Built,
-    tools::{Hop, Hops},
-};
+#![expect(
+    clippy::unwrap_used,
+    reason = "who builds a chain and can't has nothing to go on with: it says where, and what"
+)]
+
+pub mod balance;
+mod build;
+pub mod tools;
+
+use crate::router::{Counts, Own, Rule};
+use balance::{Balance, tables};
+use build::Built;
 use echolot::base::Family;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,14 +28,15 @@ use std::{
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
-use testbed::router::{Counts, Own, Rule};
+use tools::{Hop, Hops};
 use xtask::command::is_root;
 
-pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// Both, as every chain has them.
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Someone in the lab: a network namespace, or a router in userspace, which has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Node {
+pub enum Node {
     /// Where echolot and the others run. Its interface is near0.
     Near,
     /// The router at this hop, of this branch: of the first or only one, 0.
@@ -53,18 +61,18 @@ impl fmt::Display for Node {
 
 /// Parts of the chain that stand beside each other.
 #[derive(Clone, Debug)]
-pub(crate) struct Branches {
+pub struct Branches {
     /// The hops that there are several of.
-    pub(crate) hops: RangeInclusive<u8>,
+    pub hops: RangeInclusive<u8>,
     /// How many of each.
-    pub(crate) width: u8,
+    pub width: u8,
     /// By what the router before them chooses.
-    pub(crate) balance: Balance,
+    pub balance: Balance,
 }
 
 /// Who is to be in a chain.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     pub(crate) routers: u8,
     pub(crate) rules: BTreeMap<u8, Rule>,
     pub(crate) limiting: BTreeSet<u8>,
@@ -86,36 +94,36 @@ pub(crate) struct Link {
 
 impl Plan {
     /// So many routers, all of them the kernel's, and a target behind them.
-    pub(crate) fn of(routers: u8) -> Self {
+    pub fn of(routers: u8) -> Self {
         assert!((1..127).contains(&routers), "as many as there are addresses for");
         Self { routers, rules: BTreeMap::new(), limiting: BTreeSet::new(), branches: None, has_names: false }
     }
 
     /// This one goes by a rule, in userspace. Not the first one, whose link to near is to be a card's, nor two beside each other.
-    pub(crate) fn router(mut self, hop: u8, rule: Rule) -> Self {
+    pub fn router(mut self, hop: u8, rule: Rule) -> Self {
         self.rules.insert(hop, rule);
         self
     }
 
     /// This one sends at most 10 errors a second to anyone, after 6 at once.
-    pub(crate) fn limiting(mut self, hop: u8) -> Self {
+    pub fn limiting(mut self, hop: u8) -> Self {
         self.limiting.insert(hop);
         self
     }
 
     /// These stand beside each other, two of each. Before and behind them there is one, the kernel's.
-    pub(crate) fn branches(self, hops: RangeInclusive<u8>, balance: Balance) -> Self {
+    pub fn branches(self, hops: RangeInclusive<u8>, balance: Balance) -> Self {
         self.wide_branches(hops, 2, balance)
     }
 
     /// The same, and as many of each as are said.
-    pub(crate) fn wide_branches(mut self, hops: RangeInclusive<u8>, width: u8, balance: Balance) -> Self {
+    pub fn wide_branches(mut self, hops: RangeInclusive<u8>, width: u8, balance: Balance) -> Self {
         self.branches = Some(Branches { hops, width, balance });
         self
     }
 
     /// There is a place for a name server: near's programs ask 10.95.0.1.
-    pub(crate) fn names(mut self) -> Self {
+    pub fn names(mut self) -> Self {
         self.has_names = true;
         self
     }
@@ -175,7 +183,7 @@ impl Plan {
     }
 
     /// Makes it. None, and a word about it, without root.
-    pub(crate) fn up(self, what: &str) -> Option<Chain> {
+    pub fn up(self, what: &str) -> Option<Chain> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !is_root() {
             println!("skipped: needs root");
@@ -189,7 +197,7 @@ impl Plan {
 }
 
 /// An end of a link: the near side's is 0, the far side's 1.
-pub(crate) fn link_address(family: Family, branch: u8, hop: u8, end: u8) -> IpAddr {
+pub fn link_address(family: Family, branch: u8, hop: u8, end: u8) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(10, 96 + branch, hop, end).into(),
         Family::V6 => Ipv6Addr::new(0xfd00, 0x96, branch.into(), hop.into(), 0, 0, 0, end.into()).into(),
@@ -197,7 +205,7 @@ pub(crate) fn link_address(family: Family, branch: u8, hop: u8, end: u8) -> IpAd
 }
 
 /// What lies behind a hop.
-pub(crate) fn behind(family: Family, hop: u8) -> String {
+pub fn behind(family: Family, hop: u8) -> String {
     match family {
         Family::V4 => format!("10.{}.0.0/16", 128 + hop),
         Family::V6 => format!("fd00:128:0:{hop:x}::/64"),
@@ -205,7 +213,7 @@ pub(crate) fn behind(family: Family, hop: u8) -> String {
 }
 
 /// An address of those.
-pub(crate) fn host_behind(family: Family, hop: u8, host: u16) -> IpAddr {
+pub fn host_behind(family: Family, hop: u8, host: u16) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::from((10 << 24) | u32::from(128 + hop) << 16 | u32::from(host)).into(),
         Family::V6 => Ipv6Addr::new(0xfd00, 0x128, 0, hop.into(), 0, 0, 0, host).into(),
@@ -221,47 +229,47 @@ pub(crate) fn own(hop: u8, branch: u8) -> Own {
 }
 
 /// A chain that is up. It goes when this is dropped, when a test fails, and when the process is killed.
-pub(crate) struct Chain {
+pub struct Chain {
     plan: Plan,
     built: Built,
 }
 
 impl Chain {
     /// A command in the namespace of one of them.
-    pub(crate) fn command(&self, node: Node, program: &str) -> Command {
+    pub fn command(&self, node: Node, program: &str) -> Command {
         self.built.command(node, program)
     }
 
     /// An `ip` command there, which must do.
     #[track_caller]
-    pub(crate) fn ip(&self, node: Node, arguments: &str) {
-        crate::tools::output(self.command(node, "ip").args(arguments.split_whitespace()));
+    pub fn ip(&self, node: Node, arguments: &str) {
+        tools::output(self.command(node, "ip").args(arguments.split_whitespace()));
     }
 
     /// The namespace of one of them.
-    pub(crate) fn namespace(&self, node: Node) -> String {
+    pub fn namespace(&self, node: Node) -> String {
         self.built.namespace(node)
     }
 
     /// Hops to the target.
-    pub(crate) fn length(&self) -> u8 {
+    pub fn length(&self) -> u8 {
         self.plan.routers + 1
     }
 
     /// The target's first address, behind all routers.
-    pub(crate) fn target(&self, family: Family) -> IpAddr {
+    pub fn target(&self, family: Family) -> IpAddr {
         host_behind(family, self.length(), 1)
     }
 
     /// What a router in userspace has done.
-    pub(crate) fn counts(&self, hop: u8) -> Counts {
+    pub fn counts(&self, hop: u8) -> Counts {
         self.built.counts(hop)
     }
 
     /// Who answers at each hop on the way to [`Chain::target`]: at branches all of them, where a router keeps silent nobody. What
     /// rules do beside that is not in it. Where branches join again the kernel answers over IPv4 by its address on the way back,
     /// over IPv6 by that which the packet came to.
-    pub(crate) fn hops(&self, family: Family) -> Hops {
+    pub fn hops(&self, family: Family) -> Hops {
         let join = self.plan.branches.as_ref().filter(|_| family == Family::V6).map(|branches| branches.hops.end() + 1);
         let routers = (1..=self.plan.routers).map(|hop| {
             if self.plan.rules.get(&hop).is_some_and(|rule| rule.expired.is_none()) {
@@ -274,7 +282,7 @@ impl Chain {
     }
 
     /// From now on the router before the branches takes this one only.
-    pub(crate) fn take_branch(&self, branch: u8) {
+    pub fn take_branch(&self, branch: u8) {
         let Branches { hops, width, balance } = self.plan.branches.as_ref().unwrap();
         let first = *hops.start();
         let marked = balance.marks(*width).map(|_| *width).unwrap_or_default();
@@ -288,7 +296,7 @@ impl Chain {
     }
 
     /// The link to this hop loses its carrier, at the far side.
-    pub(crate) fn cut(&self, hop: u8) {
+    pub fn cut(&self, hop: u8) {
         self.ip(self.plan.links().iter().find(|link| link.hop == hop).unwrap().far.0, "link set in0 down");
     }
 }

@@ -1,10 +1,7 @@
 //! Makes a chain, and takes it down.
 
-use crate::{
-    balance,
-    chain::{FAMILIES, Link, Node, Plan, behind, host_behind, link_address, own},
-    tools::SOON,
-};
+use super::{FAMILIES, Link, Node, Plan, balance, behind, host_behind, link_address, own, tools::SOON};
+use crate::router::{Counts, End, Router};
 use echolot::base::Family;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
@@ -17,7 +14,6 @@ use std::{
     process::{Command, Stdio},
     thread,
 };
-use testbed::router::{Counts, End, Router};
 use xtask::{
     command::wait_until,
     lab::guard::{self, Guard},

@@ -1,26 +1,27 @@
 //! traceroute and mtr, and what they and echolot say of a path, in one form that can be compared.
 
-use crate::chain::{Chain, Node};
+use super::{Chain, Node};
 use echolot::base::Family;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::BTreeSet, fmt, net::IpAddr, process::Command, time::Duration};
 
 /// For what should happen at once, on a machine that has something else to do.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// Who answered at a hop, and what else was said of it.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Hop {
+pub struct Hop {
     /// Nobody: a star.
-    pub(crate) addresses: BTreeSet<IpAddr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// traceroute's marks: `!N`, `!H`, `!X`.
-    pub(crate) marks: BTreeSet<String>,
+    pub marks: BTreeSet<String>,
     /// MPLS label stacks: label, class and time to live of each, the outermost first.
-    pub(crate) labels: Vec<(u32, u8, u8)>,
+    pub labels: Vec<(u32, u8, u8)>,
 }
 
 impl Hop {
-    pub(crate) fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+    /// These answered.
+    pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self { addresses: addresses.into_iter().collect(), ..Self::default() }
     }
 }
@@ -36,7 +37,10 @@ impl fmt::Debug for Hop {
 
 /// A path, the first hop first.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Hops(pub(crate) Vec<Hop>);
+pub struct Hops(
+    /// By time to live, from 1 on.
+    pub Vec<Hop>,
+);
 
 impl fmt::Debug for Hops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,17 +51,17 @@ impl fmt::Debug for Hops {
 impl Hops {
     /// The hop with this time to live.
     #[track_caller]
-    pub(crate) fn hop(&self, ttl: u8) -> &Hop {
+    pub fn hop(&self, ttl: u8) -> &Hop {
         self.0.get(usize::from(ttl) - 1).unwrap_or_else(|| panic!("no hop {ttl} of {self:?}"))
     }
 
     /// Who was seen anywhere.
-    pub(crate) fn all(&self) -> BTreeSet<IpAddr> {
+    pub fn all(&self) -> BTreeSet<IpAddr> {
         self.0.iter().flat_map(|hop| hop.addresses.iter().copied()).collect()
     }
 
     /// What several walks saw together.
-    pub(crate) fn together(walks: impl IntoIterator<Item = Hops>) -> Self {
+    pub fn together(walks: impl IntoIterator<Item = Hops>) -> Self {
         let mut all: Vec<Hop> = Vec::new();
         for Hops(hops) in walks {
             all.resize(all.len().max(hops.len()), Hop::default());
@@ -74,7 +78,7 @@ impl Hops {
 
     /// The same addresses at every hop, as sets. Stars at the end are no hops: each tool goes on for as long as it likes.
     #[track_caller]
-    pub(crate) fn agrees(&self, other: &Hops) {
+    pub fn agrees(&self, other: &Hops) {
         let seen = |Hops(hops): &Hops| -> Vec<BTreeSet<IpAddr>> {
             let length = hops.iter().rposition(|hop| !hop.addresses.is_empty()).map_or(0, |last| last + 1);
             hops[..length].iter().map(|hop| hop.addresses.clone()).collect()
@@ -83,7 +87,7 @@ impl Hops {
     }
 
     /// What `traceroute -n` printed.
-    pub(crate) fn of_traceroute(text: &str) -> Self {
+    pub fn of_traceroute(text: &str) -> Self {
         let lines = text.lines().filter_map(|line| {
             let (number, rest) = line.trim_start().split_once(' ')?;
             let number: usize = number.parse().ok()?;
@@ -109,14 +113,14 @@ impl Hops {
     }
 
     /// What `mtr --json -n` printed. Of several that answered at a hop it tells one.
-    pub(crate) fn of_mtr(text: &str) -> Self {
+    pub fn of_mtr(text: &str) -> Self {
         let report: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let hubs = report["report"]["hubs"].as_array().unwrap();
         Self(hubs.iter().map(|hub| Hop::of(hub["host"].as_str().unwrap().parse::<IpAddr>())).collect())
     }
 
     /// What `echolot trace -f jsonl` wrote of one target: all its lines, of all flows and rounds, together.
-    pub(crate) fn of_echolot(lines: &str, target: IpAddr) -> Self {
+    pub fn of_echolot(lines: &str, target: IpAddr) -> Self {
         let objects = lines.lines().map(|line| -> Value { serde_json::from_str(line).unwrap() });
         let target = target.to_string();
         Self::together(objects.filter(|object| object["address"] == target.as_str()).map(|object| {
@@ -151,23 +155,26 @@ fn echolots_label(entry: &Value) -> (u32, u8, u8) {
 
 /// What mtr says of each hop: who, sent, lost in per cent.
 #[derive(Clone, Debug)]
-pub(crate) struct Counted {
-    pub(crate) host: Option<IpAddr>,
-    pub(crate) sent: u64,
-    pub(crate) loss: f64,
+pub struct Counted {
+    /// Who; None: nobody.
+    pub host: Option<IpAddr>,
+    /// Probes.
+    pub sent: u64,
+    /// Per cent.
+    pub loss: f64,
 }
 
 impl Chain {
     /// `traceroute` from near to the target, with these arguments beside the usual ones: numbers for names, one probe a hop, all
     /// that it takes for a long chain.
     #[track_caller]
-    pub(crate) fn traceroute(&self, family: Family, arguments: &str) -> Hops {
+    pub fn traceroute(&self, family: Family, arguments: &str) -> Hops {
         Hops::of_traceroute(&self.traceroute_text(self.target(family), arguments))
     }
 
     /// The same to anyone, as it was printed.
     #[track_caller]
-    pub(crate) fn traceroute_text(&self, target: IpAddr, arguments: &str) -> String {
+    pub fn traceroute_text(&self, target: IpAddr, arguments: &str) -> String {
         let mut command = self.command(Node::Near, "traceroute");
         command.args(["-n", "-q", "1", "-w", "2", "-m", "40"]).args(arguments.split_whitespace());
         let text = output(command.arg(target.to_string()));
@@ -177,7 +184,7 @@ impl Chain {
 
     /// `mtr`'s report, with these arguments beside the usual ones, as it was printed.
     #[track_caller]
-    pub(crate) fn mtr_text(&self, family: Family, arguments: &str) -> String {
+    pub fn mtr_text(&self, family: Family, arguments: &str) -> String {
         let mut command = self.command(Node::Near, "mtr");
         command.args(["-n", "-m", "40", "-U", "40", "-G", "1"]).args(arguments.split_whitespace());
         let text = output(command.arg(self.target(family).to_string()));
@@ -187,13 +194,13 @@ impl Chain {
 
     /// The path as `mtr` has it.
     #[track_caller]
-    pub(crate) fn mtr(&self, family: Family, arguments: &str) -> Hops {
+    pub fn mtr(&self, family: Family, arguments: &str) -> Hops {
         Hops::of_mtr(&self.mtr_text(family, &format!("--report --json {arguments}")))
     }
 
     /// What `mtr` has counted at each hop.
     #[track_caller]
-    pub(crate) fn mtr_counted(&self, family: Family, arguments: &str) -> Vec<Counted> {
+    pub fn mtr_counted(&self, family: Family, arguments: &str) -> Vec<Counted> {
         let text = self.mtr_text(family, &format!("--report --json {arguments}"));
         let report: Value = serde_json::from_str(&text).unwrap();
         let hubs = report["report"]["hubs"].as_array().unwrap();
@@ -208,58 +215,64 @@ impl Chain {
 
 /// A command's output; a failure shows what it printed.
 #[track_caller]
-pub(crate) fn output(command: &mut Command) -> String {
+pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}: {}{text}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
-#[test]
-fn what_tools_print_is_read_as_the_same_path() {
-    let traceroute = "traceroute to 10.0.0.9 (10.0.0.9), 40 hops max, 60 byte packets
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_tools_print_is_read_as_the_same_path() {
+        let traceroute = "traceroute to 10.0.0.9 (10.0.0.9), 40 hops max, 60 byte packets
  1  10.0.0.1  0.1 ms
  2  *
  3  10.0.0.3 <MPLS:L=100,E=3,S=0,T=1/L=16,E=0,S=1,T=254>  0.2 ms 10.0.1.3  0.3 ms
  4  10.0.0.9  0.4 ms !X
 ";
-    let seen = Hops::of_traceroute(traceroute);
-    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
-    assert_eq!(seen.hop(1), &Hop::of([address("10.0.0.1")]));
-    assert_eq!(seen.hop(2), &Hop::default());
-    assert_eq!(seen.hop(3).addresses, [address("10.0.0.3"), address("10.0.1.3")].into());
-    assert_eq!(seen.hop(3).labels, [(100, 3, 1), (16, 0, 254)]);
-    assert_eq!(seen.hop(4).marks, ["!X".to_owned()].into());
+        let seen = Hops::of_traceroute(traceroute);
+        let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+        assert_eq!(seen.hop(1), &Hop::of([address("10.0.0.1")]));
+        assert_eq!(seen.hop(2), &Hop::default());
+        assert_eq!(seen.hop(3).addresses, [address("10.0.0.3"), address("10.0.1.3")].into());
+        assert_eq!(seen.hop(3).labels, [(100, 3, 1), (16, 0, 254)]);
+        assert_eq!(seen.hop(4).marks, ["!X".to_owned()].into());
 
-    let stack = json!([{"label": 100, "exp": 3, "ttl": 1}, {"label": 16, "exp": 0, "ttl": 254}]);
-    let first = json!([
-        {"ttl": 1, "outcome": "hop", "address": "10.0.0.1"},
-        {"ttl": 2, "outcome": "lost"},
-        {"ttl": 3, "outcome": "hop", "address": "10.0.0.3", "mpls": stack},
-        {"ttl": 4, "outcome": "answered", "address": "10.0.0.9"},
-        {"ttl": 5, "outcome": "lost"},
-    ]);
-    let second = json!([
-        {"ttl": 1, "outcome": "hop", "address": "10.0.0.1"},
-        {"ttl": 3, "outcome": "hop", "address": "10.0.1.3"},
-        {"ttl": 4, "outcome": "unreachable", "from": "10.0.0.9"},
-    ]);
-    let echolot: Vec<String> = [
-        json!({"target": "t", "address": "10.0.0.9", "flow": 0, "hops": first}),
-        json!({"target": "t", "address": "10.0.0.9", "flow": 1, "hops": second}),
-        json!({"target": "u", "address": "10.0.0.8", "hops": [{"ttl": 1, "outcome": "hop", "address": "10.0.0.7"}]}),
-    ]
-    .map(|object| object.to_string())
-    .into();
-    let echolot = echolot.join("\n");
-    let by_echolot = Hops::of_echolot(&echolot, address("10.0.0.9"));
-    by_echolot.agrees(&seen);
-    assert_eq!(by_echolot.hop(3).labels, seen.hop(3).labels);
+        let stack = json!([{"label": 100, "exp": 3, "ttl": 1}, {"label": 16, "exp": 0, "ttl": 254}]);
+        let first = json!([
+            {"ttl": 1, "outcome": "hop", "address": "10.0.0.1"},
+            {"ttl": 2, "outcome": "lost"},
+            {"ttl": 3, "outcome": "hop", "address": "10.0.0.3", "mpls": stack},
+            {"ttl": 4, "outcome": "answered", "address": "10.0.0.9"},
+            {"ttl": 5, "outcome": "lost"},
+        ]);
+        let second = json!([
+            {"ttl": 1, "outcome": "hop", "address": "10.0.0.1"},
+            {"ttl": 3, "outcome": "hop", "address": "10.0.1.3"},
+            {"ttl": 4, "outcome": "unreachable", "from": "10.0.0.9"},
+        ]);
+        let echolot: Vec<String> = [
+            json!({"target": "t", "address": "10.0.0.9", "flow": 0, "hops": first}),
+            json!({"target": "t", "address": "10.0.0.9", "flow": 1, "hops": second}),
+            json!({"target": "u", "address": "10.0.0.8", "hops": [{"ttl": 1, "outcome": "hop", "address": "10.0.0.7"}]}),
+        ]
+        .map(|object| object.to_string())
+        .into();
+        let echolot = echolot.join("\n");
+        let by_echolot = Hops::of_echolot(&echolot, address("10.0.0.9"));
+        by_echolot.agrees(&seen);
+        assert_eq!(by_echolot.hop(3).labels, seen.hop(3).labels);
 
-    let hosts = ["10.0.0.1", "???", "10.0.1.3", "10.0.0.9"].map(|host| json!({"host": host}));
-    let by_mtr = Hops::of_mtr(&json!({"report": {"hubs": hosts}}).to_string());
-    let differ = std::panic::catch_unwind(|| by_mtr.agrees(&seen));
-    assert!(differ.is_err(), "one of two branches is not both");
-    let other = Hops::of_traceroute(" 3  10.0.0.3  0.1 ms\n");
-    Hops::together([by_mtr, other]).agrees(&seen);
+        let hosts = ["10.0.0.1", "???", "10.0.1.3", "10.0.0.9"].map(|host| json!({"host": host}));
+        let by_mtr = Hops::of_mtr(&json!({"report": {"hubs": hosts}}).to_string());
+        let differ = std::panic::catch_unwind(|| by_mtr.agrees(&seen));
+        assert!(differ.is_err(), "one of two branches is not both");
+        let other = Hops::of_traceroute(" 3  10.0.0.3  0.1 ms\n");
+        Hops::together([by_mtr, other]).agrees(&seen);
+    }
 }

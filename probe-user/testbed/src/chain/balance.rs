@@ -1,11 +1,11 @@
 //! How the router before branches chooses among them.
 
-use crate::chain::{Branches, Plan, behind, link_address};
+use super::{Branches, Plan, behind, link_address};
 use echolot::base::Family;
 
 /// By what a router chooses among paths of equal cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Balance {
+pub enum Balance {
     /// By flows: of TCP and UDP addresses and ports, by the kernel's hash; of echo requests addresses and the ICMP checksum, as
     /// routers do that take the first bytes behind the IP header for ports.
     ///

@@ -1,8 +1,8 @@
 //! Hand-made records and results: a true account passes, and each kind of lie is found out.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::super::evidence::Reply;
 use super::*;
+use crate::truth::evidence::{Form, PortState, Reply, TTL};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 64, 0, 1));
@@ -25,6 +25,9 @@ fn seen(number: u64, sent: u64, replies: &[(Form, u64)]) -> Seen {
         arrival_ns: sent + 3_000,
         decided: Vec::new(),
         replies: replies.iter().map(reply).collect(),
+        ttl: None,
+        router: None,
+        reply_ttl: TTL,
     }
 }
 
@@ -40,6 +43,7 @@ fn told(seen: &Seen, outcome: Outcome) -> Told {
         reply_ttl: rtt.map(|_| 64),
         probe: None,
         port: None,
+        hop: None,
     }
 }
 
@@ -109,6 +113,7 @@ fn instead(life: &mut Life, index: usize, outcome: Outcome, rtt: Option<u64>) {
     for (outcome, by) in [(life.results[index].outcome, -1), (outcome, 1)] {
         let counter = match outcome {
             Outcome::Answered => &mut life.summary.answered,
+            Outcome::Hop => &mut life.summary.hop,
             Outcome::Unreachable => &mut life.summary.unreachable,
             Outcome::Lost => &mut life.summary.lost,
             Outcome::Unheard => &mut life.summary.unheard,
