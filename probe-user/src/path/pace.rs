@@ -42,15 +42,13 @@ impl Pace {
         Self { gap, depth, of_place: HashMap::new(), of_router: HashMap::new(), buckets: Vec::new() }
     }
 
-    /// When a probe may be sent to this place: no later than `now` if at once, which counts it.
-    pub(super) fn ask(&mut self, place: Place, now: Nanos) -> Nanos {
+    /// When a probe may be sent to this place: no later than `now` if at once. It counts as sent then, and nobody else is given that moment.
+    pub(super) fn reserve(&mut self, place: Place, now: Nanos) -> Nanos {
         let bucket = self.bucket(place);
         let Bucket::Next(next) = &mut self.buckets[bucket] else { return now };
-        if *next <= now {
-            *next = (*next).max(now - self.depth) + self.gap;
-            return now;
-        }
-        *next
+        let at = (*next).max(now - self.depth);
+        *next = at + self.gap;
+        at
     }
 
     /// A router has answered for this place.
@@ -98,13 +96,20 @@ mod tests {
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    /// How many probes leave for a place within so many milliseconds from `from` on, asked every 100 us.
+    /// How many probes leave for these places within so many milliseconds from `from` on, where each has one to send every 100 us.
     fn sent(pace: &mut Pace, places: &[Place], from: u64, millis: u64) -> usize {
-        let moments = (0..millis * 10).map(|i| Nanos::from_millis(from) + Nanos::from_micros(i * 100));
-        moments
-            .flat_map(|now| places.iter().map(move |place| (*place, now)))
-            .filter(|(place, now)| pace.ask(*place, *now) <= *now)
-            .count()
+        let mut reserved = vec![None; places.len()];
+        let mut many = 0;
+        for now in (0..millis * 10).map(|i| Nanos::from_millis(from) + Nanos::from_micros(i * 100)) {
+            for (place, reserved) in places.iter().zip(&mut reserved) {
+                let at = *reserved.get_or_insert_with(|| pace.reserve(*place, now));
+                if at <= now {
+                    *reserved = None;
+                    many += 1;
+                }
+            }
+        }
+        many
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Tracer {
     ready: VecDeque<Round>,
     /// Those that have something to ask of a router that may not be asked yet.
     held: BinaryHeap<Reverse<(Nanos, Round)>>,
+    /// From when on each of those may, and whom.
+    reserved: HashMap<Round, (Nanos, Place)>,
     /// Of targets with several rounds, what is to be known of those before.
     repeated: HashMap<TargetIndex, Repeated>,
     /// Rounds in a row whose probes can be told apart.
@@ -76,6 +78,7 @@ impl Tracer {
             under_way: HashMap::new(),
             ready: VecDeque::new(),
             held: BinaryHeap::new(),
+            reserved: HashMap::new(),
             repeated: HashMap::new(),
             together: usize::try_from(together(&wanted, ttls).clamp(1, MOST_TOGETHER)).unwrap_or(1),
             later: BinaryHeap::new(),
@@ -105,11 +108,19 @@ impl Tracer {
             let Some(which) = progress.next() else { continue };
             // With its whole time to live a probe asks the target, and no router.
             if let Some(pace) = self.pace.as_mut().filter(|_| which.ttl > 0) {
-                let may = pace.ask(place(progress, which), now);
+                let place = place(progress, which);
+                let may = match self.reserved.get(&round) {
+                    // It is among the held ones, whatever has made it ready now.
+                    Some((at, of)) if *of == place && *at > now => continue,
+                    Some((at, of)) if *of == place => *at,
+                    _ => pace.reserve(place, now),
+                };
                 if may > now {
+                    self.reserved.insert(round, (may, place));
                     self.held.push(Reverse((may, round)));
                     continue;
                 }
+                self.reserved.remove(&round);
             }
             progress.asked(which);
             let number = number(self.ttls, self.flows, round.1, which);
@@ -146,6 +157,7 @@ impl Tracer {
             return self.ready.push_back((target, round));
         }
         let Some(progress) = self.under_way.remove(&(target, round)) else { return };
+        self.reserved.remove(&(target, round));
         self.done.extend(progress.paths());
     }
 
