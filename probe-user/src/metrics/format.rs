@@ -167,7 +167,7 @@ impl Display for Seconds {
             return write!(f, "{whole}");
         }
         let mut digits = 9;
-        while part % 10 == 0 {
+        while part.is_multiple_of(10) {
             (part, digits) = (part / 10, digits - 1);
         }
         write!(f, "{whole}.{part:0digits$}")

@@ -247,10 +247,9 @@ mod tests {
             plan.sums.push(Sum { group: i, values: Vec::new() });
             plan.label_sets.extend([set(number, &[]), set(number, &[("tier", "gold")])]);
             let first = u32::try_from(plan.targets.len()).unwrap_or(u32::MAX);
-            plan.targets.extend(
-                (0..*targets)
-                    .map(|n| Target::v4(Ipv4Addr::from_bits(0x0a00_0000 + n), 2 * number + u32::from(n % 10 == 0))),
-            );
+            plan.targets.extend((0..*targets).map(|n| {
+                Target::v4(Ipv4Addr::from_bits(0x0a00_0000 + n), 2 * number + u32::from(n.is_multiple_of(10)))
+            }));
             let group = Group::named(format!("g{i}"));
             plan.groups.push(Group { per_target: per_target.clone(), targets: first..first + targets, ..group });
         }

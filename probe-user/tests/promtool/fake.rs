@@ -279,7 +279,7 @@ impl Pinned for Held {
         }
         let looks = self.shared.looks.fetch_add(1, Relaxed);
         let state = [State::Up, State::Down, State::Unresolved, State::Unknown][index.0 as usize % 4];
-        let state = if self.shared.changes.load(Relaxed) && looks % 3 == 0 { State::Down } else { state };
+        let state = if self.shared.changes.load(Relaxed) && looks.is_multiple_of(3) { State::Down } else { state };
         let answered = matches!(state, State::Up | State::Down);
         let n = u64::from(index.0);
         Some(TargetRow {

@@ -4,7 +4,7 @@ use super::{
     fake::Fake,
     parse::{Exposition as Parsed, parse},
     text::{scrape, scrape_as},
-    tools::python_reads,
+    tools::{Sample, python_reads},
 };
 use echolot::{
     metrics::Format,
@@ -140,7 +140,7 @@ fn python_reads_both_formats_and_finds_the_same() {
     let in_both: Vec<_> = in_both.collect();
     let read = python_reads(&in_both);
     for (i, ((_, text), pair)) in in_both.iter().step_by(2).zip(read.chunks(2)).enumerate() {
-        let all = |samples: &[(String, BTreeMap<String, String>, f64)]| -> Vec<(Key, f64)> {
+        let all = |samples: &[Sample<f64>]| -> Vec<(Key, f64)> {
             let own = samples.iter().filter(|(name, ..)| !name.starts_with("process_"));
             own.map(|(name, labels, value)| (key(name, labels), *value)).collect()
         };

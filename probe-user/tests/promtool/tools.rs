@@ -34,9 +34,12 @@ pub(crate) fn promtool_is_content(name: &str, scrape: &str) {
     assert!(output.status.success() && said.is_empty(), "{name}: {}\n{said}", output.status);
 }
 
+/// Name, labels and value.
+pub(crate) type Sample<V> = (String, BTreeMap<String, String>, V);
+
 /// What the parsers of Python's prometheus_client make of expositions: of each the samples, with name, labels and value. They refuse
 /// what the formats forbid.
-pub(crate) fn python_reads(expositions: &[(Format, String)]) -> Vec<Vec<(String, BTreeMap<String, String>, f64)>> {
+pub(crate) fn python_reads(expositions: &[(Format, String)]) -> Vec<Vec<Sample<f64>>> {
     const READ: &str = "
 import json, sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -58,7 +61,7 @@ json.dump(all, sys.stdout)
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "python3-prometheus-client, where it is installed, says:\n{said}");
     writing.join().unwrap().unwrap();
-    let samples: Vec<Vec<(String, BTreeMap<String, String>, String)>> = serde_json::from_slice(&output.stdout).unwrap();
+    let samples: Vec<Vec<Sample<String>>> = serde_json::from_slice(&output.stdout).unwrap();
     let number = |value: &str| value.replace("inf", "Inf").parse().unwrap();
     samples
         .into_iter()
