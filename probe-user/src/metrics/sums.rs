@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     base::{Cause, Outcome, State},
+    discovery::SourceState,
     health::Hold,
     ledger::{Snapshot, SumRow},
     targets::{self, Group, Plan},
@@ -28,6 +29,7 @@ pub fn sums(source: &dyn Source) -> Result<String, ExpositionError> {
     let (plan, snapshot) = consistent(source)?;
     let mut families = by_group(&plan, &snapshot)?;
     families.extend(local(source, &snapshot));
+    families.extend(sources(&source.sources()));
     families.extend(process::families());
     // The encoder refuses an empty family: no group, no drop counter.
     families.retain(|family| !family.get_metric().is_empty());
@@ -142,6 +144,21 @@ fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
         family(f::BUILD_INFO, [number(f::BUILD_INFO, build, 1)]),
         family(f::RELOAD_SUCCESSFUL, [number(f::RELOAD_SUCCESSFUL, Vec::new(), u64::from(reload.successful))]),
         family(f::RELOAD_TIMESTAMP, [value(f::RELOAD_TIMESTAMP, Vec::new(), reload.at_unix_seconds)]),
+    ]
+}
+
+/// Of where targets come from.
+fn sources(states: &[SourceState]) -> Vec<MetricFamily> {
+    let labels = |state: &SourceState| vec![label("group", &state.group), label("source", &state.source)];
+    let of = |what: Family, value: fn(&SourceState) -> u64| {
+        family(what, states.iter().map(|state| number(what, labels(state), value(state))))
+    };
+    let success = states.iter().filter_map(|state| Some(value(f::SOURCE_SUCCESS, labels(state), state.last_success?)));
+    vec![
+        of(f::SOURCE_UP, |state| u64::from(state.up == Some(true))),
+        of(f::SOURCE_TARGETS, |state| state.targets),
+        of(f::SOURCE_FAILURES, |state| state.failures),
+        family(f::SOURCE_SUCCESS, success),
     ]
 }
 

@@ -122,7 +122,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     // The ledger has them.
     routes.of = Vec::new();
     let clock = WallClock::new(super::now(), SystemTime::now());
-    let source = Arc::new(Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link)));
+    let source = Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link));
+    let source = Arc::new(source.discovered_by(job.discovery));
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
     source.sampled(&sampler);

@@ -2,6 +2,7 @@
 
 use echolot::{
     base::{Cause, Nanos, Outcome, State, TargetIndex},
+    discovery::SourceState,
     ledger::{Snapshot, SumRow, TargetRow, histogram::Histogram},
     metrics::{ReloadState, Source},
     nic::{InterfaceInfo, LocalDrops},
@@ -23,12 +24,13 @@ pub(crate) struct Fake {
     plan: Mutex<Arc<Plan>>,
     pub(crate) snapshot: Snapshot,
     pub(crate) drops: Vec<LocalDrops>,
+    sources: Vec<SourceState>,
     pub(crate) ready: AtomicBool,
 }
 
 impl Fake {
     fn new(plan: Plan, snapshot: Snapshot, drops: Vec<LocalDrops>) -> Self {
-        Self { plan: Mutex::new(Arc::new(plan)), snapshot, drops, ready: AtomicBool::new(true) }
+        Self { plan: Mutex::new(Arc::new(plan)), snapshot, drops, sources: Vec::new(), ready: AtomicBool::new(true) }
     }
 
     /// Any plan, without a number.
@@ -141,7 +143,16 @@ impl Fake {
             frames: 1000 * i as u64,
         };
         let drops = echolot::nic::DROP_CAUSES.iter().enumerate().map(drop).collect();
-        Self::new(plan, snapshot, drops)
+        let source = |source: &str, up, last_success| SourceState {
+            group: "edge".into(),
+            source: source.into(),
+            up,
+            targets: 7,
+            failures: 3,
+            last_success,
+        };
+        let sources = vec![source("t/*.json", Some(true), Some(1_795_212_000.5)), source(NASTY, None, None)];
+        Self { sources, ..Self::new(plan, snapshot, drops) }
     }
 
     /// The same before the first probe.
@@ -206,6 +217,10 @@ impl Source for Fake {
 
     fn reload(&self) -> ReloadState {
         ReloadState { successful: true, at_unix_seconds: 1_795_212_000.5 }
+    }
+
+    fn sources(&self) -> Vec<SourceState> {
+        self.sources.clone()
     }
 
     fn is_ready(&self) -> bool {
