@@ -45,7 +45,10 @@ impl Config {
         lists: Option<&Lists>,
     ) -> Result<Plan, ConfigError> {
         if !self.allow_reserved {
-            targets::check_reserved(&inputs, exclude).map_err(|error| self.refused(&error))?;
+            for input in &inputs {
+                targets::check_reserved(&input.group.name, &input.lists, exclude)
+                    .map_err(|error| self.refused(&error))?;
+            }
         }
         let options = Options { seed: self.seed, shard: None };
         let build = if may_be_empty { targets::build_or_empty } else { targets::build };

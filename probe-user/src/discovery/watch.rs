@@ -12,7 +12,7 @@ use notify::{
     event::{AccessKind, AccessMode},
 };
 use std::{
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -209,7 +209,7 @@ fn is_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-fn is_wanted(wanted: &Wanted, path: &PathBuf) -> bool {
+fn is_wanted(wanted: &Wanted, path: &Path) -> bool {
     let wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = || Some(wanted.get(path.parent()?)?.has(path.file_name()?));
     // An event of a folder itself: it has gone, or its rights are others.

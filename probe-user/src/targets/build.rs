@@ -47,7 +47,6 @@ pub fn build_or_empty(groups: Vec<GroupInput>, exclude: &Exclusions, options: &O
 }
 
 /// A plan; and if it has no targets why.
-
 fn build_within(
     groups: Vec<GroupInput>,
     exclude: &Exclusions,

@@ -13,6 +13,9 @@ use std::{
     path::Path,
 };
 
+/// A name, and an address that it has.
+pub type AddressOfName = (Box<str>, IpAddr);
+
 /// Targets that have their labels in common, as written: eight bytes an address or range of IPv4, 32 of IPv6.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct TargetList {
@@ -21,7 +24,7 @@ pub struct TargetList {
     pub(super) v4: Vec<Span<u32>>,
     pub(super) v6: Vec<Span<u128>>,
     names: Vec<Box<str>>,
-    of_names: Vec<(Box<str>, IpAddr)>,
+    of_names: Vec<AddressOfName>,
 }
 
 impl TargetList {
@@ -91,7 +94,7 @@ impl TargetList {
     }
 
     /// Addresses of names, in the order in which they were added.
-    pub fn addresses_of_names(&self) -> &[(Box<str>, IpAddr)] {
+    pub fn addresses_of_names(&self) -> &[AddressOfName] {
         &self.of_names
     }
 
@@ -108,7 +111,7 @@ impl TargetList {
     }
 
     /// The names, and the addresses of names.
-    pub(super) fn into_names(self) -> (Vec<Box<str>>, Vec<(Box<str>, IpAddr)>) {
+    pub(super) fn into_names(self) -> (Vec<Box<str>>, Vec<AddressOfName>) {
         (self.names, self.of_names)
     }
 

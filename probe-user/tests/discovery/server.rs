@@ -12,6 +12,9 @@ use std::{
 };
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+/// From the head of a request to an answer.
+type Answering = dyn Fn(&str) -> Vec<u8> + Send + Sync;
+
 /// What it does with a connection on which somebody asks.
 #[derive(Clone)]
 pub(crate) enum Manner {
@@ -26,7 +29,7 @@ pub(crate) enum Manner {
     /// Nothing, for ever.
     Silent,
     /// What comes of the request: its head.
-    By(Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>),
+    By(Arc<Answering>),
 }
 
 impl Manner {

@@ -49,7 +49,7 @@ impl Folder {
     }
 
     /// As a careful program writes: beside it, then renamed.
-    pub(crate) fn replace(&self, name: &str, content: &str) {
+    pub(crate) fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
         self.write(".new", content);
         fs::rename(self.join(".new"), self.join(name)).unwrap();
     }
@@ -113,11 +113,11 @@ pub(crate) fn file(path: &Path, bounds: Bounds) -> FileSource {
     FileSource { path: path.to_owned(), name, bounds }
 }
 
-/// Asked for once a second.
+/// Asked for every two seconds: even a busy machine answers within that.
 pub(crate) fn http(url: &str) -> HttpSource {
     HttpSource {
         url: url.parse().unwrap(),
-        refresh_interval: Nanos::from_secs(1),
+        refresh_interval: Nanos::from_secs(2),
         authorization: None,
         tls: TlsSettings::default(),
         follow_redirects: true,

@@ -407,14 +407,15 @@ impl TargetArgs {
         }
         let exclude = Exclusions::read_files(&self.exclude_files)?;
         let group = Group { family: self.family(), ..group };
-        let inputs = vec![GroupInput { group, labels: BTreeMap::default(), lists: vec![list] }];
+        let lists = vec![list];
         // No name may turn out to be where nobody is either.
         let mut never = exclude;
         if !self.allow_reserved {
-            targets::check_reserved(&inputs, &never)?;
+            targets::check_reserved(&group.name, &lists, &never)?;
             never = never.and(&targets::reserved());
         }
-        Ok((targets::build(inputs, &never, options)?, never))
+        let input = GroupInput { group, labels: BTreeMap::default(), lists };
+        Ok((targets::build(vec![input], &never, options)?, never))
     }
 }
 
