@@ -1,7 +1,7 @@
 //! Which folders tell of changes to a path: its own, those that have a link on the way there, and the one in which something is missing.
 //!
 //! A list that is replaced by a rename, a link that is swapped (as Kubernetes does with a ConfigMap's `..data`), a folder that comes
-//! later: each changes an entry of one of these folders. A folder that goes, or is replaced by another, tells so itself. Folders further
+//! later: each changes an entry of one of these folders. A folder that goes, or is replaced by another, changes an entry of the one above it. Folders further
 //! up are left alone: whoever watches `/etc` is told whenever somebody opens a file there.
 
 use super::files::has_pattern;
@@ -44,7 +44,7 @@ pub(super) fn add<'a>(places: &mut Places, path: &Path, files: impl Iterator<Ite
     let path = std::path::absolute(path)?;
     match path.parent() {
         Some(folder) if has_pattern(&path) => {
-            if let Some(folder) = walk(places, folder, false) {
+            if let Some(folder) = walk(places, folder, true) {
                 places.insert(folder, Entries::All);
             }
         }
@@ -127,13 +127,13 @@ mod tests {
         symlink("..data/a.json", root.join("map/a.json")).unwrap();
         let of = |all: &[(&str, &str)]| all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         let found: BTreeMap<String, String> = beneath(&root, &root.join("map/*.json"), &[root.join("map/a.json")]);
-        assert_eq!(found, of(&[("map", "*"), ("map/..one", "a.json")]));
+        assert_eq!(found, of(&[("", "map"), ("map", "*"), ("map/..one", "a.json")]));
         let found = beneath(&root, &root.join("map/a.json"), &[]);
         assert_eq!(found, of(&[("map", "..data a.json"), ("map/..one", "a.json")]));
         // A link to a folder, and one beyond that.
         symlink(root.join("map"), root.join("link")).unwrap();
         let found = beneath(&root, &root.join("link/../link/*.json"), &[]);
-        assert_eq!(found, of(&[("", "link"), ("map", "*")]));
+        assert_eq!(found, of(&[("", "link map"), ("map", "*")]));
         // What is not there yet.
         assert_eq!(beneath(&root, &root.join("later/on/*.json"), &[]), of(&[("", "later")]));
         // In a circle.
