@@ -12,6 +12,7 @@
 //! | [`nic`] | the card: XDP programs, AF_XDP sockets, transmit engines |
 //! | [`worker`] | the packet loops, and the traits that they need |
 //! | [`ledger`] | what is owed and what came back |
+//! | [`discovery`] | where targets come from, and that they change |
 //! | [`targets`] | who is probed |
 //! | [`schedule`], [`health`], [`path`], [`route`], [`enrich`] | when, what it means, through whom, which way, whose it is |
 //! | [`wire`] | bytes |
@@ -22,6 +23,7 @@
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod discovery;
 pub mod doctor;
 pub mod enrich;
 pub mod health;

@@ -6,6 +6,7 @@
 //! | `bridge` | a bridge is refused, and what the refusal names works |
 //! | `errors` | whatever is in the way is told in one line, with the exit status that is promised |
 //! | `output` | a full disk, or a reader that doesn't read, costs results that are counted, and never a probe |
+//! | `discovery` | sources of targets that are down at the start hold nothing up, and are told of |
 //! | `killed` | SIGKILL at any moment leaves nothing behind, and starting again at once works |
 //! | `threads` | loop threads kick and sleep, and allocate nothing |
 //! | `neighbours` | the host's own ping and TCP don't notice echolot beside them |
@@ -19,6 +20,8 @@
 
 #[path = "ops/bridge.rs"]
 mod bridge;
+#[path = "ops/discovery.rs"]
+mod discovery;
 #[path = "ops/errors.rs"]
 mod errors;
 #[path = "ops/killed.rs"]

@@ -3,7 +3,10 @@
 use crate::assert_showable;
 use echolot::{
     base::TargetIndex,
-    targets::{self, AddressRange, Error, Exclusions, Group, GroupInput, Options, TargetList, TargetSpec, file_sd},
+    targets::{
+        self, AddressRange, Error, Exclusions, Group, GroupInput, Options, TargetList, TargetSpec,
+        file_sd::{self, Ports},
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -75,8 +78,8 @@ const MOST_TARGETS: u64 = 1 << 16;
 
 /// Any text as JSON and as YAML.
 pub(crate) fn check_file_sd(data: &[u8]) {
-    let json = file_sd::parse(Path::new("fuzz.json"), data.to_vec());
-    let yaml = file_sd::parse(Path::new("fuzz.yml"), data.to_vec());
+    let json = file_sd::parse(Path::new("fuzz.json"), data.to_vec(), Ports::Refused);
+    let yaml = file_sd::parse(Path::new("fuzz.yml"), data.to_vec(), Ports::Refused);
     for (read, name) in [(&json, "fuzz.json"), (&yaml, "fuzz.yml")] {
         match read {
             Ok(lists) => {

@@ -8,7 +8,8 @@ use crate::{
 
 /// Reads the file as `run` would, and says what it comes to.
 pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
-    let config = config::load(&args.file)?;
+    let mut config = config::load(&args.file)?;
+    config.allow_reserved = args.allow_reserved;
     // `run` reads it beside the measurement, and goes on without it.
     if let AsnSource::File(path) = &config.enrich.asn {
         AsnTable::open(path).map_err(std::io::Error::other)?;

@@ -1,7 +1,8 @@
 //! The configuration file: its form, defaults, and errors that name the line.
 //!
-//! [`load`] reads the file alone; [`Config::plan`] reads the target files that it names and builds the targets. Both
-//! leave everything as it is when they fail, so that a reload can keep what works. docs/configuration.md lists every
+//! [`load`] reads the file alone; [`Config::plan`] reads the target files that it names and builds the targets, as a check does;
+//! [`Config::plan_of`] builds them of what the sources of [`Config::discovery`] have by now. All leave everything as it is when
+//! they fail, so that a reload can keep what works. docs/configuration.md lists every
 //! key; a test holds it to what is read here.
 
 pub mod duration;
@@ -12,6 +13,7 @@ mod plan;
 mod probe;
 mod read;
 mod report;
+mod sources;
 
 pub use error::{ConfigError, Problem};
 pub use probe::{FLOWS, ProbeSettings, TTLS, dscp};
@@ -19,9 +21,10 @@ pub use report::{GroupReport, Report, report};
 
 use crate::{
     base::{Nanos, Sources},
+    discovery::{ExcludeFile, FileSource, HttpSource},
     enrich,
     nic::{Engine, Mode},
-    targets::{Exclusions, Group, Place, SeriesLimit, TargetSpec},
+    targets::{Exclusions, Group, PerPrefix, Place, SeriesLimit, TargetSpec},
 };
 use std::{
     collections::BTreeMap,
@@ -74,11 +77,17 @@ pub struct Config {
     pub rate_limit: u64,
     /// Most series of a scrape.
     pub series_limit: SeriesLimit,
+    /// Most probes a second that aligned blocks of addresses may get, by the length of their prefix.
+    pub per_prefix: PerPrefix,
+    /// Whether targets may be where nobody is, such as multicast. No key of the file: it is said on the command line.
+    pub allow_reserved: bool,
     /// In the order of the file; names are unique, at least one.
     pub groups: Vec<GroupConfig>,
     /// What is never probed.
     pub exclude: Exclusions,
-    /// Where `groups` and, if they are there, `limits.rate` and `source_port` stand.
+    /// Files of what is never probed either; `*` in the last part of a path stands for anything.
+    pub exclude_files: Vec<Placed<ExcludeFile>>,
+    /// Where `groups` and, if they are there, `limits.rate`, `limits.per_prefix` and `source_port` stand.
     places: Places,
 }
 
@@ -86,6 +95,7 @@ pub struct Config {
 struct Places {
     groups: Place,
     rate: Option<Place>,
+    per_prefix: Option<Place>,
     source_port: Option<Place>,
 }
 
@@ -98,8 +108,12 @@ pub struct GroupConfig {
     pub labels: BTreeMap<String, String>,
     /// Targets that stand in the file itself.
     pub targets: Vec<Placed<TargetSpec>>,
-    /// Paths of target files; `*` in the last part stands for anything. Relative ones are joined to the file's folder.
-    pub target_files: Vec<Placed<PathBuf>>,
+    /// Target files; `*` in the last part of a path stands for anything. Relative ones are joined to the file's folder.
+    pub target_files: Vec<Placed<FileSource>>,
+    /// Lists over HTTP.
+    pub http_sd: Vec<Placed<HttpSource>>,
+    /// Whether a name stands for all of its addresses.
+    pub all_addresses: bool,
     /// Where the group stands.
     place: Place,
     /// Where `sum_by` stands, if it is there.

@@ -5,6 +5,7 @@ use super::{
     Problem, TIMEOUTS, TTLS, dscp,
     keys::{ENRICH, GROUP, LIMITS, PATH, PER_TARGET, SETTINGS, TOP, UDP},
     read::{Field, Problems, Table, suggestion},
+    sources::{exclude_files, http_sd, per_prefix, target_files},
 };
 use crate::{
     base::{Nanos, Sources},
@@ -56,7 +57,7 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
     }
     let limits = top.get("limits").and_then(|field| field.table(&LIMITS, "a table such as {rate: 500000}", p));
     let limit = |key| limits.as_ref().and_then(|table| table.get(key));
-    let rate = limit("rate");
+    let (rate, of_prefixes) = (limit("rate"), limit("per_prefix"));
     let source_port = top.get("source_port");
     let folder = file.parent().unwrap_or(Path::new(""));
     let config = Config {
@@ -76,13 +77,17 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         seed: top.get("seed").and_then(|f| f.number(0..=u64::MAX, p)),
         rate_limit: rate.as_ref().and_then(|f| f.number(1..=1_000_000_000, p)).unwrap_or(DEFAULT_RATE),
         series_limit: limit("series").and_then(|f| f.number(SERIES, p)).map(SeriesLimit).unwrap_or_default(),
+        per_prefix: of_prefixes.as_ref().map(|f| per_prefix(f, p)).unwrap_or_default(),
+        allow_reserved: false,
         places: Places {
             groups: top.get("groups").map_or(top.place, |f| f.place()),
             rate: rate.map(|f| f.place()),
+            per_prefix: of_prefixes.as_ref().map(Field::place),
             source_port: source_port.map(|f| f.place()),
         },
         groups: groups(&top, &global, folder, p),
         exclude: top.get("exclude").map(|f| exclude(&f, p)).unwrap_or_default(),
+        exclude_files: top.get("exclude_files").map(|f| exclude_files(&f, folder, p)).unwrap_or_default(),
     };
     Some(config)
 }
@@ -144,13 +149,16 @@ fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> O
     let before = p.0.len();
     let targets = table.get("targets").map(|field| targets(&field, p));
     let target_files = table.get("target_files").map(|field| target_files(&field, folder, p));
+    let http_sd = table.get("http_sd").map(|field| http_sd(&field, folder, p));
+    let all_addresses = table.get("all_addresses").and_then(|field| field.word(&[("true", true), ("false", false)], p));
     // Not said where the reason has been said: a list of the wrong type, or a key that may be meant for it.
     if !misspelt
         && p.0.len() == before
         && targets.as_ref().is_none_or(|(count, _)| *count == 0)
         && target_files.as_ref().is_none_or(|(count, _)| *count == 0)
+        && http_sd.as_ref().is_none_or(|(count, _)| *count == 0)
     {
-        field.wrong(p, "the group has no targets; write `targets` or `target_files`");
+        field.wrong(p, "the group has no targets; write `targets`, `target_files` or `http_sd`");
     }
     let sum_by = table.get("sum_by");
     if let Some(field) = &sum_by {
@@ -158,7 +166,7 @@ fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> O
             let Some(name) = item.text("the name of a label", p) else { continue };
             if group.sum_by.contains(&name) {
                 item.wrong(p, format!("`{}` stands twice; remove one", shorten(&name)));
-            } else if target_files.is_none() && name != FAMILY && !labels.contains_key(&name) {
+            } else if target_files.is_none() && http_sd.is_none() && name != FAMILY && !labels.contains_key(&name) {
                 item.wrong(p, unknown_label(&name, labels.keys()));
             } else {
                 group.sum_by.push(name);
@@ -170,6 +178,8 @@ fn group(field: &Field, global: &Settings, folder: &Path, p: &mut Problems) -> O
         labels,
         targets: targets.unwrap_or_default().1,
         target_files: target_files.unwrap_or_default().1,
+        http_sd: http_sd.unwrap_or_default().1,
+        all_addresses: all_addresses.unwrap_or_default(),
         place: name.map_or(field.place(), |name| name.place()),
         sum_by_place: sum_by.map_or(field.place(), |field| field.place()),
     })
@@ -386,30 +396,6 @@ fn targets(field: &Field, p: &mut Problems) -> (usize, Vec<Placed<TargetSpec>>) 
     const WHAT: &str = "an address, a CIDR, a range or a host name";
     let read = |item: &Field| Some(Placed { value: item.parsed(WHAT, p, str::parse)?, place: item.place() });
     (items.len(), items.iter().filter_map(read).collect())
-}
-
-fn target_files(field: &Field, folder: &Path, p: &mut Problems) -> (usize, Vec<Placed<std::path::PathBuf>>) {
-    let items = field.list("a list of paths", p);
-    let read = |item: &Field| {
-        let path = item.parsed("the path of a target file", p, target_file)?;
-        Some(Placed { value: folder.join(path), place: item.place() })
-    };
-    (items.len(), items.iter().filter_map(read).collect())
-}
-
-fn target_file(text: &str) -> Result<String, String> {
-    let shown = shorten(text);
-    let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
-    if folder.contains('*') {
-        return Err(format!(
-            "`{shown}`: `*` may stand in the last part of the path alone; list the folders one by one"
-        ));
-    }
-    let lower = name.to_ascii_lowercase();
-    if ![".json", ".yml", ".yaml"].iter().any(|ending| lower.ends_with(ending)) {
-        return Err(format!("`{shown}` does not end in .json, .yml or .yaml, by which a target file's form is known"));
-    }
-    Ok(text.to_owned())
 }
 
 fn exclude(field: &Field, p: &mut Problems) -> Exclusions {

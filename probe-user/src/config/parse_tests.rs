@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::{
+    discovery::{Authorization, Bounds, FileSource, HttpSource, TlsSettings},
     nic::{Engine, Mode},
+    targets::file_sd::Ports,
     wire::Shape,
 };
 use proptest::prelude::*;
@@ -96,7 +98,7 @@ limits: {rate: 500000}
     assert_eq!(edge.group.path, Some(PathSettings { interval: Nanos::from_secs(60), flows: 4 }));
     let texts: Vec<String> = edge.targets.iter().map(|t| t.value.to_string()).collect();
     assert_eq!(texts, ["192.0.2.7", "198.51.100.0/24", "10.0.0.1-10.0.0.9", "host.example"]);
-    let files: Vec<&Path> = edge.target_files.iter().map(|f| f.value.as_path()).collect();
+    let files: Vec<&Path> = edge.target_files.iter().map(|f| f.value.path.as_path()).collect();
     assert_eq!(files, [Path::new("dir/targets/*.json"), Path::new("/etc/echolot/x.yml")]);
     assert_eq!(edge.labels["rack"], "7");
     assert_eq!((core.group.interval, core.group.timeout), (Nanos::from_secs(60), Nanos::from_secs(2)));
@@ -169,7 +171,10 @@ fn errors_name_place_field_and_remedy() {
         ("groups: [a]\n", "1:10: groups[0]: found `a`, expected a group"),
         ("groups: [{targets: [a]}]\n", "1:10: groups[0]: the group has no `name`"),
         ("groups: [{name: , targets: [a]}]\n", "groups[0].name: found nothing"),
-        ("groups: [{name: a}]\n", "1:10: groups[0]: the group has no targets; write `targets` or `target_files`"),
+        (
+            "groups: [{name: a}]\n",
+            "1:10: groups[0]: the group has no targets; write `targets`, `target_files` or `http_sd`",
+        ),
         ("groups: [{name: a, targets: []}]\n", "groups[0]: the group has no targets"),
         ("groups: [{name: a, targets: 10.0.0.1}]\n", "1:29: groups[0].targets: found `10.0.0.1`, expected a list"),
         (
@@ -343,6 +348,12 @@ fn errors_name_place_field_and_remedy() {
         ),
         ("limits: {rates: 5}\n", "did you mean `rate`?"),
         ("limits: 5\n", "limits: found the number 5, expected a table such as {rate: 500000}"),
+        ("limits: {per_prefix: 5}\n", "limits.per_prefix: found the number 5, expected a table of prefix lengths"),
+        ("limits: {per_prefix: {0: 5}}\n", "2:23: limits.per_prefix: `0` is not the length of a prefix; write 1 to 32"),
+        ("limits: {per_prefix: {129: 5}}\n", "`129` is not the length of a prefix"),
+        ("limits: {per_prefix: {24: 0}}\n", "limits.per_prefix.24: found the number 0"),
+        ("exclude_files: never.txt\n", "exclude_files: found `never.txt`, expected a list of paths"),
+        ("exclude_files: ['*/x.txt']\n", "`*` may stand in the last part"),
         ("exclude: [host.example]\n", "2:11: exclude[0]: `host.example` is a name, and exclusions are addresses"),
         ("exclude: 10.0.0.0/8\n", "exclude: found `10.0.0.0/8`, expected a list"),
         ("exclude: [10.0.0.9-1]\n", "exclude[0]: `10.0.0.9-1` is not a target"),
@@ -352,6 +363,105 @@ fn errors_name_place_field_and_remedy() {
         let error = error(&format!("{GROUPS}{text}"));
         assert!(error.contains(expected), "{text}\n{error}");
         assert!(error.contains("this is not YAML") || error.lines().count() == 1, "{text}\n{error}");
+    }
+}
+
+#[test]
+fn sources_are_read() {
+    let config = read(
+        "
+groups:
+  - name: edge
+    target_files: [{path: t/*.json, strip_port: true, min_targets: 7}, b.yml]
+    all_addresses: true
+    http_sd:
+      - url: https://inventory.example/targets?site=fra
+        refresh_interval: 30s
+        basic_auth: {username: me, password_file: secret}
+        tls_config: {ca_file: ca.pem, cert_file: c.pem, key_file: /k.pem, server_name: x, insecure_skip_verify: true}
+        follow_redirects: false
+        strip_port: true
+        min_targets: 3
+      - {url: 'http://[::1]:8080/', authorization: {credentials_file: token}}
+      - {url: 'http://a/', authorization: {type: Token, credentials_file: token}}
+exclude_files: [never.txt, more/*]
+limits: {per_prefix: {24: 100, 64: 5}}
+",
+    )
+    .unwrap();
+    let [group] = &config.groups[..] else { panic!() };
+    assert!(group.all_addresses && group.targets.is_empty());
+    let stripped = |min_targets| Bounds { ports: Ports::Stripped, min_targets };
+    let files: Vec<FileSource> = group.target_files.iter().map(|file| file.value.clone()).collect();
+    let file = |name: &str, bounds| FileSource { path: Path::new("dir").join(name), name: name.into(), bounds };
+    assert_eq!(files, [file("t/*.json", stripped(7)), file("b.yml", Bounds::default())]);
+    let [inventory, local, other] = &group.http_sd[..] else { panic!() };
+    let expected = HttpSource {
+        url: "https://inventory.example/targets?site=fra".parse().unwrap(),
+        refresh_interval: Nanos::from_secs(30),
+        authorization: Some(Authorization::Basic { username: "me".into(), password_file: Some("dir/secret".into()) }),
+        tls: TlsSettings {
+            ca_file: Some("dir/ca.pem".into()),
+            cert_file: Some("dir/c.pem".into()),
+            key_file: Some("/k.pem".into()),
+            server_name: Some("x".into()),
+            insecure_skip_verify: true,
+        },
+        follow_redirects: false,
+        bounds: stripped(3),
+    };
+    assert_eq!(inventory.value, expected);
+    assert_eq!(inventory.value.name(), "https://inventory.example/targets");
+    let token = |kind: &str| Some(Authorization::Token { kind: kind.into(), credentials_file: "dir/token".into() });
+    assert_eq!((local.value.refresh_interval, local.value.follow_redirects), (Nanos::from_secs(60), true));
+    assert_eq!((&local.value.authorization, &other.value.authorization), (&token("Bearer"), &token("Token")));
+    let excluded: Vec<&Path> = config.exclude_files.iter().map(|file| file.value.path.as_path()).collect();
+    assert_eq!(excluded, [Path::new("dir/never.txt"), Path::new("dir/more/*")]);
+    assert_eq!(config.per_prefix, [(24, 100), (64, 5)].into());
+}
+
+#[test]
+fn errors_of_sources_name_the_remedy_and_no_secret() {
+    for (text, expected) in [
+        ("http_sd: [{}]", "groups[0].http_sd[0]: `url` is missing; write where the list is"),
+        ("http_sd: ['http://x/']", "http_sd[0]: found `http://x/`, expected a table with `url`"),
+        (
+            "http_sd: [{url: 'inventory/geheim'}]",
+            "http_sd[0].url: it is not a URL (relative URL without a base); write one such as",
+        ),
+        ("http_sd: [{url: 'ftp://geheim/x'}]", "it is not a URL of http or https"),
+        ("http_sd: [{url: 'http://me:geheim@x/'}]", "leave user and password out of the URL, and write `basic_auth:"),
+        ("http_sd: [{url: 'http://x/', refresh_interval: 500ms}]", "500ms is out of bounds; write 1s to 1d"),
+        (
+            "http_sd: [{url: 'http://x/', basic_auth: {username: me, password: geheim}}]",
+            "known here are username, password_file",
+        ),
+        (
+            "http_sd: [{url: 'http://x/', authorization: {credentials: geheim}}]",
+            "known here are type, credentials_file",
+        ),
+        (
+            "http_sd: [{url: 'http://x/', authorization: {type: Basic, credentials_file: a}}]",
+            "`type: Basic` is what `basic_auth` is for",
+        ),
+        (
+            "http_sd: [{url: 'http://x/', basic_auth: {username: me}, authorization: {credentials_file: a}}]",
+            "remove `basic_auth` or `authorization`",
+        ),
+        (
+            "http_sd: [{url: 'http://x/', tls_config: {cert_file: a}}]",
+            "write both of `cert_file` and `key_file`, or none",
+        ),
+        ("http_sd: [{url: 'http://x/', proxy_url: 'http://y/'}]", "unknown key `proxy_url`"),
+        ("target_files: [{strip_port: true}]", "target_files[0]: `path` is missing"),
+        ("target_files: [{path: x.txt}]", "target_files[0].path: `x.txt` does not end in .json, .yml or .yaml"),
+        ("target_files: [{path: x.yml, min_targets: -1}]", "min_targets: found the number -1"),
+        ("target_files: [x.yml], min_targets: 5", "`min_targets` stands in an entry of `target_files`"),
+        ("target_files: [x.yml], all_addresses: 2", "all_addresses: found `2`, expected one of true, false"),
+    ] {
+        let error = error(&format!("groups: [{{name: a, {text}}}]\n"));
+        assert!(error.contains(expected), "{text}\n{error}");
+        assert!(!error.contains("geheim") || text.contains("password: geheim"), "{text}\n{error}");
     }
 }
 

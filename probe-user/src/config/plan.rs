@@ -3,31 +3,67 @@
 use super::{Config, ConfigError, GroupConfig, parse::unknown_label};
 use crate::{
     base::Family,
+    discovery::{self, GroupSources, Lists},
     nic,
-    targets::{self, FAMILY, Group, GroupInput, Options, Place, Plan, TargetList, file_sd},
+    targets::{self, Exclusions, FAMILY, Group, GroupInput, Options, Place, Plan, TargetList, file_sd},
 };
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
 
 impl Config {
-    /// Reads the target files and builds the plan. Refuses what needs more memory than there is, a plan without targets,
-    /// and groups that need more probes a second than `limits.rate` allows.
+    /// Reads the target files and the files of exclusions, and builds the plan. Refuses what needs more memory than there is, a plan
+    /// without targets, groups that need more probes a second than `limits.rate` allows, and blocks that would get more than
+    /// `limits.per_prefix`. Nothing is asked for over HTTP or DNS.
     ///
-    /// A group whose target files hold nothing just now is no error as long as another has targets.
+    /// A group whose sources hold nothing just now is no error as long as another has targets, or may get some over HTTP.
     pub fn plan(&self) -> Result<Plan, ConfigError> {
         let mut inputs = Vec::with_capacity(self.groups.len());
         for (i, group) in self.groups.iter().enumerate() {
             inputs.push(self.input(i, group)?);
         }
+        let may_be_empty = self.groups.iter().any(|group| !group.http_sd.is_empty());
+        self.build(inputs, &self.exclude.and(&self.excluded_by_files()?), may_be_empty, None)
+    }
+
+    /// The same of what the sources have by now, with the addresses of names that are known. A group whose sources have nothing is no
+    /// error, and neither is a plan without targets where some may come.
+    ///
+    /// # Errors
+    /// As of [`Self::plan`], but for what the sources have looked at themselves.
+    pub fn plan_of(&self, lists: &Lists) -> Result<Plan, ConfigError> {
+        let settings = self.discovery();
+        let labels: Vec<_> = self.groups.iter().map(|group| group.labels.clone()).collect();
+        let may_be_empty = self.groups.iter().any(|group| !group.http_sd.is_empty() || !group.target_files.is_empty());
+        let inputs = lists.inputs(&settings.groups, &labels);
+        self.build(inputs, &self.exclude.and(&lists.exclude), may_be_empty, Some(lists))
+    }
+
+    fn build(
+        &self,
+        inputs: Vec<GroupInput>,
+        exclude: &Exclusions,
+        may_be_empty: bool,
+        lists: Option<&Lists>,
+    ) -> Result<Plan, ConfigError> {
+        if !self.allow_reserved {
+            for input in &inputs {
+                targets::check_reserved(&input.group.name, &input.lists, exclude)
+                    .map_err(|error| self.refused(&error))?;
+            }
+        }
         let options = Options { seed: self.seed, shard: None, series: self.series_limit };
-        let mut plan = targets::build(inputs, &self.exclude, &options).map_err(|error| self.refused(&error))?;
+        let build = if may_be_empty { targets::build_or_empty } else { targets::build };
+        let never = self.never(exclude);
+        let mut plan = build(inputs, &never, &options).map_err(|error| self.refused(&error))?;
+        if let Some(lists) = lists {
+            lists.place_names(&mut plan, &never);
+        }
         plan.send_from(self.sources.clone())
             .map_err(|error| ConfigError::at(&self.file, Some(self.places.groups), "groups", error))?;
         self.check_paths()?;
         self.check_rate(&plan)?;
+        targets::check_per_prefix(&plan, &self.per_prefix).map_err(|error| {
+            ConfigError::of_targets(&self.file, self.places.per_prefix, "limits.per_prefix", &error)
+        })?;
         // Those that find paths have flows and ports of their own.
         let with_paths = plan.with_paths();
         let all = with_paths.as_ref().map_or(&plan, |(all, _)| all);
@@ -37,26 +73,61 @@ impl Config {
         Ok(plan)
     }
 
-    fn input(&self, number: usize, group: &GroupConfig) -> Result<GroupInput, ConfigError> {
-        let mut own = TargetList::default();
-        for target in &group.targets {
-            own.push(target.value.clone());
+    /// What no name may turn out to be: what is excluded, in the file or by files, and where nobody is, unless that is allowed.
+    pub fn never(&self, exclude: &Exclusions) -> Exclusions {
+        if self.allow_reserved { exclude.clone() } else { exclude.and(&targets::reserved()) }
+    }
+
+    /// What the files of exclusions say now.
+    ///
+    /// # Errors
+    /// One can't be read: then nobody knows what must not be probed.
+    pub fn excluded_by_files(&self) -> Result<Exclusions, ConfigError> {
+        let mut all = Exclusions::default();
+        for (i, file) in self.exclude_files.iter().enumerate() {
+            let read = discovery::read_exclusions(&file.value.path);
+            let refused =
+                |error| ConfigError::of_targets(&self.file, Some(file.place), &format!("exclude_files[{i}]"), &error);
+            all = all.and(&read.map_err(refused)?);
         }
-        let mut lists = vec![own];
-        for (i, pattern) in group.target_files.iter().enumerate() {
+        Ok(all)
+    }
+
+    /// Where targets and exclusions come from.
+    pub fn discovery(&self) -> discovery::Settings {
+        discovery::Settings {
+            groups: self.groups.iter().map(GroupConfig::sources).collect(),
+            exclude: self.exclude_files.iter().map(|file| file.value.clone()).collect(),
+            allow_reserved: self.allow_reserved,
+            ..discovery::Settings::default()
+        }
+    }
+
+    /// What is probably not meant: a label to sum by that no target of a group has, though its sources have some.
+    pub fn unknown_labels(&self, lists: &Lists) -> Option<ConfigError> {
+        self.groups.iter().enumerate().find_map(|(i, group)| {
+            let of_group = lists.of_group(i, &group.sources());
+            self.check_sum_by(i, group, &of_group).err()
+        })
+    }
+
+    fn input(&self, number: usize, group: &GroupConfig) -> Result<GroupInput, ConfigError> {
+        let mut lists = vec![group.own_targets()];
+        for (i, source) in group.target_files.iter().enumerate() {
             let field = format!("groups[{number}].target_files[{i}]");
-            let files = matching(&pattern.value).map_err(|error| {
-                let reason = format!("{}: cannot be searched: {error}", pattern.value.display());
-                ConfigError::at(&self.file, Some(pattern.place), &field, reason)
-            })?;
+            let files = discovery::matching(&source.value.path)
+                .map_err(|error| ConfigError::at(&self.file, Some(source.place), &field, error.to_string()))?;
             for file in files {
-                let read = file_sd::read_file(&file);
+                let read = file_sd::read_file(&file, source.value.bounds.ports);
                 lists.extend(
-                    read.map_err(|error| ConfigError::of_targets(&self.file, Some(pattern.place), &field, &error))?,
+                    read.map_err(|error| ConfigError::of_targets(&self.file, Some(source.place), &field, &error))?,
                 );
             }
         }
-        self.check_sum_by(number, group, &lists)?;
+        // Over HTTP any label may come.
+        if group.http_sd.is_empty() {
+            self.check_sum_by(number, group, &lists)?;
+        }
         Ok(GroupInput { group: group.group.clone(), labels: group.labels.clone(), lists })
     }
 
@@ -82,7 +153,8 @@ impl Config {
         let (targets::Error::Memory { group, part, .. }
         | targets::Error::TooMany { group, part, .. }
         | targets::Error::Family { group, part, .. }
-        | targets::Error::Payload { group, part, .. }) = error
+        | targets::Error::Payload { group, part, .. }
+        | targets::Error::Reserved { group, part, .. }) = error
         else {
             return ConfigError::of_targets(&self.file, Some(self.places.groups), "groups", error);
         };
@@ -163,40 +235,24 @@ impl Config {
     }
 }
 
-/// The files that a path with `*` in its last part stands for, by name; a path without `*` stands for itself.
-fn matching(pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if !name.contains('*') {
-        return Ok(vec![pattern.to_owned()]);
-    }
-    let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?.file_name();
-        // As in a shell, `*` does not stand for the dot of a hidden file.
-        if let Some(found) = entry.to_str()
-            && (name.starts_with('.') || !found.starts_with('.'))
-            && matches(name, found)
-        {
-            files.push(folder.join(found));
+impl GroupConfig {
+    fn own_targets(&self) -> TargetList {
+        let mut own = TargetList::default();
+        for target in &self.targets {
+            own.push(target.value.clone());
         }
+        own
     }
-    files.sort_unstable();
-    Ok(files)
-}
 
-/// Whether a name fits a pattern in which `*` stands for any text.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let (Some(head), Some(tail)) = (parts.next(), parts.next_back()) else { return pattern == name };
-    let Some(mut rest) = name.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail)) else { return false };
-    for part in parts {
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
+    fn sources(&self) -> GroupSources {
+        GroupSources {
+            group: self.group.clone(),
+            targets: self.own_targets(),
+            files: self.target_files.iter().map(|source| source.value.clone()).collect(),
+            http: self.http_sd.iter().map(|source| source.value.clone()).collect(),
+            all_addresses: self.all_addresses,
         }
     }
-    true
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a configuration comes to, for `echolot check`.
 
-use super::{Config, duration};
+use super::{Config, GroupConfig, duration};
 use crate::{
     nic,
     targets::{Bytes, Group, PerTarget, Plan, SERIES_OF_TARGET, available_memory, series_of_group, series_of_row},
@@ -86,11 +86,8 @@ const PROGRAM: u64 = 16 << 20;
 /// Says what a configuration and the plan that was built of it come to.
 pub fn report(config: &Config, plan: &Plan) -> Report {
     let groups: Vec<GroupReport> = plan.groups.iter().enumerate().map(|(i, group)| of_group(plan, i, group)).collect();
-    let mut warnings: Vec<String> = groups
-        .iter()
-        .filter(|group| group.targets == 0)
-        .map(|group| format!("group `{}` has no targets: its files hold none, or all are excluded", group.name))
-        .collect();
+    let mut warnings: Vec<String> =
+        groups.iter().zip(&config.groups).filter_map(|(group, from)| warning(group, from)).collect();
     let stack = config.interface.as_deref().and_then(|name| nic::stack(name, config.mode).ok());
     let queues = stack.map_or(1, |stack| nic::queues(&stack) * u32::try_from(stack.ports.len()).unwrap_or(1));
     #[expect(
@@ -122,9 +119,24 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
         memory_bytes,
         memory_available_bytes,
         source_ports,
-        excluded_addresses: config.exclude.ranges().fold(0, |sum: u128, range| sum.saturating_add(range.count())),
+        excluded_addresses: config
+            .exclude
+            .and(&config.excluded_by_files().unwrap_or_default())
+            .ranges()
+            .fold(0, |sum: u128, range| sum.saturating_add(range.count())),
         warnings,
         groups,
+    }
+}
+
+fn warning(group: &GroupReport, from: &GroupConfig) -> Option<String> {
+    let name = &group.name;
+    match (group.targets, from.http_sd.is_empty()) {
+        (_, false) => Some(format!(
+            "group `{name}` has targets that come over HTTP, which is not asked here: they are not counted"
+        )),
+        (0, _) => Some(format!("group `{name}` has no targets: its files hold none, or all are excluded")),
+        _ => None,
     }
 }
 

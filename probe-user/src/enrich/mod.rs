@@ -19,4 +19,5 @@ mod text;
 pub use asn::{AsnError, AsnTable, Network};
 pub use enricher::Enricher;
 pub use known::Known;
+pub(crate) use resolver::{Answer, Resolvers, addresses_of};
 pub use settings::{AsnSource, Servers, Settings};

@@ -1,6 +1,7 @@
 //! The name servers, and what they say of an address.
 
 use super::{asn::cymru, settings::Servers, text};
+use crate::base::Family;
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
@@ -13,7 +14,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -32,7 +33,7 @@ const CACHED: u64 = 4_096;
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer<T> {
+pub(crate) enum Answer<T> {
     /// This, until then.
     Is(T, Instant),
     /// There is none, until then.
@@ -42,11 +43,11 @@ pub(super) enum Answer<T> {
 }
 
 /// Asks the name servers of the day.
-pub(super) struct Resolvers {
+pub(crate) struct Resolvers {
     source: Source,
     at_once: usize,
-    /// By what `resolv.conf` said.
-    current: Option<(Vec<u8>, TokioResolver)>,
+    /// By what `resolv.conf` said, and of which /etc/hosts.
+    current: Option<((Vec<u8>, HostsFile), TokioResolver)>,
     looked: Option<Instant>,
 }
 
@@ -56,9 +57,17 @@ enum Source {
     These(Vec<SocketAddr>),
 }
 
+/// When /etc/hosts was written, and how long it is.
+type HostsFile = Option<(SystemTime, u64)>;
+
+fn hosts_file() -> HostsFile {
+    let file = fs::metadata("/etc/hosts").ok()?;
+    Some((file.modified().ok()?, file.len()))
+}
+
 impl Resolvers {
     /// For so many questions at once.
-    pub(super) fn new(servers: Servers, at_once: usize) -> Self {
+    pub(crate) fn new(servers: Servers, at_once: usize) -> Self {
         let source = match servers {
             Servers::Host => Source::File(RESOLV_CONF.into()),
             Servers::These(addresses) => Source::These(addresses),
@@ -67,7 +76,7 @@ impl Resolvers {
     }
 
     /// A handle to the one to ask now. None: there is none to be had.
-    pub(super) fn get(&mut self, now: Instant) -> Option<TokioResolver> {
+    pub(crate) fn get(&mut self, now: Instant) -> Option<TokioResolver> {
         if self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
             self.looked = Some(now);
             self.look();
@@ -78,15 +87,14 @@ impl Resolvers {
     fn look(&mut self) {
         let said = match &self.source {
             // One that is missing says as much as an empty one: this host itself is asked (resolv.conf(5)).
-            Source::File(path) => fs::read(path).unwrap_or_default(),
-            Source::These(_) => Vec::new(),
+            Source::File(path) => (fs::read(path).unwrap_or_default(), hosts_file()),
+            Source::These(_) => (Vec::new(), None),
         };
-        // What a host calls by which name it may change too; that is seen when its servers change, or at the next start.
         if self.current.as_ref().is_some_and(|(before, _)| *before == said) {
             return;
         }
         let (config, options) = match &self.source {
-            Source::File(_) => parse_resolv_conf(&said).unwrap_or_else(|_| {
+            Source::File(_) => parse_resolv_conf(&said.0).unwrap_or_else(|_| {
                 let itself = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
                 (ResolverConfig::from_name_servers(vec![itself]), ResolverOpts::default())
             }),
@@ -140,6 +148,19 @@ pub(super) async fn name_of(resolver: &TokioResolver, address: IpAddr) -> Answer
     .await
 }
 
+/// The addresses of a name, of one family, in the order of the answer.
+pub(crate) async fn addresses_of(resolver: &TokioResolver, name: Name, family: Family) -> Answer<Vec<IpAddr>> {
+    let kind = match family {
+        Family::V4 => RecordType::A,
+        Family::V6 => RecordType::AAAA,
+    };
+    ask(resolver, name, kind, |records| {
+        let found: Vec<IpAddr> = records.filter_map(RData::ip_addr).collect();
+        (!found.is_empty()).then_some(found)
+    })
+    .await
+}
+
 /// The number of the AS that an address' prefix comes from, by DNS.
 pub(super) async fn origin_of(resolver: &TokioResolver, address: IpAddr) -> Answer<u32> {
     let Ok(name) = Name::from_ascii(cymru::origin_name(address)) else { return Answer::Failed };
@@ -178,7 +199,8 @@ async fn ask<T>(
     let now = Instant::now();
     match result {
         Ok(lookup) => {
-            let owners = owners(&name, lookup.answers());
+            // With a domain of the host's behind it, if that was what there is.
+            let owners = owners(lookup.query().name(), lookup.answers());
             let mut records =
                 lookup.answers().iter().filter(|record| owners.contains(&record.name)).map(|record| &record.data);
             match read(&mut records) {

@@ -117,6 +117,18 @@ pub(super) const RELOAD_TIMESTAMP: Family = gauge(
     "When a configuration was last taken over, Unix time.",
 );
 
+// Of where targets come from.
+pub(super) const SOURCE_UP: Family =
+    gauge("echolot_target_source_up", "Whether a source of targets or exclusions could be read the last time.");
+pub(super) const SOURCE_TARGETS: Family =
+    gauge("echolot_target_source_targets", "Targets that a source has; of exclusions, addresses.");
+pub(super) const SOURCE_FAILURES: Family =
+    counter("echolot_target_source_failures_total", "Readings of a source that failed or were refused.");
+pub(super) const SOURCE_SUCCESS: Family = gauge(
+    "echolot_target_source_last_success_timestamp_seconds",
+    "When a source was last read well, Unix time; absent before the first.",
+);
+
 // Of the process, by the names that Prometheus' client libraries share.
 pub(super) const PROCESS_CPU: Family =
     counter("process_cpu_seconds_total", "User and system CPU time of all threads, seconds.");
@@ -178,7 +190,8 @@ pub fn all() -> impl Iterator<Item = Family> {
         STATE_HOLD,
         EVENTS_DROPPED,
     ];
-    let program = [BUILD_INFO, RELOAD_SUCCESSFUL, RELOAD_TIMESTAMP];
+    let program =
+        [BUILD_INFO, RELOAD_SUCCESSFUL, RELOAD_TIMESTAMP, SOURCE_UP, SOURCE_TARGETS, SOURCE_FAILURES, SOURCE_SUCCESS];
     let process = [
         PROCESS_CPU,
         PROCESS_OPEN_FDS,

@@ -5,7 +5,7 @@ use super::{
     families::{self as f, Family},
     format::{Cumulative, Float, Text, add_label},
 };
-use crate::{health::Hold, ledger::Snapshot, wire::RejectedReason};
+use crate::{discovery::SourceState, health::Hold, ledger::Snapshot, wire::RejectedReason};
 
 /// Writes them all.
 pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
@@ -54,6 +54,31 @@ pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
     one(text, f::RELOAD_SUCCESSFUL, "", u64::from(reload.successful));
     text.header(f::RELOAD_TIMESTAMP);
     text.sample((f::RELOAD_TIMESTAMP.name, ""), "", None, Float(reload.at_unix_seconds));
+    sources(text, &source.sources());
+}
+
+/// Where targets come from.
+fn sources(text: &mut Text, states: &[SourceState]) {
+    if states.is_empty() {
+        return;
+    }
+    let labels = |state: &SourceState| joined(&[("group", &state.group), ("source", &state.source)]);
+    let families: [(Family, fn(&SourceState) -> u64); 3] = [
+        (f::SOURCE_UP, |state| u64::from(state.up == Some(true))),
+        (f::SOURCE_TARGETS, |state| state.targets),
+        (f::SOURCE_FAILURES, |state| state.failures),
+    ];
+    for (family, value) in families {
+        text.header(family);
+        states.iter().for_each(|state| text.number(family, &labels(state), value(state)));
+    }
+    let successes = states.iter().filter_map(|state| Some((state, state.last_success?)));
+    for (place, (state, at)) in successes.enumerate() {
+        if place == 0 {
+            text.header(f::SOURCE_SUCCESS);
+        }
+        text.sample((f::SOURCE_SUCCESS.name, ""), &labels(state), None, Float(at));
+    }
 }
 
 /// A family of one sample.

@@ -2,6 +2,7 @@
 
 use crate::{
     base::{Nanos, TargetIndex},
+    discovery::SourceState,
     ledger::{Snapshot, TargetRow},
     nic::{InterfaceInfo, LocalDrops},
     targets::Plan,
@@ -19,6 +20,10 @@ pub trait Source: Send + Sync + 'static {
     fn interface(&self) -> InterfaceInfo;
     /// How the last reading of the configuration went.
     fn reload(&self) -> ReloadState;
+    /// How the sources of targets fare, in the order of the configuration.
+    fn sources(&self) -> Vec<SourceState> {
+        Vec::new()
+    }
     /// Whether probes are sent.
     fn readiness(&self) -> Readiness;
     /// A moment on CLOCK_MONOTONIC in seconds since 1970.

@@ -133,7 +133,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let (kept_paths, followed) = keeping.map(|keeping| (keeping.paths, keeping.followed)).unzip();
     let counts = followed.as_ref().map(Followed::counts);
     let source = Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link), counts);
-    let source = Arc::new(source);
+    let source = Arc::new(source.discovered_by(job.discovery));
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
     source.sampled(&sampler);

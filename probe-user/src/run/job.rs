@@ -3,13 +3,14 @@
 use super::{Failure, Live, Source, paths::Paths};
 use crate::{
     base::Settlement,
+    discovery::Discovery,
     enrich,
     ledger::Snapshot,
     nic,
     results::{Format, Outcomes, Summary},
     targets::{Exclusions, Plan},
 };
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// What is to be probed, and how.
 pub(crate) struct Job {
@@ -30,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) events: Option<PathBuf>,
     /// What they say of addresses beside what was measured.
     pub(crate) enrich: enrich::Settings,
+    /// Where targets come from, if they may change.
+    pub(crate) discovery: Option<Arc<Discovery>>,
     /// Never probed, whatever a name resolves to.
     pub(crate) exclude: Exclusions,
 }
@@ -48,6 +51,7 @@ impl Job {
             for_ever: false,
             events: None,
             enrich: enrich::Settings::default(),
+            discovery: None,
             exclude,
         }
     }

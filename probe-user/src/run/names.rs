@@ -31,7 +31,7 @@ struct Question {
 }
 
 impl Question {
-    /// For each name of the plan.
+    /// For each name of the plan that has no address.
     fn all(plan: &Plan) -> Vec<Self> {
         let fits_v6 = |target| {
             let group = plan.group_of(target).map(|group| &plan.groups[group]);
@@ -41,7 +41,8 @@ impl Question {
             let target = TargetIndex(*index);
             Self { target, name: name.clone(), fits_v6: fits_v6(target) }
         };
-        plan.names.iter().map(question).collect()
+        let open = |(index, _): &(&u32, &Name)| plan.targets[**index as usize].destination.is_none();
+        plan.names.iter().filter(open).map(question).collect()
     }
 
     /// The first address of the name that will do.

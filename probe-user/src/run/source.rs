@@ -3,6 +3,7 @@
 use super::followed::PathCounts;
 use crate::{
     base::{Nanos, TargetIndex},
+    discovery::{Discovery, SourceState},
     health::{Hold, Unhealthy},
     ledger::{Snapshot, TargetRow, tally},
     metrics::{self, Readiness, ReloadState},
@@ -27,6 +28,7 @@ pub(crate) struct Source {
     interface: Mutex<InterfaceInfo>,
     link: Arc<LinkState>,
     loaded_at: f64,
+    discovery: Option<Arc<Discovery>>,
     ready: AtomicBool,
 }
 
@@ -77,8 +79,14 @@ impl Source {
             interface: Mutex::new(interface),
             link,
             loaded_at: unix(SystemTime::now()),
+            discovery: None,
             ready: AtomicBool::new(false),
         }
+    }
+
+    /// Targets come from there.
+    pub(super) fn discovered_by(self, discovery: Option<Arc<Discovery>>) -> Self {
+        Self { discovery, ..self }
     }
 
     /// Keeps what the sampler has found.
@@ -176,6 +184,10 @@ impl metrics::Source for Source {
 
     fn reload(&self) -> ReloadState {
         ReloadState { successful: true, at_unix_seconds: self.loaded_at }
+    }
+
+    fn sources(&self) -> Vec<SourceState> {
+        self.discovery.as_ref().map(|discovery| discovery.states()).unwrap_or_default()
     }
 
     fn readiness(&self) -> Readiness {

@@ -62,7 +62,7 @@ impl Starting {
     }
 
     /// The next step begins.
-    pub(super) fn step(&self, what: impl Into<String>) {
+    pub(crate) fn step(&self, what: impl Into<String>) {
         *self.shared.step() = Step { what: what.into(), since: Instant::now(), told: false };
     }
 }

@@ -4,6 +4,7 @@ use super::{
     AddressRange, Error, Exclusions, FAMILY, Families, Group, LabelSet, MANY, MAX_TARGETS, Name, OTHER, Plan,
     SeriesLimit, Shard, Sum, Target, TargetList, hash_name, memory, mix,
     order::{Order, Ordered},
+    reserved::check_range,
     series,
     span::{self, Span},
 };
@@ -37,15 +38,24 @@ pub struct Options {
 ///
 /// Refuses, before anything is expanded, more targets than there is memory or indices for; and a plan without any.
 pub fn build(groups: Vec<GroupInput>, exclude: &Exclusions, options: &Options) -> Result<Plan, Error> {
-    build_within(groups, exclude, options, memory::available())
+    match build_within(groups, exclude, options, memory::available())? {
+        (plan, None) => Ok(plan),
+        (_, Some(reason)) => Err(Error::Empty { reason }),
+    }
 }
 
+/// The same, but that a plan may be without targets: some may come.
+pub fn build_or_empty(groups: Vec<GroupInput>, exclude: &Exclusions, options: &Options) -> Result<Plan, Error> {
+    Ok(build_within(groups, exclude, options, memory::available())?.0)
+}
+
+/// A plan; and if it has no targets why.
 fn build_within(
     groups: Vec<GroupInput>,
     exclude: &Exclusions,
     options: &Options,
     available: Option<u64>,
-) -> Result<Plan, Error> {
+) -> Result<(Plan, Option<&'static str>), Error> {
     let named = groups.iter().any(|group| group.lists.iter().any(|list| !list.is_empty()));
     let counts = count(&groups, exclude, options.shard, available)?;
     let targets: usize = counts.iter().sum();
@@ -80,9 +90,36 @@ fn build_within(
             (true, None) => "all that were named are excluded",
             (true, Some(_)) => "none of those that were named is in this shard and not excluded",
         };
-        return Err(Error::Empty { reason });
+        return Ok((builder.plan, Some(reason)));
     }
-    Ok(builder.plan)
+    Ok((builder.plan, None))
+}
+
+/// Whether a target can be a group's: it is of a family that the group has, its probes fit, and somebody may be there.
+///
+/// # Errors
+/// Says which of them is not so.
+pub fn check_target(
+    group: &Group,
+    range: AddressRange,
+    allow_reserved: bool,
+    exclude: &Exclusions,
+) -> Result<(), Error> {
+    check_family(group, range)?;
+    if allow_reserved { Ok(()) } else { check_range(&group.name, range, exclude) }
+}
+
+fn check_family(group: &Group, range: AddressRange) -> Result<(), Error> {
+    let family = range.family();
+    if !group.family.has(family) {
+        return Err(Error::Family { group: group.name.clone(), part: range.to_string(), family });
+    }
+    let shape = group.shape.over(family);
+    if !shape.is_possible() {
+        let (payload, most) = (shape.payload, *shape.payloads().end());
+        return Err(Error::Payload { group: group.name.clone(), part: range.to_string(), payload, most });
+    }
+    Ok(())
 }
 
 /// At most how many targets each group has, or why they are too many in all.
@@ -100,16 +137,10 @@ fn count(
         let (mut of_group, mut of_v6) = (0u64, 0u64);
         for list in &input.lists {
             of_group = of_group.saturating_add((list.names().len() * group.family.of_name().len()) as u64);
+            of_group = of_group.saturating_add(list.addresses_of_names().len() as u64);
             for range in list.ranges() {
                 let family = range.family();
-                if !group.family.has(family) {
-                    return Err(Error::Family { group: group.name.clone(), part: range.to_string(), family });
-                }
-                let shape = group.shape.over(family);
-                if !shape.is_possible() {
-                    let (payload, most) = (shape.payload, *shape.payloads().end());
-                    return Err(Error::Payload { group: group.name.clone(), part: range.to_string(), payload, most });
-                }
+                check_family(group, range)?;
                 let of_range = u64::try_from(exclude.left_of(range)).unwrap_or(u64::MAX);
                 of_group = of_group.saturating_add(of_range);
                 of_v6 = of_v6.saturating_add(if family == Family::V6 { of_range } else { 0 });
@@ -210,17 +241,35 @@ impl Builder<'_> {
 
     /// The names, each once, by their keys: a hash has no neighbours to keep apart. Where a name stands for two targets, the second
     /// comes half an interval after the first.
-    fn names(&self, group: &Group, lists: Vec<TargetList>, label_sets: &[u32]) -> Vec<(u32, Name, u32)> {
+    fn names(&self, group: &Group, lists: Vec<TargetList>, label_sets: &[u32]) -> Vec<(u32, Name, Target)> {
         let mut seen = HashSet::new();
         let mut names = Vec::new();
         for (list, label_set) in lists.into_iter().zip(label_sets) {
-            for text in list.into_names() {
+            let (of_list, addresses) = list.into_names();
+            for (name, address) in addresses {
+                let family = Family::of(address);
+                let fits = group.family.has(family) && group.shape.over(family).is_possible();
+                if !fits || self.exclude.contains(address) || !self.takes_name(&name) {
+                    continue;
+                }
+                let text = format!("{name}/{address}").into_boxed_str();
+                if seen.insert(text.clone()) {
+                    let key = upper(mix(hash_name(&text) ^ self.options.seed.unwrap_or(0)));
+                    let destination = Some(self.plan.addresses.enter(address));
+                    names.push((
+                        key,
+                        Name { text, family: Some(family) },
+                        Target { destination, label_set: *label_set },
+                    ));
+                }
+            }
+            for text in of_list {
                 if !self.takes_name(&text) || !seen.insert(text.clone()) {
                     continue;
                 }
                 let key = upper(mix(hash_name(&text) ^ self.options.seed.unwrap_or(0)));
                 for (key, family) in [key, key ^ 1 << 31].into_iter().zip(group.family.of_name()) {
-                    names.push((key, Name { text: text.clone(), family: *family }, *label_set));
+                    names.push((key, Name { text: text.clone(), family: *family }, Target::unresolved(*label_set)));
                 }
             }
         }
@@ -229,7 +278,7 @@ impl Builder<'_> {
     }
 
     /// Appends addresses and names, all sorted by key.
-    fn merge(&mut self, v4: &[Laid<u32>], v6: &[Laid<u128>], names: Vec<(u32, Name, u32)>) {
+    fn merge(&mut self, v4: &[Laid<u32>], v6: &[Laid<u128>], names: Vec<(u32, Name, Target)>) {
         let plan = &mut self.plan;
         plan.targets.reserve_exact(v4.len() + v6.len() + names.len());
         let addresses = std::sync::Arc::clone(&plan.addresses);
@@ -240,14 +289,14 @@ impl Builder<'_> {
         };
         let (mut v4, mut v6) = (v4.iter().peekable(), v6.iter().peekable());
         // Those of one key: IPv4, IPv6, names.
-        for (key, name, label_set) in names {
+        for (key, name, target) in names {
             while let Some(laid) = v6.next_if(|laid| laid.key <= key) {
                 plan.targets.extend(std::iter::from_fn(|| v4.next_if(|v4| v4.key <= laid.key)).map(of_v4));
                 plan.targets.push(of_v6(laid));
             }
             plan.targets.extend(std::iter::from_fn(|| v4.next_if(|laid| laid.key <= key)).map(of_v4));
             plan.names.insert(index(plan.targets.len()), name);
-            plan.targets.push(Target::unresolved(label_set));
+            plan.targets.push(target);
         }
         for laid in v6 {
             plan.targets.extend(std::iter::from_fn(|| v4.next_if(|v4| v4.key <= laid.key)).map(of_v4));

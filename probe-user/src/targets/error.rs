@@ -57,6 +57,41 @@ pub enum Error {
         /// The most that fits.
         most: u16,
     },
+    /// Addresses that nobody is behind.
+    #[error(
+        "group `{group}`: {part} {} {block}, {what}: {}, or give --allow-reserved to probe it all the same",
+        if *is_whole { "is in" } else { "has addresses of" },
+        if *is_whole { "leave it out" } else { "leave that out, exclude it" }
+    )]
+    Reserved {
+        /// The group.
+        group: String,
+        /// The address, CIDR or range.
+        part: String,
+        /// The block of [`super::RESERVED`].
+        block: String,
+        /// What that is.
+        what: &'static str,
+        /// Whether all of the part is in the block.
+        is_whole: bool,
+    },
+    /// More probes a second into a block of addresses than are allowed.
+    #[error(
+        "{block} would get {probes} probes within a second, and limits.per_prefix allows {limit} for a /{length}; most are of group \
+         `{group}`: lengthen its interval, drop targets or raise the limit"
+    )]
+    PerPrefix {
+        /// The block with the most over its limit, as a CIDR.
+        block: String,
+        /// The length of its prefix.
+        length: u8,
+        /// The most that it would get in any second.
+        probes: u64,
+        /// The most that it may get.
+        limit: u64,
+        /// The group that has most of them.
+        group: String,
+    },
     /// More targets than this machine has memory for.
     #[error(
         "group `{group}`: {targets} targets in all need about {}, and {} is available; the largest part is {part} ({part_targets} \

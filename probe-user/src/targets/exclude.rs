@@ -59,6 +59,12 @@ impl Exclusions {
         Ok(ranges.into_iter().collect())
     }
 
+    /// Both of them.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        self.ranges().chain(others.ranges()).collect()
+    }
+
     /// The ranges, ascending, IPv4's first.
     pub fn ranges(&self) -> impl Iterator<Item = AddressRange> {
         let v4 = self.v4.iter().copied().map(AddressRange::V4);

@@ -3,7 +3,7 @@
 //! Labels that begin with `__` steer Prometheus' relabelling; they are left out here.
 
 use super::{
-    Error, TargetList, TargetSpec, labels,
+    Error, SpecError, TargetList, TargetSpec, labels,
     yaml::{self, Node, Value},
 };
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -15,24 +15,63 @@ use std::{
 
 /// Reads a target file, `.json`, `.yml` or `.yaml`: one list for each set of labels, in the order in which they first
 /// stand in the file. An error names file, line and column.
-pub fn read_file(path: &Path) -> Result<Vec<TargetList>, Error> {
-    let parser = parser_of(path)?;
+pub fn read_file(path: &Path, ports: Ports) -> Result<Vec<TargetList>, Error> {
+    let form = form_of(path)?;
     let read = fs::read(path).map_err(|error| Error::Read { file: path.display().to_string(), error });
-    parse_by(parser, path, read?)
+    parse_as(form, &path.display().to_string(), read?, ports)
 }
 
 /// The same from the file's content; the path says by its ending which form that has, and stands in errors.
-pub fn parse(path: &Path, content: Vec<u8>) -> Result<Vec<TargetList>, Error> {
-    parse_by(parser_of(path)?, path, content)
+pub fn parse(path: &Path, content: Vec<u8>, ports: Ports) -> Result<Vec<TargetList>, Error> {
+    parse_as(form_of(path)?, &path.display().to_string(), content, ports)
 }
 
-type Parser = fn(&str) -> Result<Vec<TargetList>, Problem>;
+/// The same of JSON from wherever it came, which is called `name` in errors.
+pub fn parse_json(name: &str, content: Vec<u8>, ports: Ports) -> Result<Vec<TargetList>, Error> {
+    parse_as(Form::Json, name, content, ports)
+}
 
-fn parser_of(path: &Path) -> Result<Parser, Error> {
+/// What becomes of a port behind a target.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Ports {
+    /// It is an error.
+    #[default]
+    Refused,
+    /// It is left out: what lists have that were made for Prometheus.
+    Stripped,
+}
+
+impl Ports {
+    fn read(self, text: &str) -> Result<TargetSpec, SpecError> {
+        match self {
+            Self::Refused => text.parse(),
+            Self::Stripped => without_port(text).parse(),
+        }
+    }
+}
+
+/// `host.example` of `host.example:9100`, `::1` of `[::1]:9100`; whatever has no port is as it was.
+fn without_port(text: &str) -> &str {
+    let Some((host, port)) = text.rsplit_once(':') else { return text };
+    let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inside) if is_port => inside,
+        None if is_port && !host.contains(':') => host,
+        _ => text,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Yaml,
+}
+
+fn form_of(path: &Path) -> Result<Form, Error> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
-        "json" => Ok(json),
-        "yml" | "yaml" => Ok(yaml),
+        "json" => Ok(Form::Json),
+        "yml" | "yaml" => Ok(Form::Yaml),
         _ => {
             let reason = "a target file is named .json, .yml or .yaml, by which its form is known; rename it".into();
             Err(Error::Content { place: path.display().to_string(), reason })
@@ -40,11 +79,14 @@ fn parser_of(path: &Path) -> Result<Parser, Error> {
     }
 }
 
-fn parse_by(parser: Parser, path: &Path, content: Vec<u8>) -> Result<Vec<TargetList>, Error> {
-    let file = path.display().to_string();
+fn parse_as(form: Form, name: &str, content: Vec<u8>, ports: Ports) -> Result<Vec<TargetList>, Error> {
     let text = String::from_utf8(content)
-        .map_err(|_| Error::Content { place: file.clone(), reason: "the file is not UTF-8 text".into() })?;
-    parser(&text).map_err(|(line, column, reason)| Error::Content { place: format!("{file}:{line}:{column}"), reason })
+        .map_err(|_| Error::Content { place: name.to_owned(), reason: "it is not UTF-8 text".into() })?;
+    let parsed = match form {
+        Form::Json => json(&text, ports),
+        Form::Yaml => yaml(&text, ports),
+    };
+    parsed.map_err(|(line, column, reason)| Error::Content { place: format!("{name}:{line}:{column}"), reason })
 }
 
 /// Line, column and what is wrong there.
@@ -82,7 +124,7 @@ fn label(list: &mut TargetList, name: &str, value: impl Into<String>) -> Result<
     Ok(())
 }
 
-fn yaml(text: &str) -> Result<Vec<TargetList>, Problem> {
+fn yaml(text: &str, ports: Ports) -> Result<Vec<TargetList>, Problem> {
     let problem = |node: &Node, reason: String| (node.place.line, node.place.column, reason);
     let expected = |node: &Node, what: &str| problem(node, format!("found {}, expected {what}", node.found()));
     let Some(root) = yaml::parse(text).map_err(|e| (e.place.line, e.place.column, e.reason))? else {
@@ -102,7 +144,7 @@ fn yaml(text: &str) -> Result<Vec<TargetList>, Problem> {
                         let Value::Scalar { text, .. } = &target.value else {
                             return Err(expected(target, "a target"));
                         };
-                        list.push(text.parse::<TargetSpec>().map_err(|e| problem(target, e.to_string()))?);
+                        list.push(ports.read(text).map_err(|e| problem(target, e.to_string()))?);
                     }
                 }
                 ("targets", _) => return Err(expected(value, "a list of targets")),
@@ -132,10 +174,10 @@ fn yaml(text: &str) -> Result<Vec<TargetList>, Problem> {
 }
 
 /// JSON is read target by target, without a tree: files of millions of targets are JSON, made by programs.
-fn json(text: &str) -> Result<Vec<TargetList>, Problem> {
+fn json(text: &str, ports: Ports) -> Result<Vec<TargetList>, Problem> {
     let mut deserializer = serde_json::Deserializer::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut lists = Lists::default();
-    deserializer.deserialize_seq(Entries(&mut lists)).and_then(|()| deserializer.end()).map_err(|error| {
+    deserializer.deserialize_seq(Entries(&mut lists, ports)).and_then(|()| deserializer.end()).map_err(|error| {
         let reason = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
         (error.line(), error.column(), reason.strip_suffix(&place).unwrap_or(&reason).to_owned())
@@ -143,7 +185,7 @@ fn json(text: &str) -> Result<Vec<TargetList>, Problem> {
     Ok(lists.lists)
 }
 
-struct Entries<'a>(&'a mut Lists);
+struct Entries<'a>(&'a mut Lists, Ports);
 
 impl<'de> Visitor<'de> for Entries<'_> {
     type Value = ();
@@ -153,14 +195,14 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(list) = entries.next_element_seed(Entry)? {
+        while let Some(list) = entries.next_element_seed(Entry(self.1))? {
             self.0.add(list);
         }
         Ok(())
     }
 }
 
-struct Entry;
+struct Entry(Ports);
 
 impl<'de> DeserializeSeed<'de> for Entry {
     type Value = TargetList;
@@ -183,7 +225,7 @@ impl<'de> Visitor<'de> for Entry {
             match &key[..] {
                 "targets" if !has_targets => {
                     has_targets = true;
-                    fields.next_value_seed(Targets(&mut list))?;
+                    fields.next_value_seed(Targets(&mut list, self.0))?;
                 }
                 "labels" if !has_labels => {
                     has_labels = true;
@@ -205,7 +247,7 @@ impl<'de> Visitor<'de> for Entry {
     }
 }
 
-struct Targets<'a>(&'a mut TargetList);
+struct Targets<'a>(&'a mut TargetList, Ports);
 
 impl<'de> DeserializeSeed<'de> for Targets<'_> {
     type Value = ();
@@ -222,7 +264,7 @@ impl<'de> Visitor<'de> for Targets<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut targets: A) -> Result<(), A::Error> {
-        while let Some(spec) = targets.next_element_seed(Spec)? {
+        while let Some(spec) = targets.next_element_seed(Spec(self.1))? {
             self.0.push(spec);
         }
         Ok(())
@@ -230,7 +272,7 @@ impl<'de> Visitor<'de> for Targets<'_> {
 }
 
 /// A target within a JSON string. The error is made while the string is read, so it carries its place.
-struct Spec;
+struct Spec(Ports);
 
 impl<'de> DeserializeSeed<'de> for Spec {
     type Value = TargetSpec;
@@ -247,7 +289,7 @@ impl Visitor<'_> for Spec {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TargetSpec, E> {
-        text.parse().map_err(E::custom)
+        self.0.read(text).map_err(E::custom)
     }
 }
 
@@ -286,10 +328,10 @@ mod tests {
     fn json_and_yaml_say_the_same() {
         let expected =
             ["10.0.0.1,10.0.0.2 host.example {\"site\": \"fra\"}", "10.0.1.0/24  {\"site\": \"muc\"}", "  {}"];
-        assert_eq!(show(&json(AS_JSON).unwrap()), expected);
-        assert_eq!(show(&yaml(AS_YAML).unwrap()), expected);
-        assert_eq!(show(&yaml(AS_JSON).unwrap()), expected);
-        assert!(yaml("").unwrap().is_empty() && json("[]").unwrap().is_empty());
+        assert_eq!(show(&json(AS_JSON, Ports::Refused).unwrap()), expected);
+        assert_eq!(show(&yaml(AS_YAML, Ports::Refused).unwrap()), expected);
+        assert_eq!(show(&yaml(AS_JSON, Ports::Refused).unwrap()), expected);
+        assert!(yaml("", Ports::Refused).unwrap().is_empty() && json("[]", Ports::Refused).unwrap().is_empty());
     }
 
     #[test]
@@ -306,7 +348,7 @@ mod tests {
             ("[] x", (1, 4), "trailing"),
         ];
         for (text, place, expected) in table {
-            let (line, column, reason) = json(text).unwrap_err();
+            let (line, column, reason) = json(text, Ports::Refused).unwrap_err();
             assert!(reason.contains(expected) && !reason.contains("at line"), "{text}: {reason}");
             assert_eq!((line, column), place, "{text}: {reason}");
         }
@@ -328,7 +370,7 @@ mod tests {
             ("- targets: [a]\n  labels: {le: x}\n", (2, 12), "`le` is set by echolot itself"),
         ];
         for (text, place, expected) in table {
-            let (line, column, reason) = yaml(text).unwrap_err();
+            let (line, column, reason) = yaml(text, Ports::Refused).unwrap_err();
             assert!(reason.contains(expected), "{text}: {reason}");
             assert_eq!((line, column), place, "{text}: {reason}");
         }
@@ -339,24 +381,37 @@ mod tests {
         let dir = tempdir();
         for (name, content) in [("a.json", AS_JSON), ("a.YML", AS_YAML), ("a.yaml", AS_YAML)] {
             fs::write(dir.join(name), content).unwrap();
-            assert_eq!(read_file(&dir.join(name)).unwrap().len(), 3, "{name}");
+            assert_eq!(read_file(&dir.join(name), Ports::Refused).unwrap().len(), 3, "{name}");
         }
         for (name, content, expected) in [
             ("a.txt", "", "a.txt: a target file is named .json, .yml or .yaml"),
             ("b.json", "[{\"targets\": [\"-\"]}]", "b.json:1:17: `-` is not a target"),
         ] {
             fs::write(dir.join(name), content).unwrap();
-            let error = read_file(&dir.join(name)).unwrap_err().to_string();
+            let error = read_file(&dir.join(name), Ports::Refused).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let error = read_file(&dir.join("none.json")).unwrap_err().to_string();
+        let error = read_file(&dir.join("none.json"), Ports::Refused).unwrap_err().to_string();
         assert!(error.contains("none.json: cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn ports_are_stripped_where_that_is_asked_for() {
+        let text = r#"[{"targets": ["10.0.0.1:9100", "[2001:db8::1]:80", "host.example:9100", "2001:db8::2", "10.0.0.2", "[::3]"]}]"#;
+        let expected = ["10.0.0.1,10.0.0.2,2001:db8::1,2001:db8::2,::3 host.example {}"];
+        assert_eq!(show(&json(text, Ports::Stripped).unwrap()), expected);
+        assert_eq!(show(&yaml(text, Ports::Stripped).unwrap()), expected);
+        // What is no port is still an error.
+        for text in ["10.0.0.1:", "10.0.0.1:x", "[::1]:", "host.example:80:90", "http://host.example:80/"] {
+            let error = json(&format!("[{{\"targets\": [\"{text}\"]}}]"), Ports::Stripped).unwrap_err();
+            assert!(error.2.contains("is not a target"), "{text}: {error:?}");
+        }
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in any::<String>()) {
-            let _ = (json(&text), yaml(&text));
+            let _ = (json(&text, Ports::Refused), yaml(&text, Ports::Refused));
         }
 
         #[test]
@@ -367,7 +422,7 @@ mod tests {
             ),
         ) {
             let text = parts.concat();
-            let _ = (json(&text), yaml(&text));
+            let _ = (json(&text, Ports::Refused), yaml(&text, Ports::Refused));
         }
     }
 }

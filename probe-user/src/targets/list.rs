@@ -1,13 +1,20 @@
 //! Lists of targets: from the command line, and from files of one target a line.
 
-use super::{AddressRange, Error, TargetSpec, span::Span};
+use super::{
+    AddressRange, Error, TargetSpec,
+    span::{self, Span},
+};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fmt,
     fs::File,
     io::{self, BufRead, BufReader},
+    net::IpAddr,
     path::Path,
 };
+
+/// A name, and an address that it has.
+pub type AddressOfName = (Box<str>, IpAddr);
 
 /// Targets that have their labels in common, as written: eight bytes an address or range of IPv4, 32 of IPv6.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -17,6 +24,7 @@ pub struct TargetList {
     pub(super) v4: Vec<Span<u32>>,
     pub(super) v6: Vec<Span<u128>>,
     names: Vec<Box<str>>,
+    of_names: Vec<AddressOfName>,
 }
 
 impl TargetList {
@@ -66,6 +74,7 @@ impl TargetList {
         self.v4.append(&mut other.v4);
         self.v6.append(&mut other.v6);
         self.names.append(&mut other.names);
+        self.of_names.append(&mut other.of_names);
     }
 
     /// Addresses, CIDRs and ranges, in the order in which they were added, IPv4's first.
@@ -79,14 +88,47 @@ impl TargetList {
         &self.names
     }
 
-    /// The names alone.
-    pub(super) fn into_names(self) -> Vec<Box<str>> {
-        self.names
+    /// Adds an address of a name: a target of its own, called `NAME/ADDRESS`.
+    pub fn push_address_of(&mut self, name: &str, address: IpAddr) {
+        self.of_names.push((name.into(), address));
+    }
+
+    /// Addresses of names, in the order in which they were added.
+    pub fn addresses_of_names(&self) -> &[AddressOfName] {
+        &self.of_names
+    }
+
+    /// Puts for each name what it stands for: its addresses, each a target of its own; a name without any stays.
+    #[must_use]
+    pub fn with_all_addresses<'a>(mut self, addresses: impl Fn(&str) -> &'a [IpAddr]) -> Self {
+        for name in std::mem::take(&mut self.names) {
+            match addresses(&name) {
+                [] => self.names.push(name),
+                found => found.iter().for_each(|address| self.push_address_of(&name, *address)),
+            }
+        }
+        self
+    }
+
+    /// The names, and the addresses of names.
+    pub(super) fn into_names(self) -> (Vec<Box<str>>, Vec<AddressOfName>) {
+        (self.names, self.of_names)
+    }
+
+    /// How many targets the lists name, each once; a name is one.
+    pub fn distinct(lists: &[Self]) -> u64 {
+        let v4 = span::merge(lists.iter().flat_map(|list| list.v4.iter().copied()).collect());
+        let v6 = span::merge(lists.iter().flat_map(|list| list.v6.iter().copied()).collect());
+        let names: HashSet<&str> = lists.iter().flat_map(|list| &list.names).map(|name| &**name).collect();
+        let of_names: HashSet<_> = lists.iter().flat_map(|list| &list.of_names).collect();
+        let counts = v4.iter().map(Span::count).chain(v6.iter().map(Span::count));
+        let addresses = counts.fold(0u128, u128::saturating_add);
+        u64::try_from(addresses).unwrap_or(u64::MAX).saturating_add((names.len() + of_names.len()) as u64)
     }
 
     /// Whether nothing was named.
     pub fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty() && self.names.is_empty()
+        self.v4.is_empty() && self.v6.is_empty() && self.names.is_empty() && self.of_names.is_empty()
     }
 }
 

@@ -23,6 +23,8 @@ mod list;
 mod memory;
 mod order;
 mod paths;
+mod per_prefix;
+mod reserved;
 mod series;
 mod shard;
 mod span;
@@ -32,13 +34,15 @@ pub(crate) mod testing;
 mod window;
 pub(crate) mod yaml;
 
-pub use build::{GroupInput, Options, build};
+pub use build::{GroupInput, Options, build, build_or_empty, check_target};
 pub use error::Error;
 pub use exclude::Exclusions;
 pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
-pub use list::TargetList;
+pub use list::{AddressOfName, TargetList};
 pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, FLOW_BYTES, available as available_memory};
 pub use paths::{PathGroup, PathSettings, PathTargets};
+pub use per_prefix::{PerPrefix, check as check_per_prefix};
+pub use reserved::{RESERVED, check_reserved, is_reserved, reserved};
 pub use series::{
     Exported, LOCAL_SERIES, OTHER, PerTarget, SERIES_OF_TARGET, SeriesLimit, series_of_group, series_of_row,
 };

@@ -83,6 +83,11 @@ impl<A: Number> Span<A> {
         (self.first..=self.last).contains(&address)
     }
 
+    /// What both have; None for nothing.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        Self::new(self.first.max(other.first), self.last.min(other.last))
+    }
+
     /// All of them, ascending.
     pub fn iter(&self) -> impl Iterator<Item = A> + use<A> {
         let last = self.last;

@@ -1,4 +1,4 @@
-//! A name server for reverse names and AS numbers that can be told to be quick, slow, dead or wrong. Over UDP and TCP.
+//! A name server for addresses, reverse names and AS numbers that can be told to be quick, slow, dead or wrong. Over UDP and TCP.
 //!
 //! It serves in the network namespace of the thread that binds it, at any address and port of that: 127.0.0.1:0 for a test on loopback,
 //! port 53 of a far end for one in a lab.
@@ -7,7 +7,7 @@ use hickory_proto::{
     op::{Message, MessageType, ResponseCode},
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{CNAME, PTR, SOA, TXT},
+        rdata::{A, AAAA, CNAME, PTR, SOA, TXT},
     },
 };
 use std::{
@@ -56,6 +56,19 @@ pub struct Zone {
 }
 
 impl Zone {
+    /// A name's address, with a time to live in seconds. Of several a name has all.
+    ///
+    /// # Panics
+    /// If it is no name.
+    #[must_use]
+    pub fn address(self, name: &str, address: IpAddr, ttl: u32) -> Self {
+        let data = match address {
+            IpAddr::V4(address) => RData::A(A(address)),
+            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+        };
+        self.record(&absolute(name), ttl, data)
+    }
+
     /// An address' name, with a time to live in seconds. Of several an address has all.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use echolot::{
     base::{Cause, Nanos, Outcome, State, TargetIndex},
+    discovery::SourceState,
     ledger::{Snapshot, SumRow, TargetRow, histogram::Histogram},
     metrics::{Pinned, Readiness, ReloadState, Source},
     nic::{InterfaceInfo, LocalDrops},
@@ -23,6 +24,7 @@ pub(crate) struct Fake {
     plan: Mutex<Arc<Plan>>,
     pub(crate) snapshot: Snapshot,
     pub(crate) drops: Vec<LocalDrops>,
+    sources: Vec<SourceState>,
     pub(crate) readiness: Mutex<Readiness>,
     /// Shown of groups that show unhealthy targets.
     pub(crate) unhealthy: Vec<u32>,
@@ -53,6 +55,7 @@ impl Fake {
             plan: Mutex::new(Arc::new(plan)),
             snapshot,
             drops,
+            sources: Vec::new(),
             readiness: Mutex::new(Readiness::Sending),
             unhealthy: Vec::new(),
             shared: Arc::default(),
@@ -196,7 +199,16 @@ impl Fake {
             frames: 1000 * i as u64,
         };
         let drops = echolot::nic::DROP_CAUSES.iter().enumerate().map(drop).collect();
-        Self::new(plan, snapshot, drops)
+        let source = |source: &str, up, last_success| SourceState {
+            group: "edge".into(),
+            source: source.into(),
+            up,
+            targets: 7,
+            failures: 3,
+            last_success,
+        };
+        let sources = vec![source("t/*.json", Some(true), Some(1_795_212_000.5)), source(NASTY, None, None)];
+        Self { sources, ..Self::new(plan, snapshot, drops) }
     }
 
     /// The same before the first probe.
@@ -247,6 +259,10 @@ impl Source for Fake {
 
     fn reload(&self) -> ReloadState {
         ReloadState { successful: true, at_unix_seconds: 1_795_212_000.5 }
+    }
+
+    fn sources(&self) -> Vec<SourceState> {
+        self.sources.clone()
     }
 
     fn readiness(&self) -> Readiness {

@@ -100,6 +100,9 @@ pub struct RunArgs {
     /// Where no terminal shows the live view: a line this often; 0 for none
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::progress_interval)]
     pub progress_interval: Nanos,
+    /// Probe multicast, broadcast and reserved addresses too, at which nobody is
+    #[arg(long)]
+    pub allow_reserved: bool,
     /// Append events to a file, a JSON object a line [default: the file's `events`]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub events: Option<PathBuf>,
@@ -376,6 +379,9 @@ pub struct CheckArgs {
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Allow multicast, broadcast and reserved addresses, at which nobody is
+    #[arg(long)]
+    pub allow_reserved: bool,
 }
 
 /// Who is probed.
@@ -391,6 +397,9 @@ pub struct TargetArgs {
     /// Leave out the addresses, CIDRs and ranges in a file, one a line; may be repeated
     #[arg(long = "exclude", value_name = "FILE")]
     pub exclude_files: Vec<PathBuf>,
+    /// Probe multicast, broadcast and reserved addresses too, at which nobody is
+    #[arg(long)]
+    pub allow_reserved: bool,
     /// IPv4 alone: names stand for their IPv4 address [default: the one that the resolver names first]
     #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
     pub ipv4: bool,
@@ -419,8 +428,15 @@ impl TargetArgs {
         }
         let exclude = Exclusions::read_files(&self.exclude_files)?;
         let group = Group { family: self.family(), ..group };
-        let input = GroupInput { group, labels: BTreeMap::default(), lists: vec![list] };
-        Ok((targets::build(vec![input], &exclude, options)?, exclude))
+        let lists = vec![list];
+        // No name may turn out to be where nobody is either.
+        let mut never = exclude;
+        if !self.allow_reserved {
+            targets::check_reserved(&group.name, &lists, &never)?;
+            never = never.and(&targets::reserved());
+        }
+        let input = GroupInput { group, labels: BTreeMap::default(), lists };
+        Ok((targets::build(vec![input], &never, options)?, never))
     }
 }
 
