@@ -59,11 +59,12 @@ pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
 
 /// Where targets come from.
 fn sources(text: &mut Text, states: &[SourceState]) {
+    type Value = fn(&SourceState) -> u64;
     if states.is_empty() {
         return;
     }
     let labels = |state: &SourceState| joined(&[("group", &state.group), ("source", &state.source)]);
-    let families: [(Family, fn(&SourceState) -> u64); 3] = [
+    let families: [(Family, Value); 3] = [
         (f::SOURCE_UP, |state| u64::from(state.up == Some(true))),
         (f::SOURCE_TARGETS, |state| state.targets),
         (f::SOURCE_FAILURES, |state| state.failures),
