@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     base::Nanos,
-    config::{self, Config},
+    config::{self, Config, ConfigError},
     metrics::Source as _,
     results::{Outcomes, Summary},
-    run::{self, Job, Live, Moment, Network, Source, Starting, View},
+    run::{self, Job, Live, Moment, Network, Reload, Reread, Source, Starting, View},
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,10 +23,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the configuration and its targets", live.clone(), Status::Complete)?;
-    let mut config = config::load(&args.config)?;
-    config.seed = args.network.seed.or(config.seed);
-    config.sources = super::args::sources(&args.network.sources)?.or(config.sources);
+    let (file, seed, sources) = (args.config.clone(), args.network.seed, super::args::sources(&args.network.sources)?);
+    let load = move || -> Result<Config, ConfigError> {
+        let mut config = config::load(&file)?;
+        config.seed = seed.or(config.seed);
+        config.sources = sources.clone().or(config.sources);
+        Ok(config)
+    };
+    let config = load()?;
     let plan = config.plan()?;
+    let hash = config::hash(&config, &plan);
+    let reload = Reload { read: reader(config.fixed(), load), hash, by_http: args.lifecycle };
     let rate = run::whole(plan.needed_rate());
     let network = network(&args.network, &config);
     let job = Job {
@@ -36,6 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
         for_ever: true,
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
+        reload: Some(reload),
         ..Job::new(plan, config.exclude, network, rate)
     };
     if args.network.dry_run {
@@ -46,6 +54,28 @@ pub(super) fn run(args: &RunArgs) -> Result<Status, Failure> {
     let mut view = Shown { live, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
     run::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
+}
+
+/// Reads everything again. What is `fixed` can't be changed.
+fn reader(
+    fixed: Vec<(&'static str, String)>,
+    mut load: impl FnMut() -> Result<Config, ConfigError> + Send + 'static,
+) -> run::Read {
+    Box::new(move || {
+        let config = load().map_err(|error| error.to_string())?;
+        let others: Vec<String> = fixed
+            .iter()
+            .zip(config.fixed())
+            .filter(|((_, was), (_, is))| was != is)
+            .map(|((name, was), (_, is))| format!("`{name}` ({was}, would be {is})"))
+            .collect();
+        if !others.is_empty() {
+            return Err(format!("{}: {} can't change without a restart", config.file.display(), others.join(", ")));
+        }
+        let plan = config.plan().map_err(|error| error.to_string())?;
+        let hash = config::hash(&config, &plan);
+        Ok(Reread { plan, exclude: config.exclude, hash })
+    })
 }
 
 /// What the command line says, `auto` included, and where it says nothing the file.

@@ -6,6 +6,7 @@
 
 pub mod duration;
 mod error;
+mod fixed;
 mod keys;
 mod parse;
 mod plan;
@@ -14,6 +15,7 @@ mod read;
 mod report;
 
 pub use error::{ConfigError, Problem};
+pub use fixed::hash;
 pub use probe::{FLOWS, ProbeSettings, TTLS, dscp};
 pub use report::{GroupReport, Report, report};
 

@@ -7,7 +7,10 @@ mod connection;
 mod holder;
 mod page;
 
-use crate::metrics::{self, ExpositionError, Source, TargetSeries};
+use crate::{
+    metrics::{self, ExpositionError, Source, TargetSeries},
+    targets::Counts,
+};
 use axum::{
     Router,
     body::Body,
@@ -17,7 +20,7 @@ use axum::{
         header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::stream;
 use std::{
@@ -109,6 +112,7 @@ pub async fn serve(
         .route("/metrics", get(exposition))
         .route("/-/healthy", get(async || plain(StatusCode::OK, "healthy\n")))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).get(async || plain(StatusCode::METHOD_NOT_ALLOWED, "405: POST, not GET\n")))
         .fallback(async || plain(StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(source);
     let (stop, mut stopped) = tokio::sync::watch::channel(());
@@ -129,7 +133,8 @@ pub async fn serve(
     Ok(())
 }
 
-const NOT_FOUND: &str = "404: nothing here. There are / (overview), /metrics, /-/healthy and /-/ready.\n";
+const NOT_FOUND: &str =
+    "404: nothing here. There are / (overview), /metrics, /-/healthy, /-/ready and /-/reload (POST).\n";
 
 async fn overview(State(source): State<Arc<dyn Source>>) -> Response {
     match page::overview(&*source) {
@@ -152,6 +157,24 @@ async fn ready(State(source): State<Arc<dyn Source>>) -> Response {
         plain(StatusCode::OK, "ready\n")
     } else {
         plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has not begun\n")
+    }
+}
+
+/// As Prometheus answers: 200 once it is in force, 403 where nobody may ask, 500 with the reason.
+async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
+    let Some(reloading) = source.reload_now() else {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "403: start echolot with --web.enable-lifecycle to have it reloaded from here\n",
+        );
+    };
+    match reloading.await {
+        Ok(Counts { kept, new, given_up, changed }) => {
+            let text =
+                format!("reloaded: {kept} targets as before, {new} new, {given_up} given up, {changed} begun anew\n");
+            plain(StatusCode::OK, text)
+        }
+        Err(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("not reloaded, all goes on as before: {why}\n")),
     }
 }
 

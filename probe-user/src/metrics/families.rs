@@ -102,6 +102,8 @@ pub(super) const RELOAD_TIMESTAMP: Family = gauge(
     "echolot_config_last_reload_success_timestamp_seconds",
     "When a configuration was last taken over, Unix time.",
 );
+pub(super) const CONFIG_HASH: Family =
+    gauge("echolot_config_hash", "A hash of the configuration in force and of all its targets.");
 
 // Of the process, by the names that Prometheus' client libraries share.
 pub(super) const PROCESS_CPU: Family =

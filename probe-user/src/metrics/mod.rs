@@ -21,6 +21,6 @@ mod sums;
 
 pub use families::{Family, Kind, all as families};
 pub use series::{CHUNK, TargetSeries};
-pub use source::{ExpositionError, ReloadState, Source};
+pub use source::{ExpositionError, ReloadState, Reloading, Source};
 pub(crate) use sums::consistent;
 pub use sums::sums;

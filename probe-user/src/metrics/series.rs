@@ -62,16 +62,19 @@ impl TargetSeries {
             }
         }
         let groups = plan.groups.iter().enumerate().filter(|(_, group)| group.per_target);
-        let groups: Vec<_> = groups.map(|(i, group)| (i, group.targets.clone())).collect();
+        let groups: Vec<_> = groups.map(|(i, group)| (i, group.runs().collect::<Vec<_>>())).collect();
         let writers = WRITERS.into_iter().filter({
             let any = !groups.is_empty();
             move |_| any
         });
+        let of_steps = Arc::clone(&plan);
         let steps = writers.flat_map(move |(family, lines)| {
-            let targets = groups
-                .clone()
-                .into_iter()
-                .flat_map(move |(group, targets)| targets.map(move |index| Step::Target(family, lines, group, index)));
+            let plan = Arc::clone(&of_steps);
+            let targets = groups.clone().into_iter().flat_map(move |(group, runs)| {
+                let plan = Arc::clone(&plan);
+                let there = runs.into_iter().flatten().filter(move |index| plan.has(TargetIndex(*index)));
+                there.map(move |index| Step::Target(family, lines, group, index))
+            });
             std::iter::once(Step::Header(family)).chain(targets)
         });
         Ok(Self { source, plan, steps: Box::new(steps), pending: String::new(), labels: String::new() })

@@ -4,9 +4,9 @@ use crate::{
     base::{Nanos, TargetIndex},
     ledger::{Snapshot, TargetRow},
     nic::{InterfaceInfo, LocalDrops},
-    targets::Plan,
+    targets::{Counts, Plan},
 };
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 /// What a scrape and the landing page are made from. An implementation reads counters only and never touches the
 /// packet loops.
@@ -24,11 +24,22 @@ pub trait Source: Send + Sync + 'static {
     fn interface(&self) -> InterfaceInfo;
     /// How the last reading of the configuration went.
     fn reload(&self) -> ReloadState;
+    /// A hash of the configuration in force, of 48 bits; None where there is none.
+    fn config_hash(&self) -> Option<u64> {
+        None
+    }
+    /// Reads the configuration again and has it adopted; None where nobody may ask for it.
+    fn reload_now(&self) -> Option<Reloading> {
+        None
+    }
     /// Whether sending has begun.
     fn is_ready(&self) -> bool;
     /// A moment on CLOCK_MONOTONIC in seconds since 1970.
     fn monotonic_to_unix(&self, moment: Nanos) -> f64;
 }
+
+/// What a reload comes to: how many targets stay, come and go, or why nothing has changed, in words for people.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Counts, String>> + Send>>;
 
 /// How the last reading of the configuration went; the one at the start counts.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -18,7 +18,7 @@ use prometheus::{
     TextEncoder,
     proto::{LabelPair, Metric, MetricFamily},
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Every family but those of single targets, in the text format 0.0.4.
 ///
@@ -89,8 +89,14 @@ fn by_group(plan: &Plan, snapshot: &Snapshot) -> Result<Vec<MetricFamily>, Expos
         family(f::RTT, distributions),
         split(f::TARGETS, "state", &State::ALL.map(State::name), |row| &row.states),
         plain(f::FLAPPING, |row| row.flapping),
-        family(f::GROUP_INFO, plan.groups.iter().map(group_info)),
+        family(f::GROUP_INFO, named_once(plan).map(group_info)),
     ])
+}
+
+/// The groups of a plan without those of before that are there for what is still in flight.
+fn named_once(plan: &Plan) -> impl Iterator<Item = &Group> {
+    let mut seen = HashSet::new();
+    plan.groups.iter().filter(move |group| seen.insert(&group.name))
 }
 
 fn group_info(group: &Group) -> Metric {
@@ -142,6 +148,7 @@ fn local(source: &dyn Source, snapshot: &Snapshot) -> Vec<MetricFamily> {
         family(f::BUILD_INFO, [number(f::BUILD_INFO, build, 1)]),
         family(f::RELOAD_SUCCESSFUL, [number(f::RELOAD_SUCCESSFUL, Vec::new(), u64::from(reload.successful))]),
         family(f::RELOAD_TIMESTAMP, [value(f::RELOAD_TIMESTAMP, Vec::new(), reload.at_unix_seconds)]),
+        family(f::CONFIG_HASH, [number(f::CONFIG_HASH, Vec::new(), source.config_hash().unwrap_or(0))]),
     ]
 }
 

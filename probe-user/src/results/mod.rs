@@ -51,6 +51,7 @@ pub(crate) mod tests {
             per_target: false,
             flows: 1,
             ttls: None,
+            further: Vec::new(),
             targets,
         }
     }

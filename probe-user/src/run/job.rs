@@ -1,6 +1,6 @@
 //! What is to be done, and what is shown of it.
 
-use super::{Failure, Live, Source, paths::Paths};
+use super::{Failure, Live, Source, paths::Paths, requests::Read};
 use crate::{
     base::Settlement,
     enrich,
@@ -32,6 +32,17 @@ pub(crate) struct Job {
     pub(crate) enrich: enrich::Settings,
     /// Never probed, whatever a name resolves to.
     pub(crate) exclude: Exclusions,
+    /// Reads everything again while it runs; None: it does not change.
+    pub(crate) reload: Option<Reload>,
+}
+
+/// How a job is read again.
+pub(crate) struct Reload {
+    pub(crate) read: Read,
+    /// Of what it begins with, see [`crate::config::hash`].
+    pub(crate) hash: u64,
+    /// Whoever reaches the HTTP server may ask for it.
+    pub(crate) by_http: bool,
 }
 
 impl Job {
@@ -49,6 +60,7 @@ impl Job {
             events: None,
             enrich: enrich::Settings::default(),
             exclude,
+            reload: None,
         }
     }
 }

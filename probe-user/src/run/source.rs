@@ -1,13 +1,14 @@
 //! What scrapes, pages and views are made from: counters, read from outside the loops.
 
+use super::requests::Reloads;
 use crate::{
     base::{Nanos, TargetIndex},
     health::Hold,
-    ledger::{Snapshot, TargetRow, tally},
+    ledger::{Grown, Snapshot, TargetRow, tally},
     metrics::{self, ReloadState},
     nic::{DropSampler, InterfaceInfo, LocalDrops},
     route::LinkState,
-    targets::Plan,
+    targets::{Epochs, Plan},
     wire::RejectedReason,
     worker::Common,
 };
@@ -21,15 +22,19 @@ use std::{
 
 /// The one implementation of [`metrics::Source`].
 pub(crate) struct Source {
-    plan: Arc<Plan>,
+    epochs: Epochs,
     common: Arc<Common>,
     /// As it was when somebody last looked. Control threads only.
     interface: Mutex<InterfaceInfo>,
     link: Arc<LinkState>,
-    loaded_at: f64,
+    reload: Mutex<ReloadState>,
+    /// Of the configuration in force, see [`crate::config::hash`].
+    hash: AtomicU64,
+    /// Where a reload is asked for, if whoever reaches the HTTP server may.
+    reloads: Option<Reloads>,
     ready: AtomicBool,
-    /// Flapping targets, by row of sums.
-    flapping: Arc<[AtomicU64]>,
+    /// Flapping targets, by row of the ledger.
+    flapping: Arc<Grown<AtomicU64>>,
     /// What the sampler last found. Control threads only: no loop ever waits for it.
     sampled: Mutex<Sampled>,
 }
@@ -42,17 +47,36 @@ struct Sampled {
 }
 
 impl Source {
-    pub(super) fn new(plan: Arc<Plan>, common: Arc<Common>, interface: InterfaceInfo, link: Arc<LinkState>) -> Self {
+    pub(super) fn new(epochs: Epochs, common: Arc<Common>, interface: InterfaceInfo, link: Arc<LinkState>) -> Self {
         Self {
-            flapping: plan.sums.iter().map(|_| AtomicU64::new(0)).collect(),
-            plan,
+            flapping: Arc::new((0..common.ledger.rows()).map(|_| AtomicU64::new(0)).collect()),
+            epochs,
             common,
             interface: Mutex::new(interface),
             link,
-            loaded_at: unix(SystemTime::now()),
+            reload: Mutex::new(ReloadState { successful: true, at_unix_seconds: unix(SystemTime::now()) }),
+            hash: AtomicU64::new(0),
+            reloads: None,
             ready: AtomicBool::new(false),
             sampled: Mutex::default(),
         }
+    }
+
+    /// Whose configuration has this hash, and may be asked by HTTP to read it again.
+    pub(super) fn reloadable(self, hash: u64, reloads: Option<Reloads>) -> Self {
+        Self { hash: AtomicU64::new(hash), reloads, ..self }
+    }
+
+    /// A configuration with this hash is in force.
+    pub(super) fn reloaded(&self, hash: u64) {
+        self.hash.store(hash, Relaxed);
+        let now = ReloadState { successful: true, at_unix_seconds: unix(SystemTime::now()) };
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// One was read that can't be.
+    pub(super) fn not_reloaded(&self) {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner).successful = false;
     }
 
     /// Keeps what the sampler has found.
@@ -68,7 +92,7 @@ impl Source {
     }
 
     /// Flapping targets, by row of sums: whoever recognises them counts them there.
-    pub(super) fn flapping(&self) -> Arc<[AtomicU64]> {
+    pub(super) fn flapping(&self) -> Arc<Grown<AtomicU64>> {
         Arc::clone(&self.flapping)
     }
 
@@ -86,7 +110,7 @@ impl Source {
 
 impl metrics::Source for Source {
     fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan)
+        self.epochs.plan()
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -95,10 +119,10 @@ impl metrics::Source for Source {
         snapshot.rejected.iter_mut().zip(sampled.rejected).for_each(|(sum, n)| *sum += n);
         snapshot.held = sampled.held;
         snapshot.events_dropped = self.common.changes.as_ref().map_or(0, |changes| changes.dropped());
-        for (row, flapping) in snapshot.sums.iter_mut().zip(&*self.flapping) {
+        for (row, flapping) in snapshot.sums.iter_mut().zip(self.flapping.iter()) {
             row.flapping = flapping.load(Relaxed);
         }
-        snapshot
+        snapshot.by(&self.epochs.now())
     }
 
     fn target(&self, index: TargetIndex) -> TargetRow {
@@ -115,7 +139,16 @@ impl metrics::Source for Source {
     }
 
     fn reload(&self) -> ReloadState {
-        ReloadState { successful: true, at_unix_seconds: self.loaded_at }
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn config_hash(&self) -> Option<u64> {
+        Some(self.hash.load(Relaxed)).filter(|hash| *hash != 0)
+    }
+
+    fn reload_now(&self) -> Option<metrics::Reloading> {
+        let reloads = self.reloads.clone()?;
+        Some(Box::pin(async move { reloads.again().await }))
     }
 
     fn is_ready(&self) -> bool {
