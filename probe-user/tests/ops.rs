@@ -15,6 +15,7 @@
 //! | `tcp` | ports that are open, closed and silent are told as such, and nobody's connection comes to be |
 //! | `udp` | datagrams are answered, refused and lost, name servers say what they say, and source ports refuse nobody |
 //! | `mtu` | the path MTU is found, by who says it and by silence, and as `ping` and `tracepath` find it |
+//! | `reload` | the configuration is read again under way: nothing is lost, the program stays attached, what is refused changes nothing |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -38,6 +39,8 @@ mod output;
 mod place;
 #[path = "ops/reflect.rs"]
 mod reflect;
+#[path = "ops/reload.rs"]
+mod reload;
 #[path = "ops/scraped.rs"]
 mod scraped;
 #[path = "ops/sources.rs"]

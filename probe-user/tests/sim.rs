@@ -23,6 +23,8 @@ mod cards;
 mod families;
 #[path = "sim/hops.rs"]
 mod hops;
+#[path = "sim/reload.rs"]
+mod reload;
 #[path = "sim/rules.rs"]
 mod rules;
 #[path = "sim/sources.rs"]

@@ -8,50 +8,37 @@ use super::{
 };
 use crate::{
     base::{Nanos, Outcome},
-    config::{self, Config},
-    discovery::{Discovery, Lists},
+    config::{self, Config, ConfigError},
     metrics::Source as _,
     results::{Outcomes, Summary},
-    run::{self, Job, Live, Moment, Network, Source, Starting, View},
+    run::{self, Beginning, Job, Live, Load, Moment, Network, Reload, Source, Starting, View},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Pictures on a terminal come this often.
 const PICTURE: Nanos = Nanos::from_millis(500);
-/// The start waits no longer for files, servers and names: what comes later comes as a change.
-const SOURCES_WAITED_FOR: Duration = Duration::from_secs(3);
 
 /// Probes what the configuration says until a signal comes.
 pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
     let starting = Starting::begin("reading the configuration and its targets", live.clone(), Status::Complete)?;
-    let mut config = config::load(&args.config)?;
-    config.seed = args.network.seed.or(config.seed);
-    config.sources = super::args::sources(&args.network.sources)?.or(config.sources);
-    config.allow_reserved = args.allow_reserved;
-    // Nobody knows what must not be probed while one of these can't be read.
-    config.excluded_by_files()?;
-    let mut discovery = Discovery::start(&config.discovery())?;
-    let mut lists = discovery.first(SOURCES_WAITED_FOR);
-    let mut plan = config.plan_of(&lists)?;
-    // A source that is down is a source that is down, and not a failed start.
-    while plan.targets.is_empty() {
-        starting.step("waiting for a source of targets that has some");
-        lists = discovery.after(lists.version);
-        match config.plan_of(&lists) {
-            Ok(next) => plan = next,
-            Err(error) => tracing::warn!("{error}"),
-        }
-    }
-    if let Some(warning) = config.unknown_labels(&lists) {
-        tracing::warn!("{warning}");
-    }
-    let exclude = config.never(&config.exclude.and(&lists.exclude));
-    discovery.hand_on(lists.version, |_: &Lists| Err("they are taken over at the next start".to_owned()))?;
+    let (file, seed, sources) = (args.config.clone(), args.network.seed, super::args::sources(&args.network.sources)?);
+    let allow_reserved = args.allow_reserved;
+    let mut load: Load = Box::new(move || -> Result<Config, ConfigError> {
+        let mut config = config::load(&file)?;
+        config.seed = seed.or(config.seed);
+        config.sources = sources.clone().or(config.sources);
+        config.allow_reserved = allow_reserved;
+        Ok(config)
+    });
+    let config = load()?;
+    let wait = || starting.step("waiting for a source of targets that has some");
+    let beginning = Beginning::of(config.clone(), wait)?;
+    let version = beginning.version();
+    let Beginning { sources, plan, exclude, hash, .. } = beginning;
+    let read = sources.clone().reader(load);
+    let reload = Reload { read, hash, by_http: args.lifecycle, sources, version };
     let rate = run::whole(plan.needed_rate());
     let network = network(&args.network, &config);
     let job = Job {
@@ -61,7 +48,7 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         for_ever: true,
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
-        discovery: Some(Arc::new(discovery)),
+        reload: Some(reload),
         ..Job::new(plan, exclude, network, rate)
     };
     if args.network.dry_run {

@@ -7,6 +7,7 @@
 
 pub mod duration;
 mod error;
+mod fixed;
 mod keys;
 mod parse;
 mod plan;
@@ -16,6 +17,7 @@ mod report;
 mod sources;
 
 pub use error::{ConfigError, Problem};
+pub use fixed::hash;
 pub use probe::{FLOWS, ProbeSettings, TTLS, dscp};
 pub use report::{GroupReport, Report, report};
 

@@ -66,6 +66,11 @@ impl Flapping {
         Some(Change { target, flapping: true, changes, window })
     }
 
+    /// Forgets a target that is no longer there. Whether it was flapping.
+    pub fn forget(&mut self, target: TargetIndex) -> bool {
+        self.0.remove(&target).is_some_and(|watched| watched.flapping)
+    }
+
     /// Forgets who has been quiet, and tells who is no longer flapping. To be called every second or so.
     pub fn calmed(&mut self, now: Nanos, mut tell: impl FnMut(Change)) {
         self.0.retain(|target, watched| {

@@ -9,7 +9,10 @@ mod holder;
 mod negotiate;
 mod page;
 
-use crate::metrics::{Exposition, ExpositionError, Readiness, Source};
+use crate::{
+    metrics::{Exposition, ExpositionError, Readiness, Source},
+    targets::Counts,
+};
 use axum::{
     Router,
     body::Body,
@@ -22,7 +25,7 @@ use axum::{
         },
     },
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::stream;
 use std::{
@@ -140,6 +143,7 @@ pub async fn serve(
         .route("/metrics", get(exposition))
         .route("/-/healthy", get(async || plain(StatusCode::OK, "healthy\n")))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).get(async || plain(StatusCode::METHOD_NOT_ALLOWED, "405: POST, not GET\n")))
         .fallback(async || plain(StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(source);
     let (stop, mut stopped) = tokio::sync::watch::channel(());
@@ -160,7 +164,8 @@ pub async fn serve(
     Ok(())
 }
 
-const NOT_FOUND: &str = "404: nothing here. There are / (overview), /metrics, /-/healthy and /-/ready.\n";
+const NOT_FOUND: &str =
+    "404: nothing here. There are / (overview), /metrics, /-/healthy, /-/ready and /-/reload (POST).\n";
 
 async fn overview(State(source): State<Arc<dyn Source>>) -> Response {
     let headers = [
@@ -178,6 +183,24 @@ async fn ready(State(source): State<Arc<dyn Source>>) -> Response {
         Readiness::Sending => plain(StatusCode::OK, "ready\n"),
         Readiness::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has not begun\n"),
         Readiness::Ending => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: sending has ended\n"),
+    }
+}
+
+/// As Prometheus answers: 200 once it is in force, 403 where nobody may ask, 500 with the reason.
+async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
+    let Some(reloading) = source.reload_now() else {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "403: start echolot with --web.enable-lifecycle to have it reloaded from here\n",
+        );
+    };
+    match reloading.await {
+        Ok(Counts { kept, new, given_up, changed }) => {
+            let text =
+                format!("reloaded: {kept} targets as before, {new} new, {given_up} given up, {changed} begun anew\n");
+            plain(StatusCode::OK, text)
+        }
+        Err(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("not reloaded, all goes on as before: {why}\n")),
     }
 }
 

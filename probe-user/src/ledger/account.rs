@@ -5,12 +5,17 @@ use super::{
     addresses::Addresses,
     flows::Flows,
     group::{Group, Groups},
-    segment::{Cell, HopWord, Segment, Side},
+    later::Later,
+    runs::{RunState, Runs},
+    segment::{Cell, HopWord, Page, Segment, Side},
     sent::SentTime,
     window::Place,
 };
 use crate::{
-    base::{AddressHandle, Cause, Destination, Family, Generation, Nanos, Outcome, ProbeNumber, Sequence, TargetIndex},
+    base::{
+        AddressHandle, Cause, Destination, Family, Generation, Nanos, Outcome, ProbeNumber, Sequence, State,
+        TargetIndex,
+    },
     health::Health,
     route::{Hops, NO_ROUTE, NO_SOURCE},
     targets::INLINE_PLACES,
@@ -33,11 +38,28 @@ pub struct Account<'a> {
 /// What accounts are looked up in.
 #[derive(Debug)]
 pub(super) struct Tables {
-    /// All of them whole but the last.
+    /// Slots of the start end here.
+    pub(super) end: u32,
+    /// Those of the start, all whole but the last.
     pub(super) segments: Box<[Segment]>,
+    /// Slots that came later.
+    pub(super) pages: boxcar::Vec<Page>,
+    pub(super) runs: Runs,
     pub(super) groups: Groups,
     pub(super) addresses: Addresses,
     pub(super) flows: Flows,
+    pub(super) later: Later,
+}
+
+/// A target that is put into a vacant slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Tenant {
+    /// None: its name is not resolved yet.
+    pub destination: Option<Destination>,
+    /// By which next hop it is probed, or why by none.
+    pub hop: u32,
+    /// Its row of sums.
+    pub row: u32,
 }
 
 /// When a probe was sent, as far as the ledger knows.
@@ -62,7 +84,7 @@ impl<'a> Account<'a> {
     #[inline]
     fn side(self) -> &'a Side {
         let (segment, index) = self.place;
-        &self.tables.segments[segment].sides[index]
+        &self.tables.segment(segment).sides[index]
     }
 
     /// What it has in common with others.
@@ -74,8 +96,23 @@ impl<'a> Account<'a> {
     /// Which sender walks a target.
     #[inline]
     pub fn sender(self) -> usize {
-        let group = self.group();
-        ((self.target.0 - group.targets.start) / group.per_run) as usize
+        self.run().sender
+    }
+
+    /// The round that the run of its slot has come to.
+    #[inline]
+    pub fn round(self) -> u64 {
+        self.run().round.load(Acquire)
+    }
+
+    /// The run that its slot belongs to.
+    #[inline]
+    fn run(self) -> &'a RunState {
+        let (runs, (segment, _)) = (&self.tables.runs, self.place);
+        &runs.all[match segment.checked_sub(self.tables.segments.len()) {
+            None => runs.of_first(self.target.0),
+            Some(page) => self.tables.pages[page].run.load(Acquire) as usize,
+        }]
     }
 
     /// The place of a target's probe by its number, or by as much of it as a reply says.
@@ -92,7 +129,7 @@ impl<'a> Account<'a> {
             return Place::new(&self.cell.window, bit);
         }
         let (segment, index) = self.place;
-        self.tables.segments[segment].place(index, bit)
+        self.tables.segment(segment).place(index, bit)
     }
 
     /// When a probe was sent that left before `now`; None where send times are not kept, or it is another's or not known yet.
@@ -134,7 +171,7 @@ impl<'a> Account<'a> {
     #[inline]
     fn sent_at(self, number: u64) -> Option<SentTime<'a>> {
         let (segment, index) = self.place;
-        self.tables.segments[segment].sent(index, number)
+        self.tables.segment(segment).sent(index, number)
     }
 
     /// Row of sums of a target.
@@ -167,6 +204,15 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn is_resolved(self) -> bool {
         self.side().address.load(Acquire) != 0
+    }
+
+    /// Where its next probe goes; None: nowhere, because its name is not resolved, it has been given up, or the slot has no target.
+    #[inline]
+    pub fn wanted(self) -> Option<Destination> {
+        let address = self.side().address.load(Acquire);
+        let word = self.hop_word();
+        let to = || Destination { family: word.family(), handle: AddressHandle(address) };
+        (address != 0 && word.is_wanted()).then(to)
     }
 
     /// Where its probes go, as they are told; None while its name is not resolved.
@@ -212,7 +258,13 @@ impl<'a> Account<'a> {
 
     /// From its next due time on the target is probed by another hop, or by others. Of control threads, one at a time calls this.
     pub fn move_to(self, hop: u32) {
-        self.side().hop.store(HopWord::new(hop, self.hop_word().family()).moved().0, Release);
+        self.change_hop(|word| Some(word.by(hop)));
+    }
+
+    /// Changes the word of its hop; None: it stays as it is. The sender may change it too.
+    fn change_hop(self, change: impl Fn(HopWord) -> Option<HopWord>) {
+        let changed = |word| change(HopWord(word)).map(|word| word.0);
+        let _as_it_was = self.side().hop.fetch_update(Release, Relaxed, changed);
     }
 
     /// Whether the target has come to another hop, and what was on its way then has not landed yet.
@@ -225,15 +277,68 @@ impl<'a> Account<'a> {
     #[cold]
     pub fn has_arrived(self, hop: u32) {
         // It may have moved on just now: then it has not arrived.
-        let arrived = HopWord::new(hop, self.hop_word().family());
-        let _moved_on = self.side().hop.compare_exchange(arrived.moved().0, arrived.0, Relaxed, Relaxed);
+        self.change_hop(|word| (word.has_moved() && word.hop() == hop).then(|| word.arrived()));
+    }
+
+    /// The target is probed no more. What is in flight is settled as ever, and once it has landed the slot is vacant. Of control threads,
+    /// one at a time calls this.
+    pub fn give_up(self) {
+        self.change_hop(|word| word.is_wanted().then(|| word.given_up()));
+    }
+
+    /// Whether it has been given up, and something may still be in flight.
+    pub fn is_given_up(self) -> bool {
+        self.hop_word().is_given_up()
+    }
+
+    /// Whether there is no target.
+    pub fn is_vacant(self) -> bool {
+        self.hop_word().is_vacant()
+    }
+
+    /// If nothing of a target that was given up is in flight any more, its slot is vacant from now on, and no word about it is believed
+    /// any more. Returns what it was held to be. Only the sender of the target calls this.
+    #[cold]
+    pub fn vacate(self) -> Option<State> {
+        let (segment, index) = self.place;
+        let entered = self.cell.entered.load(Relaxed);
+        // Counters go round at 2^32, each by itself.
+        let settled = self.cell.settled.iter().map(|counter| counter.load(Acquire)).fold(0, u32::wrapping_add);
+        let is_quiet =
+            (entered >> 16) as u32 == settled && self.tables.segment(segment).is_quiet(index, self.group().places);
+        if !is_quiet {
+            return None;
+        }
+        let state = self.health().state();
+        self.cell.entered.store(u64::from((entered as u16).wrapping_add(1)), Relaxed);
+        self.cell.settled.iter().for_each(|counter| counter.store(0, Relaxed));
+        self.cell.rtt_sum.store(0, Relaxed);
+        self.cell.last_reply.store(0, Relaxed);
+        self.side().address.store(0, Relaxed);
+        self.set_health(Health::new(false));
+        self.side().hop.store(HopWord::vacant().0, Release);
+        Some(state)
+    }
+
+    /// Puts a target into a vacant slot: it is probed from its next due time on. One control thread calls this.
+    pub fn fill(self, tenant: Tenant) {
+        let Tenant { destination, hop, row } = tenant;
+        self.cell.row.store(row, Relaxed);
+        self.set_health(Health::new(destination.is_some()));
+        self.side().address.store(destination.map_or(0, |to| to.handle.0), Relaxed);
+        let family = destination.map_or(Family::V4, |to| to.family);
+        self.side().hop.store(HopWord::new(hop, family).0, Release);
     }
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
     pub fn resolve(self, address: IpAddr, hop: u32) {
         let to = self.tables.addresses.table.enter(address);
-        self.side().hop.store(HopWord::new(hop, to.family).0, Relaxed);
-        self.side().address.store(to.handle.0, Release);
+        let of = HopWord::new(hop, to.family).0;
+        // Who has been given up meanwhile needs none.
+        let changed = |word| HopWord(word).is_wanted().then_some(of);
+        if self.side().hop.fetch_update(Relaxed, Relaxed, changed).is_ok() {
+            self.side().address.store(to.handle.0, Release);
+        }
     }
 
     /// Counts a probe as entered, without a place in the window. Only the sender of the target calls this.
@@ -286,7 +391,7 @@ impl<'a> Account<'a> {
 
     #[inline]
     fn latest(self, low: u64, mask: u64) -> ProbeNumber {
-        let round = self.group().rounds[self.sender()].load(Acquire);
+        let round = self.round();
         ProbeNumber(round.wrapping_sub(round.wrapping_sub(low) & mask))
     }
 

@@ -1,16 +1,15 @@
 //! From an address to the targets that have it: for errors that quote too little of a probe to say whose it was, and for changes of routes.
 
-use crate::{
-    base::{AddressHandle, AddressTable, Family, TargetIndex},
-    targets::Plan,
-};
+use crate::base::{AddressHandle, AddressTable, Destination, Family, TargetIndex};
+#[cfg(test)]
+use crate::targets::Plan;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
     sync::Arc,
 };
 
-/// Eight bytes a target with an IPv4 address, and as many with an IPv6 address beside the address itself. Sorted once at the start.
+/// Eight bytes a target with an IPv4 address, and as many with an IPv6 address beside the address itself. Sorted once.
 #[derive(Debug)]
 pub(super) struct Addresses {
     /// IPv4 address in the upper half, index in the lower.
@@ -26,23 +25,24 @@ impl Addresses {
     /// Bytes that a target takes here.
     pub(super) const BYTES_PER_TARGET: usize = size_of::<u64>();
 
-    /// Of the plan's targets.
-    pub(super) fn new(plan: &Plan) -> Self {
-        let indexed = || (0u32..).zip(&plan.targets);
+    /// Of these targets; None: that has no address yet.
+    pub(super) fn new(
+        targets: impl Iterator<Item = (TargetIndex, Option<Destination>)> + Clone,
+        table: &Arc<AddressTable>,
+    ) -> Self {
         let of = |wanted| {
-            indexed().filter_map(move |(index, target)| {
-                target.destination.filter(|to| to.family == wanted).map(|to| (to.handle, TargetIndex(index)))
-            })
+            let of_family = move |(index, to): (TargetIndex, Option<Destination>)| {
+                to.filter(|to| to.family == wanted).map(|to| (to.handle, index))
+            };
+            targets.clone().filter_map(of_family)
         };
-        let table = Arc::clone(&plan.addresses);
         let mut v4: Box<[u64]> =
             of(Family::V4).map(|(handle, index)| u64::from(handle.0) << 32 | u64::from(index.0)).collect();
         v4.sort_unstable();
         let mut v6: Box<[_]> = of(Family::V6).collect();
         v6.sort_unstable_by_key(|(handle, index)| (table.v6(*handle), *index));
-        let unresolved =
-            indexed().filter(|(_, target)| target.destination.is_none()).map(|(index, _)| TargetIndex(index));
-        Self { v4, v6, unresolved: unresolved.collect(), table }
+        let unresolved = targets.clone().filter(|(_, to)| to.is_none()).map(|(index, _)| index);
+        Self { v4, v6, unresolved: unresolved.collect(), table: Arc::clone(table) }
     }
 
     /// Targets that may have this address, a few: one in each group that names it, and all that had none at the start.
@@ -118,7 +118,8 @@ mod tests {
                 let destination = address.map(|address| plan.addresses.enter(address));
                 plan.targets.push(Target { destination, label_set: 0 });
             }
-            let addresses = Addresses::new(&plan);
+            let targets = (0..).map(TargetIndex).zip(&plan.targets).map(|(index, target)| (index, target.destination));
+            let addresses = Addresses::new(targets, &plan.addresses);
             let mut found: Vec<u32> = addresses.candidates(wanted).map(|index| index.0).collect();
             found.sort_unstable();
             let expected: Vec<u32> = (0..).zip(&given).filter(|(_, a)| a.is_none_or(|a| a == wanted)).map(|(i, _)| i).collect();

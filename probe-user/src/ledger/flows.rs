@@ -3,7 +3,7 @@
 //! The port of ours that it came to leads to a group, because each group whose answers are so mute sends from ports of its own. The
 //! address leads to the target, by a hash table that is made once: eight bytes an entry, three quarters full.
 
-use super::group::{Group, Ports};
+use super::group::{Group, Groups, Ports};
 use crate::{
     base::TargetIndex,
     targets::{self, Plan},
@@ -22,20 +22,18 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    pub(super) fn new(plan: &Plan, groups: &[Group]) -> Self {
-        let mute = || (0u32..).zip(groups).filter_map(|(index, group)| Some((index, group, group.ports?)));
+    /// Of the groups that a plan began with, and of these targets of mute groups.
+    pub(super) fn new<'a>(groups: impl Iterator<Item = &'a Group>, targets: &[(IpAddr, TargetIndex)]) -> Self {
+        let mute: Vec<(u32, Ports)> =
+            (0u32..).zip(groups).filter_map(|(index, group)| Some((index, group.ports?))).collect();
         let own = |ports: Ports| usize::from(ports.first)..usize::from(ports.first) + usize::from(ports.count);
-        let flows = mute().map(|(_, _, ports)| own(ports).end).max().unwrap_or(0);
+        let flows = mute.iter().map(|(_, ports)| own(*ports).end).max().unwrap_or(0);
         let mut by_flow = vec![u32::MAX; flows];
-        mute().for_each(|(index, _, ports)| by_flow[own(ports)].fill(index));
-        let many: usize = mute().map(|(_, group, _)| group.targets.len()).sum();
+        mute.iter().for_each(|(index, ports)| by_flow[own(*ports)].fill(*index));
+        let many = targets.len();
         let mut table =
             Self { first_port: 0, groups: by_flow.into(), entries: vec![0; many + many.div_ceil(3)].into() };
-        for target in mute().flat_map(|(_, group, _)| group.targets.clone()) {
-            if let Some(address) = plan.address_of(TargetIndex(target)) {
-                table.enter(address, target);
-            }
-        }
+        targets.iter().for_each(|(address, target)| table.enter(*address, target.0));
         table
     }
 
@@ -88,12 +86,19 @@ impl Flows {
     }
 }
 
+/// Targets with an address whose answers bring back no more than that, and their ports.
+pub(super) fn mute_targets(plan: &Plan, groups: &Groups) -> Vec<(IpAddr, TargetIndex)> {
+    let mute = plan.groups.iter().zip(groups.all.iter()).filter(|(_, group)| group.ports.is_some());
+    let members = mute.flat_map(|(planned, _)| plan.members(planned));
+    members.filter_map(|target| Some((plan.address_of(target)?, target))).collect()
+}
+
 /// The upper half of an entry.
 const MARK: u64 = 0xffff_ffff << 32;
 
 #[cfg(test)]
 mod tests {
-    use super::{super::group::Groups, *};
+    use super::*;
     use crate::{
         base::Family,
         targets::{Group as PlanGroup, LabelSet, Sum, Target},
@@ -130,8 +135,8 @@ mod tests {
             }
             first += size;
         }
-        let groups = Groups::new(&plan, 1);
-        let flows = Flows { first_port: 100, ..Flows::new(&plan, &groups.all) };
+        let groups = Groups::new(&plan);
+        let flows = Flows { first_port: 100, ..Flows::new(groups.all.iter(), &mute_targets(&plan, &groups)) };
         assert_eq!([99, 100, 101, 102, 103].map(|port| flows.group(port)), [None, Some(0), Some(2), Some(3), None]);
         assert!(
             (flows.entries.len() * 8) as u64
@@ -146,7 +151,7 @@ mod tests {
         let nobody = IpAddr::from([192, 0, 2, 1]);
         assert_eq!(Family::of(nobody), Family::V4);
         assert_eq!(flows.candidates(nobody).count(), 0);
-        let none = Flows::new(&Plan::default(), &[]);
+        let none = Flows::new(std::iter::empty(), &[]);
         assert_eq!((none.candidates(nobody).count(), none.group(0)), (0, None));
     }
 }

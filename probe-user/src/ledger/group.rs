@@ -1,27 +1,24 @@
 //! What the targets of a group have in common.
 
-use super::atomic::AtomicU64;
-use crate::{
-    base::{Family, Nanos, ProbeNumber, ShapeIndex, Ttls},
-    targets::Plan,
-    wire::{Content, Kind},
+use super::{
+    atomic::{AtomicU32, Ordering::Relaxed},
+    grown::Grown,
 };
-use crossbeam::utils::CachePadded;
-use std::ops::Range;
+use crate::{
+    base::{Family, Nanos, ProbeNumber, ShapeIndex, Sources, Ttls},
+    targets::{self, Plan},
+    wire::{Content, Kind, Shape},
+};
 
 /// A group, as those who send and receive know it: what the plan says of it, once for all of them.
 #[derive(Debug)]
 pub struct Group {
-    /// Its targets.
-    pub targets: Range<u32>,
     /// How long a probe may be answered.
     pub timeout: Nanos,
     /// Places in a target's window: a power of two.
     pub places: u32,
-    /// Consecutive answered probes after which a target is up.
-    pub up_after: u32,
-    /// Consecutive failed probes after which a target is down.
-    pub down_after: u32,
+    /// Consecutive answered probes after which a target is up, and failed ones after which it is down.
+    after: [AtomicU32; 2],
     /// What its probes look like, by [`Family`](crate::base::Family): the first of its flows; the others follow.
     shapes: [ShapeIndex; 2],
     /// The same of what ends a connection that a probe half opened; None: probes open none.
@@ -36,10 +33,6 @@ pub struct Group {
     shapes_by_ttl: Box<[[ShapeIndex; 2]]>,
     /// Of probes to a port. Answers bring no send time back: it is kept in the ledger.
     pub ports: Option<Ports>,
-    /// Targets to a run; the last run may have fewer.
-    pub(super) per_run: u32,
-    /// The round that each run has come to.
-    pub(super) rounds: Box<[CachePadded<AtomicU64>]>,
 }
 
 /// Between which ports the probes of a group go.
@@ -77,6 +70,55 @@ impl From<Kind> for PortProof {
 }
 
 impl Group {
+    /// As the plan has it, whose probes leave from `sources`. `place`: where a shape is among all.
+    fn new(group: &targets::Group, sources: &Sources, place: impl Fn(Shape) -> ShapeIndex) -> Self {
+        let by_ttl = |ttl: u32| {
+            let shape = if ttl == 0 { group.shape } else { group.shape.living(ttl) };
+            Family::ALL.map(|family| place(shape.over(family)))
+        };
+        Self {
+            timeout: group.timeout,
+            ttls: group.ttls,
+            shapes_by_ttl: group.ttls.map_or_else(Box::default, |ttls| (0..ttls.many()).map(by_ttl).collect()),
+            places: group.places(),
+            after: [group.up_after, group.down_after].map(AtomicU32::new),
+            shapes: Family::ALL.map(|family| place(group.shape.over(family))),
+            resets: group.shape.then_reset().map(|reset| Family::ALL.map(|family| place(reset.over(family)))),
+            flows: group.flow_count(),
+            turns: Family::ALL.map(|family| sources.turns(family)),
+            ports: group.shape.kind.port().map(|to| Ports {
+                first: group.shape.flow,
+                count: group.ports(),
+                to,
+                proof: group.shape.kind.into(),
+            }),
+        }
+    }
+
+    /// Consecutive answered probes after which a target is up.
+    #[inline]
+    pub fn up_after(&self) -> u32 {
+        self.after[0].load(Relaxed)
+    }
+
+    /// Consecutive failed probes after which a target is down.
+    #[inline]
+    pub fn down_after(&self) -> u32 {
+        self.after[1].load(Relaxed)
+    }
+
+    /// From now on these.
+    pub(super) fn judge_after(&self, up: u32, down: u32) {
+        self.after[0].store(up, Relaxed);
+        self.after[1].store(down, Relaxed);
+    }
+
+    /// Whether the ledger keeps when its probes were sent. `timed`: it does so for all.
+    pub(super) const fn is_timed(&self, timed: bool) -> bool {
+        // Who sends what was asked for keeps those itself, for as long as it is in flight.
+        (timed || self.ports.is_some()) && self.ttls.is_none()
+    }
+
     /// Which of its flows the probe of this number belongs to.
     #[inline]
     pub const fn flow_of(&self, number: u64) -> u16 {
@@ -132,60 +174,44 @@ impl Group {
     }
 }
 
-/// All groups, and which row of sums belongs to which.
+/// All groups that there have been, and which row of sums belongs to which. Neither is ever another's.
 #[derive(Debug)]
 pub(super) struct Groups {
-    pub(super) all: Box<[Group]>,
-    of_rows: Box<[u32]>,
+    pub(super) all: Grown<Group>,
+    /// What probes may look like: an index into it is a [`ShapeIndex`].
+    shapes: Box<[Shape]>,
+    of_rows: Grown<u32>,
     /// For each row, those of the targets that have the same labels, by [`Family`].
-    of_families: Box<[[u32; 2]]>,
+    of_families: Grown<[u32; 2]>,
 }
 
 impl Groups {
-    /// Of the plan, whose targets so many threads walk.
-    pub(super) fn new(plan: &Plan, senders: usize) -> Self {
-        let shapes = plan.shapes();
-        // Each group's are among them; far fewer than 65,536 differ in what a file names one by one.
-        let place = |shape| ShapeIndex(u16::try_from(shapes.binary_search(&shape).unwrap_or(0)).unwrap_or(u16::MAX));
-        let group = |group: &crate::targets::Group| {
-            let targets = group.targets.clone();
-            let many = targets.end - targets.start;
-            let per_run = many.div_ceil(u32::try_from(senders).unwrap_or(1).max(1)).max(1);
-            let by_ttl = |ttl: u32| {
-                let shape = if ttl == 0 { group.shape } else { group.shape.living(ttl) };
-                Family::ALL.map(|family| place(shape.over(family)))
-            };
-            Group {
-                timeout: group.timeout,
-                ttls: group.ttls,
-                shapes_by_ttl: group.ttls.map_or_else(Box::default, |ttls| (0..ttls.many()).map(by_ttl).collect()),
-                places: group.places(),
-                up_after: group.up_after,
-                down_after: group.down_after,
-                shapes: Family::ALL.map(|family| place(group.shape.over(family))),
-                resets: group.shape.then_reset().map(|reset| Family::ALL.map(|family| place(reset.over(family)))),
-                flows: group.flow_count(),
-                turns: Family::ALL.map(|family| plan.sources.turns(family)),
-                ports: group.shape.kind.port().map(|to| Ports {
-                    first: group.shape.flow,
-                    count: group.ports(),
-                    to,
-                    proof: group.shape.kind.into(),
-                }),
-                per_run,
-                rounds: (0..many.div_ceil(per_run)).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
-                targets,
-            }
-        };
-        let mut of_families: Box<[[u32; 2]]> = (0..).take(plan.sums.len()).map(|row| [row; 2]).collect();
-        for [v4, v6, unknown] in plan.label_sets.iter().map(|set| set.sums) {
-            [v4, v6, unknown].into_iter().for_each(|row| of_families[row as usize] = [v4, v6]);
-        }
+    /// Of the plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let shapes: Box<[Shape]> = plan.shapes().into();
+        let group = |group| Group::new(group, &plan.sources, |shape| place(&shapes, shape));
         Self {
-            of_families,
             all: plan.groups.iter().map(group).collect(),
+            of_families: plan.rows_of_families().into_iter().collect(),
             of_rows: plan.sums.iter().map(|sum| u32::try_from(sum.group).unwrap_or(0)).collect(),
+            shapes,
         }
+    }
+
+    /// Adds a group, and says which it is. Its shapes must be among those of the start: ask [`Groups::has_shape`].
+    pub(super) fn add(&self, group: &targets::Group, sources: &Sources) -> usize {
+        self.all.push(Group::new(group, sources, |shape| place(&self.shapes, shape)))
+    }
+
+    /// Whether probes may look like this.
+    pub(super) fn has_shape(&self, shape: Shape) -> bool {
+        self.shapes.binary_search(&shape).is_ok()
+    }
+
+    /// Adds a row to a group; `of_families`: those of targets with the same labels.
+    pub(super) fn add_row(&self, group: usize, of_families: [u32; 2]) {
+        self.of_families.push(of_families);
+        self.of_rows.push(u32::try_from(group).unwrap_or(0));
     }
 
     /// How many rows of sums there are.
@@ -205,13 +231,15 @@ impl Groups {
     }
 }
 
+/// Each group's are among them; far fewer than 65,536 differ in what a file names one by one.
+fn place(shapes: &[Shape], shape: Shape) -> ShapeIndex {
+    ShapeIndex(u16::try_from(shapes.binary_search(&shape).unwrap_or(0)).unwrap_or(u16::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        targets::{self, Name, Target},
-        wire::Shape,
-    };
+    use crate::targets::{Name, Target};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -228,7 +256,7 @@ mod tests {
             ..Plan::default()
         };
         let named = |plan: &Plan, family: Family, most: usize| {
-            let (shapes, groups) = (plan.shapes(), Groups::new(plan, 1));
+            let (shapes, groups) = (plan.shapes(), Groups::new(plan));
             assert_eq!(shapes.len(), most, "each once");
             groups.all.iter().map(|group| shapes[usize::from(group.shapes[family as usize].0)]).collect::<Vec<_>>()
         };

@@ -166,6 +166,14 @@ impl Default for Distribution {
 }
 
 impl Distribution {
+    /// Adds the values of another.
+    pub fn add(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(sum, many)| *sum += many);
+        self.sum += other.sum;
+        self.squares += other.squares;
+        (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
+    }
+
     /// How many values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

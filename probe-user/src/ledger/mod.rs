@@ -16,11 +16,17 @@ mod addresses;
 mod book;
 mod flows;
 mod group;
+mod grown;
+mod later;
+mod runs;
 mod segment;
 mod sent;
-pub use account::{Account, SendTime};
-pub use book::{Ledger, Run};
+pub use account::{Account, SendTime, Tenant};
+pub use book::Ledger;
 pub use group::{Group, PortProof, Ports};
+pub use grown::Grown;
+pub use later::Table as LaterTable;
+pub use runs::Run;
 pub use snapshot::{Snapshot, SumRow, TargetRow};
 
 #[cfg(test)]

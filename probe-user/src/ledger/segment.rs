@@ -1,17 +1,19 @@
-//! The accounts of up to a million targets whose numbers follow one another. A ledger is made of such segments: targets that come later
-//! lie in a segment of their own, and those that are there stay where they are.
+//! The accounts of targets whose numbers follow one another: of up to a million that are there from the start, or of a page of slots for
+//! those that come later. Whoever is there stays where he is.
 
 use super::{
     addresses::Addresses,
     atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     group::Group,
+    grown::Grown,
     sent::{self, SentTime},
     window::{PER_WORD, Place},
 };
 use crate::{
     base::{Family, Outcome, TargetIndex},
     health::Health,
-    targets::{ACCOUNT_BYTES, INLINE_PLACES, Plan, Target},
+    route::NO_ROUTE,
+    targets::{ACCOUNT_BYTES, INLINE_PLACES, PAGE, Plan, Target},
 };
 use std::{hint::black_box, ops::Range, sync::Arc};
 
@@ -61,9 +63,45 @@ impl HopWord {
     const MOVED: u32 = 1 << 31;
     /// Its address is IPv6.
     const V6: u32 = 1 << 30;
+    /// It is probed no more, and what is in flight has not landed yet. Control threads set it, the sender takes it away.
+    const GIVEN_UP: u32 = 1 << 29;
+    /// The slot has no target: it is the control thread's until a target is put into it.
+    const VACANT: u32 = 1 << 28;
 
     pub(super) fn new(hop: u32, family: Family) -> Self {
-        Self(hop | if family == Family::V6 { Self::V6 } else { 0 })
+        Self((hop & NO_ROUTE) | if family == Family::V6 { Self::V6 } else { 0 })
+    }
+
+    /// Of a slot without a target.
+    pub(super) const fn vacant() -> Self {
+        Self(NO_ROUTE | Self::VACANT)
+    }
+
+    pub(super) const fn given_up(self) -> Self {
+        Self(self.0 | Self::GIVEN_UP)
+    }
+
+    pub(super) const fn is_vacant(self) -> bool {
+        self.0 & Self::VACANT != 0
+    }
+
+    pub(super) const fn is_given_up(self) -> bool {
+        self.0 & Self::GIVEN_UP != 0
+    }
+
+    /// Whether a target is there that is to be probed.
+    pub(super) const fn is_wanted(self) -> bool {
+        self.0 & (Self::GIVEN_UP | Self::VACANT) == 0
+    }
+
+    /// The same target by another hop, from now on.
+    pub(super) fn by(self, hop: u32) -> Self {
+        Self((hop & NO_ROUTE) | (self.0 & !NO_ROUTE)).moved()
+    }
+
+    /// What was on its way when it moved has landed.
+    pub(super) const fn arrived(self) -> Self {
+        Self(self.0 & !Self::MOVED)
     }
 
     pub(super) const fn moved(self) -> Self {
@@ -79,7 +117,7 @@ impl HopWord {
     }
 
     pub(super) const fn hop(self) -> u32 {
-        self.0 & !(Self::MOVED | Self::V6)
+        self.0 & NO_ROUTE
     }
 }
 
@@ -92,6 +130,14 @@ pub(super) struct Segment {
     pub(super) cells: Arc<[Cell]>,
     pub(super) sides: Arc<[Side]>,
     columns: Arc<Columns>,
+}
+
+/// Slots for targets that come later.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) segment: Segment,
+    /// The run that they belong to.
+    pub(super) run: AtomicU32,
 }
 
 /// What a target has a value of for each place of its window, beside the cells. Groups have windows of different lengths.
@@ -116,7 +162,7 @@ struct Part {
     sent: Option<usize>,
 }
 
-/// Which segment a target is in, and which of its targets it is.
+/// Which segment a target of the start is in, and which of its targets it is.
 #[inline]
 pub(super) const fn place_of(target: u32) -> (usize, usize) {
     ((target >> BITS) as usize, (target & (TARGETS - 1)) as usize)
@@ -124,7 +170,7 @@ pub(super) const fn place_of(target: u32) -> (usize, usize) {
 
 impl Segment {
     /// The targets of `plan` in `range`, whose next hops are `hops`; `timed`: send times are kept.
-    pub(super) fn new(plan: &Plan, hops: &[u32], groups: &[Group], range: Range<u32>, timed: bool) -> Self {
+    pub(super) fn new(plan: &Plan, hops: &[u32], groups: &Grown<Group>, range: Range<u32>, timed: bool) -> Self {
         let zero = || AtomicU64::new(0);
         let all = range.start as usize..range.end as usize;
         let targets = &plan.targets[all.clone()];
@@ -144,8 +190,39 @@ impl Segment {
         Self {
             cells: range.clone().zip(targets).map(cell).collect(),
             sides: targets.iter().zip(&hops[all]).map(side).collect(),
-            columns: Arc::new(Columns::new(groups, &range, timed)),
+            columns: Arc::new(Columns::new(plan, groups, &range, timed)),
         }
+    }
+
+    /// A page of slots without targets, for windows of so many places. `timed`: send times are kept.
+    pub(super) fn vacant(places: u32, timed: bool) -> Self {
+        let zero = || AtomicU64::new(0);
+        let cell = |_| Cell {
+            window: std::array::from_fn(|_| zero()),
+            entered: zero(),
+            rtt_sum: zero(),
+            last_reply: zero(),
+            settled: std::array::from_fn(|_| AtomicU32::new(0)),
+            row: AtomicU32::new(0),
+        };
+        let side = |_| Side {
+            address: AtomicU32::new(0),
+            hop: AtomicU32::new(HopWord::vacant().0),
+            health: AtomicU32::new(Health::new(false).to_bits()),
+        };
+        let slots = 0..PAGE;
+        Self {
+            cells: slots.clone().map(cell).collect(),
+            sides: slots.clone().map(side).collect(),
+            columns: Arc::new(Columns::of(std::iter::once((slots, places, timed)))),
+        }
+    }
+
+    /// Whether nothing of a target is in flight, nor settled with its deadline still to come.
+    pub(super) fn is_quiet(&self, index: usize, places: u32) -> bool {
+        let cell = &self.cells[index];
+        let is_empty = |words: &[AtomicU64]| words.iter().all(|word| word.load(Relaxed) == 0);
+        is_empty(&cell.window) && (places <= INLINE_PLACES || is_empty(self.columns.window(index)))
     }
 
     /// A place in the window of a target that is this one of its segment, if its window does not fit its cell.
@@ -184,18 +261,22 @@ impl Segment {
 }
 
 impl Columns {
-    fn new(groups: &[Group], range: &Range<u32>, timed: bool) -> Self {
+    /// For the targets of `plan` in `range`.
+    fn new(plan: &Plan, groups: &Grown<Group>, range: &Range<u32>, timed: bool) -> Self {
+        Self::of(plan.groups.iter().zip(groups.iter()).filter_map(|(planned, group)| {
+            let targets = planned.targets.start.max(range.start)..planned.targets.end.min(range.end);
+            let places = group.places;
+            let part = || (targets.start - range.start..targets.end - range.start, places, group.is_timed(timed));
+            (!targets.is_empty()).then(part)
+        }))
+    }
+
+    /// For targets with so many places in their windows, whose send times are kept or not.
+    fn of(of: impl Iterator<Item = (Range<u32>, u32, bool)>) -> Self {
         let (mut windows, mut sent) = (0, 0);
         let mut parts = Vec::new();
-        for group in groups {
-            let targets = group.targets.start.max(range.start)..group.targets.end.min(range.end);
-            if targets.is_empty() {
-                continue;
-            }
-            let (many, places) = (targets.len(), group.places);
-            let targets = targets.start - range.start..targets.end - range.start;
-            // Who sends what was asked for keeps those itself, for as long as it is in flight.
-            let is_timed = (timed || group.ports.is_some()) && group.ttls.is_none();
+        for (targets, places, is_timed) in of {
+            let many = targets.len();
             parts.push(Part { targets, places, window: windows, sent: is_timed.then_some(sent) });
             windows += if places > INLINE_PLACES { many * (places / PER_WORD) as usize } else { 0 };
             sent += if is_timed { many * sent::words(places) } else { 0 };
@@ -218,10 +299,15 @@ impl Columns {
 
     #[inline]
     fn place(&self, index: usize, bit: u32) -> Place<'_> {
+        Place::new(self.window(index), bit)
+    }
+
+    #[inline]
+    fn window(&self, index: usize) -> &[AtomicU64] {
         let (part, before) = self.part(index);
         let words = (part.places / PER_WORD) as usize;
         let first = part.window + before * words;
-        Place::new(&self.windows[first..first + words], bit)
+        &self.windows[first..first + words]
     }
 }
 
@@ -255,7 +341,7 @@ mod tests {
                 .collect(),
             ..Plan::default()
         };
-        let groups = Groups::new(&plan, 2);
+        let groups = Groups::new(&plan);
         let places: Vec<u32> = groups.all.iter().map(|group| group.places).collect();
         assert!(places[0] <= INLINE_PLACES && places[1] > INLINE_PLACES && places[2] > places[1], "{places:?}");
         let (mut entered, mut set) = (0_u32, Vec::new());
@@ -264,8 +350,9 @@ mod tests {
             for target in range.clone() {
                 let index = (target - range.start) as usize;
                 let cell = &segment.cells[index];
-                let group = groups.of_row(cell.row.load(Relaxed));
-                assert!(group.targets.contains(&target));
+                let row = cell.row.load(Relaxed);
+                let group = groups.of_row(row);
+                assert!(plan.groups[row as usize].targets.contains(&target));
                 for number in 0..u64::from(group.places) {
                     let bit = (number & u64::from(group.places - 1)) as u32;
                     let is_wide = group.places > INLINE_PLACES;
@@ -287,7 +374,7 @@ mod tests {
             }
             let found: u32 = segment.windows().map(pending).sum();
             let wanted: u32 = range
-                .map(|target| groups.all.iter().find(|g| g.targets.contains(&target)).map_or(0, |g| g.places))
+                .map(|target| plan.groups.iter().position(|g| g.targets.contains(&target)).map_or(0, |g| places[g]))
                 .sum();
             assert_eq!(found, wanted, "all pending, each in a place of its own");
         }

@@ -4,6 +4,7 @@ use super::histogram::Distribution;
 use crate::{
     base::{Cause, Nanos, Outcome, State},
     health::Hold,
+    targets::Epoch,
     wire::RejectedReason,
 };
 use std::net::IpAddr;
@@ -70,7 +71,43 @@ pub struct SumRow {
     pub path_changes: u64,
 }
 
+impl Snapshot {
+    /// The rows of the ledger, counted in the sums of the plan in force.
+    #[must_use]
+    pub fn by(mut self, epoch: &Epoch) -> Self {
+        if epoch.sums.is_empty() {
+            return self;
+        }
+        let mut sums = vec![SumRow::default(); epoch.plan.sums.len()];
+        for (row, counted) in self.sums.iter().enumerate() {
+            if let Some(sum) = epoch.sum_of(row) {
+                sums[sum].add(counted);
+            }
+        }
+        self.sums = sums;
+        self
+    }
+}
+
 impl SumRow {
+    /// Adds what another row has counted.
+    fn add(&mut self, other: &Self) {
+        let add = |sums: &mut [u64], many: &[u64]| {
+            sums.iter_mut().zip(many).for_each(|(sum, many)| *sum = sum.wrapping_add(*many));
+        };
+        add(&mut self.settled, &other.settled);
+        add(&mut self.unsent, &other.unsent);
+        add(&mut self.states, &other.states);
+        self.probes += other.probes;
+        self.hops += other.hops;
+        self.skipped += other.skipped;
+        self.late += other.late;
+        self.duplicate += other.duplicate;
+        self.contradicted += other.contradicted;
+        self.flapping += other.flapping;
+        self.rtt.add(&other.rtt);
+    }
+
     /// Entered and not yet settled.
     pub fn in_flight(&self) -> u64 {
         self.probes.saturating_sub(self.settled.iter().sum::<u64>() + self.hops)

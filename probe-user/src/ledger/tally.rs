@@ -1,6 +1,9 @@
 //! What one loop thread has counted. It alone writes; anybody reads.
 
-use super::histogram::{Histogram, add};
+use super::{
+    Grown,
+    histogram::{Histogram, add},
+};
 use crate::{
     base::{Cause, Nanos, Outcome, State},
     ledger::Snapshot,
@@ -16,7 +19,7 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 }
 
 /// The counters of one row of sums, as one thread sees them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RowTally {
     /// Probes that came due, sent or not.
     pub entered: AtomicU64,
@@ -42,8 +45,8 @@ pub struct RowTally {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Tally {
-    /// One for each row of sums.
-    pub rows: Box<[RowTally]>,
+    /// One for each row of sums that there has been.
+    pub rows: Grown<RowTally>,
     /// Replies that failed their checks, indexed like `RejectedReason::ALL`.
     pub rejected: [AtomicU64; RejectedReason::ALL.len()],
     /// From the due time to the hand-over.
@@ -69,19 +72,8 @@ pub struct Tally {
 impl Tally {
     /// For `rows` rows of sums.
     pub fn new(rows: usize) -> Self {
-        let row = || RowTally {
-            entered: AtomicU64::new(0),
-            settled: zeros(),
-            unsent: zeros(),
-            skipped: AtomicU64::new(0),
-            late: AtomicU64::new(0),
-            duplicate: AtomicU64::new(0),
-            contradicted: AtomicU64::new(0),
-            rtt: Histogram::default(),
-            states: zeros(),
-        };
         Self {
-            rows: (0..rows).map(|_| row()).collect(),
+            rows: (0..rows).map(|_| RowTally::default()).collect(),
             rejected: zeros(),
             send_lag: Histogram::default(),
             transmit_dwell: Histogram::default(),
@@ -128,7 +120,7 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
     let mut all = Snapshot { at, sums: vec![crate::ledger::SumRow::default(); rows], ..Snapshot::default() };
     let (mut first, mut last) = (u64::MAX, 0);
     for tally in tallies {
-        for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
+        for (sum, row) in all.sums.iter_mut().zip(tally.rows.iter()) {
             add_all(&mut sum.settled, &row.settled);
             sum.hops += row.settled[Outcome::Hop as usize].load(Acquire);
             add_all(&mut sum.unsent, &row.unsent);
@@ -149,7 +141,7 @@ pub fn snapshot(tallies: &[std::sync::Arc<Tally>], at: Nanos) -> Snapshot {
         last = last.max(tally.last_settled.load(Acquire));
     }
     for tally in tallies {
-        for (sum, row) in all.sums.iter_mut().zip(&tally.rows) {
+        for (sum, row) in all.sums.iter_mut().zip(tally.rows.iter()) {
             sum.probes += row.entered.load(Acquire);
         }
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::TargetIndex,
     ledger::{Snapshot, SumRow},
-    targets::{self, PerTarget, Plan},
+    targets::{self, Group, PerTarget, Plan},
 };
 use std::sync::Arc;
 
@@ -124,17 +124,23 @@ fn steps(plan: &Plan, rows: usize, unhealthy: Vec<Vec<TargetIndex>>) -> impl Ite
         sums::BY_ROW.into_iter().filter(move |(family, _)| is_there(*family)).flat_map(move |(family, lines)| {
             std::iter::once(Step::Header(family)).chain((0..rows).map(move |row| Step::Row(family, lines, row)))
         });
+    // Without those of before that are there for what is still in flight.
+    let mut names = std::collections::HashSet::new();
+    let named_once: Vec<usize> = (0..groups).filter(|group| names.insert(&plan.groups[*group].name)).collect();
     let by_group = sums::BY_GROUP.into_iter().filter(move |_| groups > 0).flat_map(move |(family, line)| {
-        std::iter::once(Step::Header(family)).chain((0..groups).map(move |group| Step::Group(family, line, group)))
+        let lines = named_once.clone().into_iter().map(move |group| Step::Group(family, line, group));
+        std::iter::once(Step::Header(family)).chain(lines)
     });
-    let of_hops: Vec<(usize, std::ops::Range<u32>)> =
-        followed.iter().map(|group| (*group, plan.groups[*group].targets.clone())).collect();
+    let of_hops: Vec<(usize, Vec<std::ops::Range<u32>>)> =
+        followed.iter().map(|group| (*group, plan.groups[*group].runs().collect())).collect();
     let of_paths = sums::OF_PATHS.into_iter().filter(move |_| some_followed).flat_map(move |(family, lines)| {
         let groups = followed.clone().into_iter().enumerate();
         let lines = groups.map(move |(place, group)| Step::Paths(family, lines, group, place));
         std::iter::once(Step::Header(family)).chain(lines)
     });
-    let hops = of_hops.into_iter().flat_map(|(group, targets)| targets.map(move |index| (group, TargetIndex(index))));
+    let hops = of_hops.into_iter().flat_map(|(group, runs)| {
+        runs.into_iter().flatten().map(move |index| (group, TargetIndex(index)))
+    });
     let hops = hops.map(|(group, index)| Step::Hops(group, index));
     let hops = some_followed.then_some(Step::Header(f::PATH_HOPS)).into_iter().chain(hops);
     let shown: Vec<(usize, Shown)> = plan
@@ -145,7 +151,7 @@ fn steps(plan: &Plan, rows: usize, unhealthy: Vec<Vec<TargetIndex>>) -> impl Ite
         .filter_map(|(i, (group, unhealthy))| match group.per_target {
             PerTarget::None => None,
             PerTarget::Unhealthy => Some((i, Shown::These(unhealthy.into()))),
-            PerTarget::All | PerTarget::Labelled(_) => Some((i, Shown::All(group.targets.clone()))),
+            PerTarget::All | PerTarget::Labelled(_) => Some((i, Shown::of(group))),
         })
         .collect();
     let by_target = series::BY_TARGET.into_iter().flat_map(move |(family, lines)| {
@@ -164,21 +170,34 @@ fn steps(plan: &Plan, rows: usize, unhealthy: Vec<Vec<TargetIndex>>) -> impl Ite
 /// Which targets of a group are looked at.
 #[derive(Clone)]
 enum Shown {
-    All(std::ops::Range<u32>),
+    /// Those of these runs of slots, some of which may have none.
+    All(Arc<[std::ops::Range<u32>]>),
     These(Arc<[TargetIndex]>),
 }
 
 impl Shown {
+    fn of(group: &Group) -> Self {
+        Self::All(group.runs().collect())
+    }
+
     fn len(&self) -> usize {
         match self {
-            Self::All(range) => range.len(),
+            Self::All(runs) => runs.iter().map(std::ops::Range::len).sum(),
             Self::These(targets) => targets.len(),
         }
     }
 
     fn at(&self, place: usize) -> TargetIndex {
         match self {
-            Self::All(range) => TargetIndex(range.start + u32::try_from(place).unwrap_or(u32::MAX)),
+            Self::All(runs) => {
+                let mut before = 0;
+                let run = runs.iter().find(|run| {
+                    before += run.len();
+                    place < before
+                });
+                let behind = u32::try_from(before - place).unwrap_or(0);
+                TargetIndex(run.map_or(u32::MAX, |run| run.end - behind))
+            }
             Self::These(targets) => targets[place],
         }
     }
@@ -231,7 +250,7 @@ impl Scrape {
                 lines(text, family, labels, self.snapshot.paths.get(place).unwrap_or(&SumRow::default()));
             }
             Step::Hops(group, index) => {
-                if !plan.shows_hops(&plan.groups[group], index) {
+                if !plan.has(index) || !plan.shows_hops(&plan.groups[group], index) {
                     return;
                 }
                 let Some(row) = self.pinned.target(index) else { return };
@@ -259,6 +278,9 @@ impl Scrape {
     /// Whether a target has series in this scrape.
     fn is_shown(&self, plan: &Plan, group: usize, index: TargetIndex) -> bool {
         let group = &plan.groups[group];
+        if !plan.has(index) {
+            return false;
+        }
         if group.per_target == PerTarget::Unhealthy {
             return true;
         }

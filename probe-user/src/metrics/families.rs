@@ -116,6 +116,8 @@ pub(super) const RELOAD_TIMESTAMP: Family = gauge(
     "echolot_config_last_reload_success_timestamp_seconds",
     "When a configuration was last taken over, Unix time.",
 );
+pub(super) const CONFIG_HASH: Family =
+    gauge("echolot_config_hash", "A hash of the configuration in force and of all its targets.");
 
 // Of where targets come from.
 pub(super) const SOURCE_UP: Family =

@@ -54,6 +54,7 @@ pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
     one(text, f::RELOAD_SUCCESSFUL, "", u64::from(reload.successful));
     text.header(f::RELOAD_TIMESTAMP);
     text.sample((f::RELOAD_TIMESTAMP.name, ""), "", None, Float(reload.at_unix_seconds));
+    one(text, f::CONFIG_HASH, "", source.config_hash().unwrap_or(0));
     sources(text, &source.sources());
 }
 

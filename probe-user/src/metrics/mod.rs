@@ -26,4 +26,4 @@ mod sums;
 pub use exposition::{CHUNK, Exposition};
 pub use families::{Family, Kind, all as families};
 pub use format::Format;
-pub use source::{ExpositionError, Pinned, Readiness, ReloadState, Source};
+pub use source::{ExpositionError, Pinned, Readiness, ReloadState, Reloading, Source};

@@ -5,9 +5,9 @@ use crate::{
     discovery::SourceState,
     ledger::{Snapshot, TargetRow},
     nic::{InterfaceInfo, LocalDrops},
-    targets::Plan,
+    targets::{Counts, Plan},
 };
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 /// What a scrape and the landing page are made from. An implementation reads counters only and never touches the
 /// packet loops.
@@ -23,6 +23,14 @@ pub trait Source: Send + Sync + 'static {
     /// How the sources of targets fare, in the order of the configuration.
     fn sources(&self) -> Vec<SourceState> {
         Vec::new()
+    }
+    /// A hash of the configuration in force, of 48 bits; None where there is none.
+    fn config_hash(&self) -> Option<u64> {
+        None
+    }
+    /// Reads the configuration again and has it adopted; None where nobody may ask for it.
+    fn reload_now(&self) -> Option<Reloading> {
+        None
     }
     /// Whether probes are sent.
     fn readiness(&self) -> Readiness;
@@ -54,6 +62,8 @@ pub enum Readiness {
     /// No longer: what is in flight is waited for.
     Ending,
 }
+/// What a reload comes to: how many targets stay, come and go, or why nothing has changed, in words for people.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Counts, String>> + Send>>;
 
 /// How the last reading of the configuration went; the one at the start counts.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use crate::{
     base::{Nanos, Outcome, Settlement, Stamp, TargetIndex},
     enrich::Known,
     ledger::Ledger,
-    targets::Plan,
+    targets::{Epochs, Group, Plan},
     wire::Kind,
 };
 use std::{
@@ -53,6 +53,19 @@ impl WallClock {
     }
 }
 
+/// What records of each group say of it.
+fn texts(plan: &Plan) -> Vec<GroupText> {
+    let text = |group: &Group| {
+        let (mut json, mut csv) = (Vec::new(), Vec::new());
+        push_json_string(&mut json, &group.name);
+        push_csv(&mut csv, &group.name);
+        let kind = group.shape.kind;
+        let probe = (kind != Kind::Echo).then(|| kind.to_string());
+        GroupText { shape: group.shape, json, csv, probe, flows: group.flow_count() }
+    };
+    plan.groups.iter().map(text).collect()
+}
+
 /// Turns records into lines. Appends to a buffer; allocates nothing a record.
 #[derive(Debug)]
 pub struct Encoder {
@@ -63,6 +76,10 @@ pub struct Encoder {
     is_named: bool,
     tx_stamp: Stamp,
     plan: Arc<Plan>,
+    /// Says whether another plan is in force.
+    epochs: Option<Epochs>,
+    /// The plan of before, for the last records of those that have been given up.
+    before: Option<(Arc<Plan>, Vec<GroupText>)>,
     /// Knows the addresses of names that were resolved later.
     ledger: Option<Arc<Ledger>>,
     clock: WallClock,
@@ -75,15 +92,7 @@ pub struct Encoder {
 impl Encoder {
     /// For records of `plan`'s targets.
     pub fn new(format: Format, plan: Arc<Plan>, clock: WallClock) -> Self {
-        let groups = plan.groups.iter().map(|group| {
-            let (mut json, mut csv) = (Vec::new(), Vec::new());
-            push_json_string(&mut json, &group.name);
-            push_csv(&mut csv, &group.name);
-            let kind = group.shape.kind;
-            let probe = (kind != Kind::Echo).then(|| kind.to_string());
-            GroupText { end: group.targets.end, shape: group.shape, json, csv, probe, flows: group.flow_count() }
-        });
-        let groups = groups.collect();
+        let groups = texts(&plan);
         let listed = if format == Format::List { vec![0; plan.targets.len().div_ceil(64)] } else { Vec::new() };
         let calendar = Calendar::new();
         Self {
@@ -92,11 +101,40 @@ impl Encoder {
             is_named: false,
             tx_stamp: Stamp::User,
             plan,
+            epochs: None,
+            before: None,
             ledger: None,
             clock,
             calendar,
             groups,
             listed,
+        }
+    }
+
+    /// Goes by whatever plan is in force.
+    #[must_use]
+    pub fn following(mut self, epochs: Epochs) -> Self {
+        self.epochs = Some(epochs);
+        self
+    }
+
+    /// Another plan may be in force.
+    fn follow(&mut self) {
+        let Some(plan) = self.epochs.as_ref().map(Epochs::plan) else { return };
+        if !Arc::ptr_eq(&plan, &self.plan) {
+            if self.format == Format::List {
+                self.listed.resize(plan.targets.len().div_ceil(64), 0);
+            }
+            let groups = std::mem::replace(&mut self.groups, texts(&plan));
+            self.before = Some((std::mem::replace(&mut self.plan, plan), groups));
+        }
+    }
+
+    /// The plan that has a target.
+    fn plan_of(&self, target: TargetIndex) -> &Plan {
+        match &self.before {
+            Some((plan, _)) if !self.plan.has(target) => plan,
+            _ => &self.plan,
         }
     }
 
@@ -131,7 +169,7 @@ impl Encoder {
     /// A target's address, as soon as it has one.
     #[inline]
     pub(super) fn address(&self, index: TargetIndex) -> Option<IpAddr> {
-        self.plan.address_of(index).or_else(|| self.ledger.as_ref()?.account(index).address())
+        self.plan_of(index).address_of(index).or_else(|| self.ledger.as_ref()?.account(index).address())
     }
 
     /// Appends what stands before the first record. Returns whether that was anything.
@@ -151,6 +189,7 @@ impl Encoder {
 
     /// The same, with what is known of the target's address.
     pub fn encode_known(&mut self, record: &Settlement, known: Option<&Known>, out: &mut Vec<u8>) -> bool {
+        self.follow();
         match self.format {
             Format::None => return false,
             Format::List => return self.list(record, out),
@@ -160,15 +199,14 @@ impl Encoder {
             return false;
         }
         let address = self.address(record.target);
-        // Groups follow each other in the plan.
-        let position = self.groups.partition_point(|group| group.end <= record.target.0);
-        let Some(group) = self.groups.get(position) else { return false };
-        let name = if self.plan.names.is_empty() {
-            None
-        } else {
-            self.plan.names.get(&record.target.0).map(|name| &*name.text)
+        let (plan, groups) = match &self.before {
+            Some((plan, groups)) if !self.plan.has(record.target) => (plan, groups),
+            _ => (&self.plan, &self.groups),
         };
-        let source = address.and_then(|address| group.source(&self.plan.sources, address, record.number));
+        let found = plan.group_of(record.target).and_then(|position| Some((position, groups.get(position)?)));
+        let Some((position, group)) = found else { return false };
+        let name = if plan.names.is_empty() { None } else { plan.names.get(&record.target.0).map(|name| &*name.text) };
+        let source = address.and_then(|address| group.source(&plan.sources, address, record.number));
         let unix_ns = self.clock.unix_ns(record.sent);
         let calendar = &mut self.calendar;
         match self.format {
@@ -182,14 +220,14 @@ impl Encoder {
                 Line { record, tx_stamp: self.tx_stamp, group, name, address, source, known }.csv(self.is_named, out);
             }
             _ => {
-                let group_name = &self.plan.groups[position].name;
+                let group_name = &plan.groups[position].name;
                 let subject = Subject { group: group_name, name, address, shape: group.shape, known };
                 if self.like_ping {
                     text::ping(record, &subject, out);
                 } else {
                     calendar.push(out, unix_ns, 3);
                     out.push(b' ');
-                    text::result(record, &subject, self.groups.len() > 1, out);
+                    text::result(record, &subject, groups.len() > 1, out);
                 }
             }
         }

@@ -134,6 +134,7 @@ pub struct PathChanged<'a> {
 #[derive(Debug)]
 pub struct EventLines {
     plan: Arc<Plan>,
+    before: Option<Arc<Plan>>,
     clock: WallClock,
     calendar: Calendar,
 }
@@ -249,7 +250,17 @@ struct Why<'a> {
 impl EventLines {
     /// For the targets of a plan.
     pub fn new(plan: Arc<Plan>, clock: WallClock) -> Self {
-        Self { plan, clock, calendar: Calendar::new() }
+        Self { plan, before: None, clock, calendar: Calendar::new() }
+    }
+
+    /// For those of another plan from now on.
+    pub fn follow(&mut self, plan: Arc<Plan>) {
+        self.before = Some(std::mem::replace(&mut self.plan, plan));
+    }
+
+    /// The plan that it knows.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
     }
 
     /// `{"time":…,"event":"state","group":…,"target":…,"address":…,"from":"up","to":"down"}`. `address` is the target's now; what is known of
@@ -326,10 +337,12 @@ impl EventLines {
     }
 
     fn who(&self, index: TargetIndex, address: Option<IpAddr>) -> Who {
-        let group = self.plan.groups.iter().find(|group| group.targets.contains(&index.0));
+        // Who has been given up is in the plan of before.
+        let plan = if self.plan.has(index) { &self.plan } else { self.before.as_ref().unwrap_or(&self.plan) };
+        let group = plan.group_of(index).map(|group| &plan.groups[group]);
         Who {
             group: group.map_or_else(String::new, |group| group.name.clone()),
-            target: self.plan.name_of(index).map(|name| name.to_string()).unwrap_or_default(),
+            target: plan.name_of(index).map(|name| name.to_string()).unwrap_or_default(),
             address,
         }
     }

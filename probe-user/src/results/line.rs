@@ -14,8 +14,6 @@ pub(super) const CSV_HEADER: &str = "time,sent_ns,group,target,address,seq,outco
 /// What a group's lines share.
 #[derive(Debug)]
 pub(super) struct GroupText {
-    /// The first target index after the group's.
-    pub(super) end: u32,
     pub(super) shape: Shape,
     /// The name, already quoted.
     pub(super) json: Vec<u8>,

@@ -53,6 +53,7 @@ pub(crate) mod tests {
             flows: 1,
             ttls: None,
             path: None,
+            further: Vec::new(),
             targets,
         }
     }

@@ -7,21 +7,24 @@ use super::{
     control::{Serving, Station},
     followed::{self, Followed},
     journal::{self, Journal},
-    names, neighbours, paths, threads,
+    names, neighbours, paths,
+    reload::{self, Requests},
+    threads,
     ways::{self, Rerouting},
     writing,
 };
 use crate::{
     base::{Nanos, Stamp},
+    config::TIMEOUTS,
     enrich::Enricher,
     http,
     ledger::unheard::DropLog,
     nic::{self, InterfaceInfo, Nic, SourcePorts, SourcePortsError, Transport},
     results::{Encoder, Summary, WallClock, human::counted},
     route::{self, LinkState, RouteError, Routes, Watch},
-    targets::{Bytes, MANY, Plan, Target},
+    targets::{Bytes, Epochs, MANY, Plan, Target},
     wire::{Key, Kind},
-    worker::{self, Assembly, Phase, Wanted, queue},
+    worker::{self, Adopter, Assembly, Phase, Wanted, queue},
 };
 use std::{sync::Arc, time::SystemTime};
 
@@ -33,6 +36,8 @@ const NEIGHBOURS_TAKE: Nanos = Nanos::from_secs(3);
 /// Has everything at work that the job asks for: probing begins with it.
 pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn View) -> Result<Station, Failure> {
     let mut signals = Signals::new()?;
+    let requests = job.reload.is_some().then(Requests::listen).transpose()?;
+    job.plan.is_open = job.reload.is_some();
     // A port in use, or a summary without a place, is known before anything is touched.
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
@@ -89,7 +94,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         expiring_flows: probed.expiring_flows(),
         shapes: probed.shapes(),
         addresses: Arc::clone(&plan.addresses),
-        max_age: longest + LATE,
+        // A longer one may come.
+        max_age: if plan.is_open { *TIMEOUTS.end() } else { longest } + LATE,
         rate: job.rate,
         senders: layout.senders.clone(),
         receivers: layout.receivers(),
@@ -132,15 +138,19 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let keeping = kept.clone().map(|kept| followed::keep(&plan, kept, &common.ledger));
     let (kept_paths, followed) = keeping.map(|keeping| (keeping.paths, keeping.followed)).unzip();
     let counts = followed.as_ref().map(Followed::counts);
-    let source = Source::new(Arc::clone(&plan), Arc::clone(&common), nic.info().clone(), Arc::clone(&link), counts);
-    let source = Arc::new(source.discovered_by(job.discovery));
+    let epochs = Epochs::new(Arc::clone(&plan));
+    let source = Source::new(epochs.clone(), Arc::clone(&common), nic.info().clone(), Arc::clone(&link), counts);
+    let by_http = requests.as_ref().filter(|_| job.reload.as_ref().is_some_and(|reload| reload.by_http));
+    let hash = job.reload.as_ref().map_or(0, |reload| reload.hash);
+    let source = source.discovered_by(job.reload.as_ref().map(|reload| reload.sources.clone())).reloadable(hash, by_http.map(Requests::reloads));
+    let source = Arc::new(source);
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
     source.sampled(&sampler);
     let journal = common.changes.as_ref().map(|changes| {
-        let (plan, ledger, changes) = (Arc::clone(&plan), Arc::clone(&common.ledger), Arc::clone(changes));
+        let (epochs, ledger, changes) = (epochs.clone(), Arc::clone(&common.ledger), Arc::clone(changes));
         let parts = journal::Parts {
-            plan,
+            epochs,
             ledger,
             changes,
             clock,
@@ -156,6 +166,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let writing = job.results.zip(results).map(|(wanted, queue)| {
         let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
             .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
+            .following(epochs.clone())
             .resolved_in(Arc::clone(&common.ledger));
         writing::begin(wanted, encoder, queue, view.live(), enricher)
     });
@@ -175,6 +186,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let serving = serving.transpose()?;
     let watching = tokio::spawn(watch.run());
     rerouting.begin(ways::Parts {
+        adopter: Adopter::new(Arc::clone(&common), epochs.clone(), &probed),
         common: Arc::clone(&common),
         interface: routes.interface.clone(),
         is_chosen: job.network.interface.is_some(),
@@ -183,8 +195,22 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         unrouted: routes.unrouted.clone(),
         expires: routes.expires,
     });
-    let retries = names::retry(&plan, kept.unwrap_or_default(), &common, rerouting.named(), job.exclude);
-    let retrying = tokio::spawn(retries);
+    let kept = kept.unwrap_or_default();
+    let mut retrying = tokio::spawn(names::retry(&plan, kept, &common, rerouting.words(), job.exclude));
+    if let Some((reload, requests)) = job.reload.zip(requests) {
+        reload.sources.follow(reload.version, &requests.reloads())?;
+        let parts = reload::Parts {
+            read: reload.read,
+            common: Arc::clone(&common),
+            epochs,
+            source: Arc::clone(&source),
+            words: rerouting.words(),
+            interface: job.network.interface.clone(),
+            retrying,
+            journal: journal.as_ref().map(Journal::teller),
+        };
+        retrying = tokio::spawn(reload::serve(parts, requests));
+    }
 
     following.begin(&mut nic).await?;
     if !carrier::wait(&routes.interface.name, &*condition, &mut signals).await {

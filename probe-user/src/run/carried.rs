@@ -89,7 +89,7 @@ impl Carried {
 fn counted_by(common: &Common, at: Nanos) -> Counted {
     let full_at = common.tallies.iter().map(|tally| tally.full_at.load(Acquire)).max().unwrap_or(0);
     let (mut entered, mut unsent, mut skipped, mut refused) = (0, 0, 0, 0);
-    for row in common.tallies.iter().flat_map(|tally| &tally.rows) {
+    for row in common.tallies.iter().flat_map(|tally| tally.rows.iter()) {
         let of = |cause: Cause| row.unsent[cause as usize].load(Acquire);
         unsent += Cause::ALL.map(of).iter().sum::<u64>();
         refused += of(Cause::Refused) + of(Cause::NoRoom);

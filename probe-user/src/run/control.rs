@@ -63,7 +63,7 @@ pub(super) struct Station {
     /// Neighbours and link: ends with an error only.
     pub(super) watching: JoinHandle<RouteError>,
     pub(super) rerouting: Rerouting,
-    /// Names that do not resolve yet.
+    /// Looks up names that do not resolve yet, and reloads.
     pub(super) retrying: JoinHandle<()>,
     pub(super) running: Running,
     pub(super) journal: Option<Journal>,
@@ -175,7 +175,7 @@ impl Station {
     }
 
     async fn end(self, view: &mut dyn View) -> Result<Summary, Failure> {
-        let Self { plan, common, source, mut sampler, mut signals, .. } = self;
+        let Self { common, source, mut sampler, mut signals, .. } = self;
         self.running.join()?;
         if let Some(Err(panic)) = self.paths.map(std::thread::JoinHandle::join) {
             std::panic::resume_unwind(panic);
@@ -204,10 +204,11 @@ impl Station {
         }
         let snapshot = source.snapshot();
         let dropped = report.as_ref().map_or(0, |report| report.dropped);
-        let targets = plan.targets.len() as u64;
+        let targets = source.plan().many() as u64;
         let (drops, interface) = (source.drops(), source.interface());
-        let answered = common.ledger.answered_targets(plan.targets.len());
-        let summary = Summary::new(&snapshot, &drops, &interface, targets, answered, dropped).asking(plan.probe());
+        let shown = source.plan();
+        let answered = common.ledger.answered_targets(shown.groups.iter().flat_map(|group| shown.members(group)));
+        let summary = Summary::new(&snapshot, &drops, &interface, targets, answered, dropped).asking(shown.probe());
         view.end(&summary, &Moment { source: &source, snapshot: &snapshot });
         if let Some(path) = &self.summary {
             summary.write(path)?;

@@ -1,16 +1,15 @@
 //! What is to be done, and what is shown of it.
 
-use super::{Failure, Live, Source, paths::Paths};
+use super::{Failure, Live, Source, paths::Paths, requests::Read, sources::Sources};
 use crate::{
     base::Settlement,
-    discovery::Discovery,
     enrich,
     ledger::Snapshot,
     nic,
     results::{Format, Outcomes, Summary},
     targets::{Exclusions, Plan},
 };
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What is to be probed, and how.
 pub(crate) struct Job {
@@ -31,10 +30,22 @@ pub(crate) struct Job {
     pub(crate) events: Option<PathBuf>,
     /// What they say of addresses beside what was measured.
     pub(crate) enrich: enrich::Settings,
-    /// Where targets come from, if they may change.
-    pub(crate) discovery: Option<Arc<Discovery>>,
     /// Never probed, whatever a name resolves to.
     pub(crate) exclude: Exclusions,
+    /// Reads everything again while it runs; None: it does not change.
+    pub(crate) reload: Option<Reload>,
+}
+
+/// How a job is read again.
+pub(crate) struct Reload {
+    pub(crate) read: Read,
+    /// Of what it begins with, see [`crate::config::hash`].
+    pub(crate) hash: u64,
+    /// Whoever reaches the HTTP server may ask for it.
+    pub(crate) by_http: bool,
+    /// Where targets come from, and the version of their lists that it begins with.
+    pub(crate) sources: Sources,
+    pub(crate) version: u64,
 }
 
 impl Job {
@@ -51,8 +62,8 @@ impl Job {
             for_ever: false,
             events: None,
             enrich: enrich::Settings::default(),
-            discovery: None,
             exclude,
+            reload: None,
         }
     }
 }

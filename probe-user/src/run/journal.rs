@@ -4,18 +4,20 @@
 use super::{
     Failure,
     followed::{Finding, Followed},
+    source::unhealthy_of,
 };
 use crate::{
     base::{Nanos, RepeatedFault, State, TargetIndex},
     enrich::{Enricher, Known},
     health::{self, Change, Flapping, Unhealthy},
-    ledger::Ledger,
+    ledger::{Grown, Ledger},
     path::Path,
     results::{EventLines, Fault, LastHop, NewWay, PathChanged, WallClock, human::counted},
-    targets::Plan,
+    targets::Epochs,
     worker::{Changes, Transition},
 };
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
     io::Write as _,
     net::IpAddr,
@@ -39,12 +41,12 @@ const AT_ONCE: usize = 4_096;
 
 /// What the journal needs to know.
 pub(super) struct Parts {
-    pub(super) plan: Arc<Plan>,
+    pub(super) epochs: Epochs,
     pub(super) ledger: Arc<Ledger>,
     pub(super) changes: Arc<Changes>,
     pub(super) clock: WallClock,
-    /// Flapping targets, by row of sums.
-    pub(super) flapping: Arc<[AtomicU64]>,
+    /// Flapping targets, by row of the ledger.
+    pub(super) flapping: Arc<Grown<AtomicU64>>,
     /// Unhealthy targets.
     pub(super) unhealthy: Arc<Mutex<Unhealthy>>,
     /// Knows names and networks of targets, if any are wanted.
@@ -57,6 +59,18 @@ pub(super) struct Parts {
 enum News {
     Fault(Fault),
     NewWay(NewWay),
+    GivenUp(Vec<u32>),
+}
+
+/// Where a journal is told of what has changed in the plan.
+pub(super) struct Teller(Sender<News>);
+
+impl Teller {
+    /// Tells of slots whose targets are given up.
+    pub(super) fn given_up(&self, slots: Vec<u32>) {
+        // The thread ends after us only.
+        let _gone = self.0.send(News::GivenUp(slots));
+    }
 }
 
 /// A journal at work.
@@ -73,13 +87,14 @@ impl Journal {
     pub(super) fn open(path: Option<&std::path::Path>, parts: Parts) -> Result<Self, Failure> {
         let file = path.map(EventFile::open).transpose()?;
         let (news, told) = channel();
-        let lines = EventLines::new(Arc::clone(&parts.plan), parts.clock);
+        let lines = EventLines::new(parts.epochs.plan(), parts.clock);
         let log = Log { second: Nanos::ZERO, lines: 0, more: 0, more_down: 0 };
         let writer = Writer {
             parts,
             lines,
             file,
             flapping: Flapping::default(),
+            rows: HashMap::new(),
             log,
             out: Vec::new(),
             calmed: Nanos::ZERO,
@@ -87,6 +102,11 @@ impl Journal {
         };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&told))?;
         Ok(Self { news, thread })
+    }
+
+    /// For whoever has targets given up.
+    pub(super) fn teller(&self) -> Teller {
+        Teller(self.news.clone())
     }
 
     /// Tells of a local fault.
@@ -114,6 +134,8 @@ struct Writer {
     lines: EventLines,
     file: Option<EventFile>,
     flapping: Flapping,
+    /// In which rows of the ledger flapping targets are counted.
+    rows: HashMap<TargetIndex, usize>,
     log: Log,
     out: Vec<u8>,
     calmed: Nanos,
@@ -131,6 +153,7 @@ impl Writer {
                 match news {
                     News::Fault(fault) => self.lines.fault(fault, &mut self.out),
                     News::NewWay(way) => self.lines.new_way(way, &mut self.out),
+                    News::GivenUp(slots) => self.forget(slots),
                 }
                 self.write(1);
             }
@@ -144,7 +167,23 @@ impl Writer {
         }
     }
 
+    fn forget(&mut self, slots: &[u32]) {
+        for target in slots.iter().map(|slot| TargetIndex(*slot)) {
+            self.flapping.forget(target);
+            if let Some(row) = self.rows.remove(&target) {
+                self.parts.flapping[row].fetch_sub(1, Relaxed);
+            }
+        }
+    }
+
     fn changes(&mut self) {
+        let plan = self.parts.epochs.plan();
+        if !Arc::ptr_eq(&plan, self.lines.plan()) {
+            // Groups have other places there: who is unhealthy is found again.
+            *held(&self.parts.unhealthy) = unhealthy_of(&plan);
+            self.lost = u64::MAX;
+            self.lines.follow(plan);
+        }
         loop {
             let mut events = 0;
             while events < AT_ONCE as u64
@@ -231,17 +270,24 @@ impl Writer {
         events
     }
 
+    /// The place of a target's group in the plan in force.
+    fn group_of(&self, target: TargetIndex) -> Option<usize> {
+        let plan = self.lines.plan();
+        plan.has(target).then(|| plan.group_of(target)).flatten()
+    }
+
     /// Who goes down is unhealthy, and who comes up begins to be well.
     fn unhealthy(&self, transition: &Transition) {
         if transition.to == State::Down || transition.from == State::Down {
-            let Some(group) = self.parts.plan.group_of(transition.target) else { return };
+            let Some(group) = self.group_of(transition.target) else { return };
             held(&self.parts.unhealthy).down(transition.target, group, transition.to == State::Down, transition.at);
         }
     }
 
     /// Changes of state that found their queue full, and targets that found no room among the unhealthy: their accounts tell.
     fn find_unhealthy(&mut self, now: Nanos) {
-        let Parts { plan, ledger, changes, unhealthy, .. } = &self.parts;
+        let plan = Arc::clone(self.lines.plan());
+        let Parts { ledger, changes, unhealthy, .. } = &self.parts;
         let lost = std::mem::replace(&mut self.lost, changes.dropped()) != self.lost;
         held(unhealthy).calm(now);
         for (place, group) in plan.groups.iter().enumerate() {
@@ -254,7 +300,7 @@ impl Writer {
                 held(unhealthy).down(target, place, is_down(target), now);
             }
             // Without the lock while many are looked at that are well.
-            for target in group.targets.clone().map(TargetIndex).filter(|target| is_down(*target)) {
+            for target in plan.members(group).filter(|target| is_down(*target)) {
                 held(unhealthy).down(target, place, true, now);
             }
         }
@@ -266,7 +312,11 @@ impl Writer {
             return 0;
         }
         let target = transition.target;
-        let group = self.parts.plan.groups.iter().find(|group| group.targets.contains(&target.0));
+        let plan = self.lines.plan();
+        if !plan.has(target) {
+            return 0;
+        }
+        let group = plan.group_of(target).map(|group| &plan.groups[group]);
         let window = group.map_or(SECOND, |group| health::window(group.interval, group.down_after));
         let Some(change) = self.flapping.changed(target, transition.at, window) else { return 0 };
         self.flap(&change, transition.at);
@@ -275,15 +325,19 @@ impl Writer {
 
     fn flap(&mut self, change: &Change, at: Nanos) {
         let address = self.parts.ledger.account(change.target).address();
-        let gauge = &self.parts.flapping[self.parts.ledger.account(change.target).row() as usize];
+        let row = self.parts.ledger.account(change.target).row() as usize;
         if change.flapping {
-            gauge.fetch_add(1, Relaxed);
-        } else {
-            gauge.fetch_sub(1, Relaxed);
+            while self.parts.flapping.len() <= row {
+                self.parts.flapping.push(AtomicU64::new(0));
+            }
+            self.parts.flapping[row].fetch_add(1, Relaxed);
+            self.rows.insert(change.target, row);
+        } else if let Some(row) = self.rows.remove(&change.target) {
+            self.parts.flapping[row].fetch_sub(1, Relaxed);
         }
         let is = if change.flapping { "is flapping" } else { "is no longer flapping" };
         tracing::debug!("{} {is}", self.lines.name(change.target, address));
-        if let Some(group) = self.parts.plan.group_of(change.target) {
+        if let Some(group) = self.group_of(change.target) {
             held(&self.parts.unhealthy).flapping(change.target, group, change.flapping, at);
         }
         let known = self.known(address);

@@ -21,8 +21,11 @@ mod live;
 mod names;
 mod neighbours;
 mod paths;
+mod reload;
+mod requests;
 mod signals;
 mod source;
+mod sources;
 mod starting;
 mod threads;
 mod ways;
@@ -37,11 +40,13 @@ use crate::{
 };
 pub(crate) use dry_run::{dry_run, longest_datagram};
 pub use ended::{Failure, Status};
-pub(crate) use job::{Job, Moment, Network, Results, View};
+pub(crate) use job::{Job, Moment, Network, Reload, Results, View};
 pub use live::Live;
 pub(crate) use paths::Paths;
+pub(crate) use requests::{Read, Reread};
 pub(crate) use signals::Signals;
 pub(crate) use source::Source;
+pub(crate) use sources::{Beginning, Load};
 pub(crate) use starting::Starting;
 
 /// Probes as the job says, until it is done or a signal ends it. Returns what came of it.

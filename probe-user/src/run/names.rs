@@ -1,7 +1,7 @@
 //! Names to addresses, beside the measurement: nothing waits for a name that does not resolve.
 
 use super::Failure;
-use super::ways::Named;
+use super::ways::Word;
 use crate::{
     base::{Family, TargetIndex},
     targets::{Exclusions, Name, PathTargets, Plan},
@@ -9,6 +9,7 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream};
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
@@ -110,8 +111,27 @@ pub(super) fn zone_of(plan: &Plan, interface: Option<&str>) -> Result<Option<Str
 /// Looks up every name of the plan that has no address yet. What does not resolve is an error, or with `for_ever` stays
 /// unresolved for now.
 pub(super) async fn resolve_all(plan: &mut Plan, exclude: &Exclusions, for_ever: bool) -> Result<(), Failure> {
-    let asked =
-        stream::iter(Question::all(plan)).map(|question| async move { (question.ask(exclude).await, question) });
+    let questions = Question::all(plan);
+    resolve(plan, questions, exclude, for_ever).await
+}
+
+/// The same of those names alone that are not in the plan of before: the others keep the address that they have.
+pub(super) async fn resolve_new(plan: &mut Plan, before: &Plan, exclude: &Exclusions) -> Result<(), Failure> {
+    let group = |plan: &Plan, target| plan.group_of(target).map(|group| plan.groups[group].name.clone());
+    let known: HashSet<(Option<String>, &Name)> =
+        before.names.iter().map(|(target, name)| (group(before, TargetIndex(*target)), name)).collect();
+    let mut questions = Question::all(plan);
+    questions.retain(|question| !known.contains(&(group(plan, question.target), &question.name)));
+    resolve(plan, questions, exclude, true).await
+}
+
+async fn resolve(
+    plan: &mut Plan,
+    questions: Vec<Question>,
+    exclude: &Exclusions,
+    for_ever: bool,
+) -> Result<(), Failure> {
+    let asked = stream::iter(questions).map(|question| async move { (question.ask(exclude).await, question) });
     let mut answers = asked.buffer_unordered(AT_ONCE);
     let deadline = tokio::time::Instant::now() + NAMES_WAITED_FOR;
     loop {
@@ -150,7 +170,7 @@ pub(super) fn retry(
     plan: &Plan,
     paths: PathTargets,
     common: &Common,
-    ways: UnboundedSender<Named>,
+    ways: UnboundedSender<Word>,
     exclude: Exclusions,
 ) -> impl Future<Output = ()> + Send + 'static {
     let mut open = Question::all(plan);
@@ -172,7 +192,7 @@ pub(super) fn retry(
             }
             open = still;
             // An error says that the end has come.
-            if !found.is_empty() && ways.send(found).is_err() {
+            if !found.is_empty() && ways.send(Word::Named(found)).is_err() {
                 return;
             }
         }

@@ -1,15 +1,15 @@
 //! What scrapes, pages and views are made from: counters, read from outside the loops.
 
-use super::followed::PathCounts;
+use super::{followed::PathCounts, requests::Reloads, sources::Sources};
 use crate::{
     base::{Nanos, TargetIndex},
-    discovery::{Discovery, SourceState},
+    discovery::SourceState,
     health::{Hold, Unhealthy},
-    ledger::{Snapshot, TargetRow, tally},
+    ledger::{Grown, Snapshot, TargetRow, tally},
     metrics::{self, Readiness, ReloadState},
     nic::{DropSampler, InterfaceInfo, LocalDrops},
     route::LinkState,
-    targets::{PerTarget, Plan},
+    targets::{Epoch, Epochs, PerTarget, Plan},
     wire::RejectedReason,
     worker::{Common, Phase},
 };
@@ -27,19 +27,25 @@ pub(crate) struct Source {
     /// As it was when somebody last looked. Control threads only.
     interface: Mutex<InterfaceInfo>,
     link: Arc<LinkState>,
-    loaded_at: f64,
-    discovery: Option<Arc<Discovery>>,
+    reload: Mutex<ReloadState>,
+    /// Of the configuration in force, see [`crate::config::hash`].
+    hash: AtomicU64,
+    /// Where a reload is asked for, if whoever reaches the HTTP server may.
+    reloads: Option<Reloads>,
+    sources: Option<Sources>,
     ready: AtomicBool,
 }
 
-/// A plan and what is counted for it.
+/// What is counted, whatever the plan.
 struct Counters {
-    plan: Arc<Plan>,
+    epochs: Epochs,
     common: Arc<Common>,
-    /// Flapping targets, by row of sums.
-    flapping: Arc<[AtomicU64]>,
+    /// Flapping targets, by row of the ledger.
+    flapping: Arc<Grown<AtomicU64>>,
     /// What is shown of paths, where they are kept.
     paths: Option<Arc<PathCounts>>,
+    /// Rows of the ledger that count what finds them.
+    path_rows: Range<usize>,
     /// Control threads only.
     unhealthy: Arc<Mutex<Unhealthy>>,
     /// What the sampler last found. Control threads only: no loop ever waits for it.
@@ -56,37 +62,54 @@ struct Sampled {
 impl Source {
     /// `paths`: what is shown of those that are kept.
     pub(super) fn new(
-        plan: Arc<Plan>,
+        epochs: Epochs,
         common: Arc<Common>,
         interface: InterfaceInfo,
         link: Arc<LinkState>,
         paths: Option<Arc<PathCounts>>,
     ) -> Self {
-        let most = plan.groups.iter().map(|group| match group.per_target {
-            PerTarget::Unhealthy => group.exported.most_targets,
-            _ => 0,
-        });
+        let plan = epochs.plan();
         let counters = Counters {
-            flapping: plan.sums.iter().map(|_| AtomicU64::new(0)).collect(),
-            unhealthy: Arc::new(Mutex::new(Unhealthy::of(most))),
+            flapping: Arc::new((0..common.ledger.rows()).map(|_| AtomicU64::new(0)).collect()),
+            unhealthy: Arc::new(Mutex::new(unhealthy_of(&plan))),
             sampled: Mutex::default(),
             paths,
-            plan,
+            path_rows: plan.sums.len()..common.ledger.rows(),
+            epochs,
             common,
         };
         Self {
             counters: Arc::new(counters),
             interface: Mutex::new(interface),
             link,
-            loaded_at: unix(SystemTime::now()),
-            discovery: None,
+            reload: Mutex::new(ReloadState { successful: true, at_unix_seconds: unix(SystemTime::now()) }),
+            hash: AtomicU64::new(0),
+            reloads: None,
+            sources: None,
             ready: AtomicBool::new(false),
         }
     }
 
     /// Targets come from there.
-    pub(super) fn discovered_by(self, discovery: Option<Arc<Discovery>>) -> Self {
-        Self { discovery, ..self }
+    pub(super) fn discovered_by(self, sources: Option<Sources>) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// Whose configuration has this hash, and may be asked by HTTP to read it again.
+    pub(super) fn reloadable(self, hash: u64, reloads: Option<Reloads>) -> Self {
+        Self { hash: AtomicU64::new(hash), reloads, ..self }
+    }
+
+    /// A configuration with this hash is in force.
+    pub(super) fn reloaded(&self, hash: u64) {
+        self.hash.store(hash, Relaxed);
+        let now = ReloadState { successful: true, at_unix_seconds: unix(SystemTime::now()) };
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// One was read that can't be.
+    pub(super) fn not_reloaded(&self) {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner).successful = false;
     }
 
     /// Keeps what the sampler has found.
@@ -102,7 +125,7 @@ impl Source {
     }
 
     /// Flapping targets, by row of sums: whoever recognises them counts them there.
-    pub(super) fn flapping(&self) -> Arc<[AtomicU64]> {
+    pub(super) fn flapping(&self) -> Arc<Grown<AtomicU64>> {
         Arc::clone(&self.counters.flapping)
     }
 
@@ -113,12 +136,12 @@ impl Source {
 
     /// The plan.
     pub(crate) fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.counters.plan)
+        self.counters.epochs.plan()
     }
 
     /// The sums, one row for each of the plan's.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        metrics::Pinned::snapshot(&*self.counters)
+        self.counters.snapshot(&self.counters.epochs.now())
     }
 
     /// Keeps how the interface is attached to now: it may get queues and ports.
@@ -133,15 +156,17 @@ impl Source {
     }
 }
 
-impl metrics::Pinned for Counters {
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
+/// An epoch, and what is counted in it.
+struct HeldEpoch {
+    epoch: Arc<Epoch>,
+    counters: Arc<Counters>,
+}
 
-    fn snapshot(&self) -> Snapshot {
+impl Counters {
+    fn snapshot(&self, epoch: &Epoch) -> Snapshot {
         let mut snapshot = tally::snapshot(&self.common.tallies, super::now());
-        // Behind the rows of the plan come those of what finds paths.
-        snapshot.paths = snapshot.sums.split_off(self.plan.sums.len().min(snapshot.sums.len()));
+        // No row of the plan has them.
+        snapshot.paths = snapshot.sums.get(self.path_rows.clone()).unwrap_or_default().to_vec();
         for row in &snapshot.paths {
             snapshot.unsent.iter_mut().zip(row.unsent).for_each(|(sum, n)| *sum -= n);
         }
@@ -152,25 +177,50 @@ impl metrics::Pinned for Counters {
         snapshot.rejected.iter_mut().zip(sampled.rejected).for_each(|(sum, n)| *sum += n);
         snapshot.held = sampled.held;
         snapshot.events_dropped = self.common.changes.as_ref().map_or(0, |changes| changes.dropped());
-        for (row, flapping) in snapshot.sums.iter_mut().zip(&*self.flapping) {
+        for (row, flapping) in snapshot.sums.iter_mut().zip(self.flapping.iter()) {
             row.flapping = flapping.load(Relaxed);
         }
-        snapshot
+        snapshot.by(epoch)
+    }
+}
+
+impl metrics::Pinned for HeldEpoch {
+    fn plan(&self) -> &Plan {
+        &self.epoch.plan
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.counters.snapshot(&self.epoch)
     }
 
     fn target(&self, index: TargetIndex) -> Option<TargetRow> {
-        let path_hops = self.paths.as_ref().and_then(|paths| paths.hops(index));
-        Some(TargetRow { path_hops, ..self.common.ledger.account(index).shown() })
+        let (plan, now) = (&self.epoch.plan, self.counters.epochs.now());
+        let is_other = now.number != self.epoch.number
+            && (plan.name_of(index), plan.group_of(index).map(|group| &plan.groups[group].name))
+                != (now.plan.name_of(index), now.plan.group_of(index).map(|group| &now.plan.groups[group].name));
+        if is_other {
+            return None;
+        }
+        let path_hops = self.counters.paths.as_ref().and_then(|paths| paths.hops(index));
+        Some(TargetRow { path_hops, ..self.counters.common.ledger.account(index).shown() })
     }
 
     fn unhealthy(&self, group: usize) -> Vec<TargetIndex> {
-        self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).shown(group)
+        self.counters.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).shown(group)
     }
+}
+
+/// Room for the unhealthy targets of a plan's groups, as far as these are shown.
+pub(super) fn unhealthy_of(plan: &Plan) -> Unhealthy {
+    Unhealthy::of(plan.groups.iter().map(|group| match group.per_target {
+        PerTarget::Unhealthy => group.exported.most_targets,
+        _ => 0,
+    }))
 }
 
 impl metrics::Source for Source {
     fn pin(&self) -> Arc<dyn metrics::Pinned> {
-        Arc::clone(&self.counters) as _
+        Arc::new(HeldEpoch { epoch: self.counters.epochs.now(), counters: Arc::clone(&self.counters) })
     }
 
     fn drops(&self) -> Vec<LocalDrops> {
@@ -183,11 +233,20 @@ impl metrics::Source for Source {
     }
 
     fn reload(&self) -> ReloadState {
-        ReloadState { successful: true, at_unix_seconds: self.loaded_at }
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn config_hash(&self) -> Option<u64> {
+        Some(self.hash.load(Relaxed)).filter(|hash| *hash != 0)
+    }
+
+    fn reload_now(&self) -> Option<metrics::Reloading> {
+        let reloads = self.reloads.clone()?;
+        Some(Box::pin(async move { reloads.again().await }))
     }
 
     fn sources(&self) -> Vec<SourceState> {
-        self.discovery.as_ref().map(|discovery| discovery.states()).unwrap_or_default()
+        self.sources.as_ref().map(Sources::states).unwrap_or_default()
     }
 
     fn readiness(&self) -> Readiness {

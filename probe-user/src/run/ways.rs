@@ -9,6 +9,9 @@
 //! 4. who is used no more is forgotten, and one event tells of it.
 //!
 //! From the first word to the end no target goes down: see `worker::judge`.
+//!
+//! Other targets are adopted here too ([`Adopting`]): the way to those that come is found with all others, so nobody is probed before it is
+//! known which way, and one thread alone says by which hop who is probed.
 
 use super::Failure;
 use crate::{
@@ -19,7 +22,8 @@ use crate::{
         self, Changed, Difference, FailedGateways, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour,
         RouteError, Unrouted,
     },
-    worker::Common,
+    targets::{self, Counts, Plan},
+    worker::{Adopter, Common},
 };
 use futures_util::FutureExt as _;
 use std::{
@@ -52,15 +56,39 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Where changes never end, asking takes no more than a quarter of this thread's time; but it is asked this often.
 const OFTEN: Duration = Duration::from_secs(5);
 
+/// Between looks at whether rows of targets that were given up have ended.
+const TIDY: Duration = Duration::from_secs(1);
+
 /// Sources that may take turns.
 const TURNS: u8 = Sources::MOST as u8;
 
 /// Names that have an address now: to be probed as soon as it is known which way.
 pub(super) type Named = Vec<(TargetIndex, IpAddr)>;
 
+/// Another plan, as it was built, that is to be probed by from now on.
+pub(super) struct Adopting {
+    pub(super) plan: Plan,
+    /// What became of it: how many targets stay, come and go, or why all is as it was, in words for people.
+    pub(super) answer: oneshot::Sender<Result<Adopted, String>>,
+}
+
+/// What became of another plan.
+pub(super) struct Adopted {
+    pub(super) counts: Counts,
+    /// Slots whose targets are given up.
+    pub(super) given_up: Vec<u32>,
+}
+
+/// What is told to whoever follows the routes.
+pub(super) enum Word {
+    Named(Named),
+    Adopt(Box<Adopting>),
+}
+
 /// What following begins with.
 pub(super) struct Parts {
     pub(super) common: Arc<Common>,
+    pub(super) adopter: Adopter,
     pub(super) interface: Interface,
     /// It was named, and not found by its routes.
     pub(super) is_chosen: bool,
@@ -76,7 +104,7 @@ pub(super) struct Parts {
 /// Listens from the moment at which it is made, and follows from the moment at which it is told what. It ends with its channels.
 pub(super) struct Rerouting {
     begin: Option<oneshot::Sender<Parts>>,
-    named: UnboundedSender<Named>,
+    words: UnboundedSender<Word>,
     changes: UnboundedReceiver<NewWay>,
 }
 
@@ -87,7 +115,7 @@ impl Rerouting {
     /// Netlink failed, or no thread can be made.
     pub(super) fn listen() -> Result<Self, Failure> {
         let (begin, parts) = oneshot::channel();
-        let (named, names) = unbounded_channel();
+        let (words, told) = unbounded_channel();
         let (tell, changes) = unbounded_channel();
         let (opened, is_open) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("routes".into()).spawn(move || {
@@ -103,12 +131,12 @@ impl Rerouting {
                 };
                 let _who_waits = opened.send(Ok(()));
                 if let Ok(parts) = parts.await {
-                    follow(parts, follower, names, tell).await;
+                    follow(parts, follower, told, tell).await;
                 }
             });
         })?;
         is_open.recv().map_err(|_| Failure::new("the thread that follows routes ended: a bug"))??;
-        Ok(Self { begin: Some(begin), named, changes })
+        Ok(Self { begin: Some(begin), words, changes })
     }
 
     /// From now on what differs is adopted.
@@ -119,9 +147,9 @@ impl Rerouting {
         }
     }
 
-    /// Where to tell of names that have an address now.
-    pub(super) fn named(&self) -> UnboundedSender<Named> {
-        self.named.clone()
+    /// Where to tell of names that have an address now, and of other targets.
+    pub(super) fn words(&self) -> UnboundedSender<Word> {
+        self.words.clone()
     }
 
     /// Waits for the next change that was adopted. Nothing is lost if this is dropped while it waits.
@@ -136,8 +164,18 @@ impl Rerouting {
 struct Ways {
     parts: Parts,
     named: HashMap<TargetIndex, IpAddr>,
+    /// Other targets that are about to be adopted.
+    coming: Option<Coming>,
     tell: UnboundedSender<NewWay>,
     failed: FailedGateways,
+}
+
+/// A plan on its way to being adopted.
+struct Coming {
+    difference: targets::Difference,
+    /// Who comes and has an address: the slot, and which of the slots that somebody comes into it is.
+    targets: Vec<(TargetIndex, IpAddr)>,
+    answer: oneshot::Sender<Result<Adopted, String>>,
 }
 
 /// Nobody follows any more: the ways in use are believed, and no change of state waits for ever.
@@ -147,16 +185,17 @@ impl Drop for Ways {
     }
 }
 
-async fn follow(parts: Parts, follower: Follower, mut names: UnboundedReceiver<Named>, tell: UnboundedSender<NewWay>) {
-    let mut ways = Ways { parts, named: HashMap::new(), tell, failed: FailedGateways::default() };
+async fn follow(parts: Parts, follower: Follower, mut words: UnboundedReceiver<Word>, tell: UnboundedSender<NewWay>) {
+    let mut ways = Ways { parts, named: HashMap::new(), coming: None, tell, failed: FailedGateways::default() };
     let mut follower = Some(follower);
     let mut again = AGAIN.0;
     loop {
-        let error = match ways.follow(follower.take(), &mut names, &mut again).await {
+        let error = match ways.follow(follower.take(), &mut words, &mut again).await {
             Ok(()) => return,
             Err(error) => error,
         };
         ways.parts.common.hops.know_until(Nanos::MAX);
+        ways.refuse_coming(&error.to_string());
         tracing::error!("{error}: changes of routes are not followed, tried again in {} s", again.as_secs());
         tokio::time::sleep(again).await;
         again = (again * 2).min(AGAIN.1);
@@ -168,7 +207,7 @@ impl Ways {
     async fn follow(
         &mut self,
         follower: Option<Follower>,
-        names: &mut UnboundedReceiver<Named>,
+        words: &mut UnboundedReceiver<Word>,
         again: &mut Duration,
     ) -> Result<(), RouteError> {
         let mut changed = follower.is_none();
@@ -188,13 +227,15 @@ impl Ways {
                         late += EXPIRED;
                         changed = true;
                     }
-                    named = names.recv() => match named {
+                    word = words.recv() => match word {
                         None => return Ok(()),
-                        Some(named) => {
+                        Some(Word::Named(named)) => {
                             self.named.extend(named);
                             changed = true;
                         }
-                    }
+                        Some(Word::Adopt(adopting)) => changed = self.comes(*adopting),
+                    },
+                    () = tokio::time::sleep(TIDY) => self.parts.adopter.tidy(),
                 }
             }
             self.know_until(super::now() - late);
@@ -207,11 +248,20 @@ impl Ways {
                 let failed: Result<(), RouteError> = failed;
                 failed?;
             }
-            while let Ok(named) = names.try_recv() {
-                self.named.extend(named);
+            while self.coming.is_none()
+                && let Ok(word) = words.try_recv()
+            {
+                match word {
+                    Word::Named(named) => self.named.extend(named),
+                    Word::Adopt(adopting) => _ = self.comes(*adopting),
+                }
             }
             let (began, begun) = (super::now(), Instant::now());
+            let plan = self.parts.adopter.epochs().plan();
+            self.named.retain(|target, _| plan.has(*target));
             self.look(&handle).await?;
+            // Without a card there is no way to anybody, and those that come have none either: the card's return moves all.
+            self.adopt_coming(&[]);
             *again = AGAIN.0;
             changed = false;
             // What has come meanwhile is seen once the runtime has looked.
@@ -251,14 +301,49 @@ impl Ways {
         concerns
     }
 
-    /// Targets that have an address, in order.
-    fn targets(&self) -> impl Iterator<Item = (TargetIndex, IpAddr)> + Clone {
+    /// Targets that have an address, those that come behind those that are there. The same ones until others are adopted: who has been
+    /// given up, but is still in some walk, is none.
+    fn targets<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (TargetIndex, IpAddr)> + Clone + 'a {
         let ledger = &self.parts.common.ledger;
-        let all = 0..u32::try_from(ledger.len()).unwrap_or(u32::MAX);
-        all.map(TargetIndex).filter_map(|target| {
+        let there = plan.groups.iter().flat_map(|group| plan.members(group));
+        let addressed = there.filter_map(|target| {
             let address = ledger.account(target).address().or_else(|| self.named.get(&target).copied());
             Some((target, address?))
-        })
+        });
+        addressed.chain(self.coming.iter().flat_map(|coming| coming.targets.iter().copied()))
+    }
+
+    /// Other targets are wanted. Whether the way to those that come is to be found.
+    fn comes(&mut self, Adopting { plan, answer }: Adopting) -> bool {
+        let difference = match self.parts.adopter.difference(plan) {
+            Ok(difference) => difference,
+            Err(why) => {
+                // Who does not want to know any more has gone.
+                let _gone = answer.send(Err(why));
+                return false;
+            }
+        };
+        let filled = difference.filled.iter().map(|slot| TargetIndex(*slot));
+        let targets = filled.filter_map(|target| Some((target, difference.plan.address_of(target)?))).collect();
+        self.coming = Some(Coming { difference, targets, answer });
+        true
+    }
+
+    /// Adopts those that come. `of`: by which hop each that has an address is probed; none where it is not known.
+    fn adopt_coming(&mut self, of: &[u32]) {
+        let Some(Coming { difference, targets, answer }) = self.coming.take() else { return };
+        let given_up = difference.given_up.clone();
+        let mut ways = targets.iter().zip(of).peekable();
+        let hop = |slot: &u32| ways.next_if(|((target, _), _)| target.0 == *slot).map_or(NO_ROUTE, |(_, hop)| *hop);
+        let hops: Vec<u32> = difference.filled.iter().map(hop).collect();
+        let counts = self.parts.adopter.adopt(difference, &hops, super::now());
+        let _gone = answer.send(counts.map(|counts| Adopted { counts, given_up }));
+    }
+
+    fn refuse_coming(&mut self, why: &str) {
+        if let Some(coming) = self.coming.take() {
+            let _gone = coming.answer.send(Err(format!("the ways to its targets can't be found: {why}")));
+        }
     }
 
     /// Asks the kernel, and adopts what differs.
@@ -271,24 +356,26 @@ impl Ways {
         if !now.up || !now.carrier {
             return Ok(());
         }
-        let addresses = self.targets().map(|(_, address)| address);
+        let plan = self.parts.adopter.epochs().plan();
+        let addresses = self.targets(&plan).map(|(_, address)| address);
         let found = Found::ask(handle, addresses, interface.index, *is_chosen, sources).await?;
         let (unrouted, expires) = (found.unrouted.clone(), found.expires);
         let place = |(target, _)| {
-            if self.named.contains_key(&target) { NO_ROUTE } else { common.ledger.account(target).place_of_hop() }
+            let is_there = plan.has(target) && !self.named.contains_key(&target);
+            if is_there { common.ledger.account(target).place_of_hop() } else { NO_ROUTE }
         };
-        let difference = Difference::new(&common.hops, found, self.targets().map(place));
+        let difference = Difference::new(&common.hops, found, self.targets(&plan).map(place));
         let again = self.failed.has_any().then(|| Instant::now() + FAILED);
         self.parts.expires = expires.into_iter().chain(again).min();
-        self.adopt(difference, now.mac).await;
+        self.adopt(&plan, difference, now.mac).await;
         self.tell_unrouted(unrouted);
         Ok(())
     }
 
-    async fn adopt(&mut self, difference: Difference, mac: [u8; 6]) {
+    async fn adopt(&mut self, plan: &Plan, difference: Difference, mac: [u8; 6]) {
         let Difference { new, of, used, moves } = difference;
         let is_other_mac = mac != self.parts.interface.mac && mac != [0; 6];
-        if moves.is_empty() && self.named.is_empty() && !is_other_mac {
+        if moves.is_empty() && self.named.is_empty() && self.coming.is_none() && !is_other_mac {
             return;
         }
         let hops = Arc::clone(&self.parts.common.hops);
@@ -310,10 +397,12 @@ impl Ways {
         }
         hops.use_only(|place| used[place] || before.get(place).copied().unwrap_or_default());
         resolve(&hops, &moves, known).await;
-        self.arrive(&of, &moves, is_other_mac);
+        let coming = self.arrive(plan, &of, &moves, is_other_mac);
+        let has_come = self.coming.is_some();
+        self.adopt_coming(&coming);
         hops.use_only(|place| used[place]);
         let had_names = !std::mem::take(&mut self.named).is_empty();
-        self.tell(&moves, had_names);
+        self.tell(&moves, had_names || has_come);
         if is_other_mac {
             self.parts.interface.mac = mac;
             let text = mac.map(|byte| format!("{byte:02x}")).join(":");
@@ -324,21 +413,24 @@ impl Ways {
         }
     }
 
-    /// Moves the targets.
-    fn arrive(&self, of: &[u32], moves: &BTreeMap<(u32, u32), usize>, all: bool) {
+    /// Moves the targets. Returns by which hops those are to be probed that come.
+    fn arrive(&self, plan: &Plan, of: &[u32], moves: &BTreeMap<(u32, u32), usize>, all: bool) -> Vec<u32> {
         let Common { ledger, hops, .. } = &*self.parts.common;
         let until = super::now() + SETTLES;
         if all {
             hops.iter().for_each(|hop| hop.moved(until));
         }
         moves.keys().flat_map(|(_, to)| hops.turns(*to)).for_each(|(_, hop)| hop.moved(until));
-        for ((target, address), place) in self.targets().zip(of) {
+        let coming = self.coming.as_ref().map_or(0, |coming| coming.targets.len());
+        let (there, coming) = of.split_at(of.len().saturating_sub(coming));
+        for ((target, address), place) in self.targets(plan).zip(there) {
             if ledger.account(target).destination().is_none() {
                 ledger.account(target).resolve(address, *place);
             } else if all || ledger.account(target).place_of_hop() != *place {
                 ledger.account(target).move_to(*place);
             }
         }
+        coming.to_vec()
     }
 
     fn tell(&self, moves: &BTreeMap<(u32, u32), usize>, had_names: bool) {

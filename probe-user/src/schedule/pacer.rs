@@ -78,6 +78,12 @@ impl Pacer {
         }
     }
 
+    /// Begins with this round and not with 0. Before the first tick.
+    #[must_use]
+    pub fn from_round(self, round: u64) -> Self {
+        Self { round, rounds: self.rounds.map(|rounds| rounds.saturating_add(round)), ..self }
+    }
+
     /// When the next tick may be had; None when there are no more.
     #[inline]
     pub fn next_at(&self) -> Option<Nanos> {

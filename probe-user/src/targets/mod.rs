@@ -1,7 +1,8 @@
 //! Who is probed: groups, targets, where they come from, exclusions.
 //!
-//! A [`Plan`] is immutable. The index of a target in it is the target's place in the schedule of its group: within a
-//! group targets stand in the order in which they are probed, so the loops walk memory forwards.
+//! A [`Plan`] is immutable. The index of a target in it is its *slot*: its place in the ledger, and its number on the wire. Within a
+//! run of slots targets stand in the order in which they are probed, so the loops walk memory forwards. A plan that was just built
+//! has a run for each group and no hole; one that followed another by [`Difference`] keeps the slots of those that stay.
 
 use crate::{
     base::{AddressTable, Destination, Family, Nanos, Sources, TargetIndex, Ttls},
@@ -11,10 +12,13 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr},
+    ops::Range,
     sync::Arc,
 };
 
 mod build;
+mod difference;
+mod epoch;
 mod error;
 mod exclude;
 pub mod file_sd;
@@ -35,12 +39,14 @@ mod window;
 pub(crate) mod yaml;
 
 pub use build::{GroupInput, Options, build, build_or_empty, check_target};
+pub use difference::{Counts, Difference, Free, Known, Layout, NewRun, PAGE, layout};
+pub use epoch::{Epoch, Epochs};
 pub use error::Error;
 pub use exclude::Exclusions;
 pub use labels::{RESERVED as RESERVED_LABELS, check as check_label_name};
 pub use list::{AddressOfName, TargetList};
 pub use memory::{ACCOUNT_BYTES, BYTES_PER_TARGET, Bytes, FLOW_BYTES, available as available_memory};
-pub use paths::{PathGroup, PathSettings, PathTargets};
+pub use paths::{PathGroup, PathSettings, PathTargets, keep_the_same as keep_the_same_paths};
 pub use per_prefix::{PerPrefix, check as check_per_prefix};
 pub use reserved::{RESERVED, check_reserved, is_reserved, reserved};
 pub use series::{
@@ -80,6 +86,8 @@ pub struct Plan {
     pub sources: Sources,
     /// Most series of a scrape.
     pub series_limit: SeriesLimit,
+    /// Targets may come while it is at work: of either family, whatever those of now have.
+    pub is_open: bool,
 }
 
 /// Targets that share an interval, a timeout and the rest.
@@ -117,7 +125,9 @@ pub struct Group {
     /// Whether the paths to its targets are kept.
     pub path: Option<PathSettings>,
     /// Where in `Plan::targets` the group's targets are.
-    pub targets: std::ops::Range<u32>,
+    pub targets: Range<u32>,
+    /// The same of those that came later. All of these have holes: see [`Plan::members`].
+    pub further: Vec<Range<u32>>,
 }
 
 /// Which addresses of its names a group probes. Targets that are given by address must be of a family that it has.
@@ -162,7 +172,7 @@ impl Families {
 }
 
 /// A name that a target was given by.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Name {
     /// As it was given, in lower case; or a link-local address with its zone.
     pub text: Box<str>,
@@ -228,6 +238,15 @@ impl Target {
     pub const fn unresolved(label_set: u32) -> Self {
         Self { destination: None, label_set }
     }
+
+    /// Nobody: a slot that waits for a target.
+    pub const HOLE: Self = Self { destination: None, label_set: u32::MAX };
+
+    /// Whether it is nobody.
+    #[inline]
+    pub const fn is_hole(&self) -> bool {
+        self.label_set == u32::MAX
+    }
 }
 
 impl Group {
@@ -250,7 +269,18 @@ impl Group {
             ttls: None,
             path: None,
             targets: 0..0,
+            further: Vec::new(),
         }
+    }
+
+    /// All runs of slots that its targets are in.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u32>> + Clone + '_ {
+        std::iter::once(&self.targets).chain(&self.further).cloned()
+    }
+
+    /// How many slots it has, holes included.
+    pub fn slots(&self) -> usize {
+        self.runs().map(|run| run.len()).sum()
     }
 
     /// Estimated bytes a target takes, with its window, and with the one by which its path is found.
@@ -279,7 +309,7 @@ impl Group {
     /// Probes a second that its targets need, and their paths at most.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn needed_rate(&self) -> f64 {
-        let many = self.targets.len();
+        let many = self.slots();
         let of_paths = self.path.map_or(0.0, |path| path.needed_rate(many));
         many as f64 * 1e9 / self.interval.0.max(1) as f64 + of_paths
     }
@@ -347,7 +377,26 @@ impl Plan {
     /// Index into `groups` of a target's group. None for an index that is not of this plan.
     pub fn group_of(&self, index: TargetIndex) -> Option<usize> {
         let group = self.groups.partition_point(|group| group.targets.end <= index.0);
-        (group < self.groups.len()).then_some(group)
+        if self.groups.get(group).is_some_and(|group| group.targets.contains(&index.0)) {
+            return Some(group);
+        }
+        self.groups.iter().position(|group| group.runs().any(|run| run.contains(&index.0)))
+    }
+
+    /// The targets of a group, which is one of `groups`, without its holes.
+    pub fn members<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = TargetIndex> + Clone + 'a {
+        group.runs().flatten().map(TargetIndex).filter(|target| self.has(*target))
+    }
+
+    /// Whether there is such a target.
+    #[inline]
+    pub fn has(&self, index: TargetIndex) -> bool {
+        self.targets.get(index.0 as usize).is_some_and(|target| !target.is_hole())
+    }
+
+    /// How many targets there are.
+    pub fn many(&self) -> usize {
+        self.targets.iter().filter(|target| !target.is_hole()).count()
     }
 
     /// How many source ports of their own its probes need: those of each group begin with the `flow` of its shape. Those of groups whose
@@ -420,27 +469,44 @@ impl Plan {
     /// What probes look like: each shape that a group has, in each of its flows, over each family that its targets have or may turn out to have, once, in
     /// their order. With the shape of a probe that may half open a connection comes that of the RST which ends it.
     pub fn shapes(&self) -> Vec<Shape> {
-        let mut shapes = Vec::new();
-        for group in &self.groups {
-            for shape in Family::ALL.into_iter().filter_map(|family| self.shape(group, family)) {
-                let flows =
-                    (0..group.flow_count()).map(|flow| Shape { flow: shape.flow.saturating_add(flow), ..shape });
-                let of_path = move |shape: Shape| {
-                    let ttls = group.ttls.map_or(0..0, |ttls| 1..ttls.many());
-                    ttls.map(move |ttl| shape.living(ttl))
-                };
-                shapes.extend(flows.clone().flat_map(of_path));
-                shapes.extend(flows.flat_map(|shape| [Some(shape), shape.then_reset()]).flatten());
-            }
-        }
+        let mut shapes: Vec<Shape> = self.groups.iter().flat_map(|group| self.shapes_of(group)).collect();
         shapes.sort_unstable();
         shapes.dedup();
         shapes
     }
 
+    /// Those of one of its groups, in no order.
+    pub(crate) fn shapes_of(&self, group: &Group) -> Vec<Shape> {
+        let mut shapes = Vec::new();
+        for shape in Family::ALL.into_iter().filter_map(|family| self.shape(group, family)) {
+            let flows = (0..group.flow_count()).map(|flow| Shape { flow: shape.flow.saturating_add(flow), ..shape });
+            let of_path = move |shape: Shape| {
+                let ttls = group.ttls.map_or(0..0, |ttls| 1..ttls.many());
+                ttls.map(move |ttl| shape.living(ttl))
+            };
+            shapes.extend(flows.clone().flat_map(of_path));
+            shapes.extend(flows.flat_map(|shape| [Some(shape), shape.then_reset()]).flatten());
+        }
+        shapes
+    }
+
+    /// For each of `sums`, those of the targets that have the same labels, by [`Family`].
+    pub(crate) fn rows_of_families(&self) -> Vec<[u32; 2]> {
+        let mut of_families: Vec<[u32; 2]> = (0..).take(self.sums.len()).map(|row| [row; 2]).collect();
+        for [v4, v6, unknown] in self.label_sets.iter().map(|set| set.sums) {
+            [v4, v6, unknown].into_iter().for_each(|row| of_families[row as usize] = [v4, v6]);
+        }
+        of_families
+    }
+
     /// What the probes of a group look like over a family; None if no target of it can be of that family.
     fn shape(&self, group: &Group, family: Family) -> Option<Shape> {
         let shape = group.shape.over(family);
+        // What many flows look like is much to lay for nobody.
+        let is_few = group.flow_count() == 1 && group.ttls.is_none();
+        if self.is_open && is_few && shape.is_possible() && group.family.has(family) {
+            return Some(shape);
+        }
         let range = group.targets.start as usize..group.targets.end as usize;
         let is_there =
             || self.targets[range].iter().any(|target| target.destination.is_some_and(|to| to.family == family));
@@ -458,7 +524,7 @@ impl Plan {
 
     /// Estimated bytes that all targets take in a running echolot.
     pub fn needed_memory(&self) -> u64 {
-        self.groups.iter().map(|group| group.targets.len() as u64 * group.bytes_per_target()).sum()
+        self.groups.iter().map(|group| group.slots() as u64 * group.bytes_per_target()).sum()
     }
 }
 

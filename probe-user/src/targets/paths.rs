@@ -99,6 +99,8 @@ fn of_group(group: &Group, settings: PathSettings) -> Group {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than a millisecond")]
     let gap = Nanos((1e9 / rate).max(1.0) as u64);
     Group {
+        // No group that somebody wrote is called so.
+        name: format!("\0{}", group.name),
         interval: gap,
         count: Some(0),
         flows: settings.flows,
@@ -109,6 +111,31 @@ fn of_group(group: &Group, settings: PathSettings) -> Group {
         per_target: PerTarget::None,
         path: None,
         ..group.clone()
+    }
+}
+
+/// Whether two plans keep the same paths, of the same targets.
+///
+/// # Errors
+/// They do not: which group's, in words for people.
+pub fn keep_the_same(old: &Plan, new: &Plan) -> Result<(), String> {
+    let kept = |plan: &Plan| -> BTreeMap<String, (PathSettings, Vec<String>)> {
+        let groups = plan.groups.iter().filter_map(|group| Some((group, group.path?)));
+        let of_group = |(group, settings): (&Group, PathSettings)| {
+            let name = |target| plan.name_of(target).map(|name| name.to_string());
+            let mut targets: Vec<String> = plan.members(group).filter_map(name).collect();
+            targets.sort_unstable();
+            (group.name.clone(), (settings, targets))
+        };
+        groups.map(of_group).collect()
+    };
+    let (old, new) = (kept(old), kept(new));
+    let differs = |name: &&String| old.get(*name) != new.get(*name);
+    match old.keys().chain(new.keys()).find(differs) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "the paths to the targets of group `{name}` are kept, and it would have others: that takes a restart"
+        )),
     }
 }
 

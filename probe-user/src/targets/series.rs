@@ -125,7 +125,7 @@ pub(super) fn share_out(plan: &mut Plan) {
         plan.groups.iter().zip(&candidates).map(|(group, n)| n.saturating_mul(each(group))).collect();
     // How far each is, of those whose paths are kept.
     let hops: Vec<u64> =
-        plan.groups.iter().map(|group| if group.path.is_some() { group.targets.len() as u64 } else { 0 }).collect();
+        plan.groups.iter().map(|group| if group.path.is_some() { plan.members(group).count() as u64 } else { 0 }).collect();
     let mut shares = shares(left, &[&wanted[..], &hops].concat());
     let of_hops = shares.split_off(wanted.len());
     let exported: Vec<Exported> = plan
@@ -172,15 +172,18 @@ fn below(plan: &Plan, group: &Group, share: u64, all: u64) -> u64 {
     if share >= all {
         return u64::MAX;
     }
-    let mut choices: Vec<u64> = group.targets.clone().map(|index| plan.choice(TargetIndex(index))).collect();
+    let mut choices: Vec<u64> = plan.members(group).map(|index| plan.choice(index)).collect();
     *choices.select_nth_unstable(usize::try_from(share).unwrap_or(usize::MAX)).1
 }
 
 /// The targets of a group that its policy is about.
 fn candidates<'a>(plan: &'a Plan, group: &'a Group) -> impl Iterator<Item = TargetIndex> + 'a {
     let matching: Vec<bool> = plan.label_sets.iter().map(|set| group.per_target.has(set)).collect();
-    let targets = if group.per_target == PerTarget::None { 0..0 } else { group.targets.clone() };
-    targets.map(TargetIndex).filter(move |index| {
+    let is_wanted = group.per_target != PerTarget::None;
+    plan.members(group).filter(move |index| {
+        if !is_wanted {
+            return false;
+        }
         let set = plan.targets.get(index.0 as usize).map(|target| target.label_set as usize);
         group.per_target == PerTarget::Unhealthy || set.is_some_and(|set| matching[set])
     })

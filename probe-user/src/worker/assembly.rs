@@ -2,7 +2,7 @@
 
 use super::{
     Asked, Asks, Changes, Clock, Common, HandedOver, Link, Loop, NoQueues, NoTransmit, Receive, Receiver, Resets, Rest,
-    Sender, Sink, Taken, Transmit,
+    Sender, Sink, Taken, Transmit, orders::Orders,
 };
 use crate::{
     base::Nanos,
@@ -75,9 +75,12 @@ impl<'a> Assembly<'a> {
             no_result_dropped: wanted.no_result_dropped,
             handed_over: (0..senders).map(|_| HandedOver::default()).collect(),
             resets: (0..senders).map(|_| Resets::default()).collect(),
-            asks: (0..senders).map(|_| Asks::new(plan.groups.iter().any(|group| group.ttls.is_some()))).collect(),
+            asks: (0..senders)
+                .map(|_| Asks::new(plan.is_open || plan.groups.iter().any(|group| group.ttls.is_some())))
+                .collect(),
+            orders: (0..senders).map(|_| Orders::default()).collect(),
             changes: wanted.changes.then(|| Arc::new(Changes::new(plan.targets.len()))),
-            tallies: (0..loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
+            tallies: (0..=loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
             asked: Asked::new(u32::try_from(senders).unwrap_or(u32::MAX)),
         };
         Self {

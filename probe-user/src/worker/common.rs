@@ -1,6 +1,6 @@
 //! What all loops of a worker see.
 
-use super::{Asks, Changes, HandedOver, Link, Resets, Taken};
+use super::{Asks, Changes, HandedOver, Link, Resets, Taken, orders::Orders};
 use crate::{
     base::{Cause, Nanos},
     ledger::{
@@ -55,9 +55,11 @@ pub struct Common {
     pub resets: Box<[Resets]>,
     /// Probes that are asked for one by one, for each sender.
     pub asks: Box<[Asks]>,
+    /// Runs that each sender is to walk from now on.
+    pub orders: Box<[Orders]>,
     /// Where changes of state are told, if anybody wants to know.
     pub changes: Option<Arc<Changes>>,
-    /// What each loop has counted.
+    /// What each loop has counted; the last is that of the one control thread which puts targets into slots.
     pub tallies: Box<[Arc<Tally>]>,
     /// What is asked for.
     pub(super) asked: Asked,
@@ -80,14 +82,14 @@ impl Asked {
 impl Common {
     /// Probes entered and not settled, over all loops.
     pub fn in_flight(&self) -> u64 {
-        let rows = || self.tallies.iter().flat_map(|tally| &tally.rows);
+        let rows = || self.tallies.iter().flat_map(|tally| tally.rows.iter());
         let settled: u64 = rows().flat_map(|row| &row.settled).map(|counter| counter.load(Acquire)).sum();
         rows().map(|row| row.entered.load(Acquire)).sum::<u64>().saturating_sub(settled)
     }
 
     /// Probes that came due, and those of them that the device refused or that found no room.
     pub fn due_and_refused(&self) -> (u64, u64) {
-        let rows = || self.tallies.iter().flat_map(|tally| &tally.rows);
+        let rows = || self.tallies.iter().flat_map(|tally| tally.rows.iter());
         let refused = |row: &RowTally| {
             [Cause::Refused, Cause::NoRoom].map(|cause| row.unsent[cause as usize].load(Acquire)).iter().sum::<u64>()
         };

@@ -6,7 +6,10 @@
 //! bad probes of everybody behind it are cleared, and those that touch its death say nothing. The same goes for those that were on
 //! their way when their target came to another next hop.
 
-use super::{Common, Transition};
+use super::{
+    Common, Transition,
+    debts::{Debt, Debts, has_room},
+};
 use crate::{
     base::{Nanos, State, TargetIndex},
     health::{Health, Verdict},
@@ -14,7 +17,7 @@ use crate::{
     route::{Hop, Hops},
     schedule::Landed,
 };
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 /// Between looks at gateways.
 const LOOK: Nanos = Nanos::from_millis(1);
@@ -27,28 +30,15 @@ const UNKNOWN_AT_ONCE: usize = 256;
 pub(super) struct Judge {
     common: Arc<Common>,
     tally: Arc<Tally>,
-    /// Targets of this sender.
+    /// Targets of this sender, by walk.
     targets: Vec<Range<u32>>,
-    /// Never grows beyond what it was made with.
-    owed: VecDeque<Debt>,
+    /// For each walk, with room for a debt of each of its targets. None grows beyond what it was made with. Any may have any target's.
+    owed: Vec<Debts>,
     gates: Vec<Gate>,
     /// Hops that have been looked through for gateways, and their version then.
     seen: (usize, u64),
     look_at: Nanos,
 }
-
-/// A target that is down if the way to it was alive when it failed to answer.
-#[derive(Clone, Copy)]
-struct Debt {
-    target: TargetIndex,
-    /// Low bits of the number of the probe that it failed to answer: they say by which way it went.
-    number: u8,
-    /// Of that probe.
-    deadline: Nanos,
-}
-
-/// There are as many as targets.
-const _: () = assert!(size_of::<Debt>() == 16);
 
 /// A gateway.
 struct Gate {
@@ -72,12 +62,30 @@ enum Owed {
 impl Judge {
     pub(super) fn new(common: Arc<Common>, tally: Arc<Tally>, runs: &[Run]) -> Self {
         let ours: Vec<_> = runs.iter().map(|run| run.targets.clone()).collect();
-        let targets = ours.iter().map(Range::len).sum();
-        let owed = VecDeque::with_capacity(targets);
+        let owed = ours.iter().map(|targets| Debts::of(targets.len())).collect();
         let mut judge =
             Self { common, tally, targets: ours, owed, gates: Vec::new(), seen: (0, 0), look_at: Nanos::ZERO };
         judge.find_gates();
         judge
+    }
+
+    /// The targets of another walk are judged as well.
+    pub(super) fn add(&mut self, targets: Range<u32>, debts: Debts) {
+        self.targets.push(targets);
+        self.owed.push(debts);
+    }
+
+    /// The same in the place of a walk that is over. Returns what is not needed any more.
+    pub(super) fn replace(&mut self, walk: usize, targets: Range<u32>, debts: Debts) -> Debts {
+        self.targets[walk] = targets;
+        let mut old = std::mem::replace(&mut self.owed[walk], debts);
+        // Those of the old walk's targets are void, but others' may be among them: there is room for one of each that is there.
+        while let Some(debt) = old.queue.pop_front() {
+            if let Some(debts) = self.owed.iter_mut().find(has_room) {
+                debts.queue.push_back(debt);
+            }
+        }
+        old
     }
 
     /// Gateways that have come to be since the last time.
@@ -114,15 +122,17 @@ impl Judge {
                 None => return,
             },
         };
-        let mut after = before.after(verdict, group.up_after, group.down_after);
+        let mut after = before.after(verdict, group.up_after(), group.down_after());
         if after.state() == State::Down
             && before.state() != State::Down
             && !self.is_proven((account, number), silent, landed, group)
         {
             after = after.put_off(before);
-            if self.owed.len() < self.owed.capacity() && !before.owes_down(group.down_after) {
-                let (target, deadline) = (account.target(), landed.deadline);
-                self.owed.push_back(Debt { target, number: number as u8, deadline });
+            if !before.owes_down(group.down_after())
+                && let Some(debts) = self.owed.iter_mut().find(has_room)
+            {
+                let (target, generation, deadline) = (account.target(), account.generation(), landed.deadline);
+                debts.queue.push_back(Debt { target, generation, number: number as u8, deadline });
             }
         }
         if after != before {
@@ -205,20 +215,20 @@ impl Judge {
         for gate in &mut self.gates {
             gate.look(&self.common, &self.targets);
         }
-        if !self.owed.is_empty() {
-            self.settle(now);
+        for debts in 0..self.owed.len() {
+            self.settle(debts, now);
         }
     }
 
-    fn settle(&mut self, now: Nanos) {
+    fn settle(&mut self, debts: usize, now: Nanos) {
         let mut unknown = 0;
-        for _ in 0..self.owed.len().min(AT_ONCE) {
-            let Some(debt) = self.owed.pop_front() else { return };
+        for _ in 0..self.owed[debts].queue.len().min(AT_ONCE) {
+            let Some(debt) = self.owed[debts].queue.pop_front() else { return };
             let deadline = debt.deadline;
             let account = self.common.ledger.account(debt.target);
             let health = account.health();
-            // An answer since then has paid for it, or its streak was cleared.
-            if !health.owes_down(account.group().down_after) {
+            // An answer since then has paid for it, its streak was cleared, or the slot is another's.
+            if account.generation() != debt.generation || !health.owes_down(account.group().down_after()) {
                 continue;
             }
             match self.standing(debt) {
@@ -229,7 +239,7 @@ impl Judge {
                 }
                 Owed::Due => set(&self.common, &self.tally, account, health, health.with_down(), now),
                 Owed::Unknown => {
-                    self.owed.push_back(debt);
+                    self.owed[debts].queue.push_back(debt);
                     unknown += 1;
                     if unknown == UNKNOWN_AT_ONCE {
                         return;
@@ -240,7 +250,7 @@ impl Judge {
     }
 
     /// What is known by now of the way that a target had when it failed to answer.
-    fn standing(&self, Debt { target, number, deadline }: Debt) -> Owed {
+    fn standing(&self, Debt { target, number, deadline, .. }: Debt) -> Owed {
         let Common { ledger, hops, .. } = &*self.common;
         let account = ledger.account(target);
         // The streak of who has come to another hop since then is cleared when its next probe lands.
@@ -257,7 +267,8 @@ impl Judge {
 
     /// When there is something to do again; MAX when nothing is owed.
     pub(super) fn next_at(&self) -> Nanos {
-        let busy = !self.owed.is_empty() || self.gates.iter().any(|gate| gate.clearing.is_some());
+        let busy = self.owed.iter().any(|debts| !debts.queue.is_empty())
+            || self.gates.iter().any(|gate| gate.clearing.is_some());
         if busy { self.look_at } else { Nanos::MAX }
     }
 }

@@ -3,17 +3,20 @@
 //! A loop is six verbs long, see [`Loop::turn`]. What makes it a sender, a receiver or both is which of its parts have something to
 //! do: a sender walks runs of targets, a receiver has queues. Loops share the ledger, lock-free, and nothing else.
 
+mod adopter;
 mod asks;
 mod assembly;
 mod backlog;
 mod changes;
 mod common;
+mod debts;
 mod drained;
 mod drops_known;
 mod dwell;
 mod handed_over;
 mod judge;
 mod looping;
+mod orders;
 mod port_report;
 mod proof;
 mod receiver;
@@ -25,6 +28,7 @@ mod sink;
 mod traits;
 mod walk;
 
+pub use adopter::Adopter;
 pub use asks::{Ask, Asks};
 pub use assembly::{Assembly, Network, Wanted};
 pub use changes::{Changes, Transition};
@@ -32,6 +36,7 @@ use common::Asked;
 pub use common::{Common, Phase};
 pub use handed_over::{HandedOver, Word};
 pub use looping::{Loop, NoQueues, NoTransmit};
+pub use orders::Orders;
 pub use proof::{Proven, Reader, Said, Slots, WireReader, prove};
 pub use receiver::Receiver;
 pub use resets::Resets;

@@ -3,18 +3,12 @@
 mod asked;
 mod ending;
 mod fates;
+mod orders;
 mod waiting;
 
 use super::{
-    Clock, Common, Due, Fate, Leaving, Phase, Sink, Transmit, Word,
-    backlog::Backlog,
-    drained::Drained,
-    drops_known::{DropsKnown, judged_until},
-    dwell,
-    judge::Judge,
-    port_report, refuse,
-    resets::Allowance,
-    settle::Settler,
+    Clock, Common, Due, Fate, Leaving, Phase, Sink, Transmit, Word, backlog::Backlog, drained::Drained,
+    drops_known::judged_until, dwell, judge::Judge, port_report, refuse, resets::Allowance, settle::Settler,
     walk::Walk,
 };
 use crate::{
@@ -22,7 +16,7 @@ use crate::{
     health::{Health, Verdict},
     ledger::{Account, Run, histogram::add, tally::Tally, window::Standing},
     route::{Neighbour, NeighbourQueue},
-    schedule::{Company, Flights, Landed, LeftOut, Pacer, Tick},
+    schedule::{Company, Landed, LeftOut, Tick},
     targets::Plan,
     wire::RejectedReason,
 };
@@ -76,6 +70,8 @@ pub struct Sender<T> {
     /// There is an end to it: no due time is missed by waiting.
     may_wait: bool,
     stopped: bool,
+    /// Walks that are over, and what they entered has not landed.
+    ending: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -102,36 +98,19 @@ impl<T: Transmit> Sender<T> {
     ) -> Self {
         let ledger = Arc::clone(&common.ledger);
         let walk = |run: Run| {
-            let group = &plan.groups[run.group];
-            let slots = run.targets.end - run.targets.start;
-            let places = ledger.group(run.group).places;
             for (row, states) in tally.rows.iter().zip(ledger.states(run.targets.clone())) {
                 row.states.iter().zip(states).for_each(|(counter, many)| add(counter, many));
             }
-            Walk {
-                pacer: Pacer::new(slots, group.interval, start, group.count),
-                flights: Flights::new(group.timeout),
-                places,
-                drops_known: DropsKnown::new(group, places),
-                landing: (0, 0),
-                ticks: 0,
-                since: None,
-                held: None,
-                is_mute: ledger.group(run.group).ports.is_some(),
-                is_asked: plan.groups[run.group].ttls.is_some(),
-                run,
-            }
+            let (planned, group) = (&plan.groups[run.group], ledger.group(run.group));
+            Walk::new(run, planned, group, start, 0)
         };
         let runs = ledger.runs_of(number);
         let judge = Judge::new(Arc::clone(&common), Arc::clone(&tally), &runs);
         let may_wait = runs.iter().all(|run| plan.groups[run.group].count.is_some());
-        // Nobody who was asked for is due by himself.
-        let due = runs.iter().filter(|run| plan.groups[run.group].ttls.is_none());
-        let company = due.map(|run| (run.targets.end - run.targets.start, plan.groups[run.group].interval));
-        let company = Company::new(company);
         let walks: Vec<Walk> = runs.into_iter().map(walk).collect();
+        let company = company(&walks);
         let batch = engine.batch();
-        let asked = runs_asked(&walks, plan, common.handed_over.len());
+        let asked = runs_asked(&walks, common.handed_over.len());
         let asked = asked.map(|(rate, is_all)| Asked::new(rate, is_all, start));
         let keeps_times = common.records || walks.iter().any(|walk| walk.is_mute);
         Self {
@@ -158,6 +137,7 @@ impl<T: Transmit> Sender<T> {
             may_wait,
             walks,
             stopped: false,
+            ending: 0,
         }
     }
 
@@ -214,6 +194,9 @@ impl<T: Transmit> Sender<T> {
     pub fn expire(&mut self, clock: &impl Clock) -> bool {
         let now = clock.now();
         self.judge.look(now);
+        if self.ending > 0 {
+            self.end_runs();
+        }
         let first =
             self.walks.iter().filter_map(|walk| walk.flights.next_at()).chain(self.waiting.next_deadline()).min();
         if first.is_none_or(|deadline| deadline >= now) {
@@ -238,7 +221,7 @@ impl<T: Transmit> Sender<T> {
                 }
                 let Some(landed) = walk.flights.land(past) else { break };
                 budget -= 1;
-                let last = slot + 1 == walk.run.targets.end - walk.run.targets.start;
+                let last = slot + 1 == walk.slots();
                 walk.landing = if last { (round + 1, 0) } else { (round, slot + 1) };
                 if !self.waiting.is_away(index, target, walk.place(round)) {
                     let standing = place.take();
@@ -357,6 +340,9 @@ impl<T: Transmit> Sender<T> {
             self.walks.iter_mut().for_each(|walk| walk.pacer.stop());
             self.stopped = true;
         }
+        if !self.common.orders[self.number].is_empty() {
+            self.take_orders();
+        }
         let now = clock.now();
         let (mut room, by_card, again) = self.room(now);
         let released = !self.waiting.is_empty() && self.release(now, room);
@@ -429,16 +415,19 @@ impl<T: Transmit> Sender<T> {
     #[inline]
     fn tick(&mut self, index: usize, tick: Tick, now: Nanos) {
         let walk = &mut self.walks[index];
-        let (ledger, tally) = (&self.common.ledger, &self.tally);
         let target = walk.target(tick.slot);
         walk.ticks += 1;
         if tick.slot == 0 {
-            ledger.begin_round(&walk.run, tick.round);
+            self.common.ledger.begin_round(&walk.run, tick.round);
+            if walk.vacant > 0 && self.ends(index) {
+                return;
+            }
         }
-        let account = ledger.account(target);
         if tick.skip {
-            if account.is_resolved() {
-                add(&tally.rows[account.row() as usize].skipped, 1);
+            let account = self.common.ledger.account(target);
+            match account.wanted() {
+                Some(_) => add(&self.tally.rows[account.row() as usize].skipped, 1),
+                None => self.pass_by(index, target),
             }
             return;
         }
@@ -459,7 +448,7 @@ impl<T: Transmit> Sender<T> {
         let (ledger, tally) = (&self.common.ledger, &self.tally);
         let account = ledger.account(target);
         let mut row = account.row();
-        let Some(to) = account.destination() else { return };
+        let Some(to) = account.wanted() else { return self.pass_by(index, target) };
         if account.health().state() == State::Unresolved {
             account.set_health(Health::new(true));
             let unresolved = std::mem::replace(&mut row, account.settle_row(to.family));
@@ -582,9 +571,15 @@ impl<T: Transmit> Sender<T> {
 }
 
 /// Whether probes of some walk are asked for: how many a second each of `senders` lets go, and whether all are.
-fn runs_asked(walks: &[Walk], plan: &Plan, senders: usize) -> Option<(u64, bool)> {
+fn runs_asked(walks: &[Walk], senders: usize) -> Option<(u64, bool)> {
     let asked = walks.iter().filter(|walk| walk.is_asked);
-    let shortest = asked.clone().map(|walk| plan.groups[walk.run.group].interval).min()?;
+    let shortest = asked.clone().map(|walk| walk.interval).min()?;
     let rate = 1_000_000_000 / shortest.0.max(1) / senders.max(1) as u64;
     Some((rate, asked.count() == walks.len()))
+}
+
+/// How long due probes of these wait for each other. Nobody who was asked for is due by himself.
+fn company(walks: &[Walk]) -> Company {
+    let due = walks.iter().filter(|walk| !walk.is_asked && !walk.is_over);
+    Company::new(due.map(|walk| (walk.slots(), walk.interval)))
 }

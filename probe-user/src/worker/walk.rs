@@ -3,8 +3,9 @@
 use super::drops_known::DropsKnown;
 use crate::{
     base::{Nanos, Sequence, TargetIndex},
-    ledger::Run,
+    ledger::{Group, Run},
     schedule::{Flights, Pacer},
+    targets,
 };
 
 /// A run on its way round.
@@ -26,9 +27,49 @@ pub(super) struct Walk {
     pub(super) is_mute: bool,
     /// None of its probes is due by itself: each is asked for.
     pub(super) is_asked: bool,
+    /// As the plan says.
+    pub(super) interval: Nanos,
+    /// The round that it began with.
+    pub(super) first: u64,
+    /// Slots without a target that it has come by in this round.
+    pub(super) vacant: u32,
+    /// It has been through for the last time; what it holds may be another walk's once all has landed.
+    pub(super) is_over: bool,
 }
 
 impl Walk {
+    /// Through a run of this group, from a moment and a round on.
+    pub(super) fn new(run: Run, planned: &targets::Group, group: &Group, start: Nanos, round: u64) -> Self {
+        let slots = run.targets.end - run.targets.start;
+        Self {
+            pacer: Pacer::new(slots, planned.interval, start, planned.count).from_round(round),
+            flights: Flights::new(group.timeout),
+            places: group.places,
+            drops_known: DropsKnown::new(planned, group.places),
+            landing: (round, 0),
+            ticks: 0,
+            since: None,
+            held: None,
+            is_mute: group.ports.is_some(),
+            is_asked: group.ttls.is_some(),
+            interval: planned.interval,
+            first: round,
+            vacant: 0,
+            is_over: false,
+            run,
+        }
+    }
+
+    /// How many slots it goes through.
+    pub(super) fn slots(&self) -> u32 {
+        self.run.targets.end - self.run.targets.start
+    }
+
+    /// Whether all that it entered has landed, after its end.
+    pub(super) fn has_landed(&self) -> bool {
+        self.is_over && self.ticks == 0 && self.flights.next_at().is_none()
+    }
+
     #[inline]
     pub(super) fn target(&self, slot: u32) -> TargetIndex {
         TargetIndex(self.run.targets.start + slot)
@@ -37,12 +78,12 @@ impl Walk {
     /// Whether the place that a probe of this round needs has landed since its last use.
     #[inline]
     pub(super) fn is_free(&self, round: u64, slot: u32) -> bool {
-        round < u64::from(self.places) || self.landing > (round - u64::from(self.places), slot)
+        round - self.first < u64::from(self.places) || self.landing > (round - u64::from(self.places), slot)
     }
 
     /// Whether the target is of this run.
     pub(super) fn has(&self, target: TargetIndex) -> bool {
-        self.run.targets.contains(&target.0)
+        self.run.targets.contains(&target.0) && !self.is_over
     }
 
     /// Which place of a window a probe of this number has.
@@ -67,8 +108,7 @@ impl Walk {
     /// How many ticks were before this one, ever.
     #[inline]
     pub(super) fn ordinal(&self, target: TargetIndex, number: u64) -> u64 {
-        let slots = u64::from(self.run.targets.end - self.run.targets.start);
-        number * slots + u64::from(target.0 - self.run.targets.start)
+        (number - self.first) * u64::from(self.slots()) + u64::from(target.0 - self.run.targets.start)
     }
 
     /// Gives what has been handed over its deadline: all but what comes behind a probe that has found no room yet.

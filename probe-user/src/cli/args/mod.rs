@@ -106,6 +106,9 @@ pub struct RunArgs {
     /// Append events to a file, a JSON object a line [default: the file's `events`]
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub events: Option<PathBuf>,
+    /// Let whoever reaches `listen` have the configuration read again: POST /-/reload; SIGHUP does so without
+    #[arg(long = "web.enable-lifecycle")]
+    pub lifecycle: bool,
     /// How probes leave.
     #[command(flatten)]
     pub network: NetworkArgs,

@@ -78,6 +78,12 @@ impl Waiting {
         Self { late, away, ..Self::default() }
     }
 
+    /// There is another walk.
+    pub(super) fn more(&mut self) {
+        self.late.push(VecDeque::new());
+        self.away.push(HashMap::new());
+    }
+
     /// Nobody waits, and nobody who has is on the way.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {

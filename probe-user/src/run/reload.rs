@@ -1,0 +1,139 @@
+//! Has other targets probed while everything runs: by the configuration read anew, or by a plan that somebody else has made.
+//!
+//! Requests ([`Reloads`]) are dealt with one after the other, on the control runtime; what takes long (reading files, building a plan) is on a
+//! thread of its own. Then names that were not there are looked up, and whoever follows the routes adopts it (`ways.rs`).
+
+use super::{
+    Failure, Source,
+    journal::Teller,
+    names,
+    requests::{Read, Reloads, Request, Reread, What},
+    ways::{Adopted, Adopting, Word},
+};
+use crate::{
+    results::human::counted,
+    targets::{Counts, Epochs, keep_the_same_paths},
+    worker::Common,
+};
+use std::{sync::Arc, time::Instant};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender},
+        oneshot,
+    },
+    task::JoinHandle,
+};
+
+/// SIGHUP, and what else is asked for, until it is said who deals with it.
+pub(super) struct Requests {
+    hangup: Signal,
+    told: UnboundedReceiver<Request>,
+    reloads: Reloads,
+}
+
+impl Requests {
+    /// From now on SIGHUP ends nothing.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let (reloads, told) = Reloads::new();
+        Ok(Self { hangup: signal(SignalKind::hangup())?, told, reloads })
+    }
+
+    pub(super) fn reloads(&self) -> Reloads {
+        self.reloads.clone()
+    }
+}
+
+/// What reloading needs to know.
+pub(super) struct Parts {
+    pub(super) read: Read,
+    pub(super) common: Arc<Common>,
+    pub(super) epochs: Epochs,
+    pub(super) source: Arc<Source>,
+    pub(super) words: UnboundedSender<Word>,
+    /// The interface that was named.
+    pub(super) interface: Option<String>,
+    /// Looks up names that did not resolve.
+    pub(super) retrying: JoinHandle<()>,
+    pub(super) journal: Option<Teller>,
+}
+
+/// Deals with requests, one after the other, until it is dropped.
+pub(super) async fn serve(mut parts: Parts, requests: Requests) {
+    let Requests { mut hangup, mut told, reloads } = requests;
+    // Somebody may ask for as long as we are here.
+    let _reloads = reloads;
+    loop {
+        let (what, answer) = tokio::select! {
+            _ = hangup.recv() => (What::Again, None),
+            request = told.recv() => match request {
+                Some(Request { what, answer }) => (what, Some(answer)),
+                None => return,
+            },
+        };
+        let begun = Instant::now();
+        let done = parts.reload(what).await;
+        match &done {
+            Ok(Counts { kept, new, given_up, changed }) => tracing::info!(
+                "reloaded in {:.1?}: {} as before, {new} new, {given_up} given up, {changed} begun anew",
+                begun.elapsed(),
+                counted(*kept as u64, "target"),
+            ),
+            Err(why) => tracing::error!("not reloaded, all goes on as before: {why}"),
+        }
+        if let Some(answer) = answer {
+            // Who asked may have gone.
+            let _gone = answer.send(done);
+        }
+    }
+}
+
+impl Parts {
+    async fn reload(&mut self, what: What) -> Result<Counts, String> {
+        let done = self.try_reload(what).await;
+        match &done {
+            Ok((_, hash)) => self.source.reloaded(*hash),
+            Err(_) => self.source.not_reloaded(),
+        }
+        done.map(|(counts, _)| counts)
+    }
+
+    async fn try_reload(&mut self, what: What) -> Result<(Counts, u64), String> {
+        let Reread { mut plan, exclude, hash, adopted } = match what {
+            What::Adopt(reread) => *reread,
+            What::Again => self.read().await?,
+        };
+        plan.is_open = true;
+        keep_the_same_paths(&self.epochs.plan(), &plan)?;
+        names::zone_of(&plan, self.interface.as_deref()).map_err(|error| error.to_string())?;
+        names::resolve_new(&mut plan, &self.epochs.plan(), &exclude).await.map_err(|error| error.to_string())?;
+        let (answer, answered) = oneshot::channel();
+        let ended = |_| "whoever follows the routes has ended".to_owned();
+        self.words.send(Word::Adopt(Box::new(Adopting { plan, answer }))).map_err(|_| ended(()))?;
+        let Adopted { counts, given_up } = answered.await.map_err(|_| ended(()))??;
+        if let Some(journal) = &self.journal {
+            journal.given_up(given_up);
+        }
+        self.retrying.abort();
+        let retries = names::retry(&self.epochs.plan(), &self.common, self.words.clone(), exclude);
+        self.retrying = tokio::spawn(retries);
+        if let Some(adopted) = adopted {
+            adopted();
+        }
+        Ok((counts, hash))
+    }
+
+    /// Reads everything, on a thread of its own.
+    async fn read(&mut self) -> Result<Reread, String> {
+        let mut read = std::mem::replace(&mut self.read, Box::new(|| Err("the reader has ended".into())));
+        let (done, answered) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
+            let reread = read();
+            let _gone = done.send((reread, read));
+        });
+        thread.map_err(|error| format!("no thread to read it on: {error}"))?;
+        let (reread, read) = answered.await.map_err(|_| "reading it failed: a bug".to_owned())?;
+        self.read = read;
+        reread
+    }
+}

@@ -1,0 +1,171 @@
+//! Where targets come from while it runs: the configuration in force, and its sources. A reload reads the configuration again; a source
+//! that changes by itself is a reload without that.
+
+use super::{
+    Failure,
+    requests::{Reloads, Reread},
+};
+use crate::{
+    config::{self, Config, ConfigError},
+    discovery::{Discovery, Lists, SourceState},
+    targets::{Exclusions, Plan},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A start and a reload wait no longer for files, servers and names: what comes later comes as a change.
+const WAITED_FOR: Duration = Duration::from_secs(3);
+
+/// Reads the configuration.
+pub(crate) type Load = Box<dyn FnMut() -> Result<Config, ConfigError> + Send>;
+
+/// What is in force, for whoever reads it anew and whoever shows how sources fare.
+#[derive(Clone)]
+pub(crate) struct Sources(Arc<Mutex<InForce>>);
+
+struct InForce {
+    config: Config,
+    discovery: Discovery,
+    /// Who adopts what changes; None until probing has begun.
+    reloads: Option<Reloads>,
+}
+
+/// What it begins with.
+pub(crate) struct Beginning {
+    pub(crate) sources: Sources,
+    pub(crate) plan: Plan,
+    pub(crate) exclude: Exclusions,
+    pub(crate) hash: u64,
+    version: u64,
+}
+
+impl Beginning {
+    /// Reads all sources of a configuration. `wait` is called before it waits for one that has a target.
+    ///
+    /// # Errors
+    /// What the configuration itself says is wrong, or a file of exclusions can't be read: nobody knows then what must not be probed.
+    pub(crate) fn of(config: Config, mut wait: impl FnMut()) -> Result<Self, Failure> {
+        config.excluded_by_files()?;
+        let discovery = Discovery::start(&config.discovery())?;
+        let mut lists = discovery.first(WAITED_FOR);
+        let mut plan = config.plan_of(&lists)?;
+        // A source that is down is a source that is down, and not a failed start.
+        while plan.targets.is_empty() {
+            wait();
+            lists = discovery.after(lists.version);
+            match config.plan_of(&lists) {
+                Ok(next) => plan = next,
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        if let Some(warning) = config.unknown_labels(&lists) {
+            tracing::warn!("{warning}");
+        }
+        let exclude = config.never(&config.exclude.and(&lists.exclude));
+        let hash = config::hash(&config, &plan);
+        let sources = Sources(Arc::new(Mutex::new(InForce { config, discovery, reloads: None })));
+        Ok(Self { sources, plan, exclude, hash, version: lists.version })
+    }
+
+    /// The version of the lists that it begins with.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Sources {
+    fn held(&self) -> MutexGuard<'_, InForce> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How each fares.
+    pub(crate) fn states(&self) -> Vec<SourceState> {
+        self.held().discovery.states()
+    }
+
+    /// From now on changes since this version are adopted.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn follow(&self, version: u64, reloads: &Reloads) -> std::io::Result<()> {
+        let mut held = self.held();
+        held.reloads = Some(reloads.clone());
+        held.discovery.hand_on(version, self.adopting(reloads.clone()))
+    }
+
+    /// Adopts lists that have changed. Not under the lock: who reads the configuration again may wait for it meanwhile.
+    fn adopting(&self, reloads: Reloads) -> impl FnMut(&Lists) -> Result<(), String> + Send + 'static {
+        let sources = self.clone();
+        move |lists| {
+            let reread = reread(&sources.held().config, lists)?;
+            reloads.adopt_blocking(reread).map(drop)
+        }
+    }
+
+    /// Reads the configuration again: what is `fixed` can't be changed.
+    pub(crate) fn reader(self, mut load: Load) -> super::Read {
+        let fixed = self.held().config.fixed();
+        Box::new(move || {
+            let config = load().map_err(|error| error.to_string())?;
+            let others: Vec<String> = fixed
+                .iter()
+                .zip(config.fixed())
+                .filter(|((_, was), (_, is))| was != is)
+                .map(|((name, was), (_, is))| format!("`{name}` ({was}, would be {is})"))
+                .collect();
+            if !others.is_empty() {
+                return Err(format!("{}: {} can't change without a restart", config.file.display(), others.join(", ")));
+            }
+            config.excluded_by_files().map_err(|error| error.to_string())?;
+            self.read(config)
+        })
+    }
+
+    fn read(&self, config: Config) -> Result<Reread, String> {
+        let settings = config.discovery();
+        let is_same = format!("{settings:?}") == format!("{:?}", self.held().config.discovery());
+        let (lists, other) = if is_same {
+            (self.held().discovery.lists(), None)
+        } else {
+            let discovery = Discovery::start(&settings).map_err(|error| format!("no thread for its sources: {error}"))?;
+            let lists = discovery.first(WAITED_FOR);
+            // What it had to say before is not known of it any more.
+            if let Some(state) = discovery.states().into_iter().find(|state| state.up != Some(true)) {
+                return Err(format!(
+                    "source {} of group `{}` is down, and nothing is known of its targets: mend it, and reload again",
+                    state.source, state.group
+                ));
+            }
+            (lists, Some(discovery))
+        };
+        let mut reread = reread(&config, &lists)?;
+        let sources = self.clone();
+        reread.adopted = Some(Box::new(move || sources.replace(config, other, lists.version)));
+        Ok(reread)
+    }
+
+    /// Another configuration is in force.
+    fn replace(&self, config: Config, other: Option<Discovery>, version: u64) {
+        let mut held = self.held();
+        held.config = config;
+        let Some(mut discovery) = other else { return };
+        if let Some(reloads) = held.reloads.clone()
+            && let Err(error) = discovery.hand_on(version, self.adopting(reloads))
+        {
+            tracing::error!("sources of targets are not followed: {error}");
+        }
+        let before = std::mem::replace(&mut held.discovery, discovery);
+        drop(held);
+        // It may be calling us, and waits for the lock.
+        drop(before);
+    }
+}
+
+fn reread(config: &Config, lists: &Lists) -> Result<Reread, String> {
+    let plan = config.plan_of(lists).map_err(|error| error.to_string())?;
+    let hash = config::hash(config, &plan);
+    let exclude = config.never(&config.exclude.and(&lists.exclude));
+    Ok(Reread { plan, exclude, hash, adopted: None })
+}
