@@ -138,9 +138,9 @@ fn steps(plan: &Plan, rows: usize, unhealthy: Vec<Vec<TargetIndex>>) -> impl Ite
         let lines = groups.map(move |(place, group)| Step::Paths(family, lines, group, place));
         std::iter::once(Step::Header(family)).chain(lines)
     });
-    let hops = of_hops.into_iter().flat_map(|(group, runs)| {
-        runs.into_iter().flatten().map(move |index| (group, TargetIndex(index)))
-    });
+    let hops = of_hops
+        .into_iter()
+        .flat_map(|(group, runs)| runs.into_iter().flatten().map(move |index| (group, TargetIndex(index))));
     let hops = hops.map(|(group, index)| Step::Hops(group, index));
     let hops = some_followed.then_some(Step::Header(f::PATH_HOPS)).into_iter().chain(hops);
     let shown: Vec<(usize, Shown)> = plan

@@ -142,7 +142,9 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let source = Source::new(epochs.clone(), Arc::clone(&common), nic.info().clone(), Arc::clone(&link), counts);
     let by_http = requests.as_ref().filter(|_| job.reload.as_ref().is_some_and(|reload| reload.by_http));
     let hash = job.reload.as_ref().map_or(0, |reload| reload.hash);
-    let source = source.discovered_by(job.reload.as_ref().map(|reload| reload.sources.clone())).reloadable(hash, by_http.map(Requests::reloads));
+    let source = source
+        .discovered_by(job.reload.as_ref().map(|reload| reload.sources.clone()))
+        .reloadable(hash, by_http.map(Requests::reloads));
     let source = Arc::new(source);
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
@@ -196,12 +198,13 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         expires: routes.expires,
     });
     let kept = kept.unwrap_or_default();
-    let mut retrying = tokio::spawn(names::retry(&plan, kept, &common, rerouting.words(), job.exclude));
+    let mut retrying = tokio::spawn(names::retry(&plan, kept.clone(), &common, rerouting.words(), job.exclude));
     if let Some((reload, requests)) = job.reload.zip(requests) {
         reload.sources.follow(reload.version, &requests.reloads())?;
         let parts = reload::Parts {
             read: reload.read,
             common: Arc::clone(&common),
+            kept,
             epochs,
             source: Arc::clone(&source),
             words: rerouting.words(),

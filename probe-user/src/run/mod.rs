@@ -43,7 +43,7 @@ pub use ended::{Failure, Status};
 pub(crate) use job::{Job, Moment, Network, Reload, Results, View};
 pub use live::Live;
 pub(crate) use paths::Paths;
-pub(crate) use requests::{Read, Reread};
+pub(crate) use requests::Read;
 pub(crate) use signals::Signals;
 pub(crate) use source::Source;
 pub(crate) use sources::{Beginning, Load};

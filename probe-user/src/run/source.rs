@@ -14,6 +14,7 @@ use crate::{
     worker::{Common, Phase},
 };
 use std::{
+    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},

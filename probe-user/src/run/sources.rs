@@ -129,7 +129,8 @@ impl Sources {
         let (lists, other) = if is_same {
             (self.held().discovery.lists(), None)
         } else {
-            let discovery = Discovery::start(&settings).map_err(|error| format!("no thread for its sources: {error}"))?;
+            let discovery =
+                Discovery::start(&settings).map_err(|error| format!("no thread for its sources: {error}"))?;
             let lists = discovery.first(WAITED_FOR);
             // What it had to say before is not known of it any more.
             if let Some(state) = discovery.states().into_iter().find(|state| state.up != Some(true)) {

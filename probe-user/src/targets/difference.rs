@@ -129,9 +129,10 @@ impl Difference {
             next.counts.given_up += next.give_up(old.members(group));
         }
         let Next { groups: planned, targets, names, given_up, filled, runs, counts, .. } = next;
-        let Plan { sums, label_sets, .. } = new;
+        let Plan { sums, label_sets, series_limit, .. } = new;
         let (addresses, sources) = (std::sync::Arc::clone(&old.addresses), old.sources.clone());
-        let plan = Plan { groups: planned, sums, label_sets, targets, names, addresses, sources, is_open: true };
+        let plan =
+            Plan { groups: planned, sums, label_sets, targets, names, addresses, sources, series_limit, is_open: true };
         Self { plan, groups, given_up, filled, runs, counts }
     }
 }

@@ -124,8 +124,11 @@ pub(super) fn share_out(plan: &mut Plan) {
     let wanted: Vec<u64> =
         plan.groups.iter().zip(&candidates).map(|(group, n)| n.saturating_mul(each(group))).collect();
     // How far each is, of those whose paths are kept.
-    let hops: Vec<u64> =
-        plan.groups.iter().map(|group| if group.path.is_some() { plan.members(group).count() as u64 } else { 0 }).collect();
+    let hops: Vec<u64> = plan
+        .groups
+        .iter()
+        .map(|group| if group.path.is_some() { plan.members(group).count() as u64 } else { 0 })
+        .collect();
     let mut shares = shares(left, &[&wanted[..], &hops].concat());
     let of_hops = shares.split_off(wanted.len());
     let exported: Vec<Exported> = plan

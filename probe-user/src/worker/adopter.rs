@@ -212,7 +212,9 @@ impl Adopter {
             };
             begun.extend(laid.into_iter().map(|(sender, run)| (sender, run, new.group)));
         }
-        for (_, run) in ledger.open_runs().filter(|(_, run)| !groups.contains(&run.group) && !self.aside.contains(&run.group)) {
+        for (_, run) in
+            ledger.open_runs().filter(|(_, run)| !groups.contains(&run.group) && !self.aside.contains(&run.group))
+        {
             ledger.close_run(run.number);
         }
 

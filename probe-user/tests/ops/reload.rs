@@ -58,7 +58,7 @@ fn targets_come_and_go_by_sighup() {
     let others = "- {name: edge, targets: [10.64.0.64-10.64.0.191], interval: 100ms, per_target: all}\n\
                   - {name: more, targets: [10.64.0.200], interval: 50ms, timeout: 500ms}\n";
     file(&place, others);
-    send_signal(running.child.id(), "HUP").unwrap();
+    send_signal("HUP", running.child.id());
     let after = until(&place, "the others are up", |scrape| {
         scrape.contains("echolot_targets{group=\"more\",state=\"up\"} 1")
             && scrape.contains("echolot_targets{group=\"edge\",state=\"up\"} 128")
@@ -80,14 +80,14 @@ fn targets_come_and_go_by_sighup() {
         ("- {name: edge, targets: [10.64.0.1], probe: tcp:443}\n", "restart"),
     ] {
         file(&place, wrong);
-        send_signal(running.child.id(), "HUP").unwrap();
+        send_signal("HUP", running.child.id());
         let scrape =
             until(&place, "it is refused", |scrape| sum_of(scrape, "echolot_config_last_reload_successful") == 0.0);
         assert!(scrape.contains("echolot_targets{group=\"edge\",state=\"up\"} 128"), "{scrape}");
         let logged = wait_until(LONG, || running.stderr().contains(told).then_some(()));
         assert!(logged.is_some(), "{told}: {}", running.stderr());
         file(&place, others);
-        send_signal(running.child.id(), "HUP").unwrap();
+        send_signal("HUP", running.child.id());
         until(&place, "it is right again", |scrape| sum_of(scrape, "echolot_config_last_reload_successful") == 1.0);
     }
     assert_eq!(post(&place, "/-/reload").0, 403, "nobody has allowed it");

@@ -53,8 +53,9 @@ impl Changing {
     fn new(wish: &Wish, rules: impl Into<Rules>, seed: u64, senders: usize) -> Self {
         let plan = wish.plan();
         let world = world_by(&plan, rules, seed, senders, gateways(), &vec![0; plan.targets.len()]);
-        let epochs = Epochs::new(Arc::new(plan));
-        let adopter = Adopter::new(Arc::clone(&world.common), epochs);
+        let plan = Arc::new(plan);
+        let epochs = Epochs::new(Arc::clone(&plan));
+        let adopter = Adopter::new(Arc::clone(&world.common), epochs, &plan);
         Self { world, adopter, seen: HashMap::new() }
     }
 
