@@ -12,7 +12,9 @@ use notify::{
     event::{AccessKind, AccessMode},
 };
 use std::{
-    path::Path,
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,6 +23,12 @@ use std::{
 const AGAIN: Duration = Duration::from_secs(300);
 /// Files are read when nothing has changed for this time, or something after that: whoever writes writes in pieces.
 const QUIET: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
+
+/// Between looks whether a folder is another of the same name by now: it is not always told, and never of what happens in the new one.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// By what a folder is known for the same: its device and inode; None: it is not there.
+type Identity = Option<(u64, u64)>;
 
 /// A path that is watched and whose it is.
 struct Watched {
@@ -39,6 +47,8 @@ pub(super) struct Watching {
     tell: Sender<()>,
     watcher: Option<RecommendedWatcher>,
     wanted: Wanted,
+    /// The folders that are watched, as they were when that began.
+    identities: BTreeMap<PathBuf, Identity>,
     /// Whether all folders are watched; None before it was tried.
     is_watched: Option<bool>,
     /// Files are read again after this where nobody tells.
@@ -73,6 +83,7 @@ impl Watching {
             tell: tell.clone(),
             watcher: None,
             wanted: Arc::default(),
+            identities: BTreeMap::new(),
             is_watched: None,
             unwatched: settings.unwatched,
         };
@@ -92,16 +103,33 @@ impl Watching {
                 self.read();
             }
             let again = if self.is_watched == Some(true) { AGAIN } else { self.unwatched };
-            match self.told.recv_timeout(again) {
-                Ok(()) => self.settle(),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if self.table.stopped() {
+            if !self.wait(again) || self.table.stopped() {
                 return;
             }
             self.read();
         }
+    }
+
+    /// Waits until something changes, but no longer than this. False: this is the end.
+    fn wait(&self, at_most: Duration) -> bool {
+        let begun = Instant::now();
+        loop {
+            let left = at_most.saturating_sub(begun.elapsed());
+            match self.told.recv_timeout(left.min(LOOK)) {
+                Ok(()) => {
+                    self.settle();
+                    return true;
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) if left <= LOOK || self.is_replaced() => return true,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Whether a folder that is watched is another by now.
+    fn is_replaced(&self) -> bool {
+        self.identities.iter().any(|(path, known)| identity(path) != *known)
     }
 
     fn read(&mut self) {
@@ -154,6 +182,11 @@ impl Watching {
         for Watched { files, .. } in &self.all {
             places::add(&mut places, files.path(), files.known()).map_err(notify::Error::io)?;
         }
+        if self.is_replaced() {
+            // A watcher goes by paths, and would take the one for the other.
+            (self.watcher, *self.wanted()) = (None, Places::new());
+        }
+        self.identities = places.keys().map(|path| (path.clone(), identity(path))).collect();
         let mut watcher = match self.watcher.take() {
             Some(watcher) => watcher,
             None => notify::recommended_watcher(listener(Arc::clone(&self.wanted), self.tell.clone()))?,
@@ -165,7 +198,6 @@ impl Watching {
         }
         let mut is_new = false;
         for path in places.keys() {
-            // A folder that was replaced by another of the same name is watched anew by this; one that is the same stays so.
             match watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => is_new |= !before.contains_key(path),
                 // Gone meanwhile, or nothing to be seen there: its own folder tells when that changes.
@@ -176,6 +208,10 @@ impl Watching {
         self.watcher = Some(watcher);
         Ok(is_new)
     }
+}
+
+fn identity(path: &Path) -> Identity {
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 fn is_away(error: &notify::Error) -> bool {

@@ -140,9 +140,11 @@ fn we_show_a_certificate_where_that_is_wanted() {
     };
     of(&server, with(Some("key.pem"))).until_targets(&["10.0.0.1"]);
     let unknown = of(&server, with(None));
+    until("a refusal", || !unknown.lines().is_empty());
     assert!(unknown.lines()[0].contains("CertificateRequired"), "{:?}", unknown.lines());
     for (file, expected) in [("none.pem", "none.pem: cannot be read"), ("cert.pem", "cert.pem: no private key")] {
         let at_work = of(&server, with(Some(file)));
+        until("a refusal", || !at_work.lines().is_empty());
         assert!(at_work.lines()[0].contains(expected), "{:?}", at_work.lines());
     }
 }
