@@ -309,19 +309,24 @@ impl Drop for Running {
     }
 }
 
+/// A name server at a lab's far end that knows 10.64.0.7.
+fn serve_far(lab: &Lab) -> NameServer {
+    let space = fs::File::open(format!("/run/netns/{}-far", lab.name())).unwrap();
+    let zone = Zone::default().name(IpAddr::from([10, 64, 0, 7]), "r7.example", 3_600);
+    let server = thread::spawn(move || {
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        NameServer::bind((FAR_ADDRESS, 53).into(), zone).unwrap()
+    });
+    server.join().unwrap()
+}
+
 #[test]
 fn events_name_whom_they_are_about() {
     if !is_root() {
         return println!("skipped: needs root");
     }
     let mut lab = Lab::up(&format!("enrich-{}", std::process::id()), &Answer::Kernel).unwrap();
-    let space = fs::File::open(format!("/run/netns/{}-far", lab.name())).unwrap();
-    let target = IpAddr::from([10, 64, 0, 7]);
-    let server = thread::spawn(move || {
-        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        NameServer::bind((FAR_ADDRESS, 53).into(), Zone::default().name(target, "r7.example", 3_600)).unwrap()
-    });
-    let server = server.join().unwrap();
+    let server = serve_far(&lab);
     let folder = lab.name().folder();
     let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
     write("resolv.conf", &format!("nameserver {FAR_ADDRESS}\n"));
@@ -373,13 +378,7 @@ fn lines_name_whom_they_are_about() {
         return println!("skipped: needs root");
     }
     let lab = Lab::up(&format!("enrich-lines-{}", std::process::id()), &Answer::Kernel).unwrap();
-    let space = fs::File::open(format!("/run/netns/{}-far", lab.name())).unwrap();
-    let target = IpAddr::from([10, 64, 0, 7]);
-    let server = thread::spawn(move || {
-        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        NameServer::bind((FAR_ADDRESS, 53).into(), Zone::default().name(target, "r7.example", 3_600)).unwrap()
-    });
-    let server = server.join().unwrap();
+    let server = serve_far(&lab);
     let folder = lab.name().folder();
     fs::write(folder.join("resolv.conf"), format!("nameserver {FAR_ADDRESS}\n")).unwrap();
     fs::write(folder.join("as.tsv"), "10.64.0.0\t10.64.255.255\t64512\tDE\tLAB-AS\n").unwrap();

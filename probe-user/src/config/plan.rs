@@ -65,11 +65,9 @@ impl Config {
             ConfigError::of_targets(&self.file, self.places.per_prefix, "limits.per_prefix", &error)
         })?;
         // Those that find paths have flows and ports of their own.
-        let with_paths = plan.with_paths();
-        let all = with_paths.as_ref().map_or(&plan, |(all, _)| all);
-        self.check_shapes(all)?;
-        self.check_ports(all)?;
-        drop(with_paths);
+        let all = plan.groups_with_paths();
+        self.check_shapes(&all)?;
+        self.check_ports(&all)?;
         Ok(plan)
     }
 

@@ -107,7 +107,7 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
             group.name, group.series_dropped, config.series_limit.0
         ));
     }
-    let source_ports = plan.with_paths().map_or(plan.ports(), |(all, _)| all.ports());
+    let source_ports = plan.groups_with_paths().ports();
     if config.source_port.is_some() && source_ports == 0 {
         warnings.push("source_port is for TCP and UDP probes, and no group has such".into());
     }

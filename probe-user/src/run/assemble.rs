@@ -259,8 +259,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
 
 /// The ports that its probes are sent from; None where they have none.
 fn reserve_ports(job: &Job) -> Result<Option<SourcePorts>, SourcePortsError> {
-    let with_paths = job.plan.with_paths();
-    match &transports(with_paths.as_ref().map_or(&job.plan, |(all, _)| all))[..] {
+    match &transports(&job.plan.groups_with_paths())[..] {
         [] => Ok(None),
         transports => SourcePorts::reserve(job.network.source_port, transports).map(Some),
     }

@@ -63,11 +63,10 @@ impl Plan {
     pub fn with_paths(&self) -> Option<(Self, PathTargets)> {
         self.groups.iter().find_map(|group| group.path)?;
         let mut all = self.clone();
+        all.groups = self.groups_with_paths().groups;
         let mut found = Vec::new();
-        for group in &self.groups {
-            let Some(settings) = group.path else { continue };
-            let number = all.groups.len();
-            let own = of_group(group, settings);
+        let kept = self.groups.iter().filter_map(|group| Some((group, group.path?)));
+        for (number, (group, settings)) in (self.groups.len()..).zip(kept) {
             let row = position(all.sums.len());
             all.sums.push(Sum { group: number, values: Vec::new() });
             let label_set = position(all.label_sets.len());
@@ -79,12 +78,20 @@ impl Plan {
             let moved = |index: u32| index - group.targets.start + first;
             all.names.extend(names.map(|(index, name)| (moved(*index), name.clone())));
             let by = first..position(all.targets.len());
+            let own = &mut all.groups[number];
+            own.targets = by.clone();
             let (kind, timeout) = (own.shape.kind, own.timeout);
-            found.push(PathGroup { targets: group.targets.clone(), by: by.clone(), kind, timeout, settings });
-            all.groups.push(Group { targets: by, ..own });
+            found.push(PathGroup { targets: group.targets.clone(), by, kind, timeout, settings });
         }
-        all.lay_ports();
         Some((all, PathTargets(found)))
+    }
+
+    /// Its groups with those by whom paths are found behind them, and no targets: for whoever looks at ports, flows and shapes alone.
+    pub fn groups_with_paths(&self) -> Self {
+        let paths = self.groups.iter().filter_map(|group| Some(of_group(group, group.path?)));
+        let mut all = Self { groups: self.groups.iter().cloned().chain(paths).collect(), ..Self::default() };
+        all.lay_ports();
+        all
     }
 }
 
@@ -110,6 +117,7 @@ fn of_group(group: &Group, settings: PathSettings) -> Group {
         sum_by: Vec::new(),
         per_target: PerTarget::None,
         path: None,
+        targets: 0..0,
         ..group.clone()
     }
 }

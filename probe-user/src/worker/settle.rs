@@ -62,7 +62,7 @@ impl Settler {
         now: Nanos,
         number: impl FnOnce() -> ProbeNumber,
     ) {
-        self.add_up((account, sent), ended);
+        let row = self.add_up((account, sent), ended);
         if self.common.records {
             let settlement = Settlement { target: account.target(), number: number(), sent, ended };
             if !self.sink.push(settlement) {
@@ -70,7 +70,7 @@ impl Settler {
             }
         }
         // Last: who sees a probe settled finds its record in the queue.
-        self.tally.settle(account.row(), ended.outcome(), now);
+        self.tally.settle(row, ended.outcome(), now);
     }
 
     /// The same of a probe that was asked for: who did is told.
@@ -81,16 +81,18 @@ impl Settler {
         now: Nanos,
         number: ProbeNumber,
     ) {
-        self.add_up((account, sent), ended);
+        let row = self.add_up((account, sent), ended);
         if !self.asked.push(Settlement { target: account.target(), number, sent, ended }) {
             add(&self.tally.results_dropped, 1);
         }
-        self.tally.settle(account.row(), ended.outcome(), now);
+        self.tally.settle(row, ended.outcome(), now);
     }
 
+    /// Counts in the target's account and in its row. Which row that is.
     #[inline]
-    fn add_up(&self, (account, sent): (Account<'_>, Nanos), ended: Ended) {
-        let counts = &self.tally.rows[account.row() as usize];
+    fn add_up(&self, (account, sent): (Account<'_>, Nanos), ended: Ended) -> u32 {
+        let row = account.row();
+        let counts = &self.tally.rows[row as usize];
         match ended {
             Ended::Answered { arrived, .. } => {
                 let rtt = arrived - sent;
@@ -103,6 +105,7 @@ impl Settler {
             }
             _ => account.count_settled(ended.outcome()),
         }
+        row
     }
 
     /// Counts what came after the timeout of its probe.
