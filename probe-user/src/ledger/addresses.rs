@@ -27,7 +27,7 @@ impl Addresses {
 
     /// Of these targets; None: that has no address yet.
     pub(super) fn new(
-        targets: impl Iterator<Item = (TargetIndex, Option<Destination>)> + Clone,
+        targets: &(impl Iterator<Item = (TargetIndex, Option<Destination>)> + Clone),
         table: &Arc<AddressTable>,
     ) -> Self {
         let of = |wanted| {
@@ -119,7 +119,7 @@ mod tests {
                 plan.targets.push(Target { destination, label_set: 0 });
             }
             let targets = (0..).map(TargetIndex).zip(&plan.targets).map(|(index, target)| (index, target.destination));
-            let addresses = Addresses::new(targets, &plan.addresses);
+            let addresses = Addresses::new(&targets, &plan.addresses);
             let mut found: Vec<u32> = addresses.candidates(wanted).map(|index| index.0).collect();
             found.sort_unstable();
             let expected: Vec<u32> = (0..).zip(&given).filter(|(_, a)| a.is_none_or(|a| a == wanted)).map(|(i, _)| i).collect();

@@ -54,7 +54,7 @@ impl Ledger {
                 pages: boxcar::Vec::new(),
                 runs: Runs::new(plan, senders),
                 groups,
-                addresses: Addresses::new(targets, &plan.addresses),
+                addresses: Addresses::new(&targets, &plan.addresses),
                 flows,
                 later: Later::default(),
             },
@@ -384,7 +384,7 @@ impl Ledger {
         let table = &self.tables.addresses.table;
         let mute = slots.iter().filter(|(.., is_mute)| *is_mute);
         let mute: Vec<_> = mute.filter_map(|(slot, to, _)| Some((table.address((*to)?), *slot))).collect();
-        let addresses = Addresses::new(slots.iter().map(|(slot, to, _)| (*slot, *to)), table);
+        let addresses = Addresses::new(&slots.iter().map(|(slot, to, _)| (*slot, *to)), table);
         self.tables.later.replace(addresses, Flows::new(std::iter::empty(), &mute))
     }
 }

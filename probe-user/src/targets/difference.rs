@@ -168,7 +168,7 @@ impl Next<'_> {
         let Some(before) = namesake.map(|namesake| &old.groups[namesake]) else {
             self.counts.new += group.targets.len();
             self.groups.push(Group { targets: 0..0, further: Vec::new(), ..group.clone() });
-            return self.place(index, group.targets.clone().collect(), Vec::new());
+            return self.place(index, group.targets.clone().collect(), &[]);
         };
         let (pairs, mut fresh, gone) = self.matched(before, group);
         let shape = crate::wire::Shape { flow: before.shape.flow, ..group.shape };
@@ -198,7 +198,7 @@ impl Next<'_> {
             }
         }
         fresh.sort_unstable();
-        self.place(index, fresh, holes);
+        self.place(index, fresh, &holes);
     }
 
     fn give_up(&mut self, slots: impl Iterator<Item = TargetIndex>) -> usize {
@@ -217,7 +217,7 @@ impl Next<'_> {
     }
 
     /// Puts targets, which stand at these positions of the new plan, into holes of their group and into new runs, as evenly as they come.
-    fn place(&mut self, index: usize, fresh: Vec<u32>, holes: Vec<u32>) {
+    fn place(&mut self, index: usize, fresh: Vec<u32>, holes: &[u32]) {
         let (many, room) = (fresh.len(), holes.len());
         if many <= room {
             return (0..many).for_each(|i| self.put(holes[i * room / many], fresh[i]));
@@ -317,7 +317,8 @@ impl Next<'_> {
                 match (olds.peek(), news.peek()) {
                     (Some(a), Some(b)) if a.0 == b.0 => {
                         pairs.push((a.1, b.1));
-                        (olds.next(), news.next());
+                        olds.next();
+                        news.next();
                     }
                     (Some(a), b) if b.is_none_or(|b| a.0 < b.0) => {
                         gone.push(TargetIndex(a.1));

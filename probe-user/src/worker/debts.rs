@@ -15,7 +15,6 @@ impl Debts {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as iterators want it")]
 pub(super) fn has_room(debts: &&mut Debts) -> bool {
     debts.queue.len() < debts.queue.capacity()
 }
