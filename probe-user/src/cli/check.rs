@@ -1,10 +1,25 @@
 //! `echolot check`: is this configuration right, and what would it take?
 
-use super::{Failure, Status, args::CheckArgs};
+use super::{
+    Failure, Status,
+    against::{self, Against},
+    args::CheckArgs,
+};
 use crate::{
     config,
     enrich::{AsnSource, AsnTable},
 };
+use serde::Serialize;
+
+/// What is written with `--json`.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    report: config::Report,
+    /// Only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Against>,
+}
 
 /// Reads the file as `run` would, and says what it comes to.
 pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
@@ -15,10 +30,14 @@ pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
         AsnTable::open(path).map_err(std::io::Error::other)?;
     }
     let report = config::report(&config, &config.plan()?);
+    let against = args.against.as_ref().map(|url| against::ask(&config, url)).transpose()?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{report}");
+        println!("{}", serde_json::to_string_pretty(&Checked { report, against })?);
+        return Ok(Status::Complete);
+    }
+    println!("{report}");
+    if let Some(against) = against {
+        println!("\n{}", against.to_string().trim_end());
     }
     Ok(Status::Complete)
 }

@@ -41,6 +41,7 @@ mod tls;
 mod watch;
 
 pub use files::{FileError, matching, read_exclusions};
+pub use http::fetch;
 pub use lists::{Addresses, Adopt, Lists};
 pub use settings::{
     Authorization, Bounds, ExcludeFile, FileSource, GroupSources, HttpSource, REFRESH_INTERVALS, Settings, TlsSettings,

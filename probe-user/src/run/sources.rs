@@ -88,6 +88,11 @@ impl Sources {
         self.held().discovery.states()
     }
 
+    /// What of the configuration takes a restart to change.
+    pub(crate) fn fixed(&self) -> Vec<(&'static str, String)> {
+        self.held().config.fixed()
+    }
+
     /// From now on changes since this version are adopted.
     ///
     /// # Errors
