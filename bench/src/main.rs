@@ -16,9 +16,11 @@ mod paths;
 mod peers;
 mod pending;
 mod plot;
+mod reload;
 mod report;
 mod rungs;
 mod scaling;
+mod scraped;
 mod transmit;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +59,8 @@ enum Command {
     Idle(idle::Args),
     /// Paths of 30 hops beside name servers that are quick, slow and dead, and a hundred thousand paths at a time
     Paths(paths::Args),
+    /// Half a million probes a second while a tenth of a million targets changes every 2 s, beside the same without it
+    Reload(reload::Args),
     /// Hold what echolot says against an independent record
     #[command(subcommand)]
     Truth(Truth),
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Command::Kinds(args) => kinds::run(&args),
         Command::Scaling(args) => scaling::run(&args),
         Command::Pending(args) => pending::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),

@@ -7,6 +7,7 @@ use crate::{
     measure::{Spent, Traffic, median, watch},
     report::{Common, Measured, grouped},
     rungs::FIRST,
+    scraped::{buckets, quantile, scrape, sum},
 };
 use std::{
     collections::HashMap,
@@ -264,12 +265,12 @@ impl Place<'_> {
             (before.sent_so_far() >= due || running.has_ended()).then_some(())
         });
         full.ok_or_else(|| format!("{due} SYNs were not sent within {WITHIN:?}: {}", running.told()))?;
-        scrape(bench).map(|_| ()).map_err(|error| format!("{error}: {}", running.told()))
+        scrape(bench, LISTEN).map(|_| ()).map_err(|error| format!("{error}: {}", running.told()))
     }
 
     fn figures(&self, bench: &Bench, running: &mut Running) -> Result<Measured, String> {
         let told = |running: &Running, error: String| format!("{error}: {}", running.told());
-        let before = scrape(bench)?;
+        let before = scrape(bench, LISTEN)?;
         let mut traffic = Traffic::default();
         let busy = Spent::of_machine()?;
         traffic.sample(running.pid(), NEAR_INTERFACE);
@@ -277,7 +278,7 @@ impl Place<'_> {
         let cost = watch(running.pid(), time).map_err(|error| told(running, error))?;
         traffic.sample(running.pid(), NEAR_INTERFACE);
         let busy = Spent::of_machine()? - busy;
-        let after = scrape(bench)?;
+        let after = scrape(bench, LISTEN)?;
         #[expect(clippy::cast_precision_loss, reason = "a count of packets, shown rounded")]
         let sent = traffic.sent_so_far() as f64;
         let seconds = time.as_secs_f64();
@@ -294,8 +295,8 @@ impl Place<'_> {
             ("pending", sum(&after, "echolot_probes_in_flight", &["group=\"silent\""])),
             ("sent", sent / seconds),
             ("live", settled("answered") / seconds),
-            ("p50", 1e6 * quantile(&before, &after, 0.5)),
-            ("p99", 1e6 * quantile(&before, &after, 0.99)),
+            ("p50", 1e6 * quantile((&before, &after), "echolot_rtt_seconds", "group=\"live\"", 0.5)),
+            ("p99", 1e6 * quantile((&before, &after), "echolot_rtt_seconds", "group=\"live\"", 0.99)),
             ("missed", missed),
             ("ns", cost.cpu_percent / 100.0 * seconds * 1e9 / sent),
             ("busy", busy * 1e9 / sent),
@@ -331,63 +332,6 @@ impl Place<'_> {
             ("busy", done.busy * 1e9 / begun),
         ]))
     }
-}
-
-/// Upper bounds of the live ones' histogram, nanoseconds: those of echolot's own buckets, so that a quantile is known to within
-/// a bucket. Eight to the octave up to 16 us, four up to 4 ms.
-fn buckets() -> impl Iterator<Item = u64> {
-    let of = |octaves: std::ops::Range<u32>, many: u64| {
-        octaves.flat_map(move |octave| (1..=many).map(move |part| (1 << octave) + (part << octave) / many))
-    };
-    of(10..14, 8).chain(of(14..22, 4))
-}
-
-/// echolot's metrics.
-fn scrape(bench: &Bench) -> Result<String, String> {
-    let url = format!("http://{LISTEN}/metrics");
-    let mut curl = bench.lab().near("curl");
-    curl.args(["--silent", "--show-error", "--fail", "--max-time", "10", &url]);
-    let output = curl.output().map_err(|error| format!("curl: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("curl {url}: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// A family's series with all of these labels, added up; 0 where there is none.
-fn sum(metrics: &str, family: &str, labels: &[&str]) -> f64 {
-    series(metrics, family)
-        .filter(|(has, _)| labels.iter().all(|label| has.contains(label)))
-        // Of nothing a sum of floating-point numbers is -0.
-        .fold(0.0, |sum, (_, value)| sum + value)
-}
-
-fn series<'a>(metrics: &'a str, family: &str) -> impl Iterator<Item = (&'a str, f64)> {
-    metrics.lines().filter_map(move |line| {
-        let (labels, value) = line.strip_prefix(family)?.strip_prefix('{')?.rsplit_once(' ')?;
-        Some((labels, value.parse().ok()?))
-    })
-}
-
-/// A quantile of the live ones' round-trip times between two scrapes, seconds; evenly spread within a bucket. Not a number
-/// where it is longer than the last bound.
-fn quantile(before: &str, after: &str, share: f64) -> f64 {
-    let cumulative = |text: &str| -> Vec<(f64, f64)> {
-        let live = series(text, "echolot_rtt_seconds_bucket").filter(|(labels, _)| labels.contains("group=\"live\""));
-        let bound = |labels: &str| labels.split("le=\"").nth(1)?.split('"').next()?.replace("+Inf", "inf").parse().ok();
-        live.filter_map(|(labels, count)| Some((bound(labels)?, count))).collect()
-    };
-    let counts = cumulative(before).into_iter().zip(cumulative(after));
-    let counts: Vec<(f64, f64)> = counts.map(|((bound, before), (_, after))| (bound, after - before)).collect();
-    let wanted = counts.last().map_or(f64::NAN, |(_, all)| all * share);
-    let mut below = (0.0, 0.0);
-    for (bound, count) in counts {
-        if count >= wanted && bound.is_finite() {
-            return below.0 + (bound - below.0) * (wanted - below.1) / (count - below.1);
-        }
-        below = (bound, count);
-    }
-    f64::NAN
 }
 
 /// Reads results as they come, until the pipe ends: when the first probe to each witness was sent, of those that were lost.
@@ -443,31 +387,6 @@ fn target_and_time(line: &str) -> Option<(String, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_quantile_is_taken_between_two_scrapes_and_of_the_live_ones() {
-        let text = |a: u32, b: u32, c: u32| {
-            let line = |group: &str, bound: &str, count: u32| {
-                format!("echolot_rtt_seconds_bucket{{group=\"{group}\",le=\"{bound}\"}} {count}\n")
-            };
-            let of = |(bound, count)| line("live", bound, count) + &line("answering", bound, 7);
-            [("0.001", a), ("0.002", b), ("+Inf", c)].map(of).concat()
-        };
-        let (before, after) = (text(50, 50, 50), text(50, 150, 160));
-        let median = quantile(&before, &after, 0.5);
-        assert!((median - 0.001_55).abs() < 1e-9, "{median}");
-        assert!(quantile(&before, &after, 0.99).is_nan(), "longer than the last bound");
-        assert!(quantile(&before, &before, 0.5).is_nan() || quantile(&before, &before, 0.5) >= 0.0);
-        assert_eq!(sum(&after, "echolot_rtt_seconds_bucket", &["le=\"+Inf\"", "group=\"live\""]), 160.0);
-        assert_eq!(sum(&after, "echolot_rtt_seconds", &[]), 0.0);
-    }
-
-    #[test]
-    fn bounds_ascend_and_are_as_many_as_a_group_may_have() {
-        let bounds: Vec<u64> = buckets().collect();
-        assert!(bounds.is_sorted_by(|a, b| a < b) && bounds.len() == 64, "{bounds:?}");
-        assert_eq!((bounds[0], bounds[63]), (1_152, 4_194_304));
-    }
 
     #[test]
     fn how_late_a_probe_is_lost_is_told_by_result_and_event() {

@@ -202,7 +202,8 @@ mod tests {
     fn there(text: &str) -> There {
         let config = of(text);
         let plan = config.plan().unwrap();
-        let owned = |of: Vec<(&'static str, String)>| of.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        let owned =
+            |of: Vec<(&'static str, String)>| of.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
         There {
             version: "0".into(),
             fixed: owned(config.fixed()),

@@ -54,10 +54,10 @@ pub(super) fn pieces(source: &dyn Source) -> serde_json::Result<impl Iterator<It
 fn head(source: &dyn Source, pinned: &dyn Pinned) -> serde_json::Result<Vec<u8>> {
     let plan = pinned.plan();
     let groups = plan.groups.iter().map(|group| GroupHead { name: &group.name, settings: group.settings() });
-    let labels = plan.label_sets.iter().map(|set| Labels {
-        group: plan.sums[set.sums[Family::V4 as usize] as usize].group,
-        labels: &set.labels,
-    });
+    let labels = plan
+        .label_sets
+        .iter()
+        .map(|set| Labels { group: plan.sums[set.sums[Family::V4 as usize] as usize].group, labels: &set.labels });
     let head = Head {
         version: env!("CARGO_PKG_VERSION"),
         config_hash: source.config_hash(),

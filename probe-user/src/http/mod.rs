@@ -166,8 +166,7 @@ pub async fn serve(
     Ok(())
 }
 
-const NOT_FOUND: &str =
-    "404: nothing here. There are / (overview), /metrics, /api/v1/targets, /-/healthy, /-/ready and /-/reload (POST).\n";
+const NOT_FOUND: &str = "404: nothing here. There are / (overview), /metrics, /api/v1/targets, /-/healthy, /-/ready and /-/reload (POST).\n";
 
 async fn overview(State(source): State<Arc<dyn Source>>) -> Response {
     let headers = [

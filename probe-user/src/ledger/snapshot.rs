@@ -105,6 +105,7 @@ impl SumRow {
         self.duplicate += other.duplicate;
         self.contradicted += other.contradicted;
         self.flapping += other.flapping;
+        self.path_changes += other.path_changes;
         self.rtt.add(&other.rtt);
     }
 

@@ -192,8 +192,16 @@ pub fn all() -> impl Iterator<Item = Family> {
         STATE_HOLD,
         EVENTS_DROPPED,
     ];
-    let program =
-        [BUILD_INFO, RELOAD_SUCCESSFUL, RELOAD_TIMESTAMP, SOURCE_UP, SOURCE_TARGETS, SOURCE_FAILURES, SOURCE_SUCCESS];
+    let program = [
+        BUILD_INFO,
+        RELOAD_SUCCESSFUL,
+        RELOAD_TIMESTAMP,
+        CONFIG_HASH,
+        SOURCE_UP,
+        SOURCE_TARGETS,
+        SOURCE_FAILURES,
+        SOURCE_SUCCESS,
+    ];
     let process = [
         PROCESS_CPU,
         PROCESS_OPEN_FDS,

@@ -13,7 +13,7 @@ use crate::{
     wire::Shape,
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -329,25 +329,31 @@ impl Adopter {
         let all = tally::snapshot(&self.common.tallies, Nanos::ZERO);
         let mut places: HashMap<RowKey, u32> =
             (0..).zip(&plan.sums).map(|(place, sum)| (RowKey::new(&plan.groups[sum.group], sum), place)).collect();
+        // What it counts may be in several rows, of a group that began anew: they stay and end together.
+        let of_before = |row: usize| before.sum_of(row);
+        let open: HashSet<&RowKey> = (self.rows.iter().enumerate())
+            .filter(|(row, _)| of_before(*row).is_some() && is_open(&all.sums[*row]))
+            .map(|(_, (_, key))| key)
+            .collect();
         let mut sums = Vec::with_capacity(self.rows.len());
         for (row, (_, key)) in self.rows.iter().enumerate() {
             if let Some(place) = places.get(key) {
                 sums.push(*place);
                 continue;
             }
-            let Some(sum) = before.sum_of(row).filter(|_| is_open(&all.sums[row])) else {
+            let Some(sum) = of_before(row).filter(|_| open.contains(key)) else {
                 sums.push(u32::MAX);
                 continue;
             };
-            let of_before = &before.plan.sums[sum];
-            let group = &before.plan.groups[of_before.group];
+            let ended = &before.plan.sums[sum];
+            let group = &before.plan.groups[ended.group];
             let number = plan.groups.iter().position(|other| other.name == group.name && other.sum_by == group.sum_by);
             let number = number.unwrap_or_else(|| {
                 plan.groups.push(Group { targets: 0..0, further: Vec::new(), ..group.clone() });
                 plan.groups.len() - 1
             });
             let place = u32::try_from(plan.sums.len()).unwrap_or(u32::MAX);
-            plan.sums.push(Sum { group: number, values: of_before.values.clone() });
+            plan.sums.push(Sum { group: number, values: ended.values.clone() });
             places.insert(key.clone(), place);
             sums.push(place);
         }

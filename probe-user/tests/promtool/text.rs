@@ -136,7 +136,9 @@ fn a_target_shows_what_is_known_and_nothing_else() {
     assert!(!has("echolot_target_info", "10.64.0.4"));
     let at = scrape.value("echolot_target_last_reply_timestamp_seconds", &[("target", "10.64.0.1")]);
     assert_eq!(at, 1_795_212_001.5);
-    for sample in scrape.samples.iter().filter(|s| s.name.starts_with("echolot_target_") && !s.name.contains("info")) {
+    let of_sources = |name: &str| name.starts_with("echolot_target_source_");
+    let of_targets = |name: &str| name.starts_with("echolot_target_") && !name.contains("info") && !of_sources(name);
+    for sample in scrape.samples.iter().filter(|sample| of_targets(&sample.name)) {
         let own: Vec<_> = sample.labels.keys().filter(|key| *key != "outcome").collect();
         assert_eq!(own, ["group", "target"], "{sample:?}");
     }
