@@ -4,7 +4,7 @@ use super::{
     disturbance::Watch,
     evidence,
     judge::{Excuses, Life, PathBounds, Terms, Verdict, judge},
-    scenario::{Command as Way, Scenario},
+    scenario::{Command as Way, Probe, Scenario},
 };
 use echolot::{
     base::{Family, Nanos},
@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use testbed::{Prefix, Treatment};
 use xtask::{
@@ -96,7 +96,8 @@ pub(super) fn run(name: &str, scenario: &Scenario, programs: &Programs) -> Resul
         lives.push(Life { results, summary, timeout_ns: life.timeout.0.0 });
     }
     let bounds = PathBounds { median: scenario.path.median.0.0, each: scenario.path.each.0.0 };
-    let terms = Terms { excuses, unrecorded: unrecorded(scenario), path: Some(bounds), held_up };
+    let targets_change = scenario.probe.changes.0 > Nanos::ZERO;
+    let terms = Terms { excuses, unrecorded: unrecorded(scenario), path: Some(bounds), held_up, targets_change };
     let verdict = judge(&lives, &evidence::record(&record)?, &terms);
     Ok((verdict, lives, terms))
 }
@@ -169,9 +170,9 @@ fn live(
         summary: folder.join(format!("summary-{number}.json")),
     };
     let probe = &scenario.probe;
-    let range = |family: &Family| format!("{}-{}", probe.target(*family, 0), probe.target(*family, probe.targets - 1));
-    let ranges: Vec<String> = probe.family.each().iter().map(range).collect();
+    let ranges = ranges(probe, 0);
     let timeout = duration::show(timeout);
+    let config = folder.join(format!("echolot-{number}.yml"));
     let mut command = lab.near(&programs.echolot);
     command.arg(probe.command.word());
     match probe.command {
@@ -187,18 +188,8 @@ fn live(
             command.args(probe.kind().map(|kind| format!("--probe={kind}")));
         }
         Way::Run => {
-            let config = folder.join(format!("echolot-{number}.yml"));
-            let interval = duration::show(probe.interval.0);
-            let rate = scenario.rate();
-            let source = probe.kind().map_or_else(String::new, |_| format!("source_port: {SOURCE_PORT}\n"));
-            let kind = probe.kind().map_or_else(String::new, |kind| format!(", probe: '{kind}'"));
-            let text = format!(
-                "interface: {NEAR_INTERFACE}\n{source}limits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}{kind}}}\n\
-                 groups: [{{name: g, targets: ['{}']}}]\n",
-                ranges.join("', '")
-            );
-            fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
-            command.arg("-c").arg(config);
+            configure(scenario, &config, &timeout, 0)?;
+            command.arg("-c").arg(&config);
         }
     }
     command.args([
@@ -226,7 +217,7 @@ fn live(
         if over.is_none() {
             return Err(format!("echolot has no result within {OVERDUE:?}"));
         }
-        thread::sleep(time);
+        change(scenario, &config, &timeout, &echolot, time)?;
         send_signal("TERM", echolot.0.id());
     } else {
         // What is lost on a path is waited for, several times one after the other.
@@ -241,6 +232,51 @@ fn live(
         return Err(format!("echolot ended with status {code:?}: {}", log.trim()));
     }
     Ok(ended)
+}
+
+/// Ranges of the targets: of a scenario in which they change, a tenth is others after every odd change.
+fn ranges(probe: &Probe, change: u32) -> Vec<String> {
+    let range =
+        |family: Family, from: u32, to: u32| format!("{}-{}", probe.target(family, from), probe.target(family, to - 1));
+    let tenth = if probe.changes.0 > Nanos::ZERO { probe.targets / 10 } else { 0 };
+    let staying = probe.targets - tenth;
+    let from = staying + change % 2 * tenth;
+    let of = |family: &Family| {
+        let changing = (tenth > 0).then(|| range(*family, from, from + tenth));
+        std::iter::once(range(*family, 0, staying)).chain(changing)
+    };
+    probe.family.each().iter().flat_map(of).collect()
+}
+
+/// Writes a configuration, after so many changes.
+fn configure(scenario: &Scenario, config: &Path, timeout: &str, change: u32) -> Result<(), String> {
+    let probe = &scenario.probe;
+    let interval = duration::show(probe.interval.0);
+    let rate = scenario.rate();
+    let source = probe.kind().map_or_else(String::new, |_| format!("source_port: {SOURCE_PORT}\n"));
+    let kind = probe.kind().map_or_else(String::new, |kind| format!(", probe: '{kind}'"));
+    let text = format!(
+        "interface: {NEAR_INTERFACE}\n{source}limits: {{rate: {rate}}}\nglobal: {{interval: {interval}, timeout: {timeout}{kind}}}\n\
+         groups: [{{name: g, targets: ['{}']}}]\n",
+        ranges(probe, change).join("', '")
+    );
+    fs::write(config, text).map_err(|e| format!("{}: {e}", config.display()))
+}
+
+/// Waits for so long, and has targets changed meanwhile as the scenario says.
+fn change(scenario: &Scenario, config: &Path, timeout: &str, echolot: &Running, time: Duration) -> Result<(), String> {
+    let (begun, every) = (Instant::now(), scenario.probe.changes.0.to_duration());
+    for number in 1.. {
+        let next = every * number;
+        if every.is_zero() || next >= time {
+            break;
+        }
+        thread::sleep(next.saturating_sub(begun.elapsed()));
+        configure(scenario, config, timeout, number)?;
+        send_signal("HUP", echolot.0.id());
+    }
+    thread::sleep(time.saturating_sub(begun.elapsed()));
+    Ok(())
 }
 
 /// First and last address of the ranges that the far end keeps no record of. Ranges within them that have one are carved out

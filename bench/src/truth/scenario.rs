@@ -62,6 +62,9 @@ pub struct Probe {
     /// `run`: between two probes to a target.
     #[serde(default)]
     pub interval: Span,
+    /// `run`: every so often a tenth of the targets is changed for as many others, and changed back, by a reload; 0: never.
+    #[serde(default)]
+    pub changes: Span,
     /// `sweep` and `trace`: probes a second.
     #[serde(default)]
     pub rate: u64,

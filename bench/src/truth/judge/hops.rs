@@ -157,7 +157,7 @@ fn sums(life: &Life, arrived: &HashMap<Key, Seen>, terms: &Terms, verdict: &mut 
     left.hold("probes that left", summary.probes.saturating_sub(summary.unsent), (0, 0), verdict);
     Bounds::default().hold("in_flight", summary.in_flight, (0, 0), verdict);
     let [counts] = &counts;
-    beside(0, summary, counts, excuses.back, verdict);
+    beside(0, summary, counts, terms, verdict);
 }
 
 #[cfg(test)]

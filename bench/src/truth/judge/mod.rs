@@ -84,6 +84,8 @@ pub struct Terms {
     pub path: Option<PathBounds>,
     /// Times in which a CPU of this machine did not do what it was asked to.
     pub held_up: Vec<HeldUp>,
+    /// Targets come and go while it runs: their numbers go on where they come in, and what comes back after they have gone is about nobody.
+    pub targets_change: bool,
 }
 
 /// How long the path may take beside what the far end held, nanoseconds.
@@ -141,7 +143,7 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
             }
             court.probe(told, seen, (number, life), &mut verdict);
         }
-        numbers(&life.results, &life.summary, &mut verdict);
+        numbers(&life.results, &life.summary, terms.targets_change, &mut verdict);
     }
     for (seen, owner) in record.iter().zip(&owner) {
         if owner.is_none() {
@@ -153,7 +155,7 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
             });
         }
     }
-    sums(lives, record, &owner, excuses.back, &mut verdict);
+    sums(lives, record, &owner, terms, &mut verdict);
     court.close(&mut verdict);
     verdict
 }

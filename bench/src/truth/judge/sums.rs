@@ -1,6 +1,6 @@
 //! What echolot summed up.
 
-use super::{Life, expected::NEAR, verdict::Verdict};
+use super::{Life, Terms, expected::NEAR, verdict::Verdict};
 use crate::truth::evidence::{Form, Outcome, Seen, Summary, Told};
 use std::net::IpAddr;
 
@@ -41,8 +41,8 @@ pub(super) struct Counts {
     pub(super) open: u64,
 }
 
-/// The numbers of each target's probes: none twice, none left out but what was skipped.
-pub(super) fn numbers(results: &[Told], summary: &Summary, verdict: &mut Verdict) {
+/// The numbers of each target's probes: none twice, none left out but what was skipped, unless it was away meanwhile.
+pub(super) fn numbers(results: &[Told], summary: &Summary, targets_change: bool, verdict: &mut Verdict) {
     let mut by_target: Vec<(IpAddr, u64)> = results.iter().map(|told| (told.address, told.seq)).collect();
     by_target.sort_unstable();
     let mut left_out = 0u64;
@@ -56,14 +56,14 @@ pub(super) fn numbers(results: &[Told], summary: &Summary, verdict: &mut Verdict
         }
         left_out = number.saturating_sub(next).saturating_add(left_out);
     }
-    if left_out > summary.skipped {
+    if left_out > summary.skipped && !targets_change {
         let skipped = summary.skipped;
         verdict.mismatch(|| format!("{left_out} numbers are left out, and {skipped} probes were skipped"));
     }
 }
 
 /// What echolot summed up against its own results and the record.
-pub(super) fn sums(lives: &[Life], record: &[Seen], owner: &[Option<usize>], excused: u64, verdict: &mut Verdict) {
+pub(super) fn sums(lives: &[Life], record: &[Seen], owner: &[Option<usize>], terms: &Terms, verdict: &mut Verdict) {
     // An echolot looks at its replies from its first probe to its last deadline.
     let spans: Vec<(u64, u64)> = lives.iter().map(|life| span(&life.results, life.timeout_ns)).collect();
     let mut counts: Vec<Counts> = lives.iter().map(|_| Counts::default()).collect();
@@ -89,15 +89,24 @@ pub(super) fn sums(lives: &[Life], record: &[Seen], owner: &[Option<usize>], exc
             let (unheard, drops) = (summary.unheard, summary.received_drops());
             verdict.mismatch(|| format!("life {number}: {unheard} unheard, and {drops} received frames were dropped"));
         }
-        beside(number, summary, counts, excused, verdict);
+        beside(number, summary, counts, terms, verdict);
     }
 }
 
 /// What is counted beside outcomes, in the summary and in the record.
-pub(super) fn beside(number: usize, summary: &Summary, counts: &Counts, excused: u64, verdict: &mut Verdict) {
-    let excused = excused + summary.received_drops();
+pub(super) fn beside(number: usize, summary: &Summary, counts: &Counts, terms: &Terms, verdict: &mut Verdict) {
+    let excused = terms.excuses.back + summary.received_drops();
     let mut within = |what: &str, told: u64, bounds: Bounds| bounds.hold(what, told, (number, excused), verdict);
     let wider = |bounds: Bounds| Bounds { most: bounds.most + counts.open, ..bounds };
+    if terms.targets_change {
+        // Of somebody who has gone meanwhile each of these is rejected.
+        let all = [counts.late, counts.duplicate, counts.rejected];
+        let sum = |of: fn(&Bounds) -> u64| all.iter().map(of).sum();
+        let bounds = Bounds { least: sum(|bounds| bounds.least), most: sum(|bounds| bounds.most) };
+        let told = summary.late + summary.duplicate + summary.rejected.values().sum::<u64>();
+        within("late, duplicate and rejected", told, wider(bounds));
+        return;
+    }
     within("late", summary.late, counts.late);
     within("duplicate", summary.duplicate, wider(counts.duplicate));
     within("contradicted", summary.contradicted, wider(counts.contradicted));
