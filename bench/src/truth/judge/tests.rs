@@ -387,6 +387,28 @@ fn what_nobody_saw_needs_a_counter() {
 }
 
 #[test]
+fn of_targets_that_come_and_go_what_is_late_may_be_about_nobody_and_numbers_go_on() {
+    let record = record();
+    let sound = account(&record);
+    assert!(sound.summary.late > 0);
+    let judged = |targets_change, change: &dyn Fn(&mut Life)| {
+        let mut life = sound.clone();
+        change(&mut life);
+        judge(&[life], &record, &Terms { targets_change, ..Terms::default() }).mismatches
+    };
+    let about_nobody = |life: &mut Life| {
+        life.summary.late -= 1;
+        *life.summary.rejected.entry("stale".into()).or_default() += 1;
+    };
+    assert_eq!(judged(true, &about_nobody), 0);
+    assert!(judged(false, &about_nobody) > 0, "nobody has gone");
+    assert!(judged(true, &|life| life.summary.late -= 1) > 0, "it is counted somewhere");
+    let further = |life: &mut Life| life.results.iter_mut().for_each(|told| told.seq += 1 << 16);
+    assert_eq!(judged(true, &further), 0);
+    assert!(judged(false, &further) > 0, "left out, and not skipped");
+}
+
+#[test]
 fn a_reply_just_before_the_timeout_may_count_either_way() {
     for outcome in [Outcome::Answered, Outcome::Lost] {
         let found = verdict(|life, record| {
