@@ -139,8 +139,8 @@ impl Place<'_> {
         let coming = range(FIRST + self.targets - tenth + number % 2 * tenth, tenth);
         let buckets = buckets().map(|ns| format!("{ns}ns")).collect::<Vec<_>>().join(", ");
         let mut text = format!(
-            "listen: {LISTEN}\nglobal: {{interval: {interval}us, timeout: 500ms, per_target: all}}\nlimits: {{rate: 2000000, series: 20000000}}\n\
-             groups:\n- {{name: staying, targets: [{staying}], buckets: [{buckets}]}}\n- {{name: changing, targets: [{coming}]}}\n"
+            "listen: {LISTEN}\nglobal: {{interval: {interval}us, timeout: 500ms}}\nlimits: {{rate: 2000000, series: 20000000}}\n\
+             groups:\n- {{name: staying, targets: [{staying}], per_target: all, buckets: [{buckets}]}}\n- {{name: changing, targets: [{coming}], per_target: all}}\n"
         );
         if is_extreme {
             let names = (0..20).map(|n| format!("host{n}.example")).collect::<Vec<_>>().join(", ");
