@@ -35,6 +35,7 @@ use crate::{
   echolot ping 192.0.2.7 host.example     ping hosts until Ctrl-C
   echolot sweep 198.51.100.0/24           who answers in this network?
   echolot trace 192.0.2.7                 through whom does the way there lead?
+  echolot init -o echolot.yml             begin a configuration
   echolot run -c echolot.yml              monitor for ever
   echolot doctor                          what can this machine do?
 
@@ -78,6 +79,11 @@ pub enum Command {
     Reflect(ReflectArgs),
     /// Check a configuration file: is it right, how much memory, what rate?
     Check(CheckArgs),
+    /// Write a commented configuration for this host
+    Init(InitArgs),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// `echolot run`.
@@ -385,6 +391,36 @@ pub struct CheckArgs {
     /// Allow multicast, broadcast and reserved addresses, at which nobody is
     #[arg(long)]
     pub allow_reserved: bool,
+}
+
+/// `echolot init`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  echolot init -o echolot.yml                              for this host, in a file that is not there yet
+  echolot init -o echolot.yml 192.0.2.7 198.51.100.0/24    with these targets
+  echolot init                                             to look at
+
+It has this host's interfaces in it, and names the one by which its default route leads. `echolot check` takes it as it is.
+
+Exit status: 0 written, 2 not.")]
+pub struct InitArgs {
+    /// Targets to begin with: addresses, CIDRs, ranges, names
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// The interface to use [default: the one of the default route]
+    #[arg(short = 'I', long, value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Write to a file, which must not be there yet [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `echolot generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Where to: `man` and `completions` are made in it
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 /// Who is probed.
