@@ -17,6 +17,23 @@ use std::{
 /// Where metrics are served: for this host alone.
 const LISTEN: &str = "127.0.0.1:10816";
 
+/// What is the same on all hosts.
+const REST: &str = "  # Lists in files beside this one, as Prometheus' file_sd has them:
+  #   [{\"targets\": [\"192.0.2.7\"], \"labels\": {\"site\": \"fra\"}}]
+  # Whoever writes, changes or removes such a file changes what is probed, within a second.
+  - name: from-files
+    target_files: [targets-*.json, targets-*.yml]
+    #sum_by: [site]    # sums and histograms by a label that targets have
+    per_target: unhealthy
+
+# Never probed, whoever asks for it.
+exclude: []
+
+limits:
+  # Probes a second that all groups together may need. More is refused, with the sum of what each group needs.
+  rate: 100000
+";
+
 /// Writes what fits this host, once `check` would take it.
 pub(super) fn run(args: &InitArgs) -> Result<Status, Failure> {
     let host = Overview::take()?;
@@ -88,8 +105,8 @@ fn unusable(interface: &Interface, host: &Overview) -> Option<String> {
 fn text(host: &Overview, interface: Option<&Interface>, targets: &[String]) -> String {
     let mut text = format!(
         "# echolot's configuration, begun by `echolot init` {} for this host.\n\
-         # `echolot check FILE` says whether it is right, what rate it comes to and how much memory; `echolot doctor` looks at the host.\n\
-         # docs/configuration.md has every key.\n\n",
+         # `echolot check FILE` says whether it is right, what rate it comes to and how much memory; `echolot doctor` looks\n\
+         # at the host. docs/configuration.md has every key.\n\n",
         env!("CARGO_PKG_VERSION")
     );
     text += "# The interfaces of this host:\n";
@@ -101,8 +118,8 @@ fn text(host: &Overview, interface: Option<&Interface>, targets: &[String]) -> S
         None => text += "#interface: eth0\n",
     }
     text += &format!(
-        "\n# Metrics for a Prometheus, and a page for people, at http://{LISTEN}/. Without authentication: so for this host alone, unless you\n\
-         # write an address of this host that others reach, or 0.0.0.0.\n\
+        "\n# Metrics for a Prometheus, and a page for people, at http://{LISTEN}/. Without authentication: so for this host\n\
+         # alone, unless you write an address of this host that others reach, or 0.0.0.0.\n\
          listen: {LISTEN}\n\n\
          # Inherited by all groups.\n\
          global:\n  interval: 1s    # each target gets a probe in this time\n  timeout: 1s     # so long may an answer take\n  \
@@ -112,24 +129,20 @@ fn text(host: &Overview, interface: Option<&Interface>, targets: &[String]) -> S
     if !targets.is_empty() {
         let list: String = targets.iter().map(|target| format!("      - {}\n", quoted(target))).collect();
         text += &format!(
-            "  # Addresses, networks (198.51.100.0/24), ranges (192.0.2.1-192.0.2.9) and names.\n  - name: targets\n    targets:\n{list}    \
+            "  # Addresses, networks (198.51.100.0/24), ranges (192.0.2.1-192.0.2.9) and names.\n  \
+             - name: targets\n    targets:\n{list}    \
              per_target: all    # series of their own for each; from some thousand targets on, rather: unhealthy\n\n"
         );
     }
     let gateways = gateways(host, interface);
     if !gateways.is_empty() {
         text += &format!(
-            "  # The first router: while it does not answer, nobody behind it can be judged.\n  - name: gateways\n    targets: [{}]\n    \
-             per_target: all\n\n",
+            "  # The first router: while it does not answer, nobody behind it can be judged.\n  \
+             - name: gateways\n    targets: [{}]\n    per_target: all\n\n",
             gateways.join(", ")
         );
     }
-    text += "  # Lists in files beside this one, as Prometheus' file_sd has them: [{\"targets\": [\"192.0.2.7\"], \"labels\": {\"site\": \"fra\"}}]\n  \
-             # Whoever writes, changes or removes such a file changes what is probed, within a second.\n  - name: from-files\n    \
-             target_files: [targets-*.json, targets-*.yml]\n    #sum_by: [site]    # sums and histograms by a label that targets have\n    \
-             per_target: unhealthy\n\n\
-             # Never probed, whoever asks for it.\nexclude: []\n\nlimits:\n  # Probes a second that all groups together may need. \
-             More is refused, with the sum of what each group needs.\n  rate: 100000\n";
+    text += REST;
     for advice in interface.into_iter().flat_map(|interface| on_link(interface, host)) {
         text += &advice;
     }
@@ -193,9 +206,10 @@ fn on_link(interface: &Interface, host: &Overview) -> Vec<String> {
             Family::V6 => ("ipv6", "neighbour discovery, by multicast"),
         };
         told.push(format!(
-            "  # On the network of {} there may be more than {share} targets. echolot asks for those by itself ({asked}), at the\n  \
-             # pace of the probes: begin with a long interval. Each that answers takes an entry of this host's table of neighbours, which\n  \
-             # holds {most}: for more of them `sysctl net.{version}.neigh.default.gc_thresh3=N`, and gc_thresh2 to half of it.\n",
+            "  # On the network of {} there may be more than {share} targets. echolot asks for those by itself\n  \
+             # ({asked}), at the pace of the probes: begin with a long interval. Each that answers\n  \
+             # takes an entry of this host's table of neighbours, which holds {most}: for more of them\n  \
+             # `sysctl net.{version}.neigh.default.gc_thresh3=N`, and gc_thresh2 to half of it.\n",
             networks.join(" and ")
         ));
     }

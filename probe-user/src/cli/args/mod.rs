@@ -9,9 +9,11 @@ use clap::{
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
 mod enrich;
+mod init;
 mod trace;
 mod values;
 pub use enrich::{EnrichArgs, NamesArgs};
+pub use init::{GenerateArgs, InitArgs};
 pub use trace::TraceArgs;
 pub use values::Rate;
 
@@ -391,36 +393,6 @@ pub struct CheckArgs {
     /// Allow multicast, broadcast and reserved addresses, at which nobody is
     #[arg(long)]
     pub allow_reserved: bool,
-}
-
-/// `echolot init`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  echolot init -o echolot.yml                              for this host, in a file that is not there yet
-  echolot init -o echolot.yml 192.0.2.7 198.51.100.0/24    with these targets
-  echolot init                                             to look at
-
-It has this host's interfaces in it, and names the one by which its default route leads. `echolot check` takes it as it is.
-
-Exit status: 0 written, 2 not.")]
-pub struct InitArgs {
-    /// Targets to begin with: addresses, CIDRs, ranges, names
-    #[arg(value_name = "TARGET")]
-    pub targets: Vec<String>,
-    /// The interface to use [default: the one of the default route]
-    #[arg(short = 'I', long, value_name = "IFACE")]
-    pub interface: Option<String>,
-    /// Write to a file, which must not be there yet [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// `echolot generate`.
-#[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// Where to: `man` and `completions` are made in it
-    #[arg(value_name = "FOLDER")]
-    pub folder: PathBuf,
 }
 
 /// Who is probed.
