@@ -11,9 +11,9 @@ use rtnetlink::{
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses for documentation: nobody has a route to them but the default one, and asking for it sends nothing.
+/// Addresses that are reserved for a future that hasn't come: nobody has a route to them but the default one. Asking sends nothing.
 const BEYOND: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+    [IpAddr::V4(Ipv4Addr::new(240, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0x4000, 0, 0, 0, 0, 0, 0, 1))];
 
 /// This host, as the kernel tells of it at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
