@@ -78,9 +78,9 @@ fn about<'a>(text: &'a str, interface: &str) -> &'a str {
 #[ignore = "needs root: make test runs it"]
 fn of_several_interfaces_the_one_of_the_default_route_is_named() {
     let script = "cable ea; cable eb; ip link add name ec netns $near type veth peer name far-ec netns $far\n\
-                  ip link add name br netns $near type bridge; ip -n $near link set br up\n\
+                  ip link add name ebr netns $near type bridge; ip -n $near link set ebr up\n\
                   ip link add name tun netns $near type dummy; ip -n $near link set tun up\n\
-                  has ea 10.1.0.1/24; has ea 192.0.2.9/24; has eb 10.2.0.1/16; has eb fd00:2::1/64 nodad; has br 10.3.0.1/24\n\
+                  has ea 10.1.0.1/24; has ea 192.0.2.9/24; has eb 10.2.0.1/16; has eb fd00:2::1/64 nodad; has ebr 10.3.0.1/24\n\
                   ip -n $near route add default via 10.2.0.254; ip -n $near route add default via 10.1.0.254 metric 50000\n\
                   ip -n $near -6 route add default via fd00:2::254; carries ea; carries eb";
     let Some(host) = Host::new("several", script) else { return };
@@ -97,7 +97,7 @@ fn of_several_interfaces_the_one_of_the_default_route_is_named() {
     );
     assert!(!about(&text, "ea").contains("not to be used") && !about(&text, "ea").contains("default"), "{text}");
     assert!(about(&text, "ec").contains("not to be used: ec is down"), "{text}");
-    assert!(about(&text, "br").contains("not to be used: br is a bridge"), "{text}");
+    assert!(about(&text, "ebr").contains("not to be used: ebr is a bridge"), "{text}");
     assert!(text.contains("On the network of 10.2.0.1/16 there may be more than"), "{text}");
     // With targets of one's own, and another interface.
     let text = host.init("own.yml", &["-I", "ea", "10.1.0.7", "198.51.100.0/24", "host.example"]);
