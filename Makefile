@@ -9,7 +9,15 @@ RUNNER = $$([ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null || \
 	printf %s "--config target.'cfg(unix)'.runner=['sudo','-E']")
 WHICH = $$([ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null || printf %s "-- --include-ignored --skip measure_")
 
-.PHONY: help demo build test test-vm lint clean-lab
+# Where `make install` puts things; DESTDIR comes before each, for packages.
+PREFIX = /usr/local
+SYSCONFDIR = /etc
+UNITDIR = $(PREFIX)/lib/systemd/system
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+PROGRAM = target/release/echolot
+SHARE = $(DESTDIR)$(PREFIX)/share
+
+.PHONY: help demo build install package test test-vm lint clean-lab
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -23,6 +31,29 @@ build: ## Set up, and build target/release/echolot
 	@$(RUST) && cargo xtask setup
 	@echo "== Build: target/release/echolot (the first time takes some minutes)"
 	@$(RUST) && cargo build --release --locked
+
+# A configuration that is there stays as it is.
+install: ## Install what `make build` built, with man pages, completions, unit, rules and docs (PREFIX=/usr/local, DESTDIR=)
+	@[ -x "$(PROGRAM)" ] || { echo "$(PROGRAM) is not there: make build" >&2; exit 1; }
+	install -D -m 755 "$(PROGRAM)" "$(DESTDIR)$(PREFIX)/bin/echolot"
+	@set -e; made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; set -x; \
+	"$(PROGRAM)" generate "$$made"; \
+	install -D -m 644 -t "$(SHARE)/man/man1" "$$made"/man/*.1; \
+	install -D -m 644 "$$made/completions/bash" "$(SHARE)/bash-completion/completions/echolot"; \
+	install -D -m 644 "$$made/completions/zsh" "$(DESTDIR)$(ZSHDIR)/_echolot"; \
+	install -D -m 644 "$$made/completions/fish" "$(SHARE)/fish/vendor_completions.d/echolot.fish"; \
+	sed 's,/usr/local/bin/,$(PREFIX)/bin/,' docs/examples/echolot.service >"$$made/echolot.service"; \
+	install -D -m 644 "$$made/echolot.service" "$(DESTDIR)$(UNITDIR)/echolot.service"
+	install -D -m 644 -t "$(SHARE)/echolot" docs/examples/dashboard.json docs/examples/alerts.yml docs/examples/vantages.yml
+	install -D -m 644 -t "$(SHARE)/doc/echolot" README.md
+	install -D -m 644 -t "$(SHARE)/doc/echolot/docs" docs/*.md
+	install -D -m 644 -t "$(SHARE)/doc/echolot/docs/examples" docs/examples/echolot.yml
+	install -d -m 755 "$(DESTDIR)$(SYSCONFDIR)/echolot/targets"
+	[ -e "$(DESTDIR)$(SYSCONFDIR)/echolot/echolot.yml" ] || \
+		install -m 644 package/echolot.yml "$(DESTDIR)$(SYSCONFDIR)/echolot/echolot.yml"
+
+package: build ## Build a Debian package, in target/package
+	@$(RUST) && cargo xtask package
 
 lint: ## Formatting and clippy, warnings being errors
 	@echo "== Lint"

@@ -11,7 +11,7 @@ use echolot::{
     wire::{Content, Kind},
 };
 
-const COMMANDS: [&str; 7] = ["run", "ping", "sweep", "doctor", "reflect", "check", "trace"];
+const COMMANDS: [&str; 8] = ["run", "ping", "sweep", "doctor", "reflect", "check", "init", "trace"];
 
 /// What stands between double quotes is one argument.
 fn parse(line: &str) -> Result<Command, clap::Error> {
@@ -42,7 +42,9 @@ fn the_definitions_are_sound() {
 
 #[test]
 fn every_command_is_listed_and_nothing_that_is_not_built() {
-    let mut listed: Vec<_> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let cli = Cli::command();
+    let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    let mut listed: Vec<_> = shown.map(|command| command.get_name().to_owned()).collect();
     listed.sort();
     let mut commands = COMMANDS;
     commands.sort_unstable();
@@ -211,7 +213,7 @@ fn reference() -> String {
     let cell = |text: String| text.replace('|', "\\|").replace('\n', " ");
     let mut cli = Cli::command();
     cli.build();
-    for command in cli.get_subcommands() {
+    for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         all += &format!("\n## `echolot {}`\n\n{about}.\n\n| | what | default |\n|---|---|---|\n", command.get_name());
         for argument in

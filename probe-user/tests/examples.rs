@@ -116,7 +116,12 @@ fn the_unit_is_hardened() {
 #[test]
 fn links_lead_somewhere() {
     let mut followed = 0;
-    for name in ["README.md", "docs/operating.md", "docs/configuration.md", "docs/metrics.md", "docs/design.md"] {
+    let tasks =
+        fs::read_dir(document("docs/tasks")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let tasks = tasks.map(|name| format!("docs/tasks/{name}"));
+    let pages = ["README.md", "docs/operating.md", "docs/configuration.md", "docs/metrics.md", "docs/design.md"];
+    for name in pages.map(String::from).into_iter().chain(tasks) {
+        let name = name.as_str();
         let text = text(name);
         for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
             let (file, _) = link.split_once('#').unwrap_or((link, ""));

@@ -16,7 +16,9 @@
 //! | `udp` | datagrams are answered, refused and lost, name servers say what they say, and source ports refuse nobody |
 //! | `mtu` | the path MTU is found, by who says it and by silence, and as `ping` and `tracepath` find it |
 //! | `reload` | the configuration is read again under way: nothing is lost, the program stays attached, what is refused changes nothing |
+//! | `pages` | what docs/tasks tells people to type does what it says |
 //! | `scraped` | promtool is content with a live scrape, and a real Prometheus finds what is expected |
+//! | `vantages` | three places in one Prometheus: the dashboard has data, and rules tell a target from the network near a place |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 #[path = "ops/bridge.rs"]
@@ -35,6 +37,8 @@ mod neighbours;
 mod on_link;
 #[path = "ops/output.rs"]
 mod output;
+#[path = "ops/pages.rs"]
+mod pages;
 #[path = "ops/place.rs"]
 mod place;
 #[path = "ops/reflect.rs"]
@@ -53,3 +57,5 @@ mod threads;
 mod tools;
 #[path = "ops/udp.rs"]
 mod udp;
+#[path = "ops/vantages.rs"]
+mod vantages;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use xtask::command::become_root;
 use xtask::lab::cli::LabCommand;
-use xtask::{demo, fuzz, lab, setup, vm};
+use xtask::{demo, fuzz, lab, package, setup, vm};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,8 +20,10 @@ fn main() -> ExitCode {
         "demo" => rest.is_empty().then(become_root).transpose().and_then(|_| demo::perform(rest)),
         "fuzz" => fuzz::perform(rest),
         "vm" => vm::perform(rest),
+        "package" => package::perform(rest),
         "-h" | "--help" | "help" => {
-            println!("{}\n{}\n{}\n\n{}\n\n{}", setup::USAGE, demo::USAGE, fuzz::USAGE, lab::cli::USAGE, vm::USAGE);
+            println!("{}\n{}\n{}", setup::USAGE, demo::USAGE, fuzz::USAGE);
+            println!("\n{}\n\n{}\n\n{}", lab::cli::USAGE, package::USAGE, vm::USAGE);
             Ok(())
         }
         _ => Err(format!("{chore} is no chore: see cargo xtask --help")),

@@ -17,6 +17,8 @@ mod against;
 pub mod args;
 mod check;
 mod doctor;
+mod generate;
+mod init;
 mod mtu;
 mod ping;
 mod reflect;
@@ -36,7 +38,9 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(args),
         Command::Reflect(args) => reflect::run(args),
         Command::Check(args) => check::run(args),
+        Command::Init(args) => init::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Generate(args) => generate::run(args),
     };
     match ended {
         Ok(status) => status.into(),

@@ -14,14 +14,13 @@ impl Config {
     /// without targets, groups that need more probes a second than `limits.rate` allows, and blocks that would get more than
     /// `limits.per_prefix`. Nothing is asked for over HTTP or DNS.
     ///
-    /// A group whose sources hold nothing just now is no error as long as another has targets, or may get some over HTTP.
+    /// A group whose sources hold nothing just now is no error, and neither is a plan without targets where some may come: `run` waits.
     pub fn plan(&self) -> Result<Plan, ConfigError> {
         let mut inputs = Vec::with_capacity(self.groups.len());
         for (i, group) in self.groups.iter().enumerate() {
             inputs.push(self.input(i, group)?);
         }
-        let may_be_empty = self.groups.iter().any(|group| !group.http_sd.is_empty());
-        self.build(inputs, &self.exclude.and(&self.excluded_by_files()?), may_be_empty, None)
+        self.build(inputs, &self.exclude.and(&self.excluded_by_files()?), self.may_come(), None)
     }
 
     /// The same of what the sources have by now, with the addresses of names that are known. A group whose sources have nothing is no
@@ -32,9 +31,13 @@ impl Config {
     pub fn plan_of(&self, lists: &Lists) -> Result<Plan, ConfigError> {
         let settings = self.discovery();
         let labels: Vec<_> = self.groups.iter().map(|group| group.labels.clone()).collect();
-        let may_be_empty = self.groups.iter().any(|group| !group.http_sd.is_empty() || !group.target_files.is_empty());
         let inputs = lists.inputs(&settings.groups, &labels);
-        self.build(inputs, &self.exclude.and(&lists.exclude), may_be_empty, Some(lists))
+        self.build(inputs, &self.exclude.and(&lists.exclude), self.may_come(), Some(lists))
+    }
+
+    /// Whether targets may come that are not there yet.
+    fn may_come(&self) -> bool {
+        self.groups.iter().any(|group| !group.http_sd.is_empty() || !group.target_files.is_empty())
     }
 
     fn build(

@@ -23,7 +23,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const LISTEN: &str = "127.0.0.1:10816";
 
 /// One lab at a time: they share two cores.
-static ONE: Mutex<()> = Mutex::new(());
+pub(crate) static ONE: Mutex<()> = Mutex::new(());
 
 /// A lab and a folder, gone when this is.
 pub(crate) struct Place {

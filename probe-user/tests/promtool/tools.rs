@@ -83,19 +83,24 @@ impl Prometheus {
 
     /// Each scrape may take as long as it is to the next.
     pub(crate) fn scraping_every(target: std::net::SocketAddr, seconds: u32) -> Self {
-        let folder = std::env::temp_dir().join(format!("echolot-prometheus-{}-{target}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
         let config = format!(
             "global: {{scrape_interval: {seconds}s, scrape_timeout: {seconds}s}}\n\
              scrape_configs:\n- job_name: echolot\n  static_configs:\n  - targets: ['{target}']\n"
         );
-        fs::write(folder.join("prometheus.yml"), config).unwrap();
+        Self::configured(&target.to_string(), &[("prometheus.yml", &config)])
+    }
+
+    /// With these files beside each other, the first of which is its configuration.
+    pub(crate) fn configured(name: &str, files: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir().join(format!("echolot-prometheus-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        files.iter().for_each(|(file, text)| fs::write(folder.join(file), text).unwrap());
         // Free a moment ago; Prometheus can't be asked to choose one and tell.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = fs::File::create(folder.join("log")).unwrap();
         let mut command = Command::new("prometheus");
         command
-            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+            .arg(format!("--config.file={}", folder.join(files[0].0).display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdout(Stdio::null())
@@ -116,15 +121,23 @@ impl Prometheus {
 
     /// The value of a query that finds one series; None while it finds none or nobody answers.
     pub(crate) fn query(&self, query: &str) -> Option<String> {
+        Some(self.found(query).ok()?.first()?["value"][1].as_str()?.to_owned())
+    }
+
+    /// All series that a query finds: `metric` has the labels, `value` a time and the value.
+    pub(crate) fn found(&self, query: &str) -> Result<Vec<serde_json::Value>, String> {
+        let query: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
+        let answer = self.get(&format!("/api/v1/query?query={query}")).ok_or("nobody answers")?;
+        answer["data"]["result"].as_array().cloned().ok_or_else(|| answer.to_string())
+    }
+
+    fn get(&self, path: &str) -> Option<serde_json::Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        let query: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
-        write!(stream, "GET /api/v1/query?query={query} HTTP/1.0\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        let (_, json) = answer.split_once("\r\n\r\n")?;
-        let json: serde_json::Value = serde_json::from_str(json).ok()?;
-        Some(json["data"]["result"][0]["value"][1].as_str()?.to_owned())
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
     }
 }
 

@@ -142,6 +142,10 @@ pub const NEEDS: &[Need] = &[
     test("ethtool", "ethtool", "queues and offloads of the lab's interfaces"),
     test("strace", "strace", "which system calls the loops make"),
     test("systemd-analyze", "systemd", "says how hardened the unit is"),
+    test("dpkg-shlibdeps", "dpkg-dev", "which packages the Debian package depends on"),
+    test("lintian", "lintian", "what Debian would say of the package"),
+    test("mmdebstrap", "mmdebstrap", "a fresh root file system to install the package in"),
+    test("amtool", "prometheus-alertmanager", "checks what alerts are routed by, and real Alertmanagers take them"),
     test("promtool", "prometheus", "checks /metrics, and a real Prometheus scrapes it"),
     Need {
         found_by: Found::File(PROMETHEUS_CLIENT),

@@ -10,9 +10,11 @@ use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf
 use url::Url;
 
 mod enrich;
+mod init;
 mod trace;
 mod values;
 pub use enrich::{EnrichArgs, NamesArgs};
+pub use init::{GenerateArgs, InitArgs};
 pub use trace::TraceArgs;
 pub use values::Rate;
 
@@ -36,6 +38,7 @@ use crate::{
   echolot ping 192.0.2.7 host.example     ping hosts until Ctrl-C
   echolot sweep 198.51.100.0/24           who answers in this network?
   echolot trace 192.0.2.7                 through whom does the way there lead?
+  echolot init -o echolot.yml             begin a configuration
   echolot run -c echolot.yml              monitor for ever
   echolot doctor                          what can this machine do?
 
@@ -79,6 +82,11 @@ pub enum Command {
     Reflect(ReflectArgs),
     /// Check a configuration file: is it right, how much memory, what rate?
     Check(CheckArgs),
+    /// Write a commented configuration for this host
+    Init(InitArgs),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// `echolot run`.
