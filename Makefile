@@ -50,7 +50,7 @@ install: ## Install what `make build` built, with man pages, completions, unit, 
 	install -D -m 644 -t "$(SHARE)/doc/echolot/docs/examples" docs/examples/echolot.yml
 	install -d -m 755 "$(DESTDIR)$(SYSCONFDIR)/echolot/targets"
 	[ -e "$(DESTDIR)$(SYSCONFDIR)/echolot/echolot.yml" ] || \
-		install -m 644 package/echolot.yml "$(DESTDIR)$(SYSCONFDIR)/echolot/echolot.yml"
+		install -m 644 xtask/package/echolot.yml "$(DESTDIR)$(SYSCONFDIR)/echolot/echolot.yml"
 
 package: build ## Build a Debian package, in target/package
 	@$(RUST) && cargo xtask package

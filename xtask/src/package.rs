@@ -1,4 +1,4 @@
-//! `cargo xtask package`: a Debian package of what `make install` installs, with the files of `package/` around it.
+//! `cargo xtask package`: a Debian package of what `make install` installs, with the files of `xtask/package/` around it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -112,7 +112,7 @@ pub fn build(wanted: &Wanted) -> Result<PathBuf, String> {
         .args(["-c", "gzip -9n usr/share/man/man1/*.1 usr/share/doc/echolot/changelog"]))?;
     let architecture = output(Command::new("dpkg").arg("--print-architecture"))?;
     let size = output(Command::new("sh").current_dir(&stage).args(["-c", "du -k -s --apparent-size . | cut -f 1"]))?;
-    let control = read("package/control")?
+    let control = read("xtask/package/control")?
         .replace("@VERSION@", &wanted.version)
         .replace("@ARCHITECTURE@", &architecture)
         .replace("@MAINTAINER@", &maintainer)
@@ -125,7 +125,7 @@ pub fn build(wanted: &Wanted) -> Result<PathBuf, String> {
     write(&debian.join("conffiles"), &format!("{CONFFILE}\n"), 0o644)?;
     write(&debian.join("md5sums"), &format!("{sums}\n"), 0o644)?;
     for script in SCRIPTS {
-        write(&debian.join(script), &read(&format!("package/{script}"))?, 0o755)?;
+        write(&debian.join(script), &read(&format!("xtask/package/{script}"))?, 0o755)?;
     }
     let package = folder.join(format!("echolot_{}_{architecture}.deb", wanted.version));
     let mut deb = Command::new("dpkg-deb");
@@ -183,7 +183,7 @@ fn copyright() -> Result<String, String> {
         "" => " .\n".to_owned(),
         line => format!(" {line}\n"),
     });
-    Ok(read("package/copyright")? + "License: MIT\n" + &lines.collect::<String>())
+    Ok(read("xtask/package/copyright")? + "License: MIT\n" + &lines.collect::<String>())
 }
 
 fn read(name: &str) -> Result<String, String> {
