@@ -79,7 +79,6 @@ fn about<'a>(text: &'a str, interface: &str) -> &'a str {
 fn of_several_interfaces_the_one_of_the_default_route_is_named() {
     let script = "cable ea; cable eb; ip link add name ec netns $near type veth peer name far-ec netns $far\n\
                   ip link add name ebr netns $near type bridge; ip -n $near link set ebr up\n\
-                  ip link add name tun netns $near type dummy; ip -n $near link set tun up\n\
                   has ea 10.1.0.1/24; has ea 192.0.2.9/24; has eb 10.2.0.1/16; has eb fd00:2::1/64 nodad; has ebr 10.3.0.1/24\n\
                   ip -n $near route add default via 10.2.0.254; ip -n $near route add default via 10.1.0.254 metric 50000\n\
                   ip -n $near -6 route add default via fd00:2::254; carries ea; carries eb";

@@ -39,8 +39,14 @@ pub(super) fn run(args: &InitArgs) -> Result<Status, Failure> {
     let host = Overview::take()?;
     let interface = chosen(&host, args.interface.as_deref())?;
     let text = text(&host, interface, &args.targets);
-    // Whatever is wrong with it is one of the arguments.
     let path = args.output.as_deref();
+    if let Some(folder) = path.and_then(Path::parent)
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        return Err(Failure::new(format!("{}: its folder is not there: make it first", folder.display())));
+    }
+    // Whatever is wrong with it is one of the arguments.
     let config = config::parse(path.unwrap_or(Path::new("init")), text.clone().into_bytes())?;
     config.plan()?;
     match path {

@@ -156,7 +156,7 @@ impl World {
             .map(|(i, place)| format!("    - {{targets: ['10.94.{i}.1:10816'], labels: {{vantage: {place}}}}}\n"))
             .collect();
         let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [vantages.yml]\n\
+            "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}}\nrule_files: [vantages.yml]\n\
              scrape_configs:\n- job_name: echolot\n  static_configs:\n{scraped}"
         );
         let prometheus = Prometheus::configured(&self.name, &[("prometheus.yml", &config), ("vantages.yml", &rules)]);
