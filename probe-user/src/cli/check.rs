@@ -2,7 +2,7 @@
 
 use super::{Failure, Status, args::CheckArgs};
 use crate::{
-    config,
+    alert, config,
     enrich::{AsnSource, AsnTable},
 };
 
@@ -10,6 +10,12 @@ use crate::{
 pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     let mut config = config::load(&args.file)?;
     config.allow_reserved = args.allow_reserved;
+    super::run::in_state_directory(&mut config);
+    // `run` reads these for each request, and goes on without them.
+    for (i, alertmanager) in config.alerts.alertmanagers.iter().enumerate() {
+        alert::check_secrets(alertmanager)
+            .map_err(|why| Failure::new(format!("{}: alertmanagers[{i}]: {why}", args.file.display())))?;
+    }
     // `run` reads it beside the measurement, and goes on without it.
     if let AsnSource::File(path) = &config.enrich.asn {
         AsnTable::open(path).map_err(std::io::Error::other)?;

@@ -30,6 +30,7 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         config.seed = seed.or(config.seed);
         config.sources = sources.clone().or(config.sources);
         config.allow_reserved = allow_reserved;
+        in_state_directory(&mut config);
         Ok(config)
     });
     let config = load()?;
@@ -46,6 +47,8 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,
+        vantage: config.vantage,
+        alerts: config.alerts,
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
         reload: Some(reload),
@@ -59,6 +62,16 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
     let mut view = Shown { live, log, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
     run::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
+}
+
+/// Where the file names no folder for what outlives the process, the one that systemd has made for the unit (`StateDirectory`).
+pub(super) fn in_state_directory(config: &mut Config) {
+    let of_unit = || std::env::var_os("STATE_DIRECTORY").filter(|folders| !folders.is_empty());
+    if config.alerts.state.is_none()
+        && let Some(folders) = of_unit()
+    {
+        config.alerts.state = std::env::split_paths(&folders).next();
+    }
 }
 
 /// What the command line says, `auto` included, and where it says nothing the file.

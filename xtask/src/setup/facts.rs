@@ -142,6 +142,7 @@ pub const NEEDS: &[Need] = &[
     test("ethtool", "ethtool", "queues and offloads of the lab's interfaces"),
     test("strace", "strace", "which system calls the loops make"),
     test("systemd-analyze", "systemd", "says how hardened the unit is"),
+    test("amtool", "prometheus-alertmanager", "checks what alerts are routed by, and real Alertmanagers take them"),
     test("promtool", "prometheus", "checks /metrics, and a real Prometheus scrapes it"),
     Need {
         found_by: Found::File(PROMETHEUS_CLIENT),
