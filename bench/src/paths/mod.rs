@@ -9,6 +9,7 @@
 mod peers;
 mod runs;
 pub(crate) mod scale;
+mod witness;
 
 use crate::report::{Common, Measured};
 use echolot::base::Family;
@@ -23,7 +24,7 @@ Examples:
   cargo run --release -p bench -- paths --only 'echolot'        without them
   cargo run --release -p bench -- paths --only 100,000          a hundred thousand targets, and no chain
 
-Exit status: 0 every run of echolot's found all hops, 1 one did not, 2 could not measure.")]
+Exit status: 0 every run of echolot's found all hops that answered in time, 1 one did not, 2 could not measure.")]
 pub(crate) struct Args {
     #[command(flatten)]
     common: Common,
@@ -105,13 +106,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     rows.extend(scale::Who::ALL.map(Row::Scale));
     let (runs, peer_runs) = if common.short { (2, 1) } else { (args.runs, args.peer_runs) };
     let mut sites: BTreeMap<bool, Site> = BTreeMap::new();
-    let mut totals: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    let mut totals: BTreeMap<String, (u32, u32, u32)> = BTreeMap::new();
     let mut is_whole = true;
     common.table(
         (
             "paths",
             "A chain of 30 routers in network namespaces, the last of which holds what goes on for 20 ms; 70 ms of timeout a probe. A \
-             run is whole if every hop was found; its time is from the first probe to the last word, for other tools from start to end",
+             run is whole if every hop was found. Answered too late: the target's answer came back to the first router \
+             after the timeout, by tcpdump there, and nothing else is missing: the machine stood still. A run's time is from the first probe to the last word, for other tools from start to end",
         ),
         &[
             ("whole", "whole, %", 1),
@@ -146,16 +148,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                     }
                 }
             };
-            let Runs { runs, whole, figures, first_missing } = done;
+            let Runs { runs, whole, held, figures, first_missing } = done;
             let total = totals.entry(row.name()).or_default();
-            (total.0, total.1) = (total.0 + whole, total.1 + runs);
+            (total.0, total.1, total.2) = (total.0 + whole, total.1 + runs, total.2 + held);
             if !matches!(row, Row::Peer(..) | Row::Scale(scale::Who::Scamper)) && whole < runs {
-                is_whole = false;
-                eprintln!("{}: {whole} of {runs} whole; {}", row.name(), first_missing.unwrap_or_default());
+                is_whole &= whole + held == runs;
+                let lacked = first_missing.unwrap_or_default();
+                eprintln!("{}: {whole} of {runs} whole, {held} answered too late; {lacked}", row.name());
             }
             let figures: Vec<_> =
                 [("whole", 100.0 * f64::from(whole) / f64::from(runs.max(1)))].into_iter().chain(figures).collect();
-            Ok(Measured { figures, with: Some(format!("{} of {} runs whole", total.0, total.1)) })
+            let late = if total.2 > 0 { format!(", {} answered too late", total.2) } else { String::new() };
+            Ok(Measured { figures, with: Some(format!("{} of {} runs whole{late}", total.0, total.1)) })
         },
     )?;
     // A short round measures nothing.

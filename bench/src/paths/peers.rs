@@ -104,7 +104,7 @@ pub(super) fn measure(
         whole += u32::from(missing.is_none());
         first_missing = first_missing.or(missing.map(|at| format!("hop {}", at + 1)));
     }
-    Ok(Runs { runs, whole, figures: vec![("time", median(times))], first_missing })
+    Ok(Runs { runs, whole, held: 0, figures: vec![("time", median(times))], first_missing })
 }
 
 /// What one kind of probe is called: by echolot, by traceroute, by trippy.
@@ -150,6 +150,7 @@ pub(super) fn agree(
     Ok(Runs {
         runs: 1,
         whole: u32::from(differs.is_none()),
+        held: 0,
         figures: Vec::new(),
         first_missing: differs.map(|(who, hops)| format!("{who} found {hops:?}")),
     })

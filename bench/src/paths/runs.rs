@@ -1,8 +1,12 @@
 //! The chain, and runs of echolot over it.
 
-use super::Names;
+use super::{Names, witness::Witness};
 use crate::measure::median;
-use echolot::{base::Family, nic::MonotonicClock, worker::Clock as _};
+use echolot::{
+    base::{Family, Nanos},
+    nic::MonotonicClock,
+    worker::Clock as _,
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
@@ -42,6 +46,8 @@ const RATE: &str = "5000";
 pub(super) struct Runs {
     pub(super) runs: u32,
     pub(super) whole: u32,
+    /// Those that lack the target alone, whose answer came back to the first router after the timeout: nobody could have found it.
+    pub(super) held: u32,
     pub(super) figures: Vec<(&'static str, f64)>,
     /// What the first that was not whole lacked.
     pub(super) first_missing: Option<String>,
@@ -82,6 +88,8 @@ struct Run {
     /// Round-trip times of the routers.
     hops: Vec<u64>,
     missing: Option<String>,
+    /// Of who is missing, if it is the target and nobody else: when it was sent its probe.
+    only_target: Option<Nanos>,
     /// Of its process: how far the target is was not known yet.
     is_first: bool,
 }
@@ -124,11 +132,15 @@ impl Site {
     pub(super) fn echolot(&self, names: Names, runs: u32) -> Result<Runs, String> {
         let target = self.chain.target(Family::V4);
         let mut all = Vec::new();
+        let witness = Witness::begin(self.chain.command(Node::Router(1, 0), "tcpdump"), "in0")?;
         while all.len() < runs as usize {
             let many = RUNS.min(runs - u32::try_from(all.len()).unwrap_or(runs)).to_string();
             all.extend(self.trace(names, &["-c", &many, "-i", EVERY], &[target])?);
         }
-        Ok(summed(&all))
+        let seen = witness.end()?;
+        let was_late = |run: &&Run| run.only_target.is_some_and(|sent| seen.was_late(sent, ROUTERS + 1, TIMEOUT));
+        let held = all.iter().filter(was_late).count();
+        Ok(Runs { held: u32::try_from(held).unwrap_or(u32::MAX), ..summed(&all) })
     }
 
     /// One run to each of so many targets, all of them at once.
@@ -207,6 +219,8 @@ fn run_of(line: &Line, chain: &[tools::Hop], now: u64) -> Run {
     let expected = |at: usize| if at + 1 == chain.len() { &target } else { &chain[at].addresses };
     let found = |at: usize| line.hops.iter().find(|hop| hop.ttl == at + 1).and_then(|hop| hop.address);
     let missing = (0..chain.len()).find(|at| found(*at).into_iter().collect::<BTreeSet<_>>() != *expected(*at));
+    let sent = || Some(Nanos(line.hops.iter().find(|hop| hop.ttl == chain.len())?.sent_ns)).filter(|sent| sent.0 > 0);
+    let only_target = missing.filter(|at| at + 1 == chain.len()).and_then(|_| sent());
     let missing = missing.map(|at| format!("hop {} of {} is {:?}", at + 1, line.address, found(at)));
     let first = line.hops.iter().map(|hop| hop.sent_ns).filter(|sent| *sent > 0).min().unwrap_or(now);
     let is_heard = line.hops.iter().all(|hop| hop.rtt_ns.is_some());
@@ -217,7 +231,7 @@ fn run_of(line: &Line, chain: &[tools::Hop], now: u64) -> Run {
     } else {
         TIMEOUT.as_nanos() as u64
     };
-    Run { time: if is_heard { last } else { now } - first, slowest, hops, missing, is_first: false }
+    Run { time: if is_heard { last } else { now } - first, slowest, hops, missing, only_target, is_first: false }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -229,6 +243,7 @@ fn summed(all: &[Run]) -> Runs {
     Runs {
         runs: count(all.len()),
         whole: count(all.iter().filter(|run| run.missing.is_none()).count()),
+        held: 0,
         figures: vec![
             ("time", of(&|run| run.time as f64 / 1e6)),
             ("share", of(&share)),

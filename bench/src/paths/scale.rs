@@ -128,6 +128,7 @@ fn echolot(bench: &Bench, (routers, counts): (crate::lab::Held, &Path), targets:
     Ok(Runs {
         runs: targets,
         whole: u32::try_from(whole).unwrap_or(u32::MAX),
+        held: 0,
         figures: vec![
             ("time", done.wall.as_secs_f64() * 1e3),
             ("rate", done.traffic.send_rate().unwrap_or(f64::NAN)),
@@ -199,6 +200,7 @@ fn scamper(bench: &Bench, _routers: crate::lab::Held, targets: u32) -> Result<Ru
     Ok(Runs {
         runs: targets,
         whole,
+        held: 0,
         figures: vec![("time", done.wall.as_secs_f64() * 1e3), ("rate", done.traffic.send_rate().unwrap_or(f64::NAN))],
         first_missing: None,
     })

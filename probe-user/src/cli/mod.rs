@@ -13,6 +13,7 @@ use std::{
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+mod against;
 pub mod args;
 mod check;
 mod doctor;

@@ -7,6 +7,7 @@ use super::{
     view::{self, RunView},
 };
 use crate::{
+    alert,
     base::{Nanos, Outcome},
     config::{self, Config, ConfigError},
     metrics::Source as _,
@@ -30,7 +31,6 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         config.seed = seed.or(config.seed);
         config.sources = sources.clone().or(config.sources);
         config.allow_reserved = allow_reserved;
-        in_state_directory(&mut config);
         Ok(config)
     });
     let config = load()?;
@@ -48,7 +48,7 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         listen: config.listen,
         for_ever: true,
         vantage: config.vantage,
-        alerts: config.alerts,
+        alerts: in_state_directory(config.alerts),
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
         reload: Some(reload),
@@ -65,13 +65,12 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
 }
 
 /// Where the file names no folder for what outlives the process, the one that systemd has made for the unit (`StateDirectory`).
-pub(super) fn in_state_directory(config: &mut Config) {
-    let of_unit = || std::env::var_os("STATE_DIRECTORY").filter(|folders| !folders.is_empty());
-    if config.alerts.state.is_none()
-        && let Some(folders) = of_unit()
-    {
-        config.alerts.state = std::env::split_paths(&folders).next();
-    }
+pub(super) fn in_state_directory(alerts: alert::Settings) -> alert::Settings {
+    let of_unit = || {
+        let folders = std::env::var_os("STATE_DIRECTORY").filter(|folders| !folders.is_empty())?;
+        std::env::split_paths(&folders).next()
+    };
+    alert::Settings { state: alerts.state.or_else(of_unit), ..alerts }
 }
 
 /// What the command line says, `auto` included, and where it says nothing the file.

@@ -2,12 +2,12 @@
 
 use super::{
     get::get,
-    settings::HttpSource,
+    settings::{Bounds, HttpSource},
     source::Reading,
     table::{SourceId, Table},
 };
 use crate::{
-    client::{Connector, Credentials, Lookup},
+    client::{Connector, Credentials, Lookup, TlsSettings},
     targets::file_sd,
 };
 use std::{sync::Arc, time::Duration};
@@ -15,6 +15,7 @@ use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, timeout},
 };
+use url::Url;
 
 /// Asks for a source's list again and again.
 pub(super) async fn work(source: Arc<HttpSource>, id: SourceId, table: Arc<Table>, most_bytes: u64) {
@@ -50,6 +51,26 @@ async fn ask(
     let (credentials, kept) = read.await.map_err(|_| "its files could not be read".to_owned())?;
     *connector = kept;
     Ok(get(source, &credentials?, lookup, most_bytes).await?.into())
+}
+
+/// Asks once for a JSON document. Not for a thread that others wait for.
+///
+/// # Errors
+/// What went wrong, in words for people.
+pub fn fetch(url: Url, within: Duration, most_bytes: u64) -> Result<Vec<u8>, String> {
+    let source = HttpSource {
+        url,
+        refresh_interval: within.into(),
+        authorization: None,
+        tls: TlsSettings::default(),
+        follow_redirects: true,
+        bounds: Bounds::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let (source, mut connector, lookup) = (Arc::new(source), Connector::default(), Lookup::default());
+    let asked = runtime.block_on(timeout(within, ask(&source, &mut connector, &lookup, most_bytes)));
+    asked.unwrap_or_else(|_| Err(format!("no whole answer within {} s", within.as_secs_f64())))
 }
 
 /// Takes over what came. Returns the hash of a list that was good.

@@ -40,6 +40,7 @@ mod table;
 mod watch;
 
 pub use files::{FileError, matching, read_exclusions};
+pub use http::fetch;
 pub use lists::{Addresses, Adopt, Lists};
 pub use settings::{Bounds, ExcludeFile, FileSource, GroupSources, HttpSource, REFRESH_INTERVALS, Settings};
 pub use source::SourceState;

@@ -23,7 +23,6 @@ use std::{
 const AGAIN: Duration = Duration::from_secs(300);
 /// Files are read when nothing has changed for this time, or something after that: whoever writes writes in pieces.
 const QUIET: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
-
 /// Between looks whether a folder is another of the same name by now: it is not always told, and never of what happens in the new one.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -99,7 +98,8 @@ impl Watching {
         // First what there is: probing waits for that. A change between the two is not missed: what is watched is read once more.
         self.read();
         loop {
-            if self.watch() {
+            // What came before its folder was watched is told by nobody, and it may be a folder in turn.
+            while self.watch() && !self.table.stopped() {
                 self.read();
             }
             let again = if self.is_watched == Some(true) { AGAIN } else { self.unwatched };

@@ -6,6 +6,7 @@
 mod connection;
 mod gzip;
 mod holder;
+mod listing;
 mod negotiate;
 mod page;
 
@@ -144,6 +145,7 @@ pub async fn serve(
         .route("/-/healthy", get(async || plain(StatusCode::OK, "healthy\n")))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload).get(async || plain(StatusCode::METHOD_NOT_ALLOWED, "405: POST, not GET\n")))
+        .route("/api/v1/targets", get(targets))
         .fallback(async || plain(StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(source);
     let (stop, mut stopped) = tokio::sync::watch::channel(());
@@ -164,8 +166,7 @@ pub async fn serve(
     Ok(())
 }
 
-const NOT_FOUND: &str =
-    "404: nothing here. There are / (overview), /metrics, /-/healthy, /-/ready and /-/reload (POST).\n";
+const NOT_FOUND: &str = "404: nothing here. There are / (overview), /metrics, /api/v1/targets, /-/healthy, /-/ready and /-/reload (POST).\n";
 
 async fn overview(State(source): State<Arc<dyn Source>>) -> Response {
     let headers = [
@@ -220,6 +221,13 @@ async fn exposition(State(source): State<Arc<dyn Source>>, headers: HeaderMap) -
         return (headers, [packed], body(gzip::Gzip::new(exposition))).into_response();
     }
     (headers, body(exposition)).into_response()
+}
+
+async fn targets(State(source): State<Arc<dyn Source>>) -> Response {
+    match listing::pieces(&*source) {
+        Ok(pieces) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body(pieces)).into_response(),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
 /// A body that is made while it is sent.

@@ -121,6 +121,9 @@ impl HopWord {
     }
 }
 
+// No bit of it is one of a hop's place, or of why there is none.
+const _: () = assert!((HopWord::MOVED | HopWord::V6 | HopWord::GIVEN_UP | HopWord::VACANT) & NO_ROUTE == 0);
+
 // What the memory of a plan is reckoned with.
 const _: () = assert!(size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET == ACCOUNT_BYTES);
 

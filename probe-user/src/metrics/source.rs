@@ -29,6 +29,10 @@ pub trait Source: Send + Sync + 'static {
     fn config_hash(&self) -> Option<u64> {
         None
     }
+    /// What of the configuration in force takes a restart to change, by its keys.
+    fn fixed(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
     /// Reads the configuration again and has it adopted; None where nobody may ask for it.
     fn reload_now(&self) -> Option<Reloading> {
         None

@@ -54,9 +54,9 @@ pub struct Hop {
 // A cache line: there may be millions.
 const _: () = assert!(size_of::<Hop>() == 64);
 
-/// A hop's place among [`Hops`] where there is none: no route through the interface. It and [`NO_SOURCE`] leave the two
+/// A hop's place among [`Hops`] where there is none: no route through the interface. It and [`NO_SOURCE`] leave the four
 /// highest bits to the ledger.
-pub const NO_ROUTE: u32 = u32::MAX >> 2;
+pub const NO_ROUTE: u32 = u32::MAX >> 4;
 /// The same: there is no address (any more) to send from.
 pub const NO_SOURCE: u32 = NO_ROUTE - 1;
 

@@ -183,6 +183,8 @@ impl Station {
             std::panic::resume_unwind(panic);
         }
         self.retrying.abort();
+        // It may be told to the journal from there, which waits for all who could.
+        let _aborted = self.retrying.await;
         if let Some(journal) = self.journal {
             journal.close();
         }

@@ -74,37 +74,43 @@ pub(super) async fn serve(mut parts: Parts, requests: Requests) {
             },
         };
         let begun = Instant::now();
+        let is_again = matches!(what, What::Again);
         let done = parts.reload(what).await;
         match &done {
-            Ok(Counts { kept, new, given_up, changed }) => tracing::info!(
-                "reloaded in {:.1?}: {} as before, {new} new, {given_up} given up, {changed} begun anew",
+            Ok(Some(Counts { kept, new, given_up, changed })) => tracing::info!(
+                "{} in {:.1?}: {} as before, {new} new, {given_up} given up, {changed} begun anew",
+                if is_again { "reloaded" } else { "took over a change of targets" },
                 begun.elapsed(),
                 counted(*kept as u64, "target"),
             ),
-            Err(why) => tracing::error!("not reloaded, all goes on as before: {why}"),
+            // Who adopts a change says it.
+            Err(why) if is_again => tracing::error!("not reloaded, all goes on as before: {why}"),
+            _ => {}
         }
         if let Some(answer) = answer {
             // Who asked may have gone.
-            let _gone = answer.send(done);
+            let _gone = answer.send(done.map(Option::unwrap_or_default));
         }
     }
 }
 
 impl Parts {
-    async fn reload(&mut self, what: What) -> Result<Counts, String> {
+    async fn reload(&mut self, what: What) -> Result<Option<Counts>, String> {
         let done = self.try_reload(what).await;
         match &done {
-            Ok((_, hash)) => self.source.reloaded(*hash),
+            Ok(Some((_, hash))) => self.source.reloaded(*hash),
+            Ok(None) => {}
             Err(_) => self.source.not_reloaded(),
         }
-        done.map(|(counts, _)| counts)
+        done.map(|done| done.map(|(counts, _)| counts))
     }
 
-    async fn try_reload(&mut self, what: What) -> Result<(Counts, u64), String> {
-        let Reread { mut plan, exclude, hash, adopted } = match what {
-            What::Adopt(reread) => *reread,
-            What::Again => self.read().await?,
+    async fn try_reload(&mut self, what: What) -> Result<Option<(Counts, u64)>, String> {
+        let reread = match what {
+            What::Adopt(make) => aside(make).await??,
+            What::Again => Some(self.read().await?),
         };
+        let Some(Reread { mut plan, exclude, hash, adopted }) = reread else { return Ok(None) };
         plan.is_open = true;
         keep_the_same_paths(&self.epochs.plan(), &plan)?;
         names::zone_of(&plan, self.interface.as_deref()).map_err(|error| error.to_string())?;
@@ -122,20 +128,24 @@ impl Parts {
         if let Some(adopted) = adopted {
             adopted();
         }
-        Ok((counts, hash))
+        Ok(Some((counts, hash)))
     }
 
-    /// Reads everything, on a thread of its own.
+    /// Reads everything.
     async fn read(&mut self) -> Result<Reread, String> {
         let mut read = std::mem::replace(&mut self.read, Box::new(|| Err("the reader has ended".into())));
-        let (done, answered) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
-            let reread = read();
-            let _gone = done.send((reread, read));
-        });
-        thread.map_err(|error| format!("no thread to read it on: {error}"))?;
-        let (reread, read) = answered.await.map_err(|_| "reading it failed: a bug".to_owned())?;
+        let (reread, read) = aside(move || (read(), read)).await?;
         self.read = read;
         reread
     }
+}
+
+/// Does it on a thread of its own: it takes long.
+async fn aside<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let (done, answered) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
+        let _gone = done.send(what());
+    });
+    thread.map_err(|error| format!("no thread to read it on: {error}"))?;
+    answered.await.map_err(|_| "reading it failed: a bug".to_owned())
 }

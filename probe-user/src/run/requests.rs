@@ -1,7 +1,7 @@
 //! Asking for other targets. There is one entry, [`Reloads`], which anybody may clone: [`Reloads::again`] reads everything again, as SIGHUP
-//! does, and [`Reloads::adopt`] takes a [`Reread`] as it is (sources of targets that change by themselves make one: the whole plan as
-//! [`crate::targets::build`] makes it, with what is excluded and a hash of both). Either answers how many targets stay, come, go and begin
-//! anew, or why nothing has changed.
+//! does, and [`Reloads::adopt_blocking`] takes a [`Reread`] that is made when it is its turn (by sources of targets that change by
+//! themselves: the whole plan as [`crate::targets::build`] makes it, with what is excluded and a hash of both). Either answers how many
+//! targets stay, come, go and begin anew, or why nothing has changed.
 
 use crate::targets::{Counts, Exclusions, Plan};
 use tokio::sync::{
@@ -23,10 +23,14 @@ pub(crate) struct Reread {
 /// Reads everything again. An error says what is wrong, in words for people.
 pub(crate) type Read = Box<dyn FnMut() -> Result<Reread, String> + Send>;
 
+/// Makes what is to be adopted, by what is in force when it is its turn: others may have changed that since it was asked for. None: it
+/// has come to nothing by then.
+pub(super) type Make = Box<dyn FnOnce() -> Result<Option<Reread>, String> + Send>;
+
 /// What is asked for.
 pub(super) enum What {
     Again,
-    Adopt(Box<Reread>),
+    Adopt(Make),
 }
 
 pub(super) struct Request {
@@ -55,12 +59,12 @@ impl Reloads {
         self.ask(What::Again).await
     }
 
-    /// Has targets probed as this says. Waits until they are: not for a thread that others wait for.
+    /// Has targets probed as that says. Waits until they are: not for a thread that others wait for.
     ///
     /// # Errors
     /// Why all is as it was, in words for people.
-    pub(super) fn adopt_blocking(&self, reread: Reread) -> Result<Counts, String> {
-        self.put(What::Adopt(Box::new(reread)))?.blocking_recv().unwrap_or_else(|_| Err(ENDS.to_owned()))
+    pub(super) fn adopt_blocking(&self, make: Make) -> Result<Counts, String> {
+        self.put(What::Adopt(make))?.blocking_recv().unwrap_or_else(|_| Err(ENDS.to_owned()))
     }
 
     async fn ask(&self, what: What) -> Result<Counts, String> {

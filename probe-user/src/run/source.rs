@@ -261,6 +261,10 @@ impl metrics::Source for Source {
         Some(self.hash.load(Relaxed)).filter(|hash| *hash != 0)
     }
 
+    fn fixed(&self) -> Vec<(&'static str, String)> {
+        self.sources.as_ref().map(Sources::fixed).unwrap_or_default()
+    }
+
     fn reload_now(&self) -> Option<metrics::Reloading> {
         let reloads = self.reloads.clone()?;
         Some(Box::pin(async move { reloads.again().await }))

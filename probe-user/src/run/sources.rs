@@ -26,8 +26,10 @@ pub(crate) type Load = Box<dyn FnMut() -> Result<Config, ConfigError> + Send>;
 pub(crate) struct Sources(Arc<Mutex<InForce>>);
 
 struct InForce {
-    config: Config,
+    config: Arc<Config>,
     discovery: Discovery,
+    /// How many there were before that one.
+    number: u64,
     /// Who adopts what changes; None until probing has begun.
     reloads: Option<Reloads>,
 }
@@ -65,7 +67,8 @@ impl Beginning {
         }
         let exclude = config.never(&config.exclude.and(&lists.exclude));
         let hash = config::hash(&config, &plan);
-        let sources = Sources(Arc::new(Mutex::new(InForce { config, discovery, reloads: None })));
+        let sources =
+            Sources(Arc::new(Mutex::new(InForce { config: Arc::new(config), discovery, number: 0, reloads: None })));
         Ok(Self { sources, plan, exclude, hash, version: lists.version })
     }
 
@@ -85,6 +88,11 @@ impl Sources {
         self.held().discovery.states()
     }
 
+    /// What of the configuration takes a restart to change.
+    pub(crate) fn fixed(&self) -> Vec<(&'static str, String)> {
+        self.held().config.fixed()
+    }
+
     /// From now on changes since this version are adopted.
     ///
     /// # Errors
@@ -92,15 +100,23 @@ impl Sources {
     pub(super) fn follow(&self, version: u64, reloads: &Reloads) -> std::io::Result<()> {
         let mut held = self.held();
         held.reloads = Some(reloads.clone());
-        held.discovery.hand_on(version, self.adopting(reloads.clone()))
+        let adopting = self.adopting(held.number, reloads.clone());
+        held.discovery.hand_on(version, adopting)
     }
 
-    /// Adopts lists that have changed. Not under the lock: who reads the configuration again may wait for it meanwhile.
-    fn adopting(&self, reloads: Reloads) -> impl FnMut(&Lists) -> Result<(), String> + Send + 'static {
+    /// Adopts lists that have changed, while the discovery of this number is at work; by the configuration that is in force when it is
+    /// their turn, for somebody may read it again meanwhile.
+    fn adopting(&self, number: u64, reloads: Reloads) -> impl FnMut(&Lists) -> Result<(), String> + Send + 'static {
         let sources = self.clone();
         move |lists| {
-            let reread = reread(&sources.held().config, lists)?;
-            reloads.adopt_blocking(reread).map(drop)
+            let (sources, lists) = (sources.clone(), lists.clone());
+            let make = move || {
+                // Not under the lock: scrapes ask how sources fare, and a plan takes a while.
+                let config =
+                    Some(sources.held()).filter(|held| held.number == number).map(|held| Arc::clone(&held.config));
+                config.map(|config| reread(&config, &lists)).transpose()
+            };
+            reloads.adopt_blocking(Box::new(make)).map(drop)
         }
     }
 
@@ -150,10 +166,11 @@ impl Sources {
     /// Another configuration is in force.
     fn replace(&self, config: Config, other: Option<Discovery>, version: u64) {
         let mut held = self.held();
-        held.config = config;
+        held.config = Arc::new(config);
         let Some(mut discovery) = other else { return };
+        held.number += 1;
         if let Some(reloads) = held.reloads.clone()
-            && let Err(error) = discovery.hand_on(version, self.adopting(reloads))
+            && let Err(error) = discovery.hand_on(version, self.adopting(held.number, reloads))
         {
             tracing::error!("sources of targets are not followed: {error}");
         }

@@ -30,6 +30,7 @@ mod paths;
 mod per_prefix;
 mod reserved;
 mod series;
+mod settings;
 mod shard;
 mod span;
 mod spec;

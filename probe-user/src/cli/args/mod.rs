@@ -7,6 +7,7 @@ use clap::{
     builder::TypedValueParser,
 };
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf};
+use url::Url;
 
 mod enrich;
 mod trace;
@@ -373,6 +374,8 @@ pub struct ReflectArgs {
 #[command(after_help = "Examples:
   echolot check echolot.yml           what it probes, at what rate, in how much memory
   echolot check echolot.yml --json    the same for programs
+  echolot check echolot.yml --against http://localhost:9115
+                                      and what a reload would change there
 
 Exit status: 0 the file is right, 2 it is not.")]
 pub struct CheckArgs {
@@ -382,6 +385,9 @@ pub struct CheckArgs {
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Say what this file would change in the echolot that listens there; names and lists over HTTP are asked for as it would
+    #[arg(long, value_name = "URL")]
+    pub against: Option<Url>,
     /// Allow multicast, broadcast and reserved addresses, at which nobody is
     #[arg(long)]
     pub allow_reserved: bool,
