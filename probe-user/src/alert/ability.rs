@@ -1,6 +1,6 @@
 //! Whether this machine can measure: what it is held for, and how many of its probes say nothing.
 
-use super::alert::Moment;
+use super::labels::Moment;
 use crate::{base::Nanos, health::Hold};
 use std::collections::VecDeque;
 

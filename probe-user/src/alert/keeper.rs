@@ -1,6 +1,6 @@
 //! What fires and what has ended, and when each is sent again.
 
-use super::alert::{Alert, Annotations, Labels, Moment};
+use super::labels::{Alert, Annotations, Labels, Moment};
 use crate::base::Nanos;
 use std::collections::HashMap;
 

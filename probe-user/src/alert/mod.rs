@@ -12,7 +12,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `settings` | to whom, and how |
-//! | `alert` | an alert: its labels are who it is |
+//! | `labels` | an alert: its labels are who it is |
 //! | `outages` | which targets and rows have an alert: pure |
 //! | `ability` | whether this machine can measure: pure |
 //! | `keeper` | what fires, what has ended, and when it is sent again: pure |
@@ -21,8 +21,8 @@
 //! | `state` | what outlives the process |
 
 mod ability;
-mod alert;
 mod keeper;
+mod labels;
 mod outages;
 mod outbox;
 mod send;
@@ -30,8 +30,8 @@ mod settings;
 mod state;
 
 pub use ability::{Ability, Counts, SPAN, Trouble};
-pub use alert::{Alert, Annotations, Labels, Moment, Name, Who};
 pub use keeper::Keeper;
+pub use labels::{Alert, Annotations, Labels, Moment, Name, Who};
 pub use outages::{Change, Fleet, MOST_ALERTS, Outages, Subject};
 pub use outbox::{CAPACITY, Outbox, Status};
 pub use send::{BATCH, REQUEST_TIMEOUT, work};

@@ -7,7 +7,7 @@
 //! everybody is ([`Outages::survey`]), at the start and after every change of who is probed too. A target that has not been judged is held
 //! to be what its alert says; that is how alerts outlive their process.
 
-use super::alert::{Labels, Name, Who};
+use super::labels::{Labels, Name, Who};
 use crate::base::State;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,7 +1,7 @@
 //! What waits for one Alertmanager. Who puts never waits; of each alert only what is true now is kept, and if there is no room the oldest
 //! goes, counted.
 
-use super::alert::{Alert, Labels};
+use super::labels::{Alert, Labels};
 use crate::ledger::histogram::{Distribution, Histogram};
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,7 +1,7 @@
 //! One Alertmanager: what waits for it is posted, in batches, one request after the other.
 
 use super::{
-    alert::Alert,
+    labels::Alert,
     outbox::Outbox,
     settings::{Alertmanager, Settings},
 };

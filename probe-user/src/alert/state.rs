@@ -1,7 +1,7 @@
 //! What outlives the process: which alerts fire, and which have ended lately. A file that is replaced whole, on a thread of its own: a disk
 //! that is slow or full holds nothing else up.
 
-use super::alert::Alert;
+use super::labels::Alert;
 use crate::base::{Nanos, RepeatedFault};
 use serde::{Deserialize, Serialize};
 use std::{

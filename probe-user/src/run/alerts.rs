@@ -470,8 +470,8 @@ impl Fleet for Probed {
     fn find(&self, wanted: &BTreeSet<Who>) -> HashMap<Who, u32> {
         let (plan, mut found) = (&self.epoch.plan, HashMap::new());
         for group in &plan.groups {
-            let (mut by_name, mut by_address): (HashMap<&str, Vec<&Who>>, HashMap<IpAddr, Vec<&Who>>) =
-                Default::default();
+            let mut by_name: HashMap<&str, Vec<&Who>> = HashMap::new();
+            let mut by_address: HashMap<IpAddr, Vec<&Who>> = HashMap::new();
             for who in wanted.iter().filter(|who| who.group == group.name) {
                 by_name.entry(&who.target).or_default().push(who);
                 if let Ok(address) = who.target.parse() {
