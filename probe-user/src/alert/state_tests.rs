@@ -16,7 +16,7 @@ fn alerts(many: u64) -> Vec<Alert> {
         labels: Labels::new(Name::TargetDown, &BTreeMap::new(), [("target", &*n.to_string())]),
         annotations: Annotations::default().with("summary", "it is \"down\"\n".to_owned()),
         starts_unix_ns: n,
-        ends_unix_ns: (n % 2 == 0).then_some(n + 7),
+        ends_unix_ns: n.is_multiple_of(2).then_some(n + 7),
     };
     (0..many).map(alert).collect()
 }

@@ -92,6 +92,19 @@ impl Hook {
 struct Member(Child);
 
 impl Member {
+    /// Two that know each other: one that is alone tells everything by itself.
+    fn both(place: &Place) -> [Self; 2] {
+        let members = [Self::start(place, 0), Self::start(place, 1)];
+        for port in [9093, 9094] {
+            let is_ready =
+                |text: &str| text.contains("\"status\":\"ready\"") && text.matches("\"address\":").count() == 2;
+            let ready =
+                wait_until(VERY_LONG, || place.inside(|| get(port, "/api/v2/status")).filter(|text| is_ready(text)));
+            assert!(ready.is_some(), "{:?}", place.inside(|| get(port, "/api/v2/status")));
+        }
+        members
+    }
+
     /// One of two, by its number; what it knows is kept where it was if it was there before.
     fn start(place: &Place, number: u16) -> Self {
         let config = place.file(
@@ -112,6 +125,8 @@ impl Member {
             .arg(format!("--cluster.advertise-address=127.0.0.1:{}", 9193 + number))
             .arg(format!("--cluster.peer=127.0.0.1:{}", 9193 + (1 - number)))
             .args(["--cluster.settle-timeout=10s", "--cluster.reconnect-interval=2s"])
+            // On a busy machine who answers late is not away: each of two that are alone would tell everything.
+            .args(["--cluster.probe-timeout=10s", "--cluster.probe-interval=20s"])
             .stdout(Stdio::null())
             .stderr(fs::File::options().append(true).create(true).open(folder.join("log")).unwrap());
         let child = command.spawn().unwrap_or_else(|error| {
@@ -199,7 +214,7 @@ const SITE: [&str; 1] = ["10.72.0.0/16"];
 fn few_are_told_of_one_by_one_and_many_as_one() {
     let Some(place) = Place::new("alerts", &Answer::Kernel) else { return };
     let hook = Hook::listen(&place);
-    let _members = [Member::start(&place, 0), Member::start(&place, 1)];
+    let _members = Member::both(&place);
     let groups = "- {name: few, targets: [10.64.0.0-10.64.0.19]}\n\
                   - {name: many, targets: [10.65.0.0-10.65.19.135], timeout: 2s}\n\
                   - {name: site, targets: [10.72.0.0-10.72.195.79], interval: 10s, timeout: 5s, down_after: 1}\n";
@@ -247,8 +262,7 @@ fn few_are_told_of_one_by_one_and_many_as_one() {
 fn none_is_missed_while_one_of_two_is_away_and_echolot_is_killed() {
     let Some(place) = Place::new("away", &Answer::Kernel) else { return };
     let hook = Hook::listen(&place);
-    let _stays = Member::start(&place, 0);
-    let goes = Member::start(&place, 1);
+    let [_stays, goes] = Member::both(&place);
     let config =
         configured(&place, &[0, 1], "10s", "- {name: few, targets: [10.64.0.0-10.64.0.19], interval: 200ms}\n");
     let running = place.run(&config, &[]);
