@@ -2,7 +2,7 @@
 //! load; a unit with the privileges that the doctor asks for.
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
-use echolot::config;
+use echolot::{alert::Name, config};
 use std::{collections::BTreeSet, env, fs, path::PathBuf, process::Command};
 
 fn document(name: &str) -> PathBuf {
@@ -47,6 +47,34 @@ fn rules_tell_a_target_from_the_network_near_a_place() {
     let refused = promtool(&["test", "rules", folder.join("test.yml").to_str().unwrap()]);
     fs::remove_dir_all(&folder).unwrap();
     assert!(refused.is_err_and(|said| said.contains("EcholotTargetDownFromVantages")));
+}
+
+/// Runs amtool in the examples' folder; what it says.
+fn amtool(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("amtool").args(arguments).current_dir(document("docs/examples")).output();
+    let output = output.expect("amtool: `cargo xtask setup --test` installs it");
+    let said = (String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)).into_owned();
+    if output.status.success() { Ok(said) } else { Err(said) }
+}
+
+/// What Alertmanager is told of pushed alerts is taken by it, leads each where it belongs, and speaks of alerts that there are.
+#[test]
+fn pushed_alerts_are_routed() {
+    const FILE: &str = "alertmanager.yml";
+    let said = amtool(&["check-config", FILE]).unwrap();
+    assert!(said.contains("SUCCESS"), "{said}");
+    for name in Name::ALL.map(Name::text) {
+        let expected = if name == "EcholotAlive" { "dead-mans-switch" } else { "people" };
+        let labels = format!("alertname={name}");
+        let test = ["config", "routes", "test", "--config.file", FILE, "--verify.receivers", expected, &labels];
+        amtool(&test).unwrap_or_else(|said| panic!("{name}: {said}"));
+    }
+    let config = text("docs/examples/alertmanager.yml");
+    let named: BTreeSet<&str> = config.split('"').filter(|word| word.starts_with("Echolot")).collect();
+    let there: BTreeSet<&str> = Name::ALL.map(Name::text).into();
+    assert!(named.len() == 3 && named.is_subset(&there), "{named:?}");
+    let documented = text("docs/operating.md");
+    there.iter().for_each(|name| assert!(documented.contains(&format!("| `{name}` |")), "{name}"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! | folder | proves |
 //! |---|---|
+//! | `alerts` | two Alertmanagers are told of outages once, whatever is away or killed meanwhile |
 //! | `bridge` | a bridge is refused, and what the refusal names works |
 //! | `errors` | whatever is in the way is told in one line, with the exit status that is promised |
 //! | `output` | a full disk, or a reader that doesn't read, costs results that are counted, and never a probe |
@@ -21,6 +22,8 @@
 //! | `vantages` | three places in one Prometheus: the dashboard has data, and rules tell a target from the network near a place |
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+#[path = "ops/alerts.rs"]
+mod alerts;
 #[path = "ops/bridge.rs"]
 mod bridge;
 #[path = "ops/discovery.rs"]

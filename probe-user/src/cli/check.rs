@@ -6,7 +6,7 @@ use super::{
     args::CheckArgs,
 };
 use crate::{
-    config,
+    alert, config,
     enrich::{AsnSource, AsnTable},
 };
 use serde::Serialize;
@@ -25,12 +25,18 @@ struct Checked {
 pub(super) fn run(args: &CheckArgs) -> Result<Status, Failure> {
     let mut config = config::load(&args.file)?;
     config.allow_reserved = args.allow_reserved;
+    // `run` reads these for each request, and goes on without them.
+    for (i, alertmanager) in config.alerts.alertmanagers.iter().enumerate() {
+        alert::check_secrets(alertmanager)
+            .map_err(|why| Failure::new(format!("{}: alertmanagers[{i}]: {why}", args.file.display())))?;
+    }
     // `run` reads it beside the measurement, and goes on without it.
     if let AsnSource::File(path) = &config.enrich.asn {
         AsnTable::open(path).map_err(std::io::Error::other)?;
     }
-    let report = config::report(&config, &config.plan()?);
     let against = args.against.as_ref().map(|url| against::ask(&config, url)).transpose()?;
+    config.alerts = super::run::in_state_directory(config.alerts);
+    let report = config::report(&config, &config.plan()?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&Checked { report, against })?);
         return Ok(Status::Complete);

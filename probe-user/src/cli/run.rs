@@ -7,6 +7,7 @@ use super::{
     view::{self, RunView},
 };
 use crate::{
+    alert,
     base::{Nanos, Outcome},
     config::{self, Config, ConfigError},
     metrics::Source as _,
@@ -46,6 +47,8 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         summary: args.output.summary.clone(),
         listen: config.listen,
         for_ever: true,
+        vantage: config.vantage,
+        alerts: in_state_directory(config.alerts),
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
         reload: Some(reload),
@@ -59,6 +62,15 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
     let mut view = Shown { live, log, every, next: Nanos::ZERO, view: RunView::new(Nanos::ZERO) };
     run::carry_out(job, starting, &mut view)?;
     Ok(Status::Complete)
+}
+
+/// Where the file names no folder for what outlives the process, the one that systemd has made for the unit (`StateDirectory`).
+pub(super) fn in_state_directory(alerts: alert::Settings) -> alert::Settings {
+    let of_unit = || {
+        let folders = std::env::var_os("STATE_DIRECTORY").filter(|folders| !folders.is_empty())?;
+        std::env::split_paths(&folders).next()
+    };
+    alert::Settings { state: alerts.state.or_else(of_unit), ..alerts }
 }
 
 /// What the command line says, `auto` included, and where it says nothing the file.

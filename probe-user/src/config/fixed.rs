@@ -1,7 +1,10 @@
 //! What a reload can change and what not; and by what one configuration is told from another.
 
 use super::Config;
-use crate::targets::{Group, Plan};
+use crate::{
+    alert::Alertmanager,
+    targets::{Group, Plan},
+};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// Bits of a hash: as many as a gauge holds exactly, and Alertmanager's has.
@@ -18,6 +21,10 @@ impl Config {
             ("source", text(&self.sources)),
             ("source_port", text(self.source_port)),
             ("listen", text(self.listen)),
+            ("vantage", text(&self.vantage)),
+            ("alertmanagers", alertmanagers(&self.alerts.alertmanagers)),
+            ("alerts", text((self.alerts.resend, self.alerts.individually))),
+            ("state", text(&self.alerts.state)),
             ("events", text(&self.events)),
             ("enrich", text(&self.enrich)),
             ("engine", text(self.engine)),
@@ -25,6 +32,14 @@ impl Config {
             ("identifier", text(self.identifier)),
         ]
     }
+}
+
+/// What they are called, and a hash of all that is said of them: their URLs may have secrets in them.
+fn alertmanagers(all: &[Alertmanager]) -> String {
+    let names: Vec<String> = all.iter().map(Alertmanager::name).collect();
+    let mut hasher = DefaultHasher::new();
+    format!("{all:?}").hash(&mut hasher);
+    format!("{names:?} {:04x}", hasher.finish() & 0xffff)
 }
 
 /// A hash of all that a configuration says: its settings, groups and targets, whatever files those stand in. Comments and the order of keys
@@ -70,6 +85,7 @@ mod tests {
             "groups: [{name: g, interval: 1s, targets: [192.0.2.8, host.example]}]",
             "groups: [{name: g, interval: 1s, targets: [192.0.2.7, other.example]}]",
             "groups: [{name: g, interval: 1s, labels: {a: b}, targets: [192.0.2.7, host.example]}]",
+            "vantage: fra\ngroups: [{name: g, interval: 1s, targets: [192.0.2.7, host.example]}]",
             "listen: 127.0.0.1:1\ngroups: [{name: g, interval: 1s, targets: [192.0.2.7, host.example]}]",
             "groups: [{name: g, interval: 1s, per_target: all, targets: [192.0.2.7, host.example]}]",
         ] {

@@ -1,7 +1,7 @@
 //! Which keys there are, and where they stand.
 
 /// Where keys stand, for the error about one that stands elsewhere.
-pub(super) const HOMES: [(&[&str], &str); 12] = [
+pub(super) const HOMES: [(&[&str], &str); 14] = [
     (&SETTINGS, "in `global` or in a group"),
     (&GROUP, "in a group"),
     (&LIMITS, "in `limits`"),
@@ -11,15 +11,18 @@ pub(super) const HOMES: [(&[&str], &str); 12] = [
     (&TOP, "at the top level"),
     (&FILE_SOURCE, "in an entry of `target_files`"),
     (&HTTP_SD, "in an entry of `http_sd`"),
+    (&ALERTMANAGER, "in an entry of `alertmanagers`"),
+    (&ALERTS, "in `alerts`"),
     (&BASIC_AUTH, "in `basic_auth`"),
     (&AUTHORIZATION, "in `authorization`"),
     (&TLS_CONFIG, "in `tls_config`"),
 ];
-pub(super) const TOP: [&str; 15] = [
+pub(super) const TOP: [&str; 19] = [
     "interface",
     "source",
     "source_port",
     "listen",
+    "vantage",
     "events",
     "enrich",
     "engine",
@@ -31,6 +34,9 @@ pub(super) const TOP: [&str; 15] = [
     "exclude",
     "exclude_files",
     "limits",
+    "alertmanagers",
+    "alerts",
+    "state",
 ];
 pub(super) const SETTINGS: [&str; 12] = [
     "probe",
@@ -63,6 +69,10 @@ pub(super) const HTTP_SD: [&str; 8] = [
     "strip_port",
     "min_targets",
 ];
+/// Of an entry of `alertmanagers`.
+pub(super) const ALERTMANAGER: [&str; 4] = ["url", "basic_auth", "authorization", "tls_config"];
+/// Of `alerts`.
+pub(super) const ALERTS: [&str; 2] = ["resend", "individually"];
 /// Of `basic_auth`.
 pub(super) const BASIC_AUTH: [&str; 2] = ["username", "password_file"];
 /// Of `authorization`.

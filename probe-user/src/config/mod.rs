@@ -5,6 +5,7 @@
 //! they fail, so that a reload can keep what works. docs/configuration.md lists every
 //! key; a test holds it to what is read here.
 
+mod alerts;
 pub mod duration;
 mod error;
 mod fixed;
@@ -22,6 +23,7 @@ pub use probe::{FLOWS, ProbeSettings, TTLS, dscp};
 pub use report::{GroupReport, Report, report};
 
 use crate::{
+    alert,
     base::{Nanos, Sources},
     discovery::{ExcludeFile, FileSource, HttpSource},
     enrich,
@@ -63,6 +65,10 @@ pub struct Config {
     pub source_port: Option<u16>,
     /// Where metrics are served; None for nowhere.
     pub listen: Option<SocketAddr>,
+    /// What this place of measuring is called; None for nothing.
+    pub vantage: Option<String>,
+    /// To whom alerts are pushed; files are joined to the folder of this one.
+    pub alerts: alert::Settings,
     /// Events are appended to this file; a relative path is joined to the folder of this one. None for nowhere.
     pub events: Option<PathBuf>,
     /// What events say of addresses beside what was measured; a relative file is joined to the folder of this one.

@@ -66,6 +66,8 @@ fn config(file: &Path, root: &Field, problems: &mut Problems) -> Option<Config> 
         sources: top.get("source").map(|f| sources(&f, p)).unwrap_or_default(),
         source_port: source_port.as_ref().and_then(|f| f.number(SOURCE_PORTS, p)).and_then(|n| u16::try_from(n).ok()),
         listen: top.get("listen").and_then(|f| f.parsed("an address and port, such as 127.0.0.1:10816", p, listen)),
+        vantage: top.get("vantage").and_then(|f| f.parsed("a name", p, group_name)),
+        alerts: super::alerts::settings(&top, folder, p),
         events: top.get("events").and_then(|f| f.parsed("the path of a file", p, path)).map(|path| folder.join(path)),
         enrich: top.get("enrich").and_then(|f| enrich(&f, folder, p)).unwrap_or_default(),
         engine: top

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::{
-    discovery::{Authorization, Bounds, FileSource, HttpSource, TlsSettings},
+    client::{Authorization, TlsSettings},
+    discovery::{Bounds, FileSource, HttpSource},
     nic::{Engine, Mode},
     targets::file_sd::Ports,
     wire::Shape,

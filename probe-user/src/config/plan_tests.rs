@@ -288,8 +288,10 @@ fn the_documented_examples_are_right() {
     }
     for file in fs::read_dir(docs.join("examples")).unwrap() {
         let file = file.unwrap().path();
-        // The other YAML files there are Prometheus'.
-        let of_prometheus = ["alerts.yml", "vantages.yml", "vantages_test.yml"].iter().any(|name| file.ends_with(name));
+        // The other YAML files there are Prometheus' and Alertmanager's.
+        let of_prometheus = ["alerts.yml", "alertmanager.yml", "vantages.yml", "vantages_test.yml"]
+            .iter()
+            .any(|name| file.ends_with(name));
         if file.extension().is_some_and(|extension| extension == "yml") && !of_prometheus {
             load(&file).and_then(|config| config.plan()).unwrap_or_else(|error| panic!("{error}"));
         }

@@ -107,6 +107,14 @@ pub fn report(config: &Config, plan: &Plan) -> Report {
             group.name, group.series_dropped, config.series_limit.0
         ));
     }
+    if !config.alerts.alertmanagers.is_empty() {
+        if config.vantage.is_none() {
+            warnings.push("alerts of several echolots can't be told apart: give each a name with `vantage`".into());
+        }
+        if config.alerts.state.is_none() {
+            warnings.push("what fires is forgotten when echolot ends: name a folder for it with `state`".into());
+        }
+    }
     let source_ports = plan.groups_with_paths().ports();
     if config.source_port.is_some() && source_ports == 0 {
         warnings.push("source_port is for TCP and UDP probes, and no group has such".into());

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     base::Nanos,
-    discovery::{Authorization, Bounds, ExcludeFile, FileSource, HttpSource, REFRESH_INTERVALS, TlsSettings},
+    client::{Authorization, TlsSettings},
+    discovery::{Bounds, ExcludeFile, FileSource, HttpSource, REFRESH_INTERVALS},
     targets::{PerPrefix, file_sd::Ports, shorten},
 };
 use std::path::{Path, PathBuf};
@@ -91,31 +92,36 @@ fn http_source(item: &Field, folder: &Path, p: &mut Problems) -> Option<HttpSour
     if url.is_none() {
         item.wrong(p, "`url` is missing; write where the list is, such as `url: https://inventory.example/targets`");
     }
-    let basic = table.get("basic_auth").and_then(|field| basic_auth(&field, folder, p));
-    let token = table.get("authorization").and_then(|field| authorization(&field, folder, p));
-    if let (Some(_), Some(field)) = (&basic, table.get("authorization")) {
-        field.wrong(p, "a request says once who asks: remove `basic_auth` or `authorization`");
-    }
+    let authorization = who_asks(&table, folder, p);
     let source = HttpSource {
         refresh_interval: table
             .get("refresh_interval")
             .and_then(|field| field.duration(REFRESH_INTERVALS, p))
             .unwrap_or(REFRESH_INTERVAL),
-        authorization: basic.or(token),
+        authorization,
         tls: table.get("tls_config").and_then(|field| tls(&field, folder, p)).unwrap_or_default(),
         follow_redirects: table.get("follow_redirects").and_then(|field| field.word(&BOOLEAN, p)).unwrap_or(true),
         bounds: bounds(&table, p),
-        url: url?.parsed("a URL", p, read_url)?,
+        url: url?.parsed("a URL", p, |text| read_url(text, "https://inventory.example/targets"))?,
     };
     Some(source)
 }
 
+/// `basic_auth` or `authorization` of a table.
+pub(super) fn who_asks(table: &Table, folder: &Path, p: &mut Problems) -> Option<Authorization> {
+    let basic = table.get("basic_auth").and_then(|field| basic_auth(&field, folder, p));
+    let token = table.get("authorization").and_then(|field| authorization(&field, folder, p));
+    if let (Some(_), Some(field)) = (&basic, table.get("authorization")) {
+        field.wrong(p, "a request says once who asks: remove `basic_auth` or `authorization`");
+    }
+    basic.or(token)
+}
+
 /// Errors do not repeat it: it may have secrets in it.
-fn read_url(text: &str) -> Result<Url, String> {
-    const SUCH: &str = "write one such as https://inventory.example/targets";
-    let url = Url::parse(text).map_err(|error| format!("it is not a URL ({error}); {SUCH}"))?;
+pub(super) fn read_url(text: &str, such: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("it is not a URL ({error}); write one such as {such}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(format!("it is not a URL of http or https; {SUCH}"));
+        return Err(format!("it is not a URL of http or https; write one such as {such}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("secrets lie in files: leave user and password out of the URL, and write \
@@ -152,7 +158,7 @@ fn authorization(field: &Field, folder: &Path, p: &mut Problems) -> Option<Autho
     Some(Authorization::Token { kind, credentials_file })
 }
 
-fn tls(field: &Field, folder: &Path, p: &mut Problems) -> Option<TlsSettings> {
+pub(super) fn tls(field: &Field, folder: &Path, p: &mut Problems) -> Option<TlsSettings> {
     let table = field.table(&TLS_CONFIG, "a table such as {ca_file: ca.pem}", p)?;
     let settings = TlsSettings {
         ca_file: file(&table, "ca_file", folder, p),

@@ -1,13 +1,15 @@
 //! When a list is asked for over HTTP, and what becomes of it.
 
 use super::{
-    get::{Credentials, Lookup, get},
-    settings::{Bounds, HttpSource, TlsSettings},
+    get::get,
+    settings::{Bounds, HttpSource},
     source::Reading,
     table::{SourceId, Table},
-    tls::Connector,
 };
-use crate::targets::file_sd;
+use crate::{
+    client::{Connector, Credentials, Lookup, TlsSettings},
+    targets::file_sd,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::spawn_blocking,
@@ -45,7 +47,7 @@ async fn ask(
     most_bytes: u64,
 ) -> Result<Vec<u8>, String> {
     let (of, mut kept) = (Arc::clone(source), std::mem::take(connector));
-    let read = spawn_blocking(move || (Credentials::read(&of, &mut kept), kept));
+    let read = spawn_blocking(move || (Credentials::read(of.authorization.as_ref(), &of.tls, &mut kept), kept));
     let (credentials, kept) = read.await.map_err(|_| "its files could not be read".to_owned())?;
     *connector = kept;
     Ok(get(source, &credentials?, lookup, most_bytes).await?.into())

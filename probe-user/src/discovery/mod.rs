@@ -23,7 +23,7 @@
 //! | `files` | the files that a path stands for, read |
 //! | `places` | which folders tell of changes to a path |
 //! | `watch` | the thread that reads files when something changes there |
-//! | `http`, `get`, `tls` | lists over HTTP: when, how, and by which certificates |
+//! | `http`, `get` | lists over HTTP: when and how |
 //! | `names` | names, again and again |
 //! | `start` | the threads |
 
@@ -37,14 +37,11 @@ mod settings;
 mod source;
 mod start;
 mod table;
-mod tls;
 mod watch;
 
 pub use files::{FileError, matching, read_exclusions};
 pub use http::fetch;
 pub use lists::{Addresses, Adopt, Lists};
-pub use settings::{
-    Authorization, Bounds, ExcludeFile, FileSource, GroupSources, HttpSource, REFRESH_INTERVALS, Settings, TlsSettings,
-};
+pub use settings::{Bounds, ExcludeFile, FileSource, GroupSources, HttpSource, REFRESH_INTERVALS, Settings};
 pub use source::SourceState;
 pub use start::Discovery;

@@ -63,6 +63,8 @@ pub struct Tally {
     pub results_dropped: AtomicU64,
     /// When the card was last seen to be slower than what was to be sent; 0: never.
     pub full_at: AtomicU64,
+    /// When its sender last looked at what is due; 0 before.
+    pub turned_at: AtomicU64,
     /// First hand-over; `u64::MAX` before it.
     pub first_send: AtomicU64,
     /// When something was last settled; 0 before.
@@ -82,6 +84,7 @@ impl Tally {
             resets: zeros(),
             results_dropped: AtomicU64::new(0),
             full_at: AtomicU64::new(0),
+            turned_at: AtomicU64::new(0),
             first_send: AtomicU64::new(u64::MAX),
             last_settled: AtomicU64::new(0),
         }

@@ -110,6 +110,8 @@ pub(super) const STATE_HOLD: Family =
 pub(super) const EVENTS_DROPPED: Family =
     counter("echolot_events_dropped_total", "Events that found their queue full or could not be written.");
 pub(super) const BUILD_INFO: Family = gauge("echolot_build_info", "Version and revision of this build.");
+pub(super) const VANTAGE_INFO: Family =
+    gauge("echolot_vantage_info", "What this place of measuring is called; absent where it has no name.");
 pub(super) const RELOAD_SUCCESSFUL: Family =
     gauge("echolot_config_last_reload_successful", "Whether the configuration that was read last was taken over.");
 pub(super) const RELOAD_TIMESTAMP: Family = gauge(
@@ -130,6 +132,22 @@ pub(super) const SOURCE_SUCCESS: Family = gauge(
     "echolot_target_source_last_success_timestamp_seconds",
     "When a source was last read well, Unix time; absent before the first.",
 );
+
+// Of alerts, by the names that Prometheus' own have.
+pub(super) const NOTIFICATIONS_SENT: Family =
+    counter("echolot_notifications_sent_total", "Alerts that an Alertmanager took, again and again while they fire.");
+pub(super) const NOTIFICATIONS_ERRORS: Family =
+    counter("echolot_notifications_errors_total", "Alerts in requests to an Alertmanager that failed.");
+pub(super) const NOTIFICATIONS_DROPPED: Family = counter(
+    "echolot_notifications_dropped_total",
+    "Alerts that an Alertmanager refused, or that found no room to wait for it.",
+);
+pub(super) const NOTIFICATIONS_QUEUE: Family =
+    gauge("echolot_notifications_queue_length", "Alerts that wait for an Alertmanager.");
+pub(super) const NOTIFICATIONS_CAPACITY: Family =
+    gauge("echolot_notifications_queue_capacity", "Alerts that may wait for an Alertmanager.");
+pub(super) const NOTIFICATION_LATENCY: Family =
+    histogram("echolot_notification_latency_seconds", "How long requests to an Alertmanager took.");
 
 // Of the process, by the names that Prometheus' client libraries share.
 pub(super) const PROCESS_CPU: Family =
@@ -194,6 +212,7 @@ pub fn all() -> impl Iterator<Item = Family> {
     ];
     let program = [
         BUILD_INFO,
+        VANTAGE_INFO,
         RELOAD_SUCCESSFUL,
         RELOAD_TIMESTAMP,
         CONFIG_HASH,
@@ -201,6 +220,14 @@ pub fn all() -> impl Iterator<Item = Family> {
         SOURCE_TARGETS,
         SOURCE_FAILURES,
         SOURCE_SUCCESS,
+    ];
+    let alerts = [
+        NOTIFICATIONS_SENT,
+        NOTIFICATIONS_ERRORS,
+        NOTIFICATIONS_DROPPED,
+        NOTIFICATIONS_QUEUE,
+        NOTIFICATIONS_CAPACITY,
+        NOTIFICATION_LATENCY,
     ];
     let process = [
         PROCESS_CPU,
@@ -212,7 +239,7 @@ pub fn all() -> impl Iterator<Item = Family> {
         PROCESS_THREADS,
     ];
     let targets = [TARGET_UP, TARGET_SETTLED, TARGET_RTT, TARGET_LAST_REPLY, TARGET_INFO, PATH_HOPS];
-    sums.into_iter().chain(local).chain(program).chain(process).chain(targets)
+    sums.into_iter().chain(local).chain(program).chain(alerts).chain(process).chain(targets)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{
     families::{self as f, Family},
     format::{Cumulative, Float, Text, add_label},
 };
-use crate::{discovery::SourceState, health::Hold, ledger::Snapshot, wire::RejectedReason};
+use crate::{alert, discovery::SourceState, health::Hold, ledger::Snapshot, wire::RejectedReason};
 
 /// Writes them all.
 pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
@@ -50,12 +50,42 @@ pub(super) fn write(text: &mut Text, source: &dyn Source, snapshot: &Snapshot) {
     text.split(f::STATE_HOLD, "", "reason", Hold::ALL.map(Hold::name).into_iter().zip(snapshot.held.map(u64::from)));
     one(text, f::EVENTS_DROPPED, "", snapshot.events_dropped);
     one(text, f::BUILD_INFO, &joined(&[("version", VERSION), ("revision", REVISION)]), 1);
+    if let Some(vantage) = source.vantage() {
+        one(text, f::VANTAGE_INFO, &joined(&[("vantage", &vantage)]), 1);
+    }
     let reload = source.reload();
     one(text, f::RELOAD_SUCCESSFUL, "", u64::from(reload.successful));
     text.header(f::RELOAD_TIMESTAMP);
     text.sample((f::RELOAD_TIMESTAMP.name, ""), "", None, Float(reload.at_unix_seconds));
     one(text, f::CONFIG_HASH, "", source.config_hash().unwrap_or(0));
     sources(text, &source.sources());
+    notifications(text, &source.alertmanagers());
+}
+
+/// Alerts that are pushed.
+fn notifications(text: &mut Text, all: &[alert::Status]) {
+    type Value = fn(&alert::Status) -> u64;
+    if all.is_empty() {
+        return;
+    }
+    let labels = |status: &alert::Status| joined(&[("alertmanager", &status.alertmanager)]);
+    let families: [(Family, Value); 5] = [
+        (f::NOTIFICATIONS_SENT, |status| status.sent),
+        (f::NOTIFICATIONS_ERRORS, |status| status.errors),
+        (f::NOTIFICATIONS_DROPPED, |status| status.dropped),
+        (f::NOTIFICATIONS_QUEUE, |status| status.waiting as u64),
+        (f::NOTIFICATIONS_CAPACITY, |status| status.capacity as u64),
+    ];
+    for (family, value) in families {
+        text.header(family);
+        all.iter().for_each(|status| text.number(family, &labels(status), value(status)));
+    }
+    text.header(f::NOTIFICATION_LATENCY);
+    // From 1 ms to 16 s: no request takes longer than 10.
+    let bounds: [f64; 15] = std::array::from_fn(|i| f64::from(1u32 << i) / 1_000.0);
+    for status in all {
+        text.histogram(f::NOTIFICATION_LATENCY, &labels(status), &Cumulative::of(&status.latency, &bounds), &bounds);
+    }
 }
 
 /// Where targets come from.

@@ -1,6 +1,7 @@
 //! What the exposition asks the rest of the program for.
 
 use crate::{
+    alert,
     base::{Nanos, TargetIndex},
     discovery::SourceState,
     ledger::{Snapshot, TargetRow},
@@ -35,6 +36,14 @@ pub trait Source: Send + Sync + 'static {
     /// Reads the configuration again and has it adopted; None where nobody may ask for it.
     fn reload_now(&self) -> Option<Reloading> {
         None
+    }
+    /// What this place of measuring is called, if it has a name.
+    fn vantage(&self) -> Option<String> {
+        None
+    }
+    /// How those fare to whom alerts are pushed, in the order of the configuration.
+    fn alertmanagers(&self) -> Vec<alert::Status> {
+        Vec::new()
     }
     /// Whether probes are sent.
     fn readiness(&self) -> Readiness;

@@ -2,7 +2,7 @@
 
 use super::{
     fields::{Calendar, push_address, push_csv, push_json_string},
-    line::{CSV_HEADER, GroupText, Line},
+    line::{CSV_HEADER, GroupText, Line, Vantage},
     text::{self, Subject},
 };
 use crate::{
@@ -85,6 +85,8 @@ pub struct Encoder {
     clock: WallClock,
     calendar: Calendar,
     groups: Vec<GroupText>,
+    /// Where the place of measuring has a name.
+    vantage: Option<Vantage>,
     /// One bit a target that the list has shown.
     listed: Vec<u64>,
 }
@@ -107,6 +109,7 @@ impl Encoder {
             clock,
             calendar,
             groups,
+            vantage: None,
             listed,
         }
     }
@@ -145,6 +148,18 @@ impl Encoder {
         self
     }
 
+    /// Each line says what the place of measuring is called, where it has a name.
+    #[must_use]
+    pub fn at(mut self, vantage: Option<&str>) -> Self {
+        self.vantage = vantage.map(|name| {
+            let (mut json, mut csv) = (Vec::new(), Vec::new());
+            push_json_string(&mut json, name);
+            push_csv(&mut csv, name);
+            Vantage { json, csv }
+        });
+        self
+    }
+
     /// Has columns for what is known of addresses, see [`Encoder::encode_known`].
     #[must_use]
     pub fn named(mut self) -> Self {
@@ -176,6 +191,7 @@ impl Encoder {
     pub fn header(&self, out: &mut Vec<u8>) -> bool {
         if self.format == Format::Csv {
             out.extend_from_slice(CSV_HEADER.as_bytes());
+            out.extend_from_slice(if self.vantage.is_some() { b",vantage" } else { b"" });
             out.extend_from_slice(if self.is_named { b",name,asn,as_name\n" } else { b"\n" });
         }
         self.format == Format::Csv
@@ -208,16 +224,17 @@ impl Encoder {
         let name = if plan.names.is_empty() { None } else { plan.names.get(&record.target.0).map(|name| &*name.text) };
         let source = address.and_then(|address| group.source(&plan.sources, address, record.number));
         let unix_ns = self.clock.unix_ns(record.sent);
-        let calendar = &mut self.calendar;
+        let (calendar, vantage) = (&mut self.calendar, self.vantage.as_ref());
         match self.format {
             Format::Jsonl => {
                 out.extend_from_slice(b"{\"time\":\"");
                 calendar.push(out, unix_ns, 9);
-                Line { record, tx_stamp: self.tx_stamp, group, name, address, source, known }.json(out);
+                Line { record, tx_stamp: self.tx_stamp, group, name, address, source, vantage, known }.json(out);
             }
             Format::Csv => {
                 calendar.push(out, unix_ns, 9);
-                Line { record, tx_stamp: self.tx_stamp, group, name, address, source, known }.csv(self.is_named, out);
+                Line { record, tx_stamp: self.tx_stamp, group, name, address, source, vantage, known }
+                    .csv(self.is_named, out);
             }
             _ => {
                 let group_name = &plan.groups[position].name;
@@ -317,6 +334,23 @@ mod tests {
         let text = |record: Settlement| line(Format::Text, &record, Some(&known));
         assert!(text(answered(1, 0)).starts_with("64 bytes from host.example (10.64.0.1) [AS64500 EXAMPLE, DE]: "));
         assert!(text(lost(0)).starts_with("no reply from r7.example (10.64.0.0) [AS64500 EXAMPLE, DE]: "));
+    }
+
+    #[test]
+    fn a_place_that_has_a_name_says_it_in_every_line() {
+        let of = |format| lines(encoder(format).named().at(Some("fra \"1\", DE")), &[answered(1, 0), lost(0)]);
+        let json = of(Format::Jsonl);
+        for line in json.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["vantage"], "fra \"1\", DE");
+        }
+        let csv = of(Format::Csv);
+        let (header, rest) = csv.split_once('\n').unwrap();
+        assert!(header.ends_with(",source,vantage,name,asn,as_name"), "{header}");
+        assert!(
+            rest.lines().count() == 2 && rest.lines().all(|line| line.ends_with(",\"fra \"\"1\"\", DE\",,,")),
+            "{rest}"
+        );
     }
 
     #[test]

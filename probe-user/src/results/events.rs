@@ -137,12 +137,15 @@ pub struct EventLines {
     before: Option<Arc<Plan>>,
     clock: WallClock,
     calendar: Calendar,
+    vantage: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Line<'a, T> {
     time: &'a str,
     event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vantage: Option<&'a str>,
     #[serde(flatten)]
     rest: T,
 }
@@ -250,7 +253,13 @@ struct Why<'a> {
 impl EventLines {
     /// For the targets of a plan.
     pub fn new(plan: Arc<Plan>, clock: WallClock) -> Self {
-        Self { plan, before: None, clock, calendar: Calendar::new() }
+        Self { plan, before: None, clock, calendar: Calendar::new(), vantage: None }
+    }
+
+    /// Where the place of measuring has a name, each line says it: `"vantage":…` behind `event`.
+    #[must_use]
+    pub fn at(self, vantage: Option<String>) -> Self {
+        Self { vantage, ..self }
     }
 
     /// For those of another plan from now on.
@@ -356,7 +365,8 @@ impl EventLines {
     fn line(&mut self, at: Nanos, event: &str, rest: impl Serialize, out: &mut Vec<u8>) {
         let time = self.time(at);
         // Strings and numbers into memory: nothing of it can fail.
-        let _never = serde_json::to_writer(&mut *out, &Line { time: &time, event, rest });
+        let _never =
+            serde_json::to_writer(&mut *out, &Line { time: &time, event, vantage: self.vantage.as_deref(), rest });
         out.push(b'\n');
     }
 }
@@ -384,6 +394,17 @@ mod tests {
             "{\"time\":\"2026-11-20T22:00:07.000000000Z\",\"event\":\"state\",\"group\":\"edge\",\"target\":\"host.example\",\
              \"address\":\"10.64.0.1\",\"from\":\"up\",\"to\":\"down\"}\n"
         );
+    }
+
+    #[test]
+    fn a_place_that_has_a_name_says_it() {
+        let clock = WallClock { offset_ns: 1_795_212_000_000_000_000 };
+        let mut out = Vec::new();
+        let mut lines = EventLines::new(Arc::new(plan()), clock).at(Some("fra".into()));
+        lines.new_way(&NewWay::Mac { at: AT, interface: "eth0".into(), mac: "02::1".into() }, &mut out);
+        let line = String::from_utf8(out).expect("JSON is UTF-8");
+        let begin = "{\"time\":\"2026-11-20T22:00:07.000000000Z\",\"event\":\"mac_changed\",\"vantage\":\"fra\",";
+        assert!(line.starts_with(begin), "{line}");
     }
 
     #[test]

@@ -155,6 +155,13 @@ impl Calendar {
     }
 }
 
+/// Nanoseconds since 1970, UTC, as RFC 3339 has it, to the nanosecond.
+pub fn rfc3339(unix_ns: u64) -> String {
+    let mut text = Vec::with_capacity(32);
+    Calendar::new().push(&mut text, unix_ns, 9);
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Year, month and day of a day counted from 1970-01-01. Howard Hinnant, "chrono-compatible low-level date algorithms":
 /// years begin in March, so that the leap day is the last one, and 146,097 days make an era of 400 years.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::net::IpAddr;
 
-/// The columns of CSV, in order; JSON has the same members. Behind them may come those of names.
+/// The columns of CSV, in order; JSON has the same members. Behind them may come that of the vantage, and those of names.
 pub(super) const CSV_HEADER: &str = "time,sent_ns,group,target,address,seq,outcome,rtt_ns,reply_ttl,tx_stamp,rx_stamp,reason,from,probe,port,rcode,flow,source";
 
 /// What a group's lines share.
@@ -43,6 +43,14 @@ impl GroupText {
     }
 }
 
+/// What the place of measuring is called.
+#[derive(Debug)]
+pub(super) struct Vantage {
+    /// Already quoted.
+    pub(super) json: Vec<u8>,
+    pub(super) csv: Vec<u8>,
+}
+
 /// All of a line but the time, which it begins with.
 pub(super) struct Line<'a> {
     pub(super) record: &'a Settlement,
@@ -53,6 +61,8 @@ pub(super) struct Line<'a> {
     pub(super) address: Option<IpAddr>,
     /// Where probes leave from several in turn: from which.
     pub(super) source: Option<IpAddr>,
+    /// What the place of measuring is called.
+    pub(super) vantage: Option<&'a Vantage>,
     /// What is known of the address.
     pub(super) known: Option<&'a Known>,
 }
@@ -128,6 +138,10 @@ impl Line<'_> {
             push_address(out, source);
             out.push(b'"');
         }
+        if let Some(vantage) = self.vantage {
+            out.extend_from_slice(b",\"vantage\":");
+            out.extend_from_slice(&vantage.json);
+        }
         if let Some(Known { name, asn, as_name }) = self.known {
             if let Some(name) = name {
                 out.extend_from_slice(b",\"name\":");
@@ -194,6 +208,10 @@ impl Line<'_> {
         out.push(b',');
         if let Some(source) = self.source {
             push_address(out, source);
+        }
+        if let Some(vantage) = self.vantage {
+            out.push(b',');
+            out.extend_from_slice(&vantage.csv);
         }
         if is_named {
             let known = self.known;

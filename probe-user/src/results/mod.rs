@@ -18,6 +18,7 @@ mod writer;
 
 pub use encode::{Encoder, Format, WallClock};
 pub use events::{EventLines, Fault, LastHop, NewWay, PathChanged, Via};
+pub use fields::rfc3339;
 pub use output::WriteError;
 pub use paths::{
     PATH_CSV_HEADER, PathSubject, change_text, path_csv, path_header, path_json, paths_text, rounds_text, tree_text,
@@ -47,6 +48,7 @@ pub(crate) mod tests {
             down_after: 3,
             up_after: 1,
             buckets: Vec::new(),
+            labels: std::collections::BTreeMap::new(),
             sum_by: Vec::new(),
             per_target: crate::targets::PerTarget::None,
             exported: crate::targets::Exported::default(),

@@ -2,6 +2,7 @@
 
 use super::{
     Failure, Job, Moment, Signals, Source, Starting, View,
+    alerts::{self, Alerting},
     bond::Following,
     carrier,
     control::{Serving, Station},
@@ -42,6 +43,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
     let listener = job.listen.map(http::bind).transpose()?;
     let ports = reserve_ports(&job)?;
+    let starting_alerts = alerts::Starting::open(std::mem::take(&mut job.alerts), job.vantage.clone())?;
     // Events are named, or lines are.
     let names = job.results.as_ref().and_then(|results| results.names.as_ref());
     let enricher = Enricher::start(names.map_or(&job.enrich, |(settings, _)| settings).clone())?;
@@ -127,7 +129,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     };
     // Only who monitors wants to be told of changes, and drops results rather than slow down.
     let no_result_dropped = (sink.is_wanted() || asked.is_wanted()) && !job.for_ever;
-    let wanted = Wanted { no_result_dropped, changes: job.for_ever, sink, asked };
+    let wanted = Wanted { no_result_dropped, changes: job.for_ever, watched: starting_alerts.is_some(), sink, asked };
     let loops = (layout.senders.len(), layout.loops(receivers.len()));
     let assembly = Assembly::new(&probed, &routes.of, network, loops, wanted)
         .asking(asking.as_ref().map(|thread| Arc::clone(thread.queue())));
@@ -144,11 +146,15 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let hash = job.reload.as_ref().map_or(0, |reload| reload.hash);
     let source = source
         .discovered_by(job.reload.as_ref().map(|reload| reload.sources.clone()))
-        .reloadable(hash, by_http.map(Requests::reloads));
+        .reloadable(hash, by_http.map(Requests::reloads))
+        .at(job.vantage.clone())
+        .alerting(starting_alerts.as_ref().map(alerts::Starting::outboxes).unwrap_or_default());
     let source = Arc::new(source);
     // From now on nobody is lost before this has looked.
     sampler.sample(&drops)?;
     source.sampled(&sampler);
+    let alerts = starting_alerts.map(|starting| starting.begin(&epochs, &common, &source)).transpose()?;
+    let ends = alerts.as_ref().map(Alerting::ends);
     let journal = common.changes.as_ref().map(|changes| {
         let (epochs, ledger, changes) = (epochs.clone(), Arc::clone(&common.ledger), Arc::clone(changes));
         let parts = journal::Parts {
@@ -156,9 +162,11 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
             ledger,
             changes,
             clock,
+            vantage: job.vantage.clone(),
             flapping: source.flapping(),
             unhealthy: source.unhealthy(),
             enricher: Arc::clone(&enricher),
+            ends: ends.clone(),
             followed,
         };
         Journal::open(job.events.as_deref(), parts)
@@ -169,6 +177,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         let encoder = Encoder::new(wanted.format, Arc::clone(&plan), clock)
             .stamped_by(senders.first().map_or(Stamp::User, nic::Sender::stamp))
             .following(epochs.clone())
+            .at(job.vantage.as_deref())
             .resolved_in(Arc::clone(&common.ledger));
         writing::begin(wanted, encoder, queue, view.live(), enricher)
     });
@@ -250,6 +259,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         retrying,
         running,
         journal,
+        alerts,
         writing,
         paths,
         serving: serving.map(|server| Serving { server, stop: stop_http }),

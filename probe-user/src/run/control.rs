@@ -2,6 +2,7 @@
 
 use super::{
     Failure, Moment, Signals, Source, View,
+    alerts::Alerting,
     asked::Asked,
     asleep::Asleep,
     bond::Following,
@@ -67,6 +68,7 @@ pub(super) struct Station {
     pub(super) retrying: JoinHandle<()>,
     pub(super) running: Running,
     pub(super) journal: Option<Journal>,
+    pub(super) alerts: Option<Alerting>,
     pub(super) writing: Option<Writing>,
     /// Asks for the probes of paths.
     pub(super) paths: Option<std::thread::JoinHandle<()>>,
@@ -185,6 +187,9 @@ impl Station {
         let _aborted = self.retrying.await;
         if let Some(journal) = self.journal {
             journal.close();
+        }
+        if let Some(alerts) = self.alerts {
+            alerts.close();
         }
         if let Err(error) = sampler.sample_all(&self.drops) {
             tracing::error!("{error}");

@@ -2,6 +2,7 @@
 
 use super::{Failure, Live, Source, paths::Paths, requests::Read, sources::Sources};
 use crate::{
+    alert,
     base::Settlement,
     enrich,
     ledger::Snapshot,
@@ -26,6 +27,10 @@ pub(crate) struct Job {
     pub(crate) listen: Option<SocketAddr>,
     /// Go on when a name does not resolve, and try again.
     pub(crate) for_ever: bool,
+    /// What this place of measuring is called, in metrics, results and events.
+    pub(crate) vantage: Option<String>,
+    /// To whom alerts are pushed.
+    pub(crate) alerts: alert::Settings,
     /// Events are appended to this file.
     pub(crate) events: Option<PathBuf>,
     /// What they say of addresses beside what was measured.
@@ -60,6 +65,8 @@ impl Job {
             summary: None,
             listen: None,
             for_ever: false,
+            vantage: None,
+            alerts: alert::Settings::default(),
             events: None,
             enrich: enrich::Settings::default(),
             exclude,

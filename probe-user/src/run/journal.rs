@@ -45,12 +45,15 @@ pub(super) struct Parts {
     pub(super) ledger: Arc<Ledger>,
     pub(super) changes: Arc<Changes>,
     pub(super) clock: WallClock,
+    pub(super) vantage: Option<String>,
     /// Flapping targets, by row of the ledger.
     pub(super) flapping: Arc<Grown<AtomicU64>>,
     /// Unhealthy targets.
     pub(super) unhealthy: Arc<Mutex<Unhealthy>>,
     /// Knows names and networks of targets, if any are wanted.
     pub(super) enricher: Arc<Enricher>,
+    /// Where it is told at which hop the paths to targets that are down end, for whoever wakes somebody.
+    pub(super) ends: Option<crossbeam::channel::Sender<(TargetIndex, String)>>,
     /// Paths that are kept.
     pub(super) followed: Option<Followed>,
 }
@@ -84,10 +87,10 @@ impl Journal {
     ///
     /// # Errors
     /// The file can't be opened for appending.
-    pub(super) fn open(path: Option<&std::path::Path>, parts: Parts) -> Result<Self, Failure> {
+    pub(super) fn open(path: Option<&std::path::Path>, mut parts: Parts) -> Result<Self, Failure> {
         let file = path.map(EventFile::open).transpose()?;
         let (news, told) = channel();
-        let lines = EventLines::new(parts.epochs.plan(), parts.clock);
+        let lines = EventLines::new(parts.epochs.plan(), parts.clock).at(parts.vantage.take());
         let log = Log { second: Nanos::ZERO, lines: 0, more: 0, more_down: 0 };
         let writer = Writer {
             parts,
@@ -214,6 +217,10 @@ impl Writer {
     fn state(&mut self, transition: &Transition, end: Option<&LastHop>) {
         let address = self.parts.ledger.account(transition.target).address();
         let known = self.known(address);
+        if let (Some(ends), Some(end)) = (&self.parts.ends, end) {
+            // Where nobody keeps up, it is not said.
+            let _full = ends.try_send((transition.target, end.to_string()));
+        }
         let end = end.map(|end| (end, self.known(end.at.map(|(_, address)| address))));
         let with_known = end.as_ref().map(|(end, known)| (*end, known));
         self.lines.state(transition, (address, &known), with_known, &mut self.out);

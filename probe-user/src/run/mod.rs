@@ -3,6 +3,7 @@
 //! One unpinned thread does all that is not packets: names, routes, neighbours, drop counters, HTTP, the view, signals. It
 //! talks to the loop threads by counters and by one word that says what is asked for.
 
+mod alerts;
 mod asked;
 mod asleep;
 mod assemble;

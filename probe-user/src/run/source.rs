@@ -2,6 +2,7 @@
 
 use super::{followed::PathCounts, requests::Reloads, sources::Sources};
 use crate::{
+    alert::{self, Outbox},
     base::{Nanos, TargetIndex},
     discovery::SourceState,
     health::{Hold, Unhealthy},
@@ -34,6 +35,8 @@ pub(crate) struct Source {
     /// Where a reload is asked for, if whoever reaches the HTTP server may.
     reloads: Option<Reloads>,
     sources: Option<Sources>,
+    vantage: Option<String>,
+    outboxes: Vec<Arc<Outbox>>,
     ready: AtomicBool,
 }
 
@@ -87,6 +90,8 @@ impl Source {
             hash: AtomicU64::new(0),
             reloads: None,
             sources: None,
+            vantage: None,
+            outboxes: Vec::new(),
             ready: AtomicBool::new(false),
         }
     }
@@ -94,6 +99,21 @@ impl Source {
     /// Targets come from there.
     pub(super) fn discovered_by(self, sources: Option<Sources>) -> Self {
         Self { sources, ..self }
+    }
+
+    /// What this place of measuring is called.
+    pub(super) fn at(self, vantage: Option<String>) -> Self {
+        Self { vantage, ..self }
+    }
+
+    /// Alerts go there.
+    pub(super) fn alerting(self, outboxes: Vec<Arc<Outbox>>) -> Self {
+        Self { outboxes, ..self }
+    }
+
+    /// For which reasons states are held.
+    pub(super) fn is_held(&self) -> [bool; Hold::ALL.len()] {
+        self.counters.sampled.lock().unwrap_or_else(PoisonError::into_inner).held
     }
 
     /// Whose configuration has this hash, and may be asked by HTTP to read it again.
@@ -252,6 +272,14 @@ impl metrics::Source for Source {
 
     fn sources(&self) -> Vec<SourceState> {
         self.sources.as_ref().map(Sources::states).unwrap_or_default()
+    }
+
+    fn alertmanagers(&self) -> Vec<alert::Status> {
+        self.outboxes.iter().map(|outbox| outbox.status()).collect()
+    }
+
+    fn vantage(&self) -> Option<String> {
+        self.vantage.clone()
     }
 
     fn readiness(&self) -> Readiness {

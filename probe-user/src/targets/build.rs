@@ -191,6 +191,7 @@ impl Builder<'_> {
     /// Adds a group of at most `count` targets.
     fn add(&mut self, input: GroupInput, count: usize) {
         let GroupInput { mut group, labels, lists } = input;
+        group.labels.clone_from(&labels);
         let label_sets = self.label_sets(&mut group, &labels, &lists);
         let first = self.plan.targets.len();
 

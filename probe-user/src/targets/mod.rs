@@ -112,6 +112,8 @@ pub struct Group {
     pub up_after: u32,
     /// Upper bounds of the buckets of `echolot_rtt_seconds`, seconds, ascending, without +Inf.
     pub buckets: Vec<f64>,
+    /// Labels of all its targets, but for those whose own say otherwise.
+    pub labels: BTreeMap<String, String>,
     /// Names of the labels by which sums are kept apart.
     pub sum_by: Vec<String>,
     /// Which targets have series of their own.
@@ -263,6 +265,7 @@ impl Group {
             down_after: 3,
             up_after: 1,
             buckets: default_buckets(),
+            labels: BTreeMap::new(),
             sum_by: Vec::new(),
             per_target: PerTarget::None,
             exported: Exported::default(),

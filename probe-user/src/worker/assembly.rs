@@ -40,6 +40,8 @@ pub struct Wanted {
     pub no_result_dropped: bool,
     /// Changes of state are told.
     pub changes: bool,
+    /// And to somebody else whose they are.
+    pub watched: bool,
 }
 
 /// Makes the loops of a worker one after the other: those that send in the order of their numbers.
@@ -79,7 +81,10 @@ impl<'a> Assembly<'a> {
                 .map(|_| Asks::new(plan.is_open || plan.groups.iter().any(|group| group.ttls.is_some())))
                 .collect(),
             orders: (0..senders).map(|_| Orders::default()).collect(),
-            changes: wanted.changes.then(|| Arc::new(Changes::new(plan.targets.len()))),
+            changes: wanted
+                .changes
+                .then(|| Changes::new(plan.targets.len()))
+                .map(|changes| Arc::new(if wanted.watched { changes.watched() } else { changes })),
             tallies: (0..=loops).map(|_| Arc::new(Tally::new(plan.sums.len()))).collect(),
             asked: Asked::new(u32::try_from(senders).unwrap_or(u32::MAX)),
         };

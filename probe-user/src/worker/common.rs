@@ -2,7 +2,7 @@
 
 use super::{Asks, Changes, HandedOver, Link, Resets, Taken, orders::Orders};
 use crate::{
-    base::{Cause, Nanos},
+    base::{Cause, Nanos, Outcome},
     ledger::{
         Ledger,
         tally::{RowTally, Tally},
@@ -15,7 +15,7 @@ use std::sync::{
     Arc,
     atomic::{
         AtomicU8, AtomicU32,
-        Ordering::{Acquire, Release},
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 
@@ -95,6 +95,21 @@ impl Common {
         };
         let refused = rows().map(refused).sum();
         (rows().map(|row| row.entered.load(Acquire)).sum(), refused)
+    }
+
+    /// Since when some sender has not looked at what is due, if all have begun.
+    pub fn turned_at(&self) -> Option<Nanos> {
+        let turned = self.tallies.iter().map(|tally| tally.turned_at.load(Relaxed)).filter(|turned| *turned > 0);
+        let (many, oldest) = turned.fold((0, u64::MAX), |(many, oldest), turned| (many + 1, oldest.min(turned)));
+        (many > 0 && many >= self.handed_over.len()).then_some(Nanos(oldest))
+    }
+
+    /// Probes that have ended, unsent ones of them, and unheard ones.
+    pub fn settled(&self) -> [u64; 3] {
+        let rows = || self.tallies.iter().flat_map(|tally| tally.rows.iter());
+        let of = |outcome: Outcome| rows().map(|row| row.settled[outcome as usize].load(Acquire)).sum::<u64>();
+        let (unsent, unheard) = (of(Outcome::Unsent), of(Outcome::Unheard));
+        [rows().flat_map(|row| &row.settled).map(|counter| counter.load(Acquire)).sum(), unsent, unheard]
     }
 
     /// When the last reply arrived that proved to be one of ours; zero before the first.

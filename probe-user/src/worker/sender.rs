@@ -344,6 +344,7 @@ impl<T: Transmit> Sender<T> {
             self.take_orders();
         }
         let now = clock.now();
+        self.tally.turned_at.store(now.0, Relaxed);
         let (mut room, by_card, again) = self.room(now);
         let released = !self.waiting.is_empty() && self.release(now, room);
         let asked = self.enter_asked(now, room);

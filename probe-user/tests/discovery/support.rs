@@ -2,7 +2,8 @@
 
 use echolot::{
     base::Nanos,
-    discovery::{Bounds, Discovery, FileSource, GroupSources, HttpSource, Lists, Settings, SourceState, TlsSettings},
+    client::TlsSettings,
+    discovery::{Bounds, Discovery, FileSource, GroupSources, HttpSource, Lists, Settings, SourceState},
     targets::{Group, TargetList, file_sd::Ports},
 };
 use std::{

@@ -4,7 +4,10 @@ use super::{
     server::{Manner, Server},
     support::{AtWork, Folder, group, http, lines, until},
 };
-use echolot::discovery::{Authorization, GroupSources, HttpSource, TlsSettings};
+use echolot::{
+    client::{Authorization, TlsSettings},
+    discovery::{GroupSources, HttpSource},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
 };

@@ -1,6 +1,7 @@
 //! A source of metrics with values that a test can recite.
 
 use echolot::{
+    alert,
     base::{Cause, Nanos, Outcome, State, TargetIndex},
     discovery::SourceState,
     ledger::{Snapshot, SumRow, TargetRow, histogram::Histogram},
@@ -263,6 +264,23 @@ impl Source for Fake {
 
     fn sources(&self) -> Vec<SourceState> {
         self.sources.clone()
+    }
+
+    fn alertmanagers(&self) -> Vec<alert::Status> {
+        let status = |alertmanager: &str| alert::Status {
+            alertmanager: alertmanager.into(),
+            sent: 70,
+            errors: 64,
+            dropped: 3,
+            waiting: 5,
+            capacity: alert::CAPACITY,
+            latency: rtts([1_500, 3_000_000]),
+        };
+        if self.sources.is_empty() { Vec::new() } else { vec![status("http://am.example:9093/"), status(NASTY)] }
+    }
+
+    fn vantage(&self) -> Option<String> {
+        (!self.sources.is_empty()).then(|| NASTY.into())
     }
 
     fn readiness(&self) -> Readiness {

@@ -18,7 +18,7 @@ type Content = [Option<Vec<u8>>; 3];
 
 /// Connects, as the settings of a source have it.
 #[derive(Default)]
-pub(super) struct Connector {
+pub struct Connector {
     made: Option<(Content, TlsConnector)>,
 }
 
@@ -27,7 +27,7 @@ impl Connector {
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub(super) fn get(&mut self, settings: &TlsSettings) -> Result<TlsConnector, String> {
+    pub fn get(&mut self, settings: &TlsSettings) -> Result<TlsConnector, String> {
         let read = |path: &Option<_>| path.as_deref().map(read).transpose();
         let content = [read(&settings.ca_file)?, read(&settings.cert_file)?, read(&settings.key_file)?];
         if let Some((before, connector)) = &self.made
@@ -41,7 +41,7 @@ impl Connector {
     }
 
     /// Whom this host trusts may have changed.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.made = None;
     }
 }
