@@ -92,6 +92,12 @@ impl Source {
         Self { state, title, min_targets, what, lists: Arc::new([]), fault: RepeatedFault::default() }
     }
 
+    /// Has what another one of the same settings has, and fares as that does, until it is read.
+    pub(super) fn inherit(&mut self, other: &Self) {
+        self.lists = Arc::clone(&other.lists);
+        self.state = SourceState { source: self.state.source.clone(), ..other.state.clone() };
+    }
+
     /// Takes over what came of reading it. Returns whether its lists are others now, and what the log is told.
     pub(super) fn read(&mut self, reading: Reading, now: Nanos, unix: SystemTime) -> (bool, Option<Line>) {
         let Reading { mut lists, mut fault } = reading;

@@ -36,7 +36,22 @@ impl Discovery {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(settings: &Settings) -> io::Result<Self> {
-        let table = Arc::new(Table::new(settings));
+        Self::start_by(Table::new(settings), settings)
+    }
+
+    /// The same by other settings than before: sources that were there already have what they had until they are read again, so none of
+    /// them has to be waited for.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start_after(before: &Self, settings: &Settings) -> io::Result<Self> {
+        let table = Table::new(settings);
+        table.inherit(&before.table);
+        Self::start_by(table, settings)
+    }
+
+    fn start_by(table: Table, settings: &Settings) -> io::Result<Self> {
+        let table = Arc::new(table);
         let mut discovery = Self { table: Arc::clone(&table), stop: Arc::default(), files: None, adopting: None };
         let (watching, tell) = Watching::new(settings, Arc::clone(&table));
         if watching.is_needed() {

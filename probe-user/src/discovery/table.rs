@@ -2,7 +2,7 @@
 
 use super::{
     lists::{Addresses, Adopt, Lists},
-    settings::{Settings, Wants},
+    settings::{GroupSources, Settings, Wants},
     source::{Reading, Source, SourceState},
 };
 use crate::targets::{AddressRange, Exclusions, Group, TargetList, check_target};
@@ -27,6 +27,8 @@ pub(super) struct Table {
     groups: Vec<(Group, Wants)>,
     /// How many of the sources are each group's, in the order of the settings; the rest are of exclusions.
     counts: Vec<usize>,
+    /// Of each source by what it is known for the same in another configuration: its group and its settings.
+    keys: Vec<String>,
     /// Targets that stand in the configuration, by group.
     own: Vec<Arc<[TargetList]>>,
     allow_reserved: bool,
@@ -42,6 +44,8 @@ struct Held {
     names_open: usize,
     /// The version of the lists whose names are being looked up: before that it is not known which are open.
     names_seen: u64,
+    /// Whether a beginning waits for names: not where those that were there before have been looked up.
+    names_wait: bool,
     version: u64,
     /// The version in which lists changed last.
     listed: u64,
@@ -76,12 +80,21 @@ impl Table {
         for file in &settings.exclude {
             sources.push(Source::new("", unique("", file.name.clone()), 0));
         }
+        let of_group = |group: &GroupSources| {
+            let (name, files, http) = (&group.group.name, &group.files, &group.http);
+            let files = files.iter().map(|file| format!("{name} {file:?}"));
+            files.chain(http.iter().map(|http| format!("{name} {http:?}"))).collect::<Vec<_>>()
+        };
+        let keys =
+            settings.groups.iter().flat_map(of_group).chain(settings.exclude.iter().map(|file| format!("{file:?}")));
+        let keys = keys.collect();
         let held = Held {
             sources,
             addresses: Arc::default(),
             exclude: Arc::default(),
             names_open: 0,
             names_seen: 0,
+            names_wait: true,
             version: 1,
             listed: 1,
             stop: false,
@@ -92,10 +105,31 @@ impl Table {
             names_changed: Notify::new(),
             groups: settings.groups.iter().map(|group| (group.group.clone(), group.wants())).collect(),
             counts,
+            keys,
             own: settings.groups.iter().map(|group| Arc::from([group.targets.clone()])).collect(),
             allow_reserved: settings.allow_reserved,
             begun: Instant::now(),
         }
+    }
+
+    /// Sources that were read by another configuration have what they had there, and how they fared, until they are read again; names
+    /// have their addresses. To be called before anything is read.
+    pub(super) fn inherit(&self, before: &Self) {
+        let (mut held, before_held) = (self.held(), before.held());
+        let Held { sources, addresses, names_wait, version, listed, .. } = &mut *held;
+        for (key, source) in self.keys.iter().zip(sources) {
+            let place = before.keys.iter().position(|other| other == key);
+            if let Some(other) = place.and_then(|place| before_held.sources.get(place)) {
+                source.inherit(other);
+            }
+        }
+        *addresses = Arc::clone(&before_held.addresses);
+        *names_wait = false;
+        *version += 1;
+        *listed = *version;
+        let first = self.counts.iter().sum::<usize>();
+        let ranges = held.sources[first..].iter().flat_map(|source| source.lists.iter()).flat_map(TargetList::ranges);
+        held.exclude = Arc::new(ranges.collect());
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -221,7 +255,8 @@ impl Table {
     pub(super) fn wait(&self, at_most: Duration) -> Lists {
         let wait = |held: &mut Held| {
             let unread = held.sources.iter().any(|source| source.state.up.is_none());
-            !held.stop && (unread || held.names_seen < held.listed || held.names_open > 0)
+            let unresolved = held.names_wait && (held.names_seen < held.listed || held.names_open > 0);
+            !held.stop && (unread || unresolved)
         };
         let waited = self.changed.wait_timeout_while(self.held(), at_most, wait);
         let held = waited.unwrap_or_else(PoisonError::into_inner).0;

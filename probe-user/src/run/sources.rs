@@ -145,11 +145,12 @@ impl Sources {
         let (lists, other) = if is_same {
             (self.held().discovery.lists(), None)
         } else {
-            let discovery =
-                Discovery::start(&settings).map_err(|error| format!("no thread for its sources: {error}"))?;
+            let discovery = Discovery::start_after(&self.held().discovery, &settings);
+            let discovery = discovery.map_err(|error| format!("no thread for its sources: {error}"))?;
             let lists = discovery.first(WAITED_FOR);
-            // What it had to say before is not known of it any more.
-            if let Some(state) = discovery.states().into_iter().find(|state| state.up != Some(true)) {
+            // One that was there before has what it had then; of others nothing is known.
+            let is_unknown = |state: &SourceState| state.up != Some(true) && state.last_success.is_none();
+            if let Some(state) = discovery.states().into_iter().find(is_unknown) {
                 return Err(format!(
                     "source {} of group `{}` is down, and nothing is known of its targets: mend it, and reload again",
                     state.source, state.group

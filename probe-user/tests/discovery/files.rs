@@ -1,8 +1,8 @@
 //! Target files, exclusions, and folders that can't be watched.
 
-use super::support::{AtWork, Folder, bounds, file, group, lines, until};
+use super::support::{AtWork, Folder, bounds, file, group, lines, targets, until};
 use echolot::{
-    discovery::{Bounds, ExcludeFile, GroupSources, Settings},
+    discovery::{Bounds, Discovery, ExcludeFile, GroupSources, Settings},
     targets::TargetList,
 };
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
@@ -51,6 +51,32 @@ fn what_becomes_of_a_file_becomes_of_its_targets() {
     let said = at_work.lines();
     assert!(said.iter().any(|line| line.contains("a.json: ") || line.contains("a.json:1:")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("can be read again: 5 targets")), "{said:?}");
+}
+
+/// The configuration is read again, and has another target of its own; nobody waits for lists that were there before.
+#[test]
+fn by_another_configuration_sources_that_stay_have_what_they_had() {
+    let folder = Folder::new();
+    folder.write("a.json", list(&["10.0.0.1"]));
+    folder.write("b.json", list(&["10.0.0.2"]));
+    let before = GroupSources {
+        files: ["a.json", "b.json"].map(|name| file(&folder.join(name), Bounds::default())).into(),
+        ..group()
+    };
+    let at_work = AtWork::of(before.clone());
+    assert_eq!(at_work.targets().len(), 2);
+    // One can't be read by now.
+    folder.write("a.json", "[{\"targets\": [\"10.0.0.3\"");
+    at_work.until_up(false);
+    let own = TargetList::from_arguments(&["10.9.0.1"]).unwrap();
+    folder.write("c.json", "{");
+    let files = ["c.json", "a.json"].map(|name| file(&folder.join(name), Bounds::default())).into();
+    let settings = Settings { groups: vec![GroupSources { targets: own, files, ..before }], ..Settings::default() };
+    let after = Discovery::start_after(&at_work.discovery, &settings).unwrap();
+    let lists = after.first(Duration::from_secs(60));
+    let known: Vec<bool> = after.states().iter().map(|state| state.last_success.is_some()).collect();
+    assert_eq!(known, [false, true], "of a new one that can't be read nothing is known");
+    assert_eq!(targets(&lists.of_group(0, &settings.groups[0])), ["10.0.0.1", "10.9.0.1"].map(str::to_owned).into());
 }
 
 #[test]
