@@ -4,8 +4,9 @@
 
 use echolot::{base::Nanos, nic::MonotonicClock, worker::Clock as _};
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +19,8 @@ const LINK: Duration = Duration::from_micros(200);
 /// A running tcpdump.
 pub(super) struct Witness {
     tcpdump: Child,
+    /// Reads what it says as it comes: else it would wait for somebody who does.
+    text: Option<JoinHandle<std::io::Result<String>>>,
     /// From CLOCK_MONOTONIC to Unix time, as it was when it began.
     offset: Duration,
 }
@@ -50,9 +53,11 @@ impl Witness {
             .map_err(|error| format!("{command:?}: {error}"))?;
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
         let offset = unix.saturating_sub(Duration::from_nanos(MonotonicClock.now().0));
+        let out = tcpdump.stdout.take().ok_or("no standard output")?;
+        let text = Some(thread::spawn(|| std::io::read_to_string(out)));
         let mut told = BufReader::new(tcpdump.stderr.take().ok_or("no standard error")?).lines();
         if told.any(|line| line.is_ok_and(|line| line.contains("listening on"))) {
-            return Ok(Self { tcpdump, offset });
+            return Ok(Self { tcpdump, text, offset });
         }
         let status = tcpdump.wait().map_err(|error| error.to_string())?;
         Err(format!("{command:?} did not begin: {status}"))
@@ -64,9 +69,8 @@ impl Witness {
         let pid = pid.ok_or("tcpdump has no number")?;
         // It writes what it still holds.
         rustix::process::kill_process(pid, rustix::process::Signal::INT).map_err(|error| error.to_string())?;
-        let mut text = String::new();
-        let mut out = self.tcpdump.stdout.take().ok_or("no standard output")?;
-        out.read_to_string(&mut text).map_err(|error| format!("tcpdump: {error}"))?;
+        let text = self.text.take().and_then(|text| text.join().ok()).ok_or("who read tcpdump panicked")?;
+        let text = text.map_err(|error| format!("tcpdump: {error}"))?;
         self.tcpdump.wait().map_err(|error| format!("tcpdump: {error}"))?;
         Ok(Seen { events: events(&text), offset: self.offset })
     }
