@@ -7,7 +7,7 @@ RUST = rust=$$(sh xtask/bootstrap.sh) && export PATH="$$rust:$$PATH"
 # sudo. Measurements are for people to look at.
 RUNNER = $$([ "$$(id -u)" = 0 ] || ! command -v sudo >/dev/null || \
 	printf %s "--config target.'cfg(unix)'.runner=['sudo','-E']")
-WHICH = $$([ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null || printf %s "-- --include-ignored --skip measure_")
+WHICH = $$([ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null || printf %s "-- --include-ignored --skip measure_ --skip takes_minutes_")
 
 # Where `make install` puts things; DESTDIR comes before each, for packages.
 PREFIX = /usr/local
@@ -17,7 +17,7 @@ ZSHDIR = $(PREFIX)/share/zsh/site-functions
 PROGRAM = target/release/echolot
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help demo build install package test test-vm lint clean-lab
+.PHONY: help demo build install package test test-long test-vm lint clean-lab
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -66,6 +66,10 @@ test: ## Set up for tests, then lint and every test, those that need root includ
 	@echo "== Tests (the first time takes some minutes)"
 	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) $(WHICH)
 	@echo "== All is well"
+
+test-long: ## The tests that take minutes: the Debian package on a fresh system, what lintian says of it, pages that wait for an alert
+	@$(RUST) && cargo xtask setup --test
+	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored takes_minutes_
 
 test-vm: build ## echolot on real drivers: emulated cards in virtual machines with three kernels (downloads 400 MB; takes long)
 	@$(RUST) && cargo xtask vm test

@@ -148,7 +148,8 @@ fn man_pages_and_completions_know_every_command_and_option() {
 }
 
 #[test]
-fn lintian_finds_no_error_in_the_package() {
+#[ignore = "takes minutes: make test-long runs it"]
+fn takes_minutes_lintian_finds_no_error_in_the_package() {
     let folder = Folder::new("lintian");
     let deb = build("0.1.0", &folder.0);
     let mut lintian = Command::new("lintian");
@@ -210,8 +211,8 @@ impl Fresh {
 
 /// One file system serves for both, because making it takes longest.
 #[test]
-#[ignore = "needs root: make test runs it"]
-fn the_package_lives_and_goes_on_a_fresh_system_with_and_without_systemd_at_work() {
+#[ignore = "needs root, and takes minutes: make test-long runs it"]
+fn takes_minutes_the_package_lives_and_goes_on_a_fresh_system_with_and_without_systemd_at_work() {
     if !is_root() {
         return println!("skipped: needs root");
     }

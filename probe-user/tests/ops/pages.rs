@@ -273,8 +273,8 @@ fn smokeping_prober_is_replaced() {
 }
 
 #[test]
-#[ignore = "needs root: make test runs it"]
-fn somebody_is_woken() {
+#[ignore = "needs root, and takes minutes: make test-long runs it"]
+fn takes_minutes_somebody_is_woken() {
     follow("wake", "wake-somebody.md");
 }
 
