@@ -75,6 +75,7 @@ fn targets_come_and_go_by_sighup() {
     assert_eq!(place.attached(), program, "the same program is attached");
 
     // What is wrong, or takes a restart, changes nothing and is told.
+    until(&place, "who came is up", |scrape| scrape.contains("echolot_targets{group=\"edge\",state=\"up\"} 128"));
     for (wrong, told) in [
         ("- {name: edge, targets: [10.64.0.1], interval: 1}\n", "has no unit"),
         ("- {name: edge, targets: [10.64.0.1], probe: tcp:443}\n", "restart"),
