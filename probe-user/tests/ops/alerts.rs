@@ -22,9 +22,12 @@ const HOOK: &str = "127.0.0.1:9999";
 /// Alertmanager needs a while until its cluster has settled, and its second member gives the first 15 s.
 const VERY_LONG: Duration = Duration::from_secs(180);
 
-/// What the receiver was told: how often an alert's firing and its end, by each of the Alertmanagers.
+/// Of an alert and whether it fires: how often each of the Alertmanagers has told so.
+type Told = BTreeMap<(String, String), [usize; 2]>;
+
+/// What the receiver was told.
 #[derive(Clone, Default)]
-struct Hook(Arc<Mutex<BTreeMap<(String, String), [usize; 2]>>>);
+struct Hook(Arc<Mutex<Told>>);
 
 impl Hook {
     /// Listens in the near namespace until the process ends.
