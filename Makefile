@@ -67,7 +67,7 @@ test: ## Set up for tests, then lint and every test, those that need root includ
 	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) $(WHICH)
 	@echo "== All is well"
 
-test-long: ## The tests that take minutes: the Debian package on a fresh system, what lintian says of it, pages that wait for an alert
+test-long: ## The tests that take minutes: the Debian package on a fresh system, two Alertmanagers, a page that waits for an alert
 	@$(RUST) && cargo xtask setup --test
 	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored takes_minutes_
 

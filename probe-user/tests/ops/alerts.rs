@@ -222,8 +222,8 @@ const FIVE_HUNDRED: [&str; 6] =
 const SITE: [&str; 1] = ["10.72.0.0/16"];
 
 #[test]
-#[ignore = "needs root: make test runs it"]
-fn few_are_told_of_one_by_one_and_many_as_one() {
+#[ignore = "needs root, and takes minutes: make test-long runs it"]
+fn takes_minutes_few_are_told_of_one_by_one_and_many_as_one() {
     let Some(place) = Place::new("alerts", &Answer::Kernel) else { return };
     let hook = Hook::listen(&place);
     let _members = Member::both(&place);
@@ -271,8 +271,8 @@ fn few_are_told_of_one_by_one_and_many_as_one() {
 }
 
 #[test]
-#[ignore = "needs root: make test runs it"]
-fn none_is_missed_while_one_of_two_is_away_and_echolot_is_killed() {
+#[ignore = "needs root, and takes minutes: make test-long runs it"]
+fn takes_minutes_none_is_missed_while_one_of_two_is_away_and_echolot_is_killed() {
     let Some(place) = Place::new("away", &Answer::Kernel) else { return };
     let hook = Hook::listen(&place);
     let [_stays, goes] = Member::both(&place);
