@@ -77,6 +77,10 @@ pub(super) struct Source {
     what: &'static str,
     pub(super) lists: Arc<[TargetList]>,
     fault: RepeatedFault,
+    /// It was there before, by another configuration: what it has is what was known of it then, be it nothing.
+    pub(super) inherited: bool,
+    /// It has not been read well since: whoever reads it can't know what a part of it that can't be read had.
+    unconfirmed: bool,
 }
 
 impl Source {
@@ -89,18 +93,32 @@ impl Source {
         };
         let state =
             SourceState { group: group.to_owned(), source, up: None, targets: 0, failures: 0, last_success: None };
-        Self { state, title, min_targets, what, lists: Arc::new([]), fault: RepeatedFault::default() }
+        Self {
+            state,
+            title,
+            min_targets,
+            what,
+            lists: Arc::new([]),
+            fault: RepeatedFault::default(),
+            inherited: false,
+            unconfirmed: false,
+        }
     }
 
     /// Has what another one of the same settings has, and fares as that does, until it is read.
     pub(super) fn inherit(&mut self, other: &Self) {
         self.lists = Arc::clone(&other.lists);
+        (self.inherited, self.unconfirmed) = (true, true);
         self.state = SourceState { source: self.state.source.clone(), ..other.state.clone() };
     }
 
     /// Takes over what came of reading it. Returns whether its lists are others now, and what the log is told.
     pub(super) fn read(&mut self, reading: Reading, now: Nanos, unix: SystemTime) -> (bool, Option<Line>) {
         let Reading { mut lists, mut fault } = reading;
+        if self.unconfirmed && fault.is_some() {
+            lists = None;
+        }
+        self.unconfirmed &= fault.is_some();
         if lists.as_ref().is_some_and(|(lists, _)| **lists == *self.lists) {
             lists = None;
         }

@@ -117,6 +117,11 @@ impl Discovery {
         Ok(())
     }
 
+    /// A source of which nothing is known: it could not be read yet, and was not there before ([`Self::start_after`]).
+    pub fn unknown(&self) -> Option<SourceState> {
+        self.table.unknown()
+    }
+
     /// How each source fares, in the order of the settings, exclusions last. For metrics; waits for nothing slow.
     pub fn states(&self) -> Vec<SourceState> {
         self.table.states()

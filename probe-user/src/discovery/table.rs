@@ -247,6 +247,13 @@ impl Table {
         }
     }
 
+    /// A source of which nothing is known, because it was not there before and could not be read.
+    pub(super) fn unknown(&self) -> Option<SourceState> {
+        let held = self.held();
+        let unknown = held.sources.iter().find(|source| !source.inherited && source.state.up != Some(true));
+        unknown.map(|source| source.state.clone())
+    }
+
     pub(super) fn states(&self) -> Vec<SourceState> {
         self.held().sources.iter().map(|source| source.state.clone()).collect()
     }
@@ -254,7 +261,7 @@ impl Table {
     /// Waits until each source has been read once, well or not, and each name looked up once; but no longer than this.
     pub(super) fn wait(&self, at_most: Duration) -> Lists {
         let wait = |held: &mut Held| {
-            let unread = held.sources.iter().any(|source| source.state.up.is_none());
+            let unread = held.sources.iter().any(|source| source.state.up.is_none() && !source.inherited);
             let unresolved = held.names_wait && (held.names_seen < held.listed || held.names_open > 0);
             !held.stop && (unread || unresolved)
         };

@@ -148,9 +148,8 @@ impl Sources {
             let discovery = Discovery::start_after(&self.held().discovery, &settings);
             let discovery = discovery.map_err(|error| format!("no thread for its sources: {error}"))?;
             let lists = discovery.first(WAITED_FOR);
-            // One that was there before has what it had then; of others nothing is known.
-            let is_unknown = |state: &SourceState| state.up != Some(true) && state.last_success.is_none();
-            if let Some(state) = discovery.states().into_iter().find(is_unknown) {
+            // One that was there before has what it had then.
+            if let Some(state) = discovery.unknown() {
                 return Err(format!(
                     "source {} of group `{}` is down, and nothing is known of its targets: mend it, and reload again",
                     state.source, state.group

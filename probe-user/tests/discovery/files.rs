@@ -74,9 +74,13 @@ fn by_another_configuration_sources_that_stay_have_what_they_had() {
     let settings = Settings { groups: vec![GroupSources { targets: own, files, ..before }], ..Settings::default() };
     let after = Discovery::start_after(&at_work.discovery, &settings).unwrap();
     let lists = after.first(Duration::from_secs(60));
-    let known: Vec<bool> = after.states().iter().map(|state| state.last_success.is_some()).collect();
-    assert_eq!(known, [false, true], "of a new one that can't be read nothing is known");
-    assert_eq!(targets(&lists.of_group(0, &settings.groups[0])), ["10.0.0.1", "10.9.0.1"].map(str::to_owned).into());
+    let unknown = after.unknown().map(|state| state.source);
+    assert_eq!(unknown.as_deref(), Some("c.json"), "of a new one that can't be read nothing is known");
+    let kept = ["10.0.0.1", "10.9.0.1"].map(str::to_owned).into();
+    assert_eq!(targets(&lists.of_group(0, &settings.groups[0])), kept);
+    // Nor does it lose them when it is found that it can't be read.
+    until("a.json was read", || after.states()[1].failures > at_work.state().failures);
+    assert_eq!(targets(&after.lists().of_group(0, &settings.groups[0])), kept);
 }
 
 #[test]
