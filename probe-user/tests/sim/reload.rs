@@ -254,7 +254,8 @@ fn random_reloads_with_several_senders() {
 
 /// The same for a week, a reload every hour and a half or so.
 #[test]
-fn a_week_of_reloads() {
+#[ignore = "takes minutes: make test-long runs it"]
+fn takes_minutes_a_week_of_reloads() {
     let started = std::time::Instant::now();
     random_reloads(11, 1, 110, 10_800_000);
     println!("a week of reloads in {:.1?}", started.elapsed());
