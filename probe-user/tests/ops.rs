@@ -36,6 +36,8 @@ mod killed;
 mod mtu;
 #[path = "ops/neighbours.rs"]
 mod neighbours;
+#[path = "ops/network.rs"]
+mod network;
 #[path = "ops/on_link.rs"]
 mod on_link;
 #[path = "ops/output.rs"]

@@ -123,7 +123,8 @@ fn whatever_a_server_does_wrong_its_last_good_targets_stay() {
 
 #[test]
 fn a_server_that_is_down_at_the_start_is_a_source_that_is_down() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The servers of tests beside this one take a port of 127.0.0.1, which would be free again.
+    let taken = TcpListener::bind("127.0.0.2:0").unwrap();
     let address = taken.local_addr().unwrap();
     drop(taken);
     let at_work = AtWork::of(of(http(&format!("http://{address}/"))));

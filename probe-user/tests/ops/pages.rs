@@ -8,64 +8,41 @@
 //!   near: eth0 192.0.2.10 ── eth0 192.0.2.1, far: 10.64.0.0/12 ── 203.0.113.2, beyond: 198.51.100.0/24 but for .250
 //! ```
 
-use super::place::{ECHOLOT, ONE};
+use super::{network::Network, place::ECHOLOT};
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{MutexGuard, PoisonError},
     time::Duration,
 };
-use xtask::{
-    command::{is_root, send_signal, wait_until},
-    lab::guard::Guard,
-};
+use xtask::command::{send_signal, wait_until};
 
 /// What goes on until it is ended.
 const GOES_ON: [&str; 4] = ["echolot run ", "echolot reflect ", "prometheus ", "prometheus-alertmanager "];
-/// What is looked at again while it doesn't say yet what it will.
-const LOOKED_AT: [&str; 4] = ["curl ", "promtool query ", "amtool alert ", "grep "];
+/// What is looked at again while it doesn't say yet what it will: the last, as its page says, where the machine did not keep up.
+const LOOKED_AT: [&str; 5] =
+    ["curl ", "promtool query ", "amtool alert ", "grep ", "echolot sweep 10.64.0.0/12 --shard "];
 /// An alert waits for a minute by itself.
 const WITHIN: Duration = Duration::from_secs(240);
 /// Where the package has its rules, which is not this machine's business.
 const SHARE: (&str, &str) = ("/usr/share/echolot", concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples"));
 
-/// A network for a page, and a folder in which it is followed; both gone when this is.
+/// A network for a page, and a folder in which it is followed.
 struct World {
-    name: String,
-    folder: PathBuf,
+    network: Network,
     running: Vec<(String, Child, PathBuf)>,
-    _guard: Guard,
-    _one: MutexGuard<'static, ()>,
 }
 
 impl World {
     /// None, and a word about it, without root.
     fn new(what: &str) -> Option<Self> {
-        if !is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = format!("el-page-{what}-{}", std::process::id());
-        let folder = env::temp_dir().join(&name);
-        let spaces = ["near", "far", "beyond"].map(|end| format!("{name}-{end}"));
-        let guard = Guard::over(&spaces, &folder).unwrap();
-        let world = Self { name, folder, running: Vec::new(), _guard: guard, _one: one };
-        fs::create_dir_all(world.folder.join("bin")).unwrap();
-        std::os::unix::fs::symlink(ECHOLOT, world.folder.join("bin/echolot")).unwrap();
-        world.sh(
-            "for space in $near $far $beyond; do ip netns add $space; ip -n $space link set lo up; done
-             join() {
-                 ip link add name $2 netns $1 type veth peer name $5 netns $4
-                 ip -n $1 address add $3 dev $2; ip -n $1 link set $2 up
-                 ip -n $4 address add $6 dev $5; ip -n $4 link set $5 up
-                 for try in $(seq 600); do ip -n $1 -o link show dev $2 | grep -q ' state UP ' && return; sleep 0.05; done
-                 exit 1
-             }
-             join $near eth0 192.0.2.10/24 $far eth0 192.0.2.1/24
-             join $far lan0 203.0.113.1/30 $beyond eth0 203.0.113.2/30
-             ip -n $near route add default via 192.0.2.1
+        let network = Network::new(&format!("page-{what}"), ["near", "far", "beyond"].map(str::to_owned))?;
+        let folder = network.folder.join("bin");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(ECHOLOT, folder.join("echolot")).unwrap();
+        network.cable(("near", "eth0", "192.0.2.10/24"), ("far", "eth0", "192.0.2.1/24"));
+        network.cable(("far", "lan0", "203.0.113.1/30"), ("beyond", "eth0", "203.0.113.2/30"));
+        network.sh("ip -n $near route add default via 192.0.2.1
              ip -n $far route add local 10.64.0.0/12 dev lo
              ip -n $far route add 198.51.100.0/24 via 203.0.113.2
              ip -n $beyond route add default via 203.0.113.1
@@ -73,26 +50,16 @@ impl World {
              ip -n $beyond route add blackhole 198.51.100.250 table local
              for space in $far $beyond; do
                  ip netns exec $space sh -c 'cd /proc/sys/net/ipv4; echo 1 >ip_forward; echo 0 >icmp_ratemask'
-             done",
-        );
-        Some(world)
-    }
-
-    fn sh(&self, script: &str) {
-        let mut command = Command::new("sh");
-        for end in ["near", "far", "beyond"] {
-            command.env(end, format!("{}-{end}", self.name));
-        }
-        let output = command.args(["-ec", script]).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+             done");
+        Some(Self { network, running: Vec::new() })
     }
 
     /// What somebody types at one end.
     fn typed(&self, end: &str, block: &str) -> Command {
-        let path = format!("{}:{}", self.folder.join("bin").display(), env::var("PATH").unwrap_or_default());
+        let path = format!("{}:{}", self.network.folder.join("bin").display(), env::var("PATH").unwrap_or_default());
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &format!("{}-{end}", self.name), "bash", "-ec", block]);
-        command.current_dir(&self.folder).env("PATH", path).stdin(Stdio::null());
+        command.args(["netns", "exec", &self.network.space(end), "bash", "-ec", block]);
+        command.current_dir(&self.network.folder).env("PATH", path).stdin(Stdio::null());
         command
     }
 
@@ -104,7 +71,7 @@ impl World {
             match step {
                 Step::Happens(what) => {
                     assert_eq!(what, "what is behind the router 192.0.2.1 falls silent");
-                    self.sh("ip -n $beyond route del local 198.51.100.0/24 dev lo; ip -n $beyond route add blackhole 198.51.100.0/24");
+                    self.network.sh("ip -n $beyond route del local 198.51.100.0/24 dev lo; ip -n $beyond route add blackhole 198.51.100.0/24");
                 }
                 Step::Shown(shown) => panic!("{page}: nobody prints this:\n{shown}"),
                 Step::Typed(block) => {
@@ -130,7 +97,7 @@ impl World {
     fn step(&mut self, page: &str, block: &str, shown: Option<&str>) {
         if GOES_ON.iter().any(|command| block.starts_with(command)) {
             assert_eq!(block.lines().count(), 1, "{page}: {block}: it has a block of its own");
-            let log = self.folder.join(format!("log-{}", self.running.len()));
+            let log = self.network.folder.join(format!("log-{}", self.running.len()));
             let end = if block.starts_with("echolot reflect ") { "far" } else { "near" };
             let mut command = self.typed(end, &format!("exec {block}"));
             let file = fs::File::create(&log).unwrap();
@@ -184,7 +151,6 @@ impl Drop for World {
                 let _ = child.wait();
             }
         }
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -8,61 +8,53 @@
 //! ```
 
 use super::{
-    place::{ECHOLOT, LONG, ONE},
+    network::Network,
+    place::{ECHOLOT, LONG},
     tools::Prometheus,
 };
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::{MutexGuard, PoisonError},
 };
-use xtask::{
-    command::{is_root, wait_until},
-    lab::guard::Guard,
-};
+use xtask::command::wait_until;
 
 const PLACES: [&str; 3] = ["fra", "ams", "nyc"];
 /// Of each site eight targets.
 const TARGETS: usize = 24;
 
 struct World {
-    name: String,
-    folder: PathBuf,
+    network: Network,
     echolots: Vec<Child>,
-    _guard: Guard,
-    _one: MutexGuard<'static, ()>,
 }
 
 impl World {
     /// None, and a word about it, without root. Every place probes all targets.
     fn new(what: &str) -> Option<Self> {
-        if !is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = format!("el-{what}-{}", std::process::id());
-        let folder = env::temp_dir().join(&name);
-        let mut spaces = vec!["core".to_owned(), "watch".to_owned()];
-        spaces.extend(PLACES.iter().flat_map(|place| [(*place).to_owned(), format!("{place}-router")]));
-        let spaces: Vec<String> = spaces.iter().map(|space| format!("{name}-{space}")).collect();
-        let guard = Guard::over(&spaces, &folder).unwrap();
-        let mut world = Self { name, folder, echolots: Vec::new(), _guard: guard, _one: one };
-        for space in &spaces {
-            world.sh(&format!("ip netns add {space}; ip -n {space} link set lo up"));
-            world.sh(&format!("ip netns exec {space} sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'"));
+        let places = PLACES.iter().flat_map(|place| [(*place).to_owned(), format!("{place}-router")]);
+        let network = Network::new(what, places.chain(["core".to_owned(), "watch".to_owned()]))?;
+        let mut world = Self { network, echolots: Vec::new() };
+        for space in ["core", "watch"].into_iter().chain(PLACES) {
+            world.sh(&format!(
+                "for space in ${space} ${space}_router; do ip netns exec $space sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'; done"
+            ));
         }
         world.sh("ip -n $core route add local 10.93.0.0/16 dev lo");
         world
             .sh("ip netns exec $core sh -c 'for f in ratelimit ratemask; do echo 0 >/proc/sys/net/ipv4/icmp_$f; done'");
         for (i, place) in PLACES.iter().enumerate() {
             let router = format!("{place}-router");
-            world.cable((place, "probe", &format!("10.91.{i}.1")), (&router, "near", &format!("10.91.{i}.2")));
-            world.cable((&router, "far", &format!("10.92.{i}.1")), ("core", place, &format!("10.92.{i}.2")));
-            world.cable((place, "manage", &format!("10.94.{i}.1")), ("watch", place, &format!("10.94.{i}.2")));
+            world
+                .network
+                .cable((place, "probe", &format!("10.91.{i}.1/30")), (&router, "near", &format!("10.91.{i}.2/30")));
+            world
+                .network
+                .cable((&router, "far", &format!("10.92.{i}.1/30")), ("core", place, &format!("10.92.{i}.2/30")));
+            world
+                .network
+                .cable((place, "manage", &format!("10.94.{i}.1/30")), ("watch", place, &format!("10.94.{i}.2/30")));
             world.sh(&format!(
                 "ip -n ${place} route add default via 10.91.{i}.2\n\
                  ip -n ${place}_router route add 10.93.0.0/16 via 10.92.{i}.2\n\
@@ -76,34 +68,10 @@ impl World {
         Some(world)
     }
 
-    /// A network namespace's name.
-    fn space(&self, space: &str) -> String {
-        format!("{}-{space}", self.name)
-    }
-
     /// A script in which `$fra`, `$fra_router`, `$core`, `$watch` … are network namespaces.
     #[track_caller]
     fn sh(&self, script: &str) {
-        let mut command = Command::new("sh");
-        command.args(["-ec", script]);
-        for space in PLACES.iter().copied().chain(["core", "watch"]) {
-            command
-                .env(space, self.space(space))
-                .env(format!("{space}_router"), self.space(&format!("{space}-router")));
-        }
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Joins two ends: namespace, interface, address.
-    fn cable(&self, (a, if_a, address_a): (&str, &str, &str), (b, if_b, address_b): (&str, &str, &str)) {
-        let [a, b] = [a, b].map(|space| self.space(space));
-        self.sh(&format!(
-            "ip link add name {if_a} netns {a} type veth peer name {if_b} netns {b}\n\
-             ip -n {a} address add {address_a}/30 dev {if_a}; ip -n {a} link set {if_a} up\n\
-             ip -n {b} address add {address_b}/30 dev {if_b}; ip -n {b} link set {if_b} up\n\
-             for try in $(seq 600); do ip -n {a} -o link show dev {if_a} | grep -q ' state UP ' && exit; sleep 0.05; done; exit 1"
-        ));
+        self.network.sh(script);
     }
 
     /// Starts the echolot of a place.
@@ -121,20 +89,20 @@ impl World {
                 )
             })
             .collect();
-        let config = self.folder.join(format!("{name}.yml"));
+        let config = self.network.folder.join(format!("{name}.yml"));
         let text = format!(
             "interface: probe\nlisten: 10.94.{place}.1:10816\nglobal: {{interval: 200ms, timeout: 200ms}}\ngroups:\n{groups}"
         );
         fs::write(&config, text).unwrap();
-        let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
+        let log = fs::File::create(self.network.folder.join(format!("{name}.log"))).unwrap();
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.space(name), ECHOLOT, "run", "-c"]).arg(&config);
+        command.args(["netns", "exec", &self.network.space(name), ECHOLOT, "run", "-c"]).arg(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     /// Does something on a thread in the namespace of Prometheus.
     fn watching<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
-        let space = fs::File::open(Path::new("/run/netns").join(self.space("watch"))).unwrap();
+        let space = fs::File::open(Path::new("/run/netns").join(self.network.space("watch"))).unwrap();
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let network = Some(rustix::thread::LinkNameSpaceType::Network);
@@ -159,7 +127,8 @@ impl World {
             "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}}\nrule_files: [vantages.yml]\n\
              scrape_configs:\n- job_name: echolot\n  static_configs:\n{scraped}"
         );
-        let prometheus = Prometheus::configured(&self.name, &[("prometheus.yml", &config), ("vantages.yml", &rules)]);
+        let prometheus =
+            Prometheus::configured(&self.network.name, &[("prometheus.yml", &config), ("vantages.yml", &rules)]);
         let up = format!("count(echolot_target_up == 1) == {}", PLACES.len() * TARGETS);
         self.until(&prometheus, "all is well from everywhere", &up);
         prometheus
@@ -170,8 +139,8 @@ impl World {
     fn until(&self, prometheus: &Prometheus, what: &str, query: &str) -> Vec<serde_json::Value> {
         let found = wait_until(LONG, || prometheus.found(query).ok().filter(|found| !found.is_empty()));
         found.unwrap_or_else(|| {
-            let logs =
-                PLACES.map(|place| fs::read_to_string(self.folder.join(format!("{place}.log"))).unwrap_or_default());
+            let logs = PLACES
+                .map(|place| fs::read_to_string(self.network.folder.join(format!("{place}.log"))).unwrap_or_default());
             panic!("{what}: not seen in {LONG:?}: {query}\n{}", logs.join("\n"))
         })
     }
@@ -199,7 +168,6 @@ impl Drop for World {
             let _ = echolot.kill();
             let _ = echolot.wait();
         }
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
