@@ -34,6 +34,8 @@ const TRICKLES: &str = "127.0.0.1:10818";
 /// From one change to the next, and from one scrape to the next.
 const CHANGE: Duration = Duration::from_secs(2);
 const SCRAPE: Duration = Duration::from_secs(10);
+/// Each of ten million is probed once in this time, and leaves its slot when its turn comes.
+const MANY_INTERVAL: Duration = Duration::from_secs(100);
 /// How long anything may take.
 const WITHIN: Duration = Duration::from_secs(120);
 /// Behind the far end, and silent: no name server is there.
@@ -93,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             "reload",
             "`echolot run`, every target answers at once. Changing: the file is written anew every 2 s with other addresses for a tenth \
              of the targets, and SIGHUP sent; all series of all targets are scraped every 10 s; a group of names whose name server is \
-             silent, and a list over HTTP that comes byte by byte. Missed: probes of the group that stays that were not answered",
+             silent, and a list over HTTP that comes byte by byte. Ten million: five changes, and five more after an interval. Missed: probes of the group that stays that were not answered",
         ),
         &[
             ("rate", "probes a second", 0),
@@ -230,7 +232,7 @@ impl Place<'_> {
         Ok(scrapes)
     }
 
-    /// Ten million targets, of which a tenth changes five times.
+    /// Ten million targets, of which a tenth changes five times; and once more, when all who were given up have left their slots.
     fn many(&self) -> Result<Figures, String> {
         let bench = Bench::with("reload", &self.args.common.binary, Far::Half, None)?;
         let config = |number: u32| {
@@ -241,8 +243,9 @@ impl Place<'_> {
             let (upper, lower) = (range(0x0a80_0000, most), range(0x0a40_0000, 9_000_000 - most));
             let coming = range(0x0a50_0000 + number % 2 * tenth, tenth);
             format!(
-                "listen: {LISTEN}\nglobal: {{interval: 100s, timeout: 1s}}\ngroups:\n- {{name: staying, targets: [{upper}, {lower}]}}\n\
-                 - {{name: changing, targets: [{coming}]}}\n"
+                "listen: {LISTEN}\nglobal: {{interval: {}s, timeout: 1s}}\ngroups:\n- {{name: staying, targets: [{upper}, {lower}]}}\n\
+                 - {{name: changing, targets: [{coming}]}}\n",
+                MANY_INTERVAL.as_secs()
             )
         };
         let mut running = bench.run_binary(&self.args.common.binary, &config(0), &[])?;
@@ -256,7 +259,10 @@ impl Place<'_> {
         }
         let resident = mebibytes(running.pid())?;
         let file = bench.lab().name().folder().join("bench.yml");
-        for number in 1..=5 {
+        for number in 1..=10 {
+            if number == 6 {
+                thread::sleep(MANY_INTERVAL + Duration::from_secs(5));
+            }
             fs::write(&file, config(number)).map_err(|error| format!("{}: {error}", file.display()))?;
             send_signal("HUP", running.pid());
             let is_done = |told: &str| told.matches("eloaded").count() >= number as usize;

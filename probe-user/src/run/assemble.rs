@@ -198,6 +198,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     let watching = tokio::spawn(watch.run());
     rerouting.begin(ways::Parts {
         adopter: Adopter::new(Arc::clone(&common), epochs.clone(), &probed),
+        kept: kept.unwrap_or_default(),
         common: Arc::clone(&common),
         interface: routes.interface.clone(),
         is_chosen: job.network.interface.is_some(),
@@ -206,14 +207,12 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         unrouted: routes.unrouted.clone(),
         expires: routes.expires,
     });
-    let kept = kept.unwrap_or_default();
-    let mut retrying = tokio::spawn(names::retry(&plan, kept.clone(), &common, rerouting.words(), job.exclude));
+    let mut retrying = tokio::spawn(names::retry(&plan, &common, rerouting.words(), job.exclude));
     if let Some((reload, requests)) = job.reload.zip(requests) {
         reload.sources.follow(reload.version, &requests.reloads())?;
         let parts = reload::Parts {
             read: reload.read,
             common: Arc::clone(&common),
-            kept,
             epochs,
             source: Arc::clone(&source),
             words: rerouting.words(),

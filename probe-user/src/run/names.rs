@@ -4,7 +4,7 @@ use super::Failure;
 use super::ways::Word;
 use crate::{
     base::{Family, TargetIndex},
-    targets::{Exclusions, Name, PathTargets, Plan},
+    targets::{Exclusions, Name, Plan},
     worker::Common,
 };
 use futures_util::{StreamExt as _, stream};
@@ -164,11 +164,9 @@ async fn resolve(
     }
 }
 
-/// Tries names that have no address again and again, and tells of those that have one, and of those by whom their paths are found: then it
-/// is found out which way they lie.
+/// Tries names that have no address again and again, and tells of those that have one: then it is found out which way they lie.
 pub(super) fn retry(
     plan: &Plan,
-    paths: PathTargets,
     common: &Common,
     ways: UnboundedSender<Word>,
     exclude: Exclusions,
@@ -183,10 +181,7 @@ pub(super) fn retry(
             let (mut still, mut found) = (Vec::new(), Vec::new());
             for question in open {
                 match question.ask(&exclude).await {
-                    Ok(address) => {
-                        found.extend(paths.by(question.target).map(|by| (by, address)));
-                        found.push((question.target, address));
-                    }
+                    Ok(address) => found.push((question.target, address)),
                     Err(_) => still.push(question),
                 }
             }

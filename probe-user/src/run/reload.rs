@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     results::human::counted,
-    targets::{Counts, Epochs, PathTargets, keep_the_same_paths},
+    targets::{Counts, Epochs, keep_the_same_paths},
     worker::Common,
 };
 use std::{sync::Arc, time::Instant};
@@ -48,8 +48,6 @@ impl Requests {
 pub(super) struct Parts {
     pub(super) read: Read,
     pub(super) common: Arc<Common>,
-    /// By whom paths are found.
-    pub(super) kept: PathTargets,
     pub(super) epochs: Epochs,
     pub(super) source: Arc<Source>,
     pub(super) words: UnboundedSender<Word>,
@@ -123,7 +121,7 @@ impl Parts {
             journal.given_up(given_up);
         }
         self.retrying.abort();
-        let retries = names::retry(&self.epochs.plan(), self.kept.clone(), &self.common, self.words.clone(), exclude);
+        let retries = names::retry(&self.epochs.plan(), &self.common, self.words.clone(), exclude);
         self.retrying = tokio::spawn(retries);
         if let Some(adopted) = adopted {
             adopted();

@@ -10,8 +10,8 @@
 //!
 //! From the first word to the end no target goes down: see `worker::judge`.
 //!
-//! Other targets are adopted here too ([`Adopting`]): the way to those that come is found with all others, so nobody is probed before it is
-//! known which way, and one thread alone says by which hop who is probed.
+//! Other targets are adopted here too ([`Adopting`]): nobody is probed before it is known which way, and one thread alone says by which hop
+//! who is probed.
 
 use super::Failure;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         self, Changed, Difference, FailedGateways, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour,
         RouteError, Unrouted,
     },
-    targets::{self, Counts, Plan},
+    targets::{self, Counts, PathTargets, Plan},
     worker::{Adopter, Common},
 };
 use futures_util::FutureExt as _;
@@ -36,6 +36,7 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
+use tokio::time::MissedTickBehavior;
 
 /// A change comes in several messages: routes follow addresses, a daemon writes one route after the other.
 const GATHER: Duration = Duration::from_millis(20);
@@ -89,6 +90,8 @@ pub(super) enum Word {
 pub(super) struct Parts {
     pub(super) common: Arc<Common>,
     pub(super) adopter: Adopter,
+    /// By whom paths are found: they leave by the same way.
+    pub(super) kept: PathTargets,
     pub(super) interface: Interface,
     /// It was named, and not found by its routes.
     pub(super) is_chosen: bool,
@@ -168,6 +171,8 @@ struct Ways {
     coming: Option<Coming>,
     tell: UnboundedSender<NewWay>,
     failed: FailedGateways,
+    /// Targets were given up, so some next hop may be used by nobody.
+    has_left: bool,
 }
 
 /// A plan on its way to being adopted.
@@ -186,7 +191,8 @@ impl Drop for Ways {
 }
 
 async fn follow(parts: Parts, follower: Follower, mut words: UnboundedReceiver<Word>, tell: UnboundedSender<NewWay>) {
-    let mut ways = Ways { parts, named: HashMap::new(), coming: None, tell, failed: FailedGateways::default() };
+    let mut ways =
+        Ways { parts, named: HashMap::new(), coming: None, tell, failed: FailedGateways::default(), has_left: false };
     let mut follower = Some(follower);
     let mut again = AGAIN.0;
     loop {
@@ -216,6 +222,8 @@ impl Ways {
             None => Follower::open().await?,
         };
         let handle = route::connect()?;
+        let mut tidying = tokio::time::interval(TIDY);
+        tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut late = HEARD_LATE;
             while !changed {
@@ -233,9 +241,12 @@ impl Ways {
                             self.named.extend(named);
                             changed = true;
                         }
-                        Some(Word::Adopt(adopting)) => changed = self.comes(*adopting),
+                        Some(Word::Adopt(adopting)) => changed = self.comes(*adopting) && !self.look_at_coming(&handle).await?,
                     },
-                    () = tokio::time::sleep(TIDY) => self.parts.adopter.tidy(),
+                    _ = tidying.tick() => {
+                        changed = self.parts.adopter.tidy();
+                        self.forget_unused();
+                    }
                 }
             }
             self.know_until(super::now() - late);
@@ -257,6 +268,7 @@ impl Ways {
                 }
             }
             let (began, begun) = (super::now(), Instant::now());
+            self.parts.adopter.tidy();
             let plan = self.parts.adopter.epochs().plan();
             self.named.retain(|target, _| plan.has(*target));
             self.look(&handle).await?;
@@ -333,6 +345,7 @@ impl Ways {
     fn adopt_coming(&mut self, of: &[u32]) {
         let Some(Coming { difference, targets, answer }) = self.coming.take() else { return };
         let given_up = difference.given_up.clone();
+        self.has_left |= !given_up.is_empty();
         let mut ways = targets.iter().zip(of).peekable();
         let hop = |slot: &u32| ways.next_if(|((target, _), _)| target.0 == *slot).map_or(NO_ROUTE, |(_, hop)| *hop);
         let hops: Vec<u32> = difference.filled.iter().map(hop).collect();
@@ -343,6 +356,50 @@ impl Ways {
     fn refuse_coming(&mut self, why: &str) {
         if let Some(coming) = self.coming.take() {
             let _gone = coming.answer.send(Err(format!("the ways to its targets can't be found: {why}")));
+        }
+    }
+
+    /// Asks the kernel for the way to those that come, alone, and adopts them. False where that is not enough, and everybody's way is to be
+    /// asked for: somebody has no route, or the interface is not as it was.
+    async fn look_at_coming(&mut self, handle: &rtnetlink::Handle) -> Result<bool, RouteError> {
+        let Parts { common, interface, is_chosen, sources, unrouted, .. } = &self.parts;
+        let Some(coming) = self.coming.as_ref().filter(|_| unrouted.is_none() && self.named.is_empty()) else {
+            return Ok(false);
+        };
+        let now = Interface::by_index(handle, interface.index).await?;
+        let Some(now) = now.filter(|now| now.up && now.carrier && now.mac == interface.mac) else { return Ok(false) };
+        let addresses = coming.targets.iter().map(|(_, address)| *address);
+        let found = Found::ask(handle, addresses, interface.index, *is_chosen, sources).await?;
+        if found.unrouted.is_some() {
+            return Ok(false);
+        }
+        let expires = found.expires;
+        let mut difference = Difference::new(&common.hops, found, coming.targets.iter().map(|_| NO_ROUTE));
+        for (used, hop) in difference.used.iter_mut().zip(common.hops.iter()) {
+            *used |= hop.is_used();
+        }
+        self.parts.expires = self.parts.expires.into_iter().chain(expires).min();
+        let plan = self.parts.adopter.epochs().plan();
+        self.adopt(&plan, difference, now.mac).await;
+        Ok(self.coming.is_none())
+    }
+
+    /// Next hops by which nobody is probed any more need not be kept resolved.
+    fn forget_unused(&mut self) {
+        if !self.has_left || self.parts.adopter.are_some_deferred() {
+            return;
+        }
+        self.has_left = false;
+        let Common { ledger, hops, .. } = &*self.parts.common;
+        let plan = self.parts.adopter.epochs().plan();
+        let mut used = vec![false; hops.len()];
+        for (target, _) in self.targets(&plan) {
+            for (place, _) in hops.turns(ledger.account(target).place_of_hop()) {
+                used[place as usize] = true;
+            }
+        }
+        if hops.iter().zip(&used).any(|(hop, used)| hop.is_used() && !used) {
+            hops.use_only(|place| used[place]);
         }
     }
 
@@ -424,10 +481,14 @@ impl Ways {
         let coming = self.coming.as_ref().map_or(0, |coming| coming.targets.len());
         let (there, coming) = of.split_at(of.len().saturating_sub(coming));
         for ((target, address), place) in self.targets(plan).zip(there) {
-            if ledger.account(target).destination().is_none() {
-                ledger.account(target).resolve(address, *place);
-            } else if all || ledger.account(target).place_of_hop() != *place {
-                ledger.account(target).move_to(*place);
+            for account in
+                std::iter::once(target).chain(self.parts.kept.by(target)).map(|target| ledger.account(target))
+            {
+                if account.destination().is_none() {
+                    account.resolve(address, *place);
+                } else if all || account.place_of_hop() != *place {
+                    account.move_to(*place);
+                }
             }
         }
         coming.to_vec()

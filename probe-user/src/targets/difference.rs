@@ -19,6 +19,9 @@ pub const PAGE: u32 = 256;
 /// after the other comes would have a run for each.
 const SPARE: (usize, usize, usize) = (4, 16, 4_096);
 
+/// So many that are in one plan alone may stand in a row before two orders are taken for others.
+const AHEAD: usize = 8;
+
 /// What is known beside the old plan.
 pub struct Known<'a> {
     /// Whether a slot has no target, and nothing in flight to one that it had.
@@ -309,10 +312,15 @@ impl Next<'_> {
             }
         }
         gone.extend(named.into_values().flatten().map(TargetIndex));
-        // And those that were given by address, family by family: sorted, the same ones meet.
+        // And those that were given by address. A plan has an order, so most who stay are met on one walk along both.
+        let given = |plan: &Plan, index: &u32| plan.has(TargetIndex(*index)) && !plan.names.contains_key(index);
+        let olds: Vec<u32> = before.runs().flatten().filter(|slot| given(old, slot)).collect();
+        let news: Vec<u32> = group.targets.clone().filter(|position| given(new, position)).collect();
+        let (olds, news) = self.in_step(&olds, &news, &mut pairs);
+        // The others family by family: sorted, the same ones meet.
         for is_v4 in [true, false] {
-            let mut olds = sorted(old, before.runs().flatten(), is_v4);
-            let mut news = sorted(new, group.targets.clone(), is_v4);
+            let mut olds = sorted(old, &olds, is_v4);
+            let mut news = sorted(new, &news, is_v4);
             loop {
                 match (olds.peek(), news.peek()) {
                     (Some(a), Some(b)) if a.0 == b.0 => {
@@ -334,16 +342,39 @@ impl Next<'_> {
         }
         (pairs, fresh, gone)
     }
+
+    /// Pairs those of two lists that stand in the same order, but for a few that are in one alone. Returns who is left.
+    fn in_step(&self, olds: &[u32], news: &[u32], pairs: &mut Vec<(u32, u32)>) -> (Vec<u32>, Vec<u32>) {
+        let old = |i: usize| self.old.address_of(TargetIndex(*olds.get(i)?));
+        let new = |i: usize| self.new.address_of(TargetIndex(*news.get(i)?));
+        let (mut left, mut i, mut j) = ((Vec::new(), Vec::new()), 0, 0);
+        while let (Some(slot), Some(position)) = (olds.get(i), news.get(j)) {
+            let (was, is) = (old(i), new(j));
+            if was == is {
+                pairs.push((*slot, *position));
+                (i, j) = (i + 1, j + 1);
+                continue;
+            }
+            let skip = |ahead: &usize| (old(i + ahead) == is, new(j + ahead) == was);
+            let (skipped_olds, skipped_news) =
+                match (1..=AHEAD).map(|ahead| (ahead, skip(&ahead))).find(|(_, (a, b))| *a || *b) {
+                    Some((ahead, (true, _))) => (ahead, 0),
+                    Some((ahead, _)) => (0, ahead),
+                    None => (1, 1),
+                };
+            left.0.extend(&olds[i..i + skipped_olds]);
+            left.1.extend(&news[j..j + skipped_news]);
+            (i, j) = (i + skipped_olds, j + skipped_news);
+        }
+        left.0.extend(&olds[i..]);
+        left.1.extend(&news[j..]);
+        left
+    }
 }
 
 /// Addresses by which targets of a family were given, each with where it stands, in order.
-fn sorted(
-    plan: &Plan,
-    of: impl Iterator<Item = u32>,
-    is_v4: bool,
-) -> std::iter::Peekable<Box<dyn Iterator<Item = (IpAddr, u32)>>> {
-    let given = of.filter(|index| !plan.names.contains_key(index));
-    let addresses = given.filter_map(|index| Some((plan.address_of(TargetIndex(index))?, index)));
+fn sorted(plan: &Plan, of: &[u32], is_v4: bool) -> std::iter::Peekable<Box<dyn Iterator<Item = (IpAddr, u32)>>> {
+    let addresses = of.iter().filter_map(|index| Some((plan.address_of(TargetIndex(*index))?, *index)));
     let of_family = addresses.filter(|(address, _)| address.is_ipv4() == is_v4);
     let sorted: Box<dyn Iterator<Item = (IpAddr, u32)>> = if is_v4 {
         // Eight bytes each, for there may be millions.
@@ -367,17 +398,27 @@ fn sorted(
 
 /// Whether a target's labels lead to the row that they led to.
 #[derive(Default)]
-struct SameRow(HashMap<(u32, u32), bool>);
+struct SameRow {
+    known: HashMap<(u32, u32), bool>,
+    last: Option<((u32, u32), bool)>,
+}
 
 impl SameRow {
     fn is_same(&mut self, next: &Next<'_>, (slot, label_set): (u32, u32), (before, group): (&Group, &Group)) -> bool {
-        let old = next.old.targets[slot as usize].label_set;
-        *self.0.entry((old, label_set)).or_insert_with(|| {
+        let sets = (next.old.targets[slot as usize].label_set, label_set);
+        if let Some((of, is_same)) = self.last
+            && of == sets
+        {
+            return is_same;
+        }
+        let is_same = *self.known.entry(sets).or_insert_with(|| {
             let rows = |plan: &Plan, set: &LabelSet| set.sums.map(|sum| plan.sums[sum as usize].values.clone());
             let [was, is] =
-                [(next.old, old), (next.new, label_set)].map(|(plan, set)| rows(plan, &plan.label_sets[set as usize]));
+                [(next.old, sets.0), (next.new, sets.1)].map(|(plan, set)| rows(plan, &plan.label_sets[set as usize]));
             before.sum_by == group.sum_by && was == is
-        })
+        });
+        self.last = Some((sets, is_same));
+        is_same
     }
 }
 

@@ -276,9 +276,14 @@ impl Adopter {
         (!before.is_empty() && tenant.destination.is_some()).then_some(Deferred { slot, tenant, before, above: 0 })
     }
 
-    /// Lets those come for whom it is time.
-    fn come(&mut self) {
-        let common = Arc::clone(&self.common);
+    /// Whether somebody waits to come, until answers to what was sent before are over.
+    pub fn are_some_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Lets those come for whom it is time. Whether there was one.
+    fn come(&mut self) -> bool {
+        let (common, before) = (Arc::clone(&self.common), self.deferred.len());
         self.deferred.retain_mut(|Deferred { slot, tenant, before, above }| {
             before.retain(|before| {
                 let account = common.ledger.account(TargetIndex(*before));
@@ -292,6 +297,7 @@ impl Adopter {
             }
             waits
         });
+        self.deferred.len() < before
     }
 
     /// For each sum of a plan, its row in the ledger: the one that it had, or one that is added.
@@ -361,24 +367,25 @@ impl Adopter {
     }
 
     /// Ends rows whose targets were all given up, once nothing of them is in flight, and lets those come who were sent probes to a port a
-    /// moment ago. To be called now and then.
-    pub fn tidy(&mut self) {
-        self.come();
+    /// moment ago. To be called now and then. Returns whether somebody came: the way that was found for him may be another by now.
+    pub fn tidy(&mut self) -> bool {
+        let has_come = self.come();
         let before = self.epochs.now();
         let (groups, sums) = self.live;
         if before.plan.sums.len() == sums {
-            return;
+            return has_come;
         }
         let all = tally::snapshot(&self.common.tallies, Nanos::ZERO);
         let is_leftover = |row: &usize| before.sum_of(*row).is_some_and(|sum| sum >= sums);
         if (0..self.rows.len()).filter(is_leftover).any(|row| is_open(&all.sums[row])) {
-            return;
+            return has_come;
         }
         let mut plan = Plan::clone(&before.plan);
         plan.sums.truncate(sums);
         plan.groups.truncate(groups);
         let sums = self.sums(&mut plan);
         self.epochs.replace(Epoch { plan: Arc::new(plan), sums, number: before.number + 1 });
+        has_come
     }
 }
 

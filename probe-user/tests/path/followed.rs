@@ -151,3 +151,37 @@ fn echo_is_told_where_its_path_changed_and_where_it_broke() {
 fn connections_are_told_where_their_path_changed_and_where_it_broke() {
     is_told("tcp:443");
 }
+
+/// Another router takes over, with an address and a MAC address of its own: probes that find paths leave by it too.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn paths_are_found_by_a_gateway_that_came_later() {
+    let Some(chain) = Plan::of(4).branches(2..=2, Balance::Flows).up("followed-gateway") else { return };
+    chain.take_branch(0);
+    let mut running = Running::begin(&chain, "icmp", 1);
+    for family in FAMILIES {
+        let target = chain.target(family);
+        running.wait_for(&format!("echolot_path_hops{{group=\"far\",target=\"{target}\"}}"), |hops| hops == 5);
+    }
+    let router = Node::Router(1, 0);
+    for (gateway, flag) in [("10.96.201.1", "-4"), ("fd00:96:0:201::1", "-6")] {
+        let whole = if flag == "-4" { "32" } else { "128 nodad" };
+        chain.ip(router, &format!("{flag} address add {gateway}/{whole} dev in0"));
+        chain.ip(Node::Near, &format!("{flag} route replace default via {gateway} dev near0 onlink"));
+    }
+    chain.ip(router, "link set in0 address 02:00:00:00:96:01");
+    // The old one is there no more: whoever still asks for it hears nothing.
+    for (old, flag) in [("10.96.1.1", "-4"), ("fd00:96:0:1::1", "-6")] {
+        chain.ip(router, &format!("{flag} address del {old}/{} dev in0", if flag == "-4" { "31" } else { "127" }));
+        let near = if flag == "-4" { "10.96.1.0/32" } else { "fd00:96:0:1::/128" };
+        chain.ip(router, &format!("{flag} route replace {near} dev in0"));
+    }
+    // What was on its way by the old one may be missed; then all are up, and found.
+    running.wait_for("echolot_targets{group=\"far\",state=\"up\"}", |up| up == 2);
+    chain.take_branch(1);
+    for family in FAMILIES {
+        let now = link_address(family, 1, 2, 1).to_string();
+        running
+            .event(chain.target(family), |event| event["event"] == "path_changed" && way(event, "new").contains(&now));
+    }
+}
