@@ -2,14 +2,14 @@
 //! that is slow or full holds nothing else up.
 
 use super::labels::Alert;
-use crate::base::{Nanos, RepeatedFault};
+use crate::base::{Nanos, RepeatedFault, in_background};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{Builder, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -97,7 +97,7 @@ impl StateFile {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         let write = move || of_thread.work(&path, clock);
-        let thread = Builder::new().name("alerts kept".into()).spawn(write).map_err(failed(folder))?;
+        let thread = in_background("alerts kept", write).map_err(failed(folder))?;
         Ok((Self { shared, thread: Some(thread), _lock: lock }, left))
     }
 

@@ -1,6 +1,7 @@
 //! The words that all folders share: moments, whose probe, how it ended and why, where a stamp was taken. Uses nothing of the rest.
 
 mod address;
+mod background;
 mod outcome;
 mod probe;
 mod quote;
@@ -10,6 +11,7 @@ mod sources;
 mod time;
 
 pub use address::{Address, AddressHandle, AddressTable, Destination, Family};
+pub use background::in_background;
 pub use outcome::{Cause, Outcome, PortState, Rcode, Reason, State};
 pub use probe::{Generation, ProbeNumber, Sequence, ShapeIndex, Stamp, TargetIndex, Ttls};
 pub use quote::{MplsLabel, MplsStack, Quote, QuoteProof};

@@ -3,9 +3,13 @@
 use super::Config;
 use crate::{
     alert::Alertmanager,
+    base::TargetIndex,
     targets::{Group, Plan},
 };
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::IpAddr,
+};
 
 /// Bits of a hash: as many as a gauge holds exactly, and Alertmanager's has.
 const BITS: u32 = 48;
@@ -53,7 +57,13 @@ pub fn hash(config: &Config, plan: &Plan) -> u64 {
     }
     format!("{:?}", plan.label_sets).hash(&mut hasher);
     for (index, target) in (0..).zip(&plan.targets) {
-        (target.label_set, plan.address_of(crate::base::TargetIndex(index))).hash(&mut hasher);
+        // One write a target where that does: there may be ten million.
+        match plan.address_of(TargetIndex(index)) {
+            Some(IpAddr::V4(address)) => {
+                hasher.write_u64(u64::from(target.label_set) << 32 | u64::from(address.to_bits()))
+            }
+            other => (target.label_set, other).hash(&mut hasher),
+        }
     }
     for (index, name) in &plan.names {
         (index, name).hash(&mut hasher);

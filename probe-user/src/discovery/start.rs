@@ -9,13 +9,9 @@ use super::{
     table::{SourceId, Table},
     watch::Watching,
 };
+use crate::base::in_background;
 use crossbeam::channel::Sender;
-use std::{
-    io,
-    sync::Arc,
-    thread::{Builder, JoinHandle},
-    time::Duration,
-};
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::Notify;
 
 /// Threads that read secrets, parse lists and ask the C library for names; each list's host may take one more.
@@ -57,7 +53,7 @@ impl Discovery {
         if watching.is_needed() {
             discovery.files = Some(tell);
             // Nobody joins it: a file may be on a disk that never answers.
-            Builder::new().name("target files".into()).spawn(move || watching.work())?;
+            in_background("target files", move || watching.work())?;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -76,7 +72,7 @@ impl Discovery {
             }
         }
         let (servers, least, stop) = (settings.servers.clone(), settings.names_least, Arc::clone(&discovery.stop));
-        Builder::new().name("discovery".into()).spawn(move || {
+        in_background("discovery", move || {
             runtime.block_on(async {
                 tokio::select! {
                     biased;
@@ -112,7 +108,7 @@ impl Discovery {
     /// There is no thread to be had.
     pub fn hand_on(&mut self, from: u64, mut adopt: impl Adopt + 'static) -> io::Result<()> {
         let table = Arc::clone(&self.table);
-        let thread = Builder::new().name("targets".into()).spawn(move || table.adopt(from, &mut adopt))?;
+        let thread = in_background("targets", move || table.adopt(from, &mut adopt))?;
         self.adopting = Some(thread);
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::{
     lookup::{self, Reading},
     shared::Shared,
 };
+use crate::base::in_background;
 use rustix::process::{Resource, getrlimit};
 use std::{
     fs::File,
@@ -72,7 +73,7 @@ impl Enricher {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (questions, asked) = mpsc::channel(QUEUE);
         let (shared, stop) = (Arc::clone(&enricher.shared), Arc::clone(&enricher.stop.thread));
-        let thread = std::thread::Builder::new().name("names".into()).spawn(move || {
+        let thread = in_background("names", move || {
             runtime.block_on(lookup::work(settings, at_once(), reading, shared, asked, stop));
         })?;
         (enricher.questions, enricher.thread) = (Some(questions), Some(thread));
@@ -134,7 +135,7 @@ fn read_beside(path: &Path, stop: &Arc<Stop>) -> io::Result<Reading> {
     let (read, reading) = watch::channel(None);
     let content = Stoppable { file, stop: Arc::clone(stop) };
     let name = path.display().to_string();
-    std::thread::Builder::new().name("networks".into()).spawn(move || {
+    in_background("networks", move || {
         let stop = Arc::clone(&content.stop);
         match AsnTable::read(content, &name) {
             // Nobody is there any more: nobody wants to know.

@@ -11,6 +11,7 @@ mod negotiate;
 mod page;
 
 use crate::{
+    base::in_background,
     metrics::{Exposition, ExpositionError, Readiness, Source},
     targets::Counts,
 };
@@ -102,9 +103,6 @@ pub fn bind(address: SocketAddr) -> Result<Listener, HttpError> {
     })
 }
 
-/// The thread gives way to others on its CPU: a loop that is due comes first, and a scrape takes as long as it takes.
-const NICENESS: i32 = 10;
-
 /// Answers on a thread of its own, as [`serve`] does. What comes of it is told by the receiver.
 ///
 /// # Errors
@@ -116,9 +114,7 @@ pub fn spawn(
 ) -> io::Result<oneshot::Receiver<Result<(), HttpError>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (tell, told) = oneshot::channel();
-    std::thread::Builder::new().name("http".into()).spawn(move || {
-        // Of this thread alone, as Linux has it. Where it may not be, scrapes are as quick as all else.
-        let _ = rustix::process::nice(NICENESS);
+    in_background("http", move || {
         let ended = runtime.block_on(serve(listener, source, shutdown));
         // Nobody wants to know any more: the process ends.
         let _ = tell.send(ended);

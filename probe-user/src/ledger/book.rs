@@ -159,12 +159,20 @@ impl Ledger {
     /// Where a target's account is that is not in the first segment.
     #[inline]
     fn further(&self, target: TargetIndex) -> Option<((usize, usize), &Cell)> {
-        let (segment, index) = self.tables.place_of(target.0);
-        let cells = match self.tables.segments.get(segment) {
-            Some(segment) => &segment.cells,
-            None => &self.tables.pages.get(segment - self.tables.segments.len())?.segment.cells,
-        };
-        Some(((segment, index), cells.get(index)?))
+        let place = segment::place_of(target.0);
+        match self.tables.segments.get(place.0) {
+            // The last of them may have a part of its slots.
+            Some(segment) if target.0 < self.tables.end => Some((place, segment.cells.get(place.1)?)),
+            _ => self.later(target),
+        }
+    }
+
+    /// Where that of a slot is that came later. A call, so that what is done for all others stays short.
+    #[inline(never)]
+    fn later(&self, target: TargetIndex) -> Option<((usize, usize), &Cell)> {
+        let place = self.tables.place_of(target.0);
+        let page = self.tables.pages.get(place.0.checked_sub(self.tables.segments.len())?)?;
+        Some((place, page.segment.cells.get(place.1)?))
     }
 
     /// A target's account. Panics where there is no such slot: ask [`Ledger::has`] about numbers from elsewhere.
@@ -411,11 +419,20 @@ impl Tables {
     pub(super) fn segment(&self, number: usize) -> &Segment {
         match self.segments.get(number) {
             Some(segment) => segment,
-            None => &self.pages[number - self.segments.len()].segment,
+            None => self.page(number),
         }
+    }
+
+    #[inline(never)]
+    fn page(&self, number: usize) -> &Segment {
+        &self.pages[number - self.segments.len()].segment
     }
 
     fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.iter().chain(self.pages.iter().map(|(_, page)| &page.segment))
     }
 }
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

@@ -25,8 +25,14 @@ impl<T> Grown<T> {
     pub fn get(&self, place: usize) -> Option<&T> {
         match self.first.get(place) {
             Some(found) => Some(found),
-            None => self.later.get(place - self.first.len()).map(|found| &**found),
+            None => self.later(place),
         }
+    }
+
+    /// A call, so that what is done for all others stays short.
+    #[inline(never)]
+    fn later(&self, place: usize) -> Option<&T> {
+        self.later.get(place - self.first.len()).map(|found| &**found)
     }
 
     /// All, in order.
@@ -53,7 +59,10 @@ impl<T> Index<usize> for Grown<T> {
     fn index(&self, place: usize) -> &T {
         match self.first.get(place) {
             Some(found) => found,
-            None => &self.later[place - self.first.len()],
+            None => match self.later(place) {
+                Some(found) => found,
+                None => panic!("there is nothing in place {place}"),
+            },
         }
     }
 }

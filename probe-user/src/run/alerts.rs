@@ -9,7 +9,7 @@ use crate::{
         self, Ability, Annotations, CAPACITY, Change, Counts, Fleet, Keeper, Labels, MOST_ALERTS, Moment, Name,
         Outages, Outbox, Settings, StateError, StateFile, Subject, Trouble, Who,
     },
-    base::{Family, Nanos, Outcome, RepeatedFault, State, TargetIndex},
+    base::{Family, Nanos, Outcome, RepeatedFault, State, TargetIndex, in_background},
     metrics::{Readiness, Source as _},
     results::{human::counted, rfc3339},
     targets::{Epoch, Epochs, FAMILY, Families, TargetName},
@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
-    thread::{Builder, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, SystemTime},
 };
 use tokio::{sync::oneshot, time::MissedTickBehavior};
@@ -43,8 +43,6 @@ const NAMES: usize = 5;
 const ENDS: usize = 1_024;
 /// At the end the disk is waited for so long.
 const LEFT: Duration = Duration::from_secs(2);
-/// The thread gives way to others on its CPU, as that of HTTP does.
-const NICENESS: i32 = 10;
 
 /// What is known before anything is probed.
 pub(super) struct Starting {
@@ -135,9 +133,7 @@ impl Starting {
             look_next: Nanos::ZERO,
             left_out: RepeatedFault::default(),
         };
-        let thread = Builder::new().name("alerts".into()).spawn(move || {
-            // Of this thread alone, as Linux has it.
-            let _ = rustix::process::nice(NICENESS);
+        let thread = in_background("alerts", move || {
             runtime.block_on(async {
                 for (one, outbox) in settings.alertmanagers.iter().zip(&engine.outboxes) {
                     tokio::spawn(alert::work(one.clone(), Arc::clone(outbox), settings.clone(), super::now));

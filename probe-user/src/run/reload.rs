@@ -11,6 +11,7 @@ use super::{
     ways::{Adopted, Adopting, Word},
 };
 use crate::{
+    base::in_background,
     results::human::counted,
     targets::{Counts, Epochs, keep_the_same_paths},
     worker::Common,
@@ -141,7 +142,7 @@ impl Parts {
 /// Does it on a thread of its own: it takes long.
 async fn aside<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let (done, answered) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
+    let thread = in_background("reload", move || {
         let _gone = done.send(what());
     });
     thread.map_err(|error| format!("no thread to read it on: {error}"))?;

@@ -15,7 +15,7 @@
 
 use super::Failure;
 use crate::{
-    base::{Nanos, Sources, TargetIndex},
+    base::{Nanos, Sources, TargetIndex, in_background},
     nic::Addressing,
     results::{NewWay, Via},
     route::{
@@ -121,7 +121,7 @@ impl Rerouting {
         let (words, told) = unbounded_channel();
         let (tell, changes) = unbounded_channel();
         let (opened, is_open) = std::sync::mpsc::channel();
-        std::thread::Builder::new().name("routes".into()).spawn(move || {
+        in_background("routes", move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
