@@ -100,6 +100,17 @@ impl Tracer {
         self.at_once.push_back(target);
     }
 
+    /// This target's path is to be found no more. What of it is in flight is still to be settled.
+    pub fn remove(&mut self, target: TargetIndex) {
+        self.to_begin.retain(|other| *other != target);
+        self.at_once.retain(|other| *other != target);
+        self.later.retain(|Reverse(later)| later.target != target);
+        self.repeated.remove(&target);
+        self.under_way.retain(|(other, _), _| *other != target);
+        self.reserved.retain(|(other, _), _| *other != target);
+        self.done.retain(|path| path.target != target);
+    }
+
     /// The next probe to send; None: nothing before [`Tracer::next_at`], or before something is settled.
     pub fn next(&mut self, now: Nanos) -> Option<(TargetIndex, ProbeNumber)> {
         self.begin(now);

@@ -348,3 +348,39 @@ fn who_is_wanted_again_and_again_waits_until_rounds_can_be_told_apart() {
         assert!(nine[8] - nine[0] >= TIMEOUT, "eight rounds are told apart by a port's answers: {nine:?}");
     }
 }
+
+#[test]
+fn who_is_removed_is_asked_about_no_more() {
+    let wanted = Wanted { rounds: None, at_once: 2, ..wanted() };
+    let ttls = Ttls::up_to(wanted.most);
+    let mut tracer = Tracer::new(wanted, ttls, (0..4).map(TargetIndex));
+    let mut now = Nanos::from_secs(10);
+    let asked = |tracer: &mut Tracer, now| -> Vec<_> { std::iter::from_fn(|| tracer.next(now)).collect() };
+    let first = asked(&mut tracer, now);
+    assert!([0, 1].iter().all(|target| first.iter().any(|(other, _)| other.0 == *target)), "{first:?}");
+    tracer.begin_at_once(TargetIndex(0));
+    // One is under way, one waits for its beginning.
+    tracer.remove(TargetIndex(0));
+    tracer.remove(TargetIndex(3));
+    assert_eq!(tracer.in_flight(), first.len() as u64, "what is in flight is still to be settled");
+    let silent = |(target, number): &(TargetIndex, ProbeNumber)| Settlement {
+        target: *target,
+        number: *number,
+        sent: now,
+        ended: Ended::Lost,
+    };
+    let settlements: Vec<Settlement> = first.iter().map(silent).collect();
+    settlements.iter().for_each(|settlement| tracer.settled(settlement));
+    let mut others = std::collections::BTreeSet::new();
+    for _ in 0..2_000 {
+        now += Nanos::from_millis(1);
+        for (target, number) in asked(&mut tracer, now) {
+            others.insert(target.0);
+            tracer.settled(&Settlement { target, number, sent: now, ended: Ended::Lost });
+        }
+        while let Some(path) = tracer.path() {
+            assert!([1, 2].contains(&path.target.0), "{path:?}");
+        }
+    }
+    assert_eq!((others.into_iter().collect::<Vec<_>>(), tracer.in_flight()), (vec![1, 2], 0));
+}

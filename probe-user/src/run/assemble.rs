@@ -138,6 +138,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     routes.of = Vec::new();
     let clock = WallClock::new(super::now(), SystemTime::now());
     let keeping = kept.clone().map(|kept| followed::keep(&plan, kept, &common.ledger));
+    let give_up_path = keeping.as_ref().map(|keeping| keeping.give_up.clone());
     let (kept_paths, followed) = keeping.map(|keeping| (keeping.paths, keeping.followed)).unzip();
     let counts = followed.as_ref().map(Followed::counts);
     let epochs = Epochs::new(Arc::clone(&plan));
@@ -199,6 +200,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
     rerouting.begin(ways::Parts {
         adopter: Adopter::new(Arc::clone(&common), epochs.clone(), &probed),
         kept: kept.unwrap_or_default(),
+        give_up_path,
         common: Arc::clone(&common),
         interface: routes.interface.clone(),
         is_chosen: job.network.interface.is_some(),
@@ -242,7 +244,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         rate: job.rate,
         for_ever: job.for_ever,
         summary: job.summary,
-        plan,
+        is_bounded: plan.groups.iter().all(|group| group.count.is_some()),
         common,
         longest,
         link,

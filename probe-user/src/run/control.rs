@@ -21,7 +21,6 @@ use crate::{
     nic::{DropSampler, NeighbourThread, Nic, SourcePorts},
     results::{Summary, Writing},
     route::{Hops, LinkState, RouteError},
-    targets::Plan,
     worker::{Common, Phase},
 };
 use std::{
@@ -47,7 +46,8 @@ pub(super) struct Station {
     pub(super) for_ever: bool,
     /// Where the summary goes.
     pub(super) summary: Option<PathBuf>,
-    pub(super) plan: Arc<Plan>,
+    /// Each target is sent a number of probes, and all is done once those are settled.
+    pub(super) is_bounded: bool,
     pub(super) common: Arc<Common>,
     /// The longest timeout.
     pub(super) longest: Nanos,
@@ -91,7 +91,6 @@ impl Station {
     }
 
     async fn look_after(&mut self, view: &mut dyn View) {
-        let waits = self.plan.groups.iter().all(|group| group.count.is_some());
         let (mut faults, mut asleep, mut carried) = (FaultDetector::default(), Asleep::new(), Carried::default());
         let mut unread = RepeatedFault::default();
         let mut asked = Asked::listen(&self.drops);
@@ -159,7 +158,7 @@ impl Station {
                 }
             });
             self.source.held(faults.held());
-            carried.look(&self.interface, &self.common, self.rate, waits, super::now());
+            carried.look(&self.interface, &self.common, self.rate, self.is_bounded, super::now());
             if self.writing.as_ref().is_some_and(Writing::reader_gone) && !self.for_ever {
                 self.common.ask(Phase::Drain);
             }

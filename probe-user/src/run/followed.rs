@@ -75,12 +75,15 @@ pub(super) struct Keeping {
     pub(super) paths: Paths,
     /// Who follows what is found.
     pub(super) followed: Followed,
+    /// Takes those whose path is to be found no more.
+    pub(super) give_up: Sender<TargetIndex>,
 }
 
 /// For the targets of a plan whose paths are kept. `ledger` knows which of them have an address.
 pub(super) fn keep(plan: &Plan, targets: PathTargets, ledger: &Ledger) -> Keeping {
     let (found, paths) = channel::bounded(FOUND);
     let (ask, at_once) = channel::bounded(MOST_HELD);
+    let (give_up, given_up) = channel::unbounded();
     let has_address = |target: &TargetIndex| ledger.account(*target).address().is_some();
     let mut unresolved = Vec::new();
     let many = targets.groups().len();
@@ -91,10 +94,11 @@ pub(super) fn keep(plan: &Plan, targets: PathTargets, ledger: &Ledger) -> Keepin
     };
     let tracers = targets.groups().iter().map(tracer).collect();
     let counts = Arc::new(PathCounts::new(plan, targets.clone()));
-    let beside = Some(Beside { at_once, unresolved });
+    let beside = Some(Beside { at_once, unresolved, given_up });
     Keeping {
         paths: Paths { tracers, found, is_paused: Arc::default(), beside },
         followed: Followed { targets, paths, ask, counts, ways: HashMap::new(), held: VecDeque::new() },
+        give_up,
     }
 }
 

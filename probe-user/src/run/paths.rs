@@ -48,6 +48,8 @@ pub(crate) struct Beside {
     pub(crate) at_once: Receiver<TargetIndex>,
     /// Those that had no address yet.
     pub(crate) unresolved: Vec<TargetIndex>,
+    /// Those whose path is to be found no more.
+    pub(crate) given_up: Receiver<TargetIndex>,
 }
 
 /// Begins to ask. It ends when all paths have been found, or when the job is to end, and has the loops end then.
@@ -129,10 +131,12 @@ impl Asking {
         many
     }
 
-    /// Has those begun that are wanted at once, and those whose name resolves now.
+    /// Has those begun that are wanted at once, and those whose name resolves now, and others no more.
     fn begin_at_once(&mut self) {
         let Some(beside) = &mut self.paths.beside else { return };
+        let given_up: Vec<TargetIndex> = beside.given_up.try_iter().collect();
         let wanted: Vec<TargetIndex> = beside.at_once.try_iter().collect();
+        beside.unresolved.retain(|target| !given_up.contains(target));
         let now = super::now();
         let mut resolved = Vec::new();
         if !beside.unresolved.is_empty() && now - self.names_looked_at >= NAMES_LOOKED_AT {
@@ -148,6 +152,11 @@ impl Asking {
         for target in resolved {
             if let Some(tracer) = self.tracer(target) {
                 tracer.add(target);
+            }
+        }
+        for target in given_up {
+            if let Some(tracer) = self.tracer(target) {
+                tracer.remove(target);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::Failure;
 use crate::{
     base::{Nanos, Sources, TargetIndex, in_background},
     nic::Addressing,
-    results::{NewWay, Via},
+    results::{NewWay, Via, human::counted},
     route::{
         self, Changed, Difference, FailedGateways, Follower, Found, Hops, Interface, NO_ROUTE, NO_SOURCE, Neighbour,
         RouteError, Unrouted,
@@ -25,6 +25,7 @@ use crate::{
     targets::{self, Counts, PathTargets, Plan},
     worker::{Adopter, Common},
 };
+use crossbeam::channel::Sender;
 use futures_util::FutureExt as _;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -92,6 +93,8 @@ pub(super) struct Parts {
     pub(super) adopter: Adopter,
     /// By whom paths are found: they leave by the same way.
     pub(super) kept: PathTargets,
+    /// Takes those of them whose target was given up.
+    pub(super) give_up_path: Option<Sender<TargetIndex>>,
     pub(super) interface: Interface,
     /// It was named, and not found by its routes.
     pub(super) is_chosen: bool,
@@ -349,8 +352,33 @@ impl Ways {
         let mut ways = targets.iter().zip(of).peekable();
         let hop = |slot: &u32| ways.next_if(|((target, _), _)| target.0 == *slot).map_or(NO_ROUTE, |(_, hop)| *hop);
         let hops: Vec<u32> = difference.filled.iter().map(hop).collect();
+        let pathless = self.pathless(&difference);
         let counts = self.parts.adopter.adopt(difference, &hops, super::now());
+        if counts.is_ok() {
+            self.give_up_paths(&given_up, pathless);
+        }
         let _gone = answer.send(counts.map(|counts| Adopted { counts, given_up }));
+    }
+
+    /// How many come whose paths are to be kept. Whoever finds a path is laid at the start.
+    fn pathless(&self, targets::Difference { plan, filled, .. }: &targets::Difference) -> usize {
+        let kept = plan.groups.iter().filter(|group| group.path.is_some());
+        let runs: Vec<_> = kept.flat_map(targets::Group::runs).collect();
+        if runs.is_empty() { 0 } else { filled.iter().filter(|slot| runs.iter().any(|run| run.contains(slot))).count() }
+    }
+
+    fn give_up_paths(&self, given_up: &[u32], pathless: usize) {
+        let Some(give_up) = &self.parts.give_up_path else { return };
+        for by in given_up.iter().filter_map(|slot| self.parts.kept.give_up(TargetIndex(*slot))) {
+            // Whoever finds paths may have ended.
+            let _ended = give_up.send(by);
+        }
+        if pathless > 0 {
+            tracing::warn!(
+                "the paths to {} that came are kept after a restart: whoever finds a path is laid at the start",
+                counted(pathless as u64, "target")
+            );
+        }
     }
 
     fn refuse_coming(&mut self, why: &str) {

@@ -5,7 +5,14 @@ use crate::{
     base::{Nanos, TargetIndex, Ttls},
     wire::{Content, Kind, Shape},
 };
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 /// That the paths to a group's targets are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +59,8 @@ pub struct PathGroup {
     pub timeout: Nanos,
     /// How their paths are kept.
     pub settings: PathSettings,
+    /// Whose path is found no more, in the same order. Whoever comes into such a slot later is another.
+    gone: Arc<[AtomicBool]>,
 }
 
 /// The least that senders let go of probes that find paths: a target that goes down is asked about at once.
@@ -81,7 +90,8 @@ impl Plan {
             let own = &mut all.groups[number];
             own.targets = by.clone();
             let (kind, timeout) = (own.shape.kind, own.timeout);
-            found.push(PathGroup { targets: group.targets.clone(), by, kind, timeout, settings });
+            let gone = by.clone().map(|_| AtomicBool::new(false)).collect();
+            found.push(PathGroup { targets: group.targets.clone(), by, kind, timeout, settings, gone });
         }
         Some((all, PathTargets(found)))
     }
@@ -122,27 +132,19 @@ fn of_group(group: &Group, settings: PathSettings) -> Group {
     }
 }
 
-/// Whether two plans keep the same paths, of the same targets.
+/// Whether the groups of two plans keep paths alike. A group that goes takes its paths along.
 ///
 /// # Errors
 /// They do not: which group's, in words for people.
 pub fn keep_the_same(old: &Plan, new: &Plan) -> Result<(), String> {
-    let kept = |plan: &Plan| -> BTreeMap<String, (PathSettings, Vec<String>)> {
-        let groups = plan.groups.iter().filter_map(|group| Some((group, group.path?)));
-        let of_group = |(group, settings): (&Group, PathSettings)| {
-            let name = |target| plan.name_of(target).map(|name| name.to_string());
-            let mut targets: Vec<String> = plan.members(group).filter_map(name).collect();
-            targets.sort_unstable();
-            (group.name.clone(), (settings, targets))
-        };
-        groups.map(of_group).collect()
-    };
-    let (old, new) = (kept(old), kept(new));
-    let differs = |name: &&String| old.get(*name) != new.get(*name);
-    match old.keys().chain(new.keys()).find(differs) {
+    let before: BTreeMap<&str, Option<PathSettings>> =
+        old.groups.iter().map(|group| (&*group.name, group.path)).collect();
+    let differs = |group: &&Group| before.get(&*group.name).copied().flatten() != group.path;
+    match new.groups.iter().find(differs) {
         None => Ok(()),
-        Some(name) => Err(format!(
-            "the paths to the targets of group `{name}` are kept, and it would have others: that takes a restart"
+        Some(group) => Err(format!(
+            "how the paths to the targets of group `{}` are kept (`path`) is laid at the start: restart echolot",
+            group.name
         )),
     }
 }
@@ -156,13 +158,29 @@ impl PathTargets {
     /// By whom the path to this target is found, if it is kept.
     pub fn by(&self, target: TargetIndex) -> Option<TargetIndex> {
         let group = self.0.iter().find(|group| group.targets.contains(&target.0))?;
-        Some(TargetIndex(target.0 - group.targets.start + group.by.start))
+        let place = target.0 - group.targets.start;
+        (!group.is_gone(place)).then_some(TargetIndex(group.by.start + place))
     }
 
     /// Whose path this one finds.
     pub fn of(&self, by: TargetIndex) -> Option<TargetIndex> {
         let group = self.0.iter().find(|group| group.by.contains(&by.0))?;
-        Some(TargetIndex(by.0 - group.by.start + group.targets.start))
+        let place = by.0 - group.by.start;
+        (!group.is_gone(place)).then_some(TargetIndex(group.targets.start + place))
+    }
+
+    /// The path to this target is kept no more. By whom it was found.
+    pub fn give_up(&self, target: TargetIndex) -> Option<TargetIndex> {
+        let by = self.by(target)?;
+        let group = self.0.iter().find(|group| group.targets.contains(&target.0))?;
+        group.gone[(target.0 - group.targets.start) as usize].store(true, Relaxed);
+        Some(by)
+    }
+}
+
+impl PathGroup {
+    fn is_gone(&self, place: u32) -> bool {
+        self.gone.get(place as usize).is_some_and(|gone| gone.load(Relaxed))
     }
 }
 
@@ -218,6 +236,11 @@ mod tests {
             assert_eq!(Some(all.sums[row as usize].group), all.group_of(by));
         }
         assert_eq!(paths.of(TargetIndex(3)), None);
+        // Whoever goes takes it along, for all who look, and whoever comes into the slot has none.
+        let (shared, by) = (paths.clone(), paths.by(TargetIndex(3)).expect("kept"));
+        assert_eq!((paths.give_up(TargetIndex(3)), paths.give_up(TargetIndex(3))), (Some(by), None));
+        assert_eq!((shared.by(TargetIndex(3)), shared.of(by)), (None, None));
+        assert!(shared.by(TargetIndex(2)).is_some() && shared.give_up(TargetIndex(9)).is_none());
         let [.., a, c] = &all.groups[..] else { panic!("five") };
         assert_eq!((a.shape.kind, a.flow_count()), (Kind::Echo, 4));
         assert!(a.ttls.is_some() && a.count == Some(0) && a.path.is_none());
@@ -226,6 +249,25 @@ mod tests {
             all.groups.iter().filter(|g| g.ports() > 0).map(|g| g.shape.flow..g.shape.flow + g.ports()).collect();
         for (i, one) in ports.iter().enumerate() {
             assert!(ports[i + 1..].iter().all(|other| one.end <= other.start || other.end <= one.start), "{ports:?}");
+        }
+    }
+
+    #[test]
+    fn targets_may_change_and_how_paths_are_kept_not() {
+        let of =
+            |path, targets: &[&str]| plan(&[("a", Kind::Echo, path, targets), ("b", Kind::Echo, None, &["10.64.9.1"])]);
+        let old = of(Some(KEPT), &["10.64.0.1", "10.64.0.2"]);
+        let without = plan(&[("b", Kind::Echo, None, &["10.64.9.1"])]);
+        assert_eq!(keep_the_same(&old, &of(Some(KEPT), &["10.64.0.2", "10.64.0.3"])), Ok(()));
+        assert_eq!(keep_the_same(&old, &without), Ok(()));
+        let other = PathSettings { flows: 1, ..KEPT };
+        for (old, new) in [
+            (&old, of(None, &["10.64.0.1"])),
+            (&old, of(Some(other), &["10.64.0.1"])),
+            (&without, of(Some(KEPT), &["10.64.0.1"])),
+        ] {
+            let why = keep_the_same(old, &new).expect_err("it is kept in another way");
+            assert!(why.contains("group `a`") && why.contains("restart"), "{why}");
         }
     }
 

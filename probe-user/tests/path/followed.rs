@@ -2,7 +2,7 @@
 
 use crate::{
     balance::Balance,
-    chain::{Chain, FAMILIES, Node, Plan, link_address},
+    chain::{Chain, FAMILIES, Node, Plan, host_behind, link_address},
     tools::SOON,
 };
 use echolot::base::Family;
@@ -27,12 +27,7 @@ impl<'a> Running<'a> {
     fn begin(chain: &'a Chain, probe: &str, flows: u16) -> Self {
         let folder = std::env::temp_dir().join(chain.namespace(Node::Near));
         fs::create_dir_all(&folder).unwrap();
-        let targets = FAMILIES.map(|family| format!("\"{}\"", chain.target(family))).join(", ");
-        let config = format!(
-            "listen: 127.0.0.1:10816\nevents: events.jsonl\nglobal: {{interval: 50ms, timeout: 300ms, down_after: 3}}\n\
-             groups:\n- {{name: far, probe: \"{probe}\", targets: [{targets}], path: {{interval: 1s, flows: {flows}}}}}\n"
-        );
-        fs::write(folder.join("run.yml"), config).unwrap();
+        write_config(&folder, probe, &FAMILIES.map(|family| chain.target(family)), flows);
         let mut command = chain.command(Node::Near, env!("CARGO_BIN_EXE_echolot"));
         command.args(["run", "-f", "none", "--progress-interval", "0", "-c"]).arg(folder.join("run.yml"));
         let log = fs::File::create(folder.join("log")).unwrap();
@@ -73,6 +68,16 @@ impl<'a> Running<'a> {
         let found = || self.events().into_iter().find(|event| event["target"] == target && is(event));
         wait_until(SOON, found).unwrap_or_else(|| panic!("{target}: {:#?}\n{}", self.events(), self.log()))
     }
+}
+
+fn write_config(folder: &std::path::Path, probe: &str, targets: &[IpAddr], flows: u16) {
+    let targets: Vec<String> = targets.iter().map(|target| format!("\"{target}\"")).collect();
+    let config = format!(
+        "listen: 127.0.0.1:10816\nevents: events.jsonl\nglobal: {{interval: 50ms, timeout: 300ms, down_after: 3}}\n\
+         groups:\n- {{name: far, probe: \"{probe}\", targets: [{}], path: {{interval: 1s, flows: {flows}}}}}\n",
+        targets.join(", ")
+    );
+    fs::write(folder.join("run.yml"), config).unwrap();
 }
 
 impl Drop for Running<'_> {
@@ -184,4 +189,34 @@ fn paths_are_found_by_a_gateway_that_came_later() {
         running
             .event(chain.target(family), |event| event["event"] == "path_changed" && way(event, "new").contains(&now));
     }
+}
+
+/// Who goes takes his path along, who stays keeps it, and who comes is probed: that his path is kept takes a restart, and is said.
+#[test]
+#[ignore = "needs root: make test runs it"]
+fn targets_change_where_paths_are_kept() {
+    let Some(chain) = Plan::of(4).up("followed-reload") else { return };
+    let mut running = Running::begin(&chain, "icmp", 1);
+    let [goes, stays] = FAMILIES.map(|family| chain.target(family));
+    let comes = host_behind(Family::V4, chain.length(), 2);
+    let hops_of = |target: IpAddr| format!("echolot_path_hops{{group=\"far\",target=\"{target}\"}}");
+    for target in [goes, stays] {
+        running.wait_for(&hops_of(target), |hops| hops == 5);
+    }
+    write_config(&running.folder, "icmp", &[stays, comes], 1);
+    send_signal("HUP", running.child.id());
+    running.wait_for("echolot_config_last_reload_successful", |is_so| is_so == 1);
+    wait_until(SOON, || running.log().contains("1 new, 1 given up").then_some(())).expect("it is reloaded");
+    assert!(running.log().contains("the paths to 1 target that came are kept after a restart"), "{}", running.log());
+    running.wait_for("echolot_targets{group=\"far\",state=\"up\"}", |up| up == 2);
+    assert_eq!([goes, stays, comes].map(|target| running.metric(&hops_of(target))), [None, Some(5), None]);
+    chain.cut(3);
+    let down = |event: &Value| event["event"] == "state" && event["to"] == "down";
+    assert_eq!(running.event(stays, down)["last_hop"]["ttl"], 2);
+    assert!(running.event(comes, down)["last_hop"].is_null());
+    // How paths are kept is another thing.
+    write_config(&running.folder, "icmp", &[stays, comes], 2);
+    send_signal("HUP", running.child.id());
+    let refused = "how the paths to the targets of group `far` are kept (`path`) is laid at the start";
+    wait_until(SOON, || running.log().contains(refused).then_some(())).expect("it is refused");
 }
