@@ -244,7 +244,18 @@ impl Ways {
                             self.named.extend(named);
                             changed = true;
                         }
-                        Some(Word::Adopt(adopting)) => changed = self.comes(*adopting) && !self.look_at_coming(&handle).await?,
+                        Some(Word::Adopt(adopting)) => {
+                            let (began, begun) = (super::now() - late, Instant::now());
+                            self.know_until(began);
+                            changed = self.comes(*adopting) && !self.look_at_coming(&handle).await?;
+                            // Of ten million targets it takes seconds, in which nobody listened.
+                            changed |= self.has_come(&mut follower).await?;
+                            late += Nanos::from(begun.elapsed());
+                            if !changed {
+                                self.know_until(Nanos::MAX);
+                                late = HEARD_LATE;
+                            }
+                        }
                     },
                     _ = tidying.tick() => {
                         changed = self.parts.adopter.tidy();
@@ -279,11 +290,7 @@ impl Ways {
             self.adopt_coming(&[]);
             *again = AGAIN.0;
             changed = false;
-            // What has come meanwhile is seen once the runtime has looked.
-            tokio::task::yield_now().await;
-            while let Some(heard) = follower.heard().now_or_never() {
-                changed |= self.concerns(&heard?);
-            }
+            changed |= self.has_come(&mut follower).await?;
             if changed {
                 self.know_until(began);
                 tokio::time::sleep((begun.elapsed() * 3).min(OFTEN)).await;
@@ -291,6 +298,16 @@ impl Ways {
                 self.know_until(Nanos::MAX);
             }
         }
+    }
+
+    /// Whether something has changed meanwhile: it is heard once the runtime has looked.
+    async fn has_come(&mut self, follower: &mut Follower) -> Result<bool, RouteError> {
+        let mut changed = false;
+        tokio::task::yield_now().await;
+        while let Some(heard) = follower.heard().now_or_never() {
+            changed |= self.concerns(&heard?);
+        }
+        Ok(changed)
     }
 
     fn know_until(&self, moment: Nanos) {
