@@ -235,7 +235,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         None => None,
     };
     source.ready();
-    job.notifier.probes(&common, &source);
+    let shown = Arc::clone(&source);
+    job.notifier.probes(&common, move || (shown.snapshot(), shown.plan().many()));
     if targets >= MANY {
         tracing::info!("probing begins");
     }

@@ -4,10 +4,10 @@
 //! for its first target: a source that is down is no failed start. It is alive while all loops go on; while nothing is to be sent yet; and
 //! while it ends, for which the manager has a bound of its own. A machine without a link is alive: its loops go on.
 
-use super::Source;
 use crate::{
     base::{Nanos, RepeatedFault, State},
     health::Hold,
+    ledger::Snapshot,
     nic::MonotonicClock,
     results::human::{count, counted},
     worker::{Common, Progress, STANDS},
@@ -48,10 +48,13 @@ enum Word {
     Ends,
 }
 
+/// The sums, and how many targets there are.
+type Look = Box<dyn Fn() -> (Snapshot, usize) + Send>;
+
 /// Loops at work.
 struct Probing {
     common: Arc<Common>,
-    source: Arc<Source>,
+    look: Look,
     progress: Progress,
     /// When how it fares was last said, and how many probes there had been by then.
     before: (Nanos, u64),
@@ -89,12 +92,12 @@ impl Notifier {
     }
 
     /// Probes are under way.
-    pub(super) fn probes(&self, common: &Arc<Common>, source: &Arc<Source>) {
+    pub(super) fn probes(&self, common: &Arc<Common>, look: impl Fn() -> (Snapshot, usize) + Send + 'static) {
         self.looked();
         self.say(|| {
             let progress = Progress::new(common, &MonotonicClock);
-            let (common, source) = (Arc::clone(common), Arc::clone(source));
-            Word::Probes(Box::new(Probing { common, source, progress, before: (super::now(), 0) }))
+            let (common, look) = (Arc::clone(common), Box::new(look));
+            Word::Probes(Box::new(Probing { common, look, progress, before: (super::now(), 0) }))
         });
     }
 
@@ -238,12 +241,12 @@ impl Thread {
 impl Probing {
     /// Targets, what was sent a second since this was last asked, and what is in the way.
     fn status(&mut self, now: Nanos) -> String {
-        let snapshot = self.source.snapshot();
+        let (snapshot, targets) = (self.look)();
         let (since, before) =
             std::mem::replace(&mut self.before, (now, snapshot.sums.iter().map(|row| row.probes).sum()));
         let of = |state: State| snapshot.sums.iter().map(|row| row.states[state as usize]).sum::<u64>();
         status(Fares {
-            targets: self.source.plan().many() as u64,
+            targets: targets as u64,
             up: of(State::Up),
             down: of(State::Down),
             probes: self.before.1.saturating_sub(before),
