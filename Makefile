@@ -71,8 +71,8 @@ test-long: ## The tests that take minutes: the Debian package on a fresh system,
 	@$(RUST) && cargo xtask setup --test
 	@$(RUST) && set -x && cargo test --workspace --locked --no-fail-fast $(RUNNER) -- --include-ignored takes_minutes_
 
-test-vm: build ## echolot on real drivers: emulated cards in virtual machines with three kernels (downloads 400 MB; takes long)
-	@$(RUST) && cargo xtask vm test
+test-vm: build ## On real drivers (emulated cards, three kernels), and the package under systemd, in virtual machines (downloads 400 MB; takes long)
+	@$(RUST) && cargo xtask vm test && cargo xtask vm package
 
 clean-lab: ## Take down the lab of `cargo xtask lab up`, whatever is left of it
 	@$(RUST) && cargo xtask lab down

@@ -11,6 +11,7 @@
 //! | `killed` | SIGKILL at any moment leaves nothing behind, and starting again at once works |
 //! | `threads` | loop threads kick and sleep, and allocate nothing |
 //! | `neighbours` | the host's own ping and TCP don't notice echolot beside them |
+//! | `notified` | a service manager is told that it is ready, reloads, ends, and is alive: not while a thread stands |
 //! | `on_link` | a large flat network is probed from the first second on, and the host's neighbour table stays the host's |
 //! | `reflect` | a far end that answers TCP: this machine's own connections to it are opened and refused |
 //! | `tcp` | ports that are open, closed and silent are told as such, and nobody's connection comes to be |
@@ -38,6 +39,8 @@ mod mtu;
 mod neighbours;
 #[path = "ops/network.rs"]
 mod network;
+#[path = "ops/notified.rs"]
+mod notified;
 #[path = "ops/on_link.rs"]
 mod on_link;
 #[path = "ops/output.rs"]

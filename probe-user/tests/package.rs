@@ -359,6 +359,38 @@ impl Drop for Booted {
     }
 }
 
+/// What systemd makes of what it is told, and of silence.
+fn it_is_started_anew_when_it_is_killed_and_when_it_hangs(booted: &Booted) {
+    // It is active once it is ready: here it waits for the carrier of its interface.
+    let ip = |action: &str| done(booted.lab.far("ip").args(["link", "set", "far0", action]));
+    ip("down");
+    booted.runs("systemctl restart --no-block echolot");
+    let state = |active: &str, sub: &str| {
+        let reached = wait_until(LONG, || {
+            let now = (booted.property("ActiveState"), booted.property("SubState"));
+            (now == (active.to_owned(), sub.to_owned())).then_some(())
+        });
+        assert!(reached.is_some(), "{}", booted.runs("systemctl status --no-pager echolot || true"));
+    };
+    state("activating", "start");
+    ip("up");
+    state("active", "running");
+    booted.until(r#"echolot_targets{group="edge",state="up"} 8"#);
+    assert!(booted.property("StatusText").starts_with("Probing 8 targets"));
+
+    for (restarts, signal) in [("1", "KILL"), ("2", "STOP")] {
+        let pid = booted.property("MainPID");
+        booted.runs(&format!("kill -s {signal} {pid}"));
+        let anew = wait_until(LONG, || (booted.property("NRestarts") == restarts).then_some(()));
+        assert!(anew.is_some(), "SIG{signal}: {}", booted.runs("journalctl -u echolot --no-pager | tail -n 30"));
+        state("active", "running");
+        assert_ne!(booted.property("MainPID"), pid);
+        booted.until(r#"echolot_targets{group="edge",state="up"} 8"#);
+    }
+    let journal = booted.runs("journalctl -u echolot --no-pager");
+    assert!(journal.contains("Watchdog timeout"), "{journal}");
+}
+
 /// The unit as it is, with all that it forbids.
 fn a_service_that_starts_probes_is_upgraded_and_goes(booted: &Booted, old: &str, new: &str) {
     let active = || (booted.property("ActiveState"), booted.property("NRestarts"));
@@ -380,6 +412,14 @@ fn a_service_that_starts_probes_is_upgraded_and_goes(booted: &Booted, old: &str,
     assert_eq!(active(), is_well());
     assert_eq!(booted.runs("systemctl is-enabled echolot").trim(), "enabled");
     assert!(!booted.is_attached());
+    assert!(booted.property("StatusText").starts_with("Waiting for a source of targets"));
+    let pid = booted.property("MainPID");
+    booted.runs("systemctl reload echolot");
+    assert_eq!(
+        (booted.property("MainPID"), active()),
+        (pid, is_well()),
+        "it is read again before there is a target, too"
+    );
     let targets = booted.fresh.path("etc/echolot/targets/edge.json");
     fs::write(&targets, r#"[{"targets": ["10.64.0.1-10.64.0.8"], "labels": {"site": "fra"}}]"#).unwrap();
     booted.until(r#"echolot_targets{group="edge",state="up"} 8"#);
@@ -390,6 +430,8 @@ fn a_service_that_starts_probes_is_upgraded_and_goes(booted: &Booted, old: &str,
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(!line("Uid:").contains("\t0\t"), "{status}");
     assert_eq!((line("Seccomp:").as_str(), line("NoNewPrivs:").as_str()), ("Seccomp:\t2", "NoNewPrivs:\t1"));
+
+    it_is_started_anew_when_it_is_killed_and_when_it_hangs(booted);
 
     // A reload; then events, for which it starts anew, in the one folder that it may write to.
     let config = booted.fresh.path("etc/echolot/echolot.yml");

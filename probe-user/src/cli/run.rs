@@ -12,7 +12,7 @@ use crate::{
     config::{self, Config, ConfigError},
     metrics::Source as _,
     results::{Outcomes, Summary},
-    run::{self, Beginning, Job, Live, Load, Moment, Network, Reload, Source, Starting, View},
+    run::{self, Beginning, Job, Live, Load, Moment, Network, Notifier, Reload, Source, Starting, View},
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,7 +23,8 @@ const PICTURE: Nanos = Nanos::from_millis(500);
 pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
     let live = Live::on_stderr();
     show_log_above(live.as_ref());
-    let starting = Starting::begin("reading the configuration and its targets", live.clone(), Status::Complete)?;
+    let starting =
+        Starting::begin_reloadable("reading the configuration and its targets", live.clone(), Status::Complete)?;
     let (file, seed, sources) = (args.config.clone(), args.network.seed, super::args::sources(&args.network.sources)?);
     let allow_reserved = args.allow_reserved;
     let mut load: Load = Box::new(move || -> Result<Config, ConfigError> {
@@ -33,11 +34,12 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         config.allow_reserved = allow_reserved;
         Ok(config)
     });
-    let config = load()?;
-    let wait = || starting.step("waiting for a source of targets that has some");
-    let beginning = Beginning::of(config.clone(), wait)?;
+    // Whoever asks what would be done has begun nothing.
+    let notifier = if args.network.dry_run { Notifier::default() } else { Notifier::of_environment()? };
+    let beginning = Beginning::of(&mut load, &starting, &notifier)?;
     let version = beginning.version();
-    let Beginning { sources, plan, exclude, hash, .. } = beginning;
+    let Beginning { sources, plan, exclude, hash, config, .. } = beginning;
+    let config = Config::clone(&config);
     let read = sources.clone().reader(load);
     let reload = Reload { read, hash, by_http: args.lifecycle, sources, version };
     let rate = run::whole(plan.needed_rate());
@@ -52,6 +54,7 @@ pub(super) fn run(args: &RunArgs, log: LogFormat) -> Result<Status, Failure> {
         events: args.events.clone().or(config.events),
         enrich: config.enrich,
         reload: Some(reload),
+        notifier,
         ..Job::new(plan, exclude, network, rate)
     };
     if args.network.dry_run {

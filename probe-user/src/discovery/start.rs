@@ -97,9 +97,9 @@ impl Discovery {
         self.table.lists()
     }
 
-    /// All lists, once they are others than those of a version. Waits for that, however long it takes.
-    pub fn after(&self, version: u64) -> Lists {
-        self.table.after(version)
+    /// All lists, once they are others than those of a version. None: they are not within this time.
+    pub fn after(&self, version: u64, at_most: Duration) -> Option<Lists> {
+        self.table.after(version, at_most)
     }
 
     /// From now on changes go there: those since `from`, the version that is at work already, too.

@@ -280,9 +280,12 @@ impl Table {
         }
     }
 
-    /// Waits for a change. At the end too it returns what there is.
-    pub(super) fn after(&self, version: u64) -> Lists {
-        self.next_after(version).unwrap_or_else(|| self.lists())
+    /// Waits for a change, and for those that come with it. None: nothing has changed within this time, or this is the end.
+    pub(super) fn after(&self, version: u64, at_most: Duration) -> Option<Lists> {
+        let held = self.held();
+        let waited = self.changed.wait_timeout_while(held, at_most, |held| !held.stop && held.version <= version);
+        let has_changed = waited.unwrap_or_else(PoisonError::into_inner).0.version > version;
+        has_changed.then(|| self.next_after(version)).flatten()
     }
 
     /// Waits for a change, and for those that come with it. None: this is the end.

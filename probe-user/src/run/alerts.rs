@@ -13,7 +13,7 @@ use crate::{
     metrics::{Readiness, Source as _},
     results::{human::counted, rfc3339},
     targets::{Epoch, Epochs, FAMILY, Families, TargetName},
-    worker::Common,
+    worker::{Common, STANDS},
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::{
@@ -35,8 +35,6 @@ const WAITING: Nanos = Nanos::from_secs(5);
 const SELDOM: u64 = 10;
 /// Changes that are looked at at a time.
 const AT_ONCE: usize = 1 << 14;
-/// A sender that has not looked at what is due for so long does not advance.
-const STANDS: Nanos = Nanos::from_secs(10);
 /// Names that an alert of many targets has.
 const NAMES: usize = 5;
 /// Ends of paths that may wait.

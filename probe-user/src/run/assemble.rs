@@ -37,7 +37,7 @@ const NEIGHBOURS_TAKE: Nanos = Nanos::from_secs(3);
 /// Has everything at work that the job asks for: probing begins with it.
 pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn View) -> Result<Station, Failure> {
     let mut signals = Signals::new()?;
-    let requests = job.reload.is_some().then(Requests::listen).transpose()?;
+    let requests = job.reload.is_some().then(|| Requests::listen(&starting)).transpose()?;
     job.plan.is_open = job.reload.is_some();
     // A port in use, or a summary without a place, is known before anything is touched.
     job.summary.as_deref().map(Summary::can_be_written).transpose()?;
@@ -221,6 +221,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
             interface: job.network.interface.clone(),
             retrying,
             journal: journal.as_ref().map(Journal::teller),
+            notifier: job.notifier.clone(),
         };
         retrying = tokio::spawn(reload::serve(parts, requests));
     }
@@ -235,6 +236,8 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         None => None,
     };
     source.ready();
+    let shown = Arc::clone(&source);
+    job.notifier.probes(&common, move || (shown.snapshot(), shown.plan().many()));
     if targets >= MANY {
         tracing::info!("probing begins");
     }
@@ -248,6 +251,7 @@ pub(super) async fn assemble(mut job: Job, starting: Starting, view: &mut dyn Vi
         common,
         longest,
         link,
+        notifier: job.notifier,
         ports,
         nic,
         neighbours: asking,

@@ -1,7 +1,7 @@
 //! A worker at work: the thread beside it that looks at everything, until all is done; and the end.
 
 use super::{
-    Failure, Moment, Signals, Source, View,
+    Failure, Moment, Notifier, Signals, Source, View,
     alerts::Alerting,
     asked::Asked,
     asleep::Asleep,
@@ -52,6 +52,7 @@ pub(super) struct Station {
     /// The longest timeout.
     pub(super) longest: Nanos,
     pub(super) link: Arc<LinkState>,
+    pub(super) notifier: Notifier,
     /// Held for their drop.
     pub(super) ports: Option<SourcePorts>,
     pub(super) nic: Nic,
@@ -146,6 +147,7 @@ impl Station {
             if !is_tick {
                 continue;
             }
+            self.notifier.looked();
             self.nic.look(&mut self.sampler);
             self.following.now_on(&self.nic);
             self.source.sampled(&self.sampler);
@@ -169,6 +171,9 @@ impl Station {
     /// What is in flight is waited for; asked again, it is not.
     fn asked_to_end(&self) {
         let first = self.common.phase() == Phase::Run;
+        if first {
+            self.notifier.ends();
+        }
         if first && self.longest > WAIT_TOLD {
             tracing::info!("waiting up to {} for what is in flight; the same again ends that", self.longest);
         }

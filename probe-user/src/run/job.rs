@@ -1,6 +1,6 @@
 //! What is to be done, and what is shown of it.
 
-use super::{Failure, Live, Source, paths::Paths, requests::Read, sources::Sources};
+use super::{Failure, Live, Notifier, Source, paths::Paths, requests::Read, sources::Sources};
 use crate::{
     alert,
     base::Settlement,
@@ -39,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) exclude: Exclusions,
     /// Reads everything again while it runs; None: it does not change.
     pub(crate) reload: Option<Reload>,
+    /// Whom it tells how it fares.
+    pub(crate) notifier: Notifier,
 }
 
 /// How a job is read again.
@@ -71,6 +73,7 @@ impl Job {
             enrich: enrich::Settings::default(),
             exclude,
             reload: None,
+            notifier: Notifier::default(),
         }
     }
 }

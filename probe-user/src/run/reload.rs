@@ -4,7 +4,7 @@
 //! thread of its own. Then names that were not there are looked up, and whoever follows the routes adopts it (`ways.rs`).
 
 use super::{
-    Failure, Source,
+    Failure, Notifier, Source, Starting,
     journal::Teller,
     names,
     requests::{Read, Reloads, Request, Reread, What},
@@ -34,10 +34,15 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// From now on SIGHUP ends nothing.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    /// From now on SIGHUP is dealt with here, and one that came at the start as well.
+    pub(super) fn listen(starting: &Starting) -> Result<Self, Failure> {
         let (reloads, told) = Reloads::new();
-        Ok(Self { hangup: signal(SignalKind::hangup())?, told, reloads })
+        let hangup = signal(SignalKind::hangup())?;
+        if starting.hung_up() {
+            // Nobody waits for the answer.
+            let _asked = reloads.put(What::Again);
+        }
+        Ok(Self { hangup, told, reloads })
     }
 
     pub(super) fn reloads(&self) -> Reloads {
@@ -57,6 +62,7 @@ pub(super) struct Parts {
     /// Looks up names that did not resolve.
     pub(super) retrying: JoinHandle<()>,
     pub(super) journal: Option<Teller>,
+    pub(super) notifier: Notifier,
 }
 
 /// Deals with requests, one after the other, until it is dropped.
@@ -74,7 +80,13 @@ pub(super) async fn serve(mut parts: Parts, requests: Requests) {
         };
         let begun = Instant::now();
         let is_again = matches!(what, What::Again);
+        if is_again {
+            parts.notifier.reloads();
+        }
         let done = parts.reload(what).await;
+        if is_again {
+            parts.notifier.reloaded();
+        }
         match &done {
             Ok(Some(Counts { kept, new, given_up, changed })) => tracing::info!(
                 "{} in {:.1?}: {} as before, {new} new, {given_up} given up, {changed} begun anew",

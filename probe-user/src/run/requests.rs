@@ -71,7 +71,7 @@ impl Reloads {
         self.put(what)?.await.unwrap_or_else(|_| Err(ENDS.to_owned()))
     }
 
-    fn put(&self, what: What) -> Result<oneshot::Receiver<Result<Counts, String>>, String> {
+    pub(super) fn put(&self, what: What) -> Result<oneshot::Receiver<Result<Counts, String>>, String> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Request { what, answer }).map_err(|_| ENDS.to_owned())?;
         Ok(answered)

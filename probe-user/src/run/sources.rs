@@ -2,12 +2,13 @@
 //! that changes by itself is a reload without that.
 
 use super::{
-    Failure,
+    Failure, Notifier, Starting,
     requests::{Reloads, Reread},
 };
 use crate::{
     config::{self, Config, ConfigError},
     discovery::{Discovery, Lists, SourceState},
+    results::human::counted,
     targets::{Exclusions, Plan},
 };
 use std::{
@@ -17,6 +18,8 @@ use std::{
 
 /// A start and a reload wait no longer for files, servers and names: what comes later comes as a change.
 const WAITED_FOR: Duration = Duration::from_secs(3);
+/// Who waits for the first target looks so often whether the configuration is to be read again.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Reads the configuration.
 pub(crate) type Load = Box<dyn FnMut() -> Result<Config, ConfigError> + Send>;
@@ -40,42 +43,71 @@ pub(crate) struct Beginning {
     pub(crate) plan: Plan,
     pub(crate) exclude: Exclusions,
     pub(crate) hash: u64,
+    /// In force: it may have been read again.
+    pub(crate) config: Arc<Config>,
     version: u64,
 }
 
 impl Beginning {
-    /// Reads all sources of a configuration. `wait` is called before it waits for one that has a target.
+    /// Reads all sources of a configuration. Where none has a target it waits for one, and reads the configuration again if SIGHUP asks
+    /// for that.
     ///
     /// # Errors
     /// What the configuration itself says is wrong, or a file of exclusions can't be read: nobody knows then what must not be probed.
-    pub(crate) fn of(config: Config, mut wait: impl FnMut()) -> Result<Self, Failure> {
+    pub(crate) fn of(load: &mut Load, starting: &Starting, notifier: &Notifier) -> Result<Self, Failure> {
+        let mut config = load()?;
         config.excluded_by_files()?;
-        let discovery = Discovery::start(&config.discovery())?;
+        let mut discovery = Discovery::start(&config.discovery())?;
         let mut lists = discovery.first(WAITED_FOR);
         let mut plan = config.plan_of(&lists)?;
         // A source that is down is a source that is down, and not a failed start.
+        if plan.targets.is_empty() {
+            starting.step("waiting for a source of targets that has some");
+            notifier.waits();
+        }
         while plan.targets.is_empty() {
-            wait();
-            lists = discovery.after(lists.version);
-            match config.plan_of(&lists) {
-                Ok(next) => plan = next,
-                Err(error) => tracing::warn!("{error}"),
+            if starting.hung_up() {
+                notifier.reloads();
+                match again(load, &discovery) {
+                    Ok(read) => {
+                        (config, discovery, lists, plan) = read;
+                        tracing::info!("reloaded: {}", counted(plan.targets.len() as u64, "target"));
+                    }
+                    Err(why) => tracing::error!("not reloaded, all goes on as before: {why}"),
+                }
+                notifier.reloaded();
+            } else if let Some(next) = discovery.after(lists.version, LOOK) {
+                lists = next;
+                match config.plan_of(&lists) {
+                    Ok(next) => plan = next,
+                    Err(error) => tracing::warn!("{error}"),
+                }
             }
         }
         if let Some(warning) = config.unknown_labels(&lists) {
             tracing::warn!("{warning}");
         }
         let exclude = config.never(&config.exclude.and(&lists.exclude));
-        let hash = config::hash(&config, &plan);
-        let sources =
-            Sources(Arc::new(Mutex::new(InForce { config: Arc::new(config), discovery, number: 0, reloads: None })));
-        Ok(Self { sources, plan, exclude, hash, version: lists.version })
+        let (hash, config) = (config::hash(&config, &plan), Arc::new(config));
+        let in_force = InForce { config: Arc::clone(&config), discovery, number: 0, reloads: None };
+        let sources = Sources(Arc::new(Mutex::new(in_force)));
+        Ok(Self { sources, plan, exclude, hash, config, version: lists.version })
     }
 
     /// The version of the lists that it begins with.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
+}
+
+/// Reads everything again before anything is probed: nothing is fixed yet.
+fn again(load: &mut Load, before: &Discovery) -> Result<(Config, Discovery, Lists, Plan), Failure> {
+    let config = load()?;
+    config.excluded_by_files()?;
+    let discovery = Discovery::start_after(before, &config.discovery())?;
+    let lists = discovery.first(WAITED_FOR);
+    let plan = config.plan_of(&lists)?;
+    Ok((config, discovery, lists, plan))
 }
 
 impl Sources {

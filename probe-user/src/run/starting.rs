@@ -6,11 +6,17 @@
 use super::Signals;
 use super::{Failure, Live, Status};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+};
 
 /// Steps are shown once one takes longer than this.
 const LONG: Duration = Duration::from_millis(800);
@@ -26,6 +32,8 @@ pub(crate) struct Starting {
 struct Shared {
     step: Mutex<Step>,
     ended: Notify,
+    /// SIGHUP has come.
+    hung_up: AtomicBool,
     /// Where there is a terminal; else the log is told.
     live: Option<Live>,
 }
@@ -39,12 +47,25 @@ struct Step {
 impl Starting {
     /// Begins with its first step. A signal ends the process with this status from now on.
     pub(crate) fn begin(what: &str, live: Option<Live>, interrupted: Status) -> Result<Self, Failure> {
+        Self::begin_with(what, live, interrupted, false)
+    }
+
+    /// The same where SIGHUP ends nothing, because it asks for the configuration to be read again.
+    pub(crate) fn begin_reloadable(what: &str, live: Option<Live>, interrupted: Status) -> Result<Self, Failure> {
+        Self::begin_with(what, live, interrupted, true)
+    }
+
+    fn begin_with(what: &str, live: Option<Live>, interrupted: Status, reloadable: bool) -> Result<Self, Failure> {
         let step = Step { what: what.to_owned(), since: Instant::now(), told: false };
-        let shared = Arc::new(Shared { step: Mutex::new(step), ended: Notify::new(), live });
+        let shared =
+            Arc::new(Shared { step: Mutex::new(step), ended: Notify::new(), hung_up: AtomicBool::new(false), live });
         let of_thread = Arc::clone(&shared);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Registered before this returns: a signal finds either the default or us.
-        let mut signals = runtime.block_on(async { Signals::new() })?;
+        let (mut signals, mut hangup) = runtime.block_on(async {
+            let hangup = reloadable.then(|| signal(SignalKind::hangup())).transpose()?;
+            Ok::<_, Failure>((Signals::new()?, hangup))
+        })?;
         let body = move || {
             runtime.block_on(async {
                 loop {
@@ -52,6 +73,7 @@ impl Starting {
                         biased;
                         () = of_thread.ended.notified() => return,
                         () = signals.next() => of_thread.interrupted(interrupted),
+                        () = next(&mut hangup) => of_thread.hung_up.store(true, Relaxed),
                         () = tokio::time::sleep(LOOK) => of_thread.show(),
                     }
                 }
@@ -64,6 +86,20 @@ impl Starting {
     /// The next step begins.
     pub(crate) fn step(&self, what: impl Into<String>) {
         *self.shared.step() = Step { what: what.into(), since: Instant::now(), told: false };
+    }
+
+    /// Whether SIGHUP has come since this was last asked.
+    pub(crate) fn hung_up(&self) -> bool {
+        self.shared.hung_up.swap(false, Relaxed)
+    }
+}
+
+async fn next(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

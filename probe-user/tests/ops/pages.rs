@@ -88,13 +88,23 @@ impl World {
             }
         }
         assert!(followed > 3, "{page}: it has commands");
+        self.go_on();
+    }
+
+    /// What goes on has not ended by itself; else why, in its own words, and what room is left here, which is a reason that others have.
+    fn go_on(&mut self) {
         for (block, child, log) in &mut self.running {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "{block}: it ended by itself: {}", fs::read_to_string(log).unwrap_or_default());
+            if let Some(status) = child.try_wait().unwrap() {
+                let room = Command::new("df").args(["--output=avail,iavail,target"]).arg(&self.network.folder).output();
+                let room = room.map(|room| String::from_utf8_lossy(&room.stdout).into_owned()).unwrap_or_default();
+                let said = fs::read_to_string(log).unwrap_or_default();
+                panic!("{block}: it ended by itself: {status}\n{said}\n{room}");
+            }
         }
     }
 
     fn step(&mut self, page: &str, block: &str, shown: Option<&str>) {
+        self.go_on();
         if GOES_ON.iter().any(|command| block.starts_with(command)) {
             assert_eq!(block.lines().count(), 1, "{page}: {block}: it has a block of its own");
             let log = self.network.folder.join(format!("log-{}", self.running.len()));
@@ -110,15 +120,17 @@ impl World {
             }
             return;
         }
-        let run = || self.typed("near", block).output().unwrap();
+        let run = |world: &Self| world.typed("near", block).output().unwrap();
         let told = |output: &Output| {
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
         };
         let good = |output: &Output| output.status.success() && shown.is_none_or(|shown| prints(&told(output), shown));
-        let mut last = run();
+        let mut last = run(self);
         if LOOKED_AT.iter().any(|command| block.starts_with(command)) && !good(&last) {
             wait_until(WITHIN, || {
-                last = run();
+                // Nobody waits for what can't come any more.
+                self.go_on();
+                last = run(self);
                 good(&last).then_some(())
             });
         }

@@ -109,7 +109,7 @@ fn linked(text: &str) -> Result<Vec<PathBuf>, String> {
 ///
 /// # Errors
 /// A module that this kernel has neither as a file nor built in, or one that can't be read.
-pub(super) fn modules(tree: &Path, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
+fn modules(tree: &Path, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
     let mut files = Vec::new();
     collect(tree, &mut files).map_err(|e| format!("{}: {e}", tree.display()))?;
     let built_in = files.iter().find(|path| path.ends_with("modules.builtin"));
@@ -121,6 +121,21 @@ pub(super) fn modules(tree: &Path, wanted: &[&str]) -> Result<Vec<(String, Vec<u
         load(name, &files, &built_in, &mut loaded)?;
     }
     Ok(loaded)
+}
+
+/// Adds the modules that these need below `/modules`, and the order in which they must be loaded.
+///
+/// # Errors
+/// As for [`modules`].
+pub(super) fn add_modules(archive: &mut Archive, tree: &Path, wanted: &[&str]) -> Result<(), String> {
+    let mut order = String::new();
+    for (name, content) in &modules(tree, wanted)? {
+        archive.add(&Path::new("/modules").join(name), content);
+        order.push_str(name);
+        order.push('\n');
+    }
+    archive.add(Path::new("/modules/order"), order.as_bytes());
+    Ok(())
 }
 
 fn load(

@@ -78,6 +78,8 @@ pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Path,
     /// Its initramfs.
     pub(super) initramfs: &'a Path,
+    /// Of the guest, as QEMU has it.
+    pub(super) memory: &'a str,
     /// Its ports.
     pub(super) card: Card,
     /// How many.
@@ -146,7 +148,7 @@ impl Machine<'_> {
             None => Command::new(self.qemu),
         };
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "stdio"]);
-        qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"]);
+        qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", self.memory]);
         qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
         // On a busy machine the emulated timer's interrupts come late, and the kernel would take it for broken (no_timer_check).
         qemu.args([

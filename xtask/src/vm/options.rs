@@ -23,6 +23,8 @@ pub(super) struct Options {
 pub(super) enum Wanted {
     Help,
     List,
+    /// The Debian package on these kernels and cards.
+    Package(Options),
     Test(Options),
 }
 
@@ -86,12 +88,13 @@ pub(super) fn parse(arguments: &[String]) -> Result<Wanted, String> {
     let mut seconds = 60;
     let mut program = PathBuf::from("target/release/echolot");
     let mut rest = arguments.iter();
-    match rest.next().map(String::as_str) {
-        Some("test") => {}
+    let is_package = match rest.next().map(String::as_str) {
+        Some("test") => false,
+        Some("package") => true,
         Some("list") if rest.next().is_none() => return Ok(Wanted::List),
         Some("-h" | "--help") => return Ok(Wanted::Help),
-        _ => return Err(format!("vm wants the command test or list\n\n{USAGE}")),
-    }
+        _ => return Err(format!("vm wants the command test, package or list\n\n{USAGE}")),
+    };
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().cloned().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
@@ -102,28 +105,35 @@ pub(super) fn parse(arguments: &[String]) -> Result<Wanted, String> {
                 let card = Card::ALL.into_iter().find(|card| card.driver() == name);
                 cards.push(card.ok_or_else(|| format!("--driver {name}: it is igb or virtio_net"))?);
             }
-            "--seconds" => {
+            "--seconds" if !is_package => {
                 let number = value()?;
                 seconds =
                     number.parse().ok().filter(|seconds| (4..=600).contains(seconds)).ok_or("--seconds is 4 to 600")?;
             }
-            "--scenario" => scenarios.push(value()?),
+            "--scenario" if !is_package => scenarios.push(value()?),
             "--program" => program = value()?.into(),
-            "--try" => own.push(Try::parse(&value()?)?),
-            other => return Err(format!("vm test takes no {other}\n\n{USAGE}")),
+            "--try" if !is_package => own.push(Try::parse(&value()?)?),
+            other => {
+                let command = if is_package { "package" } else { "test" };
+                return Err(format!("vm {command} takes no {other}\n\n{USAGE}"));
+            }
         }
     }
+    // It is systemd that is looked at there, and the card is one that most virtual machines have.
+    let (all_kernels, all_cards) =
+        if is_package { (&RELEASES[2..], &[Card::VirtioNet][..]) } else { (&RELEASES[..], &Card::ALL[..]) };
     if kernels.is_empty() {
-        kernels.extend(RELEASES.map(String::from));
+        kernels.extend(all_kernels.iter().map(|release| (*release).to_owned()));
     }
     if cards.is_empty() {
-        cards.extend(Card::ALL);
+        cards.extend(all_cards);
     }
     if !own.is_empty() && !scenarios.iter().any(|name| name == TRIES) {
         scenarios.push(TRIES.into());
     }
     let tries = if own.is_empty() { tries(seconds) } else { own };
-    Ok(Wanted::Test(Options { kernels, cards, program, scenarios, tries }))
+    let options = Options { kernels, cards, program, scenarios, tries };
+    Ok(if is_package { Wanted::Package(options) } else { Wanted::Test(options) })
 }
 
 fn kernel(name: String) -> Result<String, String> {
@@ -175,6 +185,8 @@ mod tests {
             (vec![Try::new("a", "afxdp", "copy", "max", 3)], vec![TRIES.to_owned()])
         );
         assert_eq!(Try::new("a", "afxdp", "copy", "max", 3).shown(), "a afxdp copy max 3");
+        let Wanted::Package(package) = read("package --program p").unwrap() else { panic!("another command") };
+        assert_eq!((&package.kernels[..], package.cards), (&["6.18".to_owned()][..], vec![Card::VirtioNet]));
         assert_eq!((read("test --help"), read("list")), (Ok(Wanted::Help), Ok(Wanted::List)));
     }
 
@@ -192,6 +204,7 @@ mod tests {
             ("test --try a:b:d:x:2", "RATE is a number"),
             ("test --try a:b:d:1:0", "SECONDS is"),
             ("test --fast", "takes no --fast"),
+            ("package --scenario modes", "vm package takes no --scenario"),
         ] {
             let told = read(line).unwrap_err();
             assert!(told.contains(part), "{line}: {told}");

@@ -240,7 +240,8 @@ fn archive() -> Result<String, String> {
     })
 }
 
-fn codename() -> Option<String> {
+/// The release of Debian that this is.
+pub(super) fn codename() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).map(String::from)
 }
