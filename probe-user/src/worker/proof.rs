@@ -157,7 +157,7 @@ fn prove_refusal(refusal: Refusal, key: &Key, slots: &impl Slots) -> Result<Prov
     // Of what was to expire, less is enough: see docs/design.md, "What a quote proves".
     let has_expired = refusal.reason == Reason::TTL_EXCEEDED && refusal.has_checksum_of(slots.expiring_flows());
     let Some(quoted) = refusal.quoted else {
-        if !refusal.is_ours(key) && !has_expired {
+        if !refusal.is_ours(key) && !has_expired && !cfg!(broken = "hop-forged") {
             return Err(RejectedReason::Cookie);
         }
         let known = slots.has_address(refusal.destination);
@@ -170,7 +170,7 @@ fn prove_refusal(refusal: Refusal, key: &Key, slots: &impl Slots) -> Result<Prov
         address.is_some_and(|address| refusal.is_proven_at(&quoted, key, generation, address))
     };
     let is_proven = refusal.is_proven(&quoted, key, generation) || has_expired && is_proven_there();
-    if !is_proven {
+    if !is_proven && !cfg!(broken = "hop-forged") {
         return Err(RejectedReason::Cookie);
     }
     if refusal.arrived < quoted.sent {
