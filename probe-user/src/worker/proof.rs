@@ -100,13 +100,14 @@ impl Reader for WireReader {
     }
 }
 
-/// What has been proven to be about a probe of ours. How old it is has not been asked, nor whether the probe is still waited for.
+/// What has been proven to be about a probe of ours. How old it is has not been asked, nor whether the probe is still waited for, nor
+/// whether its slot has meanwhile got another generation than the one that was proven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proven {
     /// The target answered.
-    Answer(Reply),
+    Answer(Reply, Generation),
     /// Somebody says that the probe did not arrive, and quotes all of its proof.
-    Refused(Refusal, Quoted),
+    Refused(Refusal, Quoted, Generation),
     /// The same, with 16 keyed bits for all proof: whose probe it was remains to be found.
     ShortQuote(Refusal),
     /// Something is said of a probe to a port, with few keyed bits or none for all proof. When that was sent the ledger knows.
@@ -140,7 +141,7 @@ pub fn prove(frame: &[u8], key: &Key, slots: &impl Slots) -> Result<Proven, Reje
             if reply.arrived < reply.sent {
                 return Err(RejectedReason::Age);
             }
-            Ok(Proven::Answer(reply))
+            Ok(Proven::Answer(reply, generation))
         }
         Heard::Refusal(refusal) => prove_refusal(refusal, key, slots),
         Heard::Port(report) => {
@@ -176,5 +177,5 @@ fn prove_refusal(refusal: Refusal, key: &Key, slots: &impl Slots) -> Result<Prov
     if refusal.arrived < quoted.sent {
         return Err(RejectedReason::Age);
     }
-    Ok(Proven::Refused(refusal, quoted))
+    Ok(Proven::Refused(refusal, quoted, generation))
 }
