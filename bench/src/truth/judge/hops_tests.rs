@@ -148,6 +148,30 @@ fn lies_are_caught() {
     }
 }
 
+/// A frame was dropped here, and what it excused was a probe that nobody answered: one that was answered may be told to be lost for it, but
+/// no second one.
+#[test]
+fn a_dropped_frame_may_have_excused_another_probe() {
+    let change = |life: &mut Life| {
+        life.results[0] = told(1, Outcome::Lost, 0);
+        life.results[3].outcome = Outcome::Unheard;
+        life.summary = Summary { hop: 1, unheard: 1, ..life.summary.clone() };
+        life.summary.drops.insert("receive_ring".into(), 1);
+    };
+    let found = verdict(|life, _| change(life));
+    assert_eq!((found.mismatches, found.excused), (0, 1), "{:?}", found.told);
+    let found = verdict(|life, _| {
+        change(life);
+        life.results[2] = told(3, Outcome::Lost, 0);
+    });
+    assert!(found.mismatches == 1 && found.told[0].contains("must be hop"), "{:?}", found.told);
+    let found = verdict(|life, _| {
+        change(life);
+        life.summary.drops.clear();
+    });
+    assert!(found.told.iter().any(|told| told.contains("must be hop")), "no frame was dropped: {:?}", found.told);
+}
+
 /// As [`verdict`], where the path of each probe may take 20 ms, and half of them a millisecond.
 fn bounded(held_up: Vec<HeldUp>, change: impl FnOnce(&mut Life)) -> Verdict {
     let (mut life, record) = account();
