@@ -22,6 +22,8 @@ pub(crate) enum Part {
     /// Far end: answer echo requests and SYNs to 10.64.0.0/12 in XDP and drop what goes elsewhere, until standard input
     /// closes
     Half,
+    /// Far end: the same, but what goes elsewhere is answered by turns of each address
+    ByTurns,
     /// Far end: play all routers on the way to 10.64.0.0/12 in XDP, until standard input closes; then write down what was asked
     Routers { counts: PathBuf },
     /// Far end: a packet to the near end every 100 ms, until standard input closes
@@ -45,6 +47,7 @@ impl Part {
             Self::Pass => vec!["pass".into()],
             Self::Drop => vec!["drop".into()],
             Self::Half => vec!["half".into()],
+            Self::ByTurns => vec!["by-turns".into()],
             Self::Routers { counts } => vec!["routers".into(), counts.display().to_string()],
             Self::Trickle => vec!["trickle".into()],
             Self::Afxdp { seconds } => vec!["afxdp".into(), seconds.to_string()],
@@ -75,6 +78,10 @@ pub(crate) fn run(part: &Part) -> Result<(), String> {
         }
         Part::Half => {
             let _held = bare::FarEnd::half_silent(FAR_INTERFACE).map_err(said)?;
+            hold();
+        }
+        Part::ByTurns => {
+            let _held = bare::FarEnd::by_turns(FAR_INTERFACE).map_err(said)?;
             hold();
         }
         Part::Routers { counts } => {

@@ -38,6 +38,9 @@ pub(crate) enum Far {
     /// An XDP program that answers for 10.64.0.0/12, where no TCP port is open, and drops what goes to the rest of 10.0.0.0/8,
     /// which lies behind it too.
     Half,
+    /// The same, but an address in the rest of 10.0.0.0/8 answers for a while and is silent for a while, by turns
+    /// (`probe_ebpf::far::turn`).
+    ByTurns,
 }
 
 /// First of the addresses that never answer at [`Far::Half`]: [`ranges_of`] begins with it.
@@ -96,6 +99,9 @@ impl Bench {
             Far::Open => {}
             Far::Half => {
                 bench._sink = Some(bench.hold(End::Far, &Part::Half)?);
+            }
+            Far::ByTurns => {
+                bench._sink = Some(bench.hold(End::Far, &Part::ByTurns)?);
             }
             Far::Nothing => {
                 bench.ip(&format!("route add fd00::/16 via {FAR_ADDRESS_V6}"))?;

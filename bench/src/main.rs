@@ -3,6 +3,7 @@
 //! Figures of one run can be compared with each other; those of another day or machine can't.
 
 mod beside;
+mod changes;
 mod connects;
 mod idle;
 mod inside;
@@ -61,6 +62,9 @@ enum Command {
     Paths(paths::Args),
     /// Half a million probes a second while a tenth of a million targets changes every 2 s, beside the same without it
     Reload(reload::Args),
+    /// Half a million probes a second while ten thousand targets a second go down or come up, told as events and alerts, beside the same
+    /// without it
+    Changes(changes::Args),
     /// Hold what echolot says against an independent record
     #[command(subcommand)]
     Truth(Truth),
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         Command::Scaling(args) => scaling::run(&args),
         Command::Pending(args) => pending::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Changes(args) => changes::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Ladder(args) => ladder::run(&args),
         Command::Micro(args) => micro::run(&args),

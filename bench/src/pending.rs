@@ -375,7 +375,7 @@ fn lateness(sent: &HashMap<String, Duration>, events: &Path, timeout: u64) -> Re
 }
 
 /// Target of a result or an event, and the time that it names, of its day.
-fn target_and_time(line: &str) -> Option<(String, Duration)> {
+pub(crate) fn target_and_time(line: &str) -> Option<(String, Duration)> {
     let part = |name: &str| line.split_once(name)?.1.split('"').next();
     let time = part("\"time\":\"")?.split_once('T')?.1.strip_suffix('Z')?;
     let (clock, fraction) = time.split_once('.')?;

@@ -128,6 +128,33 @@ fn memory() {
     }
 }
 
+/// Every change that happened has its event, or the command fails. On a busy machine an answer comes too late now and then, which is a
+/// change too: those are told apart.
+#[test]
+fn changes() {
+    let Some(report) = short("changes", 2, &["rate", "p50", "lag", "busy"]) else { return };
+    let figure = |row: usize, column: &str| report["rows"][row]["figures"][column]["median"].as_f64();
+    for column in ["happened", "alerts", "requests", "scrape"] {
+        assert!(figure(1, column).is_some_and(|figure| figure > 0.0), "{column}: {report:#}");
+        assert_eq!(figure(0, column), None, "{column}: {report:#}");
+    }
+    // 500 a second for 8 s.
+    assert!((3_000.0..6_000.0).contains(&figure(1, "happened").unwrap()), "{report:#}");
+    assert!(
+        figure(1, "untold").unwrap().max(figure(1, "torn").unwrap()) <= figure(1, "dropped").unwrap(),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn reload() {
+    let Some(report) = short("reload", 2, &["rate", "p50", "lag", "resident", "after", "busy"]) else { return };
+    let figure = |column: &str| report["rows"][1]["figures"][column]["median"].as_f64().unwrap();
+    // Every 2 s for 6 s; that nobody is missed on a busy machine is not asked for.
+    assert!(figure("reloads") >= 2.0 && figure("took") > 0.0 && figure("most") >= figure("took"), "{report:#}");
+    assert!(figure("scrape") > 0.0, "{report:#}");
+}
+
 #[test]
 fn ladder() {
     short("ladder", 6, &["kept", "answered", "p50", "p99"]);

@@ -55,6 +55,18 @@ pub const fn timestamp(timestamp: u32) -> u64 {
     (timestamp as u64) << TIMESTAMP_UNIT
 }
 
+/// Nanoseconds, as a power of two, for which an address that `by_turns` answers for answers, and then is silent.
+pub const TURN: u32 = 33;
+
+/// Which turn of an IPv4 address it is at this time, CLOCK_MONOTONIC, nanoseconds: in even ones it answers. Those of addresses that follow
+/// one another begin at times that are spread evenly.
+#[inline(always)]
+pub const fn turn(address: u32, now_ns: u64) -> u64 {
+    // 2^32 over the golden ratio.
+    let spread = address.wrapping_mul(0x9e37_79b1) as u64;
+    (now_ns + (spread << (TURN - 32))) >> TURN
+}
+
 /// An IPv4 address as an IPv6 address (RFC 4291, section 2.5.5.2).
 #[inline(always)]
 pub const fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {

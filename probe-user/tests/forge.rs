@@ -129,13 +129,13 @@ fn lot(world: &World, judge: Judge, seed: u64) -> Sums {
         if n % CONTROL == 0 {
             let (target, sequence, sent) = forger.real_reply();
             match prove(forger.frame(), &world.key, world) {
-                Ok(Proven::Answer(reply)) if (reply.target, reply.sequence, reply.sent) == (target, sequence, sent) => {
-                }
+                Ok(Proven::Answer(reply, _))
+                    if (reply.target, reply.sequence, reply.sent) == (target, sequence, sent) => {}
                 other => panic!("a real reply, and {other:?}: {:02x?}", forger.frame()),
             }
             let (target, sequence, sent) = forger.real_error();
             match prove(forger.frame(), &world.key, world) {
-                Ok(Proven::Refused(refusal, quoted))
+                Ok(Proven::Refused(refusal, quoted, _))
                     if (quoted.target, refusal.sequence, quoted.sent) == (target, sequence, sent) => {}
                 other => panic!("a real error, and {other:?}: {:02x?}", forger.frame()),
             }

@@ -1,26 +1,99 @@
-//! When a probe was sent, read while the sender writes it. The one bit that two receivers and the deadline race for, and its reuse, under a model checker: every interleaving that the
-//! memory model allows. The code under test is `src/ledger/window.rs` itself, on loom's atomics. And the limit by which steer never
-//! fills a socket's ring: a model of both sides, by the rule that they share.
+//! When a probe was sent, read while the sender writes it. The one bit that two receivers and the deadline race for, and its reuse, under a
+//! model checker: every interleaving that the memory model allows. How a slot passes from one target to the next. The code under test is
+//! `src/ledger/{sent,window,slot}.rs` itself, on loom's atomics. And the limit by which steer never fills a socket's ring: a model of both
+//! sides, by the rule that they share.
 #![expect(clippy::unwrap_used, reason = "a failed join is a failed test")]
+#![expect(clippy::duplicate_mod, reason = "the same code on atomics of two kinds: `weak` has worse ones")]
 
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
 #[path = "../src/ledger/window.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the model needs only a part of it")]
+#[expect(unreachable_pub, reason = "it is so in the crate")]
 mod window;
 
 #[path = "../src/ledger/sent.rs"]
 mod sent;
 
+#[path = "../src/ledger/slot.rs"]
+#[expect(dead_code, reason = "the model needs only a part of it")]
+mod slot;
+
+#[path = "loom/tenancy.rs"]
+mod tenancy;
+
+#[path = "loom/weak.rs"]
+mod weak;
+
+// What those files find in the crate.
+use echolot::{base, health, route, targets};
 use loom::{
     sync::{Arc, atomic::AtomicUsize},
     thread,
 };
 use probe_ebpf::layout::limit;
 use std::sync::atomic::Ordering;
+use tenancy::Fault;
 use window::{Place, Standing};
+
+/// A slot is given up, drained, vacated and filled while a receiver settles: nobody is credited with another's reply.
+#[test]
+fn a_slot_passes_from_one_target_to_the_next() {
+    tenancy::passes_on(Fault::Nothing);
+}
+
+#[test]
+fn moving_a_target_gives_back_nobody_who_was_given_up() {
+    tenancy::moves(Fault::Nothing);
+}
+
+/// The models above can fail: each step that is left out is found out.
+mod left_out {
+    use super::{tenancy, tenancy::Fault, weak};
+
+    #[test]
+    #[should_panic = "half of a target"]
+    fn waiting_until_the_slot_is_vacant() {
+        tenancy::passes_on(Fault::FillsBeforeItIsVacant);
+    }
+
+    #[test]
+    #[should_panic = "the first target's reply came in time"]
+    fn waiting_until_what_came_in_time_is_settled() {
+        tenancy::passes_on(Fault::LandsBeforeItIsDrained);
+    }
+
+    #[test]
+    #[should_panic = "the second target's probe is waited for"]
+    fn waiting_until_nothing_is_in_flight() {
+        tenancy::passes_on(Fault::VacatesWithProbesInFlight);
+    }
+
+    #[test]
+    #[should_panic = "half of a target"]
+    fn another_generation() {
+        tenancy::passes_on(Fault::KeepsTheGeneration);
+    }
+
+    #[test]
+    #[should_panic = "credited to another target"]
+    fn asking_for_the_generation_again() {
+        tenancy::passes_on(Fault::TrustsTheProof);
+    }
+
+    #[test]
+    #[should_panic = "it was given up"]
+    fn changing_the_word_at_once() {
+        tenancy::moves(Fault::MovesInTwoSteps);
+    }
+
+    #[test]
+    #[should_panic = "the second target is probed"]
+    fn order_between_the_word_and_what_it_is_about() {
+        weak::tenancy::passes_on(weak::tenancy::Fault::Nothing);
+    }
+}
 
 /// A receiver looks at a place while the sender gives it to the next probe, and at the same word of tags. What it finds is one of the two, or
 /// that it is not known: never parts of both.

@@ -43,7 +43,11 @@ pub enum Command {
     /// Judge results against a record, both made by hand or by an earlier run
     Judge(JudgeArgs),
     /// Build echolot broken in several ways, and see that the judge finds each out
-    Broken,
+    Broken {
+        /// What it lies about [default: everything, one after the other]
+        #[arg(value_name = "LIE")]
+        names: Vec<String>,
+    },
 }
 
 /// `bench truth run`.
@@ -127,7 +131,7 @@ pub fn perform(command: &Command) -> Result<bool, String> {
             println!("{verdict}");
             Ok(verdict.mismatches == 0)
         }
-        Command::Broken => broken::run_all(&programs()?),
+        Command::Broken { names } => broken::run_all(names, &programs()?),
     }
 }
 
@@ -157,7 +161,8 @@ fn lengthen(scenario: &mut Scenario, args: &RunArgs) {
         scenario.probe.rate = args.rate.unwrap_or(scenario.probe.rate);
         let families = scenario.probe.family.each().len() as u32;
         let each = families * scenario.probes_a_target();
-        scenario.probe.targets = args.probes.map_or(scenario.probe.targets, |probes| probes / each);
+        let long = scenario.probe.long_targets.unwrap_or(scenario.probe.targets);
+        scenario.probe.targets = args.probes.map_or(long, |probes| probes / each);
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Probe {
     pub first_v6: Ipv6Addr,
     /// How many of each family follow each other.
     pub targets: u32,
+    /// The same for the long form of a sweep or a trace, which `--probes` overrides; None: as many.
+    #[serde(default)]
+    pub long_targets: Option<u32>,
     /// `run`: between two probes to a target.
     #[serde(default)]
     pub interval: Span,

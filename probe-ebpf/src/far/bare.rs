@@ -2,6 +2,7 @@
 
 use crate::{
     LIVE_CURSORS,
+    object::now,
     parse::Piece,
     probe,
     reflect::{self, Fate},
@@ -9,6 +10,7 @@ use crate::{
 };
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use probe_ebpf::{
+    far::turn,
     layout::LiveDue,
     wire::{ethernet, ipv4},
 };
@@ -32,9 +34,18 @@ pub(crate) fn transmit(ctx: &XdpContext) -> Option<u32> {
 /// Answers echo requests and SYNs to the range and drops IPv4 to anywhere else.
 #[inline(always)]
 pub(crate) fn half(ctx: &XdpContext) -> u32 {
-    if is_outside(ctx) {
-        return xdp_action::XDP_DROP;
-    }
+    if outside(ctx).is_some() { xdp_action::XDP_DROP } else { answer(ctx) }
+}
+
+/// The same, but any address elsewhere is silent in its odd turns alone.
+#[inline(always)]
+pub(crate) fn by_turns(ctx: &XdpContext) -> u32 {
+    let is_silent = outside(ctx).is_some_and(|address| turn(address, now()) & 1 != 0);
+    if is_silent { xdp_action::XDP_DROP } else { answer(ctx) }
+}
+
+#[inline(always)]
+fn answer(ctx: &XdpContext) -> u32 {
     if reflect::reflect(ctx).is_some() {
         return xdp_action::XDP_TX;
     }
@@ -45,11 +56,11 @@ pub(crate) fn half(ctx: &XdpContext) -> u32 {
     }
 }
 
-/// Whether this is an IPv4 frame to somewhere outside the range.
+/// Where an IPv4 frame goes that goes somewhere outside the range.
 #[inline(always)]
-fn is_outside(ctx: &XdpContext) -> bool {
-    let Some(ethernet) = Piece::<{ ethernet::HEADER }>::at(ctx, 0) else { return false };
-    let Some(ip) = Piece::<{ ipv4::HEADER }>::at(ctx, ethernet::HEADER) else { return false };
-    ethernet.number(ethernet::ETHERTYPE) == ethernet::IPV4
-        && u32::from_be_bytes(ip.bytes::<4>(ipv4::DESTINATION)) & !MASK != RANGE
+fn outside(ctx: &XdpContext) -> Option<u32> {
+    let ethernet = Piece::<{ ethernet::HEADER }>::at(ctx, 0)?;
+    let ip = Piece::<{ ipv4::HEADER }>::at(ctx, ethernet::HEADER)?;
+    let address = u32::from_be_bytes(ip.bytes::<4>(ipv4::DESTINATION));
+    (ethernet.number(ethernet::ETHERTYPE) == ethernet::IPV4 && address & !MASK != RANGE).then_some(address)
 }

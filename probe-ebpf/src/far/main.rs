@@ -1,5 +1,6 @@
 //! The XDP programs of far ends and measurements, which are no part of the product: `impair` is a far end that keeps a record of its own,
-//! for tests of what echolot says; `routers` plays all routers on the way to far ends; `pass`, `drop_all`, `half` and `bare` are for measurements.
+//! for tests of what echolot says; `routers` plays all routers on the way to far ends; `pass`, `drop_all`, `half`, `by_turns` and `bare` are for
+//! measurements.
 //!
 //! Maps and their layouts: `probe_ebpf::far`, and `probe_ebpf::layout` for those that are as the product's. Loaded as `xdp.frags`, as
 //! the product's are.
@@ -115,6 +116,12 @@ pub fn drop_all(_: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn half(ctx: XdpContext) -> u32 {
     bare::half(&ctx)
+}
+
+/// The same, but what goes to anywhere else is answered for a while and dropped for a while, by turns of each address.
+#[xdp(frags)]
+pub fn by_turns(ctx: XdpContext) -> u32 {
+    bare::by_turns(&ctx)
 }
 
 /// What sending live frames costs without table and confirmation.

@@ -75,12 +75,12 @@ pub(crate) fn check(data: &[u8]) {
     }
     let judged = prove(&frame, &KEY, &Table);
     match (judged, read) {
-        (Ok(Proven::Answer(proven)), Ok(Heard::Reply(reply))) => {
+        (Ok(Proven::Answer(proven, _)), Ok(Heard::Reply(reply))) => {
             assert_eq!(proven, reply);
             assert!(reply.sent <= reply.arrived);
             check_proof(reply.source, reply.target, reply.sequence, reply.sent, reply.cookie);
         }
-        (Ok(Proven::Refused(proven, quoted)), Ok(Heard::Refusal(refusal))) => {
+        (Ok(Proven::Refused(proven, quoted, _)), Ok(Heard::Refusal(refusal))) => {
             assert_eq!((proven, Some(quoted)), (refusal, refusal.quoted));
             assert!(quoted.sent <= refusal.arrived);
             check_proof(refusal.destination, quoted.target, refusal.sequence, quoted.sent, quoted.cookie);
@@ -555,7 +555,7 @@ mod tests {
         for (name, bytes) in seeds() {
             let judged = prove(&bytes[1..], &KEY, &Table);
             let expected = match judged {
-                Ok(Proven::Answer(_)) => "answered",
+                Ok(Proven::Answer(..)) => "answered",
                 Ok(Proven::Refused(..)) => "refused",
                 Ok(Proven::ShortQuote(_)) => "refused-short",
                 Ok(Proven::Port(..)) => "segment",
@@ -567,7 +567,7 @@ mod tests {
             };
             assert!(name.starts_with(expected), "{name}: {judged:?}");
             let labels = match judged {
-                Ok(Proven::Refused(refusal, _) | Proven::ShortQuote(refusal)) => refusal.mpls,
+                Ok(Proven::Refused(refusal, _, _) | Proven::ShortQuote(refusal)) => refusal.mpls,
                 Ok(Proven::Port(said)) => said.report.quote.map_or(MplsStack::default(), |quote| quote.mpls),
                 _ => MplsStack::default(),
             };

@@ -7,8 +7,9 @@ use super::{
     group::{Group, Groups},
     later::Later,
     runs::{RunState, Runs},
-    segment::{Cell, HopWord, Page, Segment, Side},
+    segment::{Page, Segment},
     sent::SentTime,
+    slot::{Cell, HopWord, Side, Slot},
     window::Place,
 };
 use crate::{
@@ -85,6 +86,11 @@ impl<'a> Account<'a> {
     fn side(self) -> &'a Side {
         let (segment, index) = self.place;
         &self.tables.segment(segment).sides[index]
+    }
+
+    #[inline]
+    fn slot(self) -> Slot<'a> {
+        Slot { cell: self.cell, side: self.side() }
     }
 
     /// What it has in common with others.
@@ -177,14 +183,14 @@ impl<'a> Account<'a> {
     /// Row of sums of a target.
     #[inline]
     pub fn row(self) -> u32 {
-        self.cell.row.load(Relaxed)
+        self.cell.row()
     }
 
     /// The name has turned out to be of this family: from now on the target is in the row of such targets, which is returned. Only the
     /// sender of the target calls this.
     pub fn settle_row(self, family: Family) -> u32 {
         let row = self.tables.groups.row_of_family(self.row(), family);
-        self.cell.row.store(row, Relaxed);
+        self.cell.row.store(row, Release);
         row
     }
 
@@ -197,7 +203,7 @@ impl<'a> Account<'a> {
     /// Who has the slot now.
     #[inline]
     pub fn generation(self) -> Generation {
-        Generation((self.cell.entered.load(Relaxed) & 0xffff) as u16)
+        self.cell.generation()
     }
 
     /// Whether it has an address.
@@ -209,10 +215,8 @@ impl<'a> Account<'a> {
     /// Where its next probe goes; None: nowhere, because its name is not resolved, it has been given up, or the slot has no target.
     #[inline]
     pub fn wanted(self) -> Option<Destination> {
-        let address = self.side().address.load(Acquire);
-        let word = self.hop_word();
-        let to = || Destination { family: word.family(), handle: AddressHandle(address) };
-        (address != 0 && word.is_wanted()).then(to)
+        let (address, family) = self.slot().wanted()?;
+        Some(Destination { family, handle: AddressHandle(address) })
     }
 
     /// Where its probes go, as they are told; None while its name is not resolved.
@@ -226,7 +230,7 @@ impl<'a> Account<'a> {
 
     #[inline]
     fn hop_word(self) -> HopWord {
-        HopWord(self.side().hop.load(Acquire))
+        self.slot().word()
     }
 
     /// Its address; None while its name is not resolved.
@@ -258,13 +262,7 @@ impl<'a> Account<'a> {
 
     /// From its next due time on the target is probed by another hop, or by others. Of control threads, one at a time calls this.
     pub fn move_to(self, hop: u32) {
-        self.change_hop(|word| Some(word.by(hop)));
-    }
-
-    /// Changes the word of its hop; None: it stays as it is. The sender may change it too.
-    fn change_hop(self, change: impl Fn(HopWord) -> Option<HopWord>) {
-        let changed = |word| change(HopWord(word)).map(|word| word.0);
-        let _as_it_was = self.side().hop.fetch_update(Release, Relaxed, changed);
+        self.slot().move_to(hop);
     }
 
     /// Whether the target has come to another hop, and what was on its way then has not landed yet.
@@ -276,14 +274,13 @@ impl<'a> Account<'a> {
     /// All that was on its way when the target came to its hop, `hop`, has landed. Only the sender of the target calls this.
     #[cold]
     pub fn has_arrived(self, hop: u32) {
-        // It may have moved on just now: then it has not arrived.
-        self.change_hop(|word| (word.has_moved() && word.hop() == hop).then(|| word.arrived()));
+        self.slot().has_arrived(hop);
     }
 
     /// The target is probed no more. What is in flight is settled as ever, and once it has landed the slot is vacant. Of control threads,
     /// one at a time calls this.
     pub fn give_up(self) {
-        self.change_hop(|word| word.is_wanted().then(|| word.given_up()));
+        self.slot().give_up();
     }
 
     /// Whether it has been given up, and something may still be in flight.
@@ -301,44 +298,18 @@ impl<'a> Account<'a> {
     #[cold]
     pub fn vacate(self) -> Option<State> {
         let (segment, index) = self.place;
-        let entered = self.cell.entered.load(Relaxed);
-        // Counters go round at 2^32, each by itself.
-        let settled = self.cell.settled.iter().map(|counter| counter.load(Acquire)).fold(0, u32::wrapping_add);
-        let is_quiet =
-            (entered >> 16) as u32 == settled && self.tables.segment(segment).is_quiet(index, self.group().places);
-        if !is_quiet {
-            return None;
-        }
-        let state = self.health().state();
-        self.cell.entered.store(u64::from((entered as u16).wrapping_add(1)), Relaxed);
-        self.cell.settled.iter().for_each(|counter| counter.store(0, Relaxed));
-        self.cell.rtt_sum.store(0, Relaxed);
-        self.cell.last_reply.store(0, Relaxed);
-        self.side().address.store(0, Relaxed);
-        self.set_health(Health::new(false));
-        self.side().hop.store(HopWord::vacant().0, Release);
-        Some(state)
+        self.slot().vacate(|| self.tables.segment(segment).is_quiet(index, self.group().places))
     }
 
     /// Puts a target into a vacant slot: it is probed from its next due time on. One control thread calls this.
     pub fn fill(self, tenant: Tenant) {
         let Tenant { destination, hop, row } = tenant;
-        self.cell.row.store(row, Relaxed);
-        self.set_health(Health::new(destination.is_some()));
-        self.side().address.store(destination.map_or(0, |to| to.handle.0), Relaxed);
-        let family = destination.map_or(Family::V4, |to| to.family);
-        self.side().hop.store(HopWord::new(hop, family).0, Release);
+        self.slot().fill(destination, hop, row);
     }
 
     /// A name has been resolved: from its next due time on the target is probed. Only for targets that have no address yet.
     pub fn resolve(self, address: IpAddr, hop: u32) {
-        let to = self.tables.addresses.table.enter(address);
-        let of = HopWord::new(hop, to.family).0;
-        // Who has been given up meanwhile needs none.
-        let changed = |word| HopWord(word).is_wanted().then_some(of);
-        if self.side().hop.fetch_update(Relaxed, Relaxed, changed).is_ok() {
-            self.side().address.store(to.handle.0, Release);
-        }
+        self.slot().resolve(self.tables.addresses.table.enter(address), hop);
     }
 
     /// Counts a probe as entered, without a place in the window. Only the sender of the target calls this.

@@ -8,7 +8,8 @@ use super::{
     group::{Group, Groups, PortProof, Ports},
     later::Later,
     runs::{Run, RunState, Runs},
-    segment::{self, Cell, Page, Segment},
+    segment::{self, Page, Segment},
+    slot::Cell,
     window,
 };
 use crate::{

@@ -6,7 +6,7 @@ pub mod tally;
 pub mod unheard;
 pub mod window;
 
-/// The atomics of [`window`]; a model checker puts its own in their place.
+/// The atomics of [`window`], [`sent`] and [`slot`]; a model checker puts its own in their place.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
@@ -21,6 +21,7 @@ mod later;
 mod runs;
 mod segment;
 mod sent;
+mod slot;
 pub use account::{Account, SendTime, Tenant};
 pub use book::Ledger;
 pub use group::{Group, PortProof, Ports};

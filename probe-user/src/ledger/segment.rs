@@ -7,12 +7,11 @@ use super::{
     group::Group,
     grown::Grown,
     sent::{self, SentTime},
+    slot::{Cell, Side},
     window::{PER_WORD, Place},
 };
 use crate::{
-    base::{Family, Outcome, TargetIndex},
-    health::Health,
-    route::NO_ROUTE,
+    base::TargetIndex,
     targets::{ACCOUNT_BYTES, INLINE_PLACES, PAGE, Plan, Target},
 };
 use std::{hint::black_box, ops::Range, sync::Arc};
@@ -22,107 +21,7 @@ const BITS: u32 = 20;
 /// Targets of a whole segment.
 pub(super) const TARGETS: u32 = 1 << BITS;
 
-/// One cache line: all that a reply touches.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(super) struct Cell {
-    /// Of a window that is no longer; else a column of the segment has it.
-    pub(super) window: [AtomicU64; (INLINE_PLACES / PER_WORD) as usize],
-    /// Probes entered, shifted left by 16, and the slot's generation. The sender writes.
-    pub(super) entered: AtomicU64,
-    /// Nanoseconds over all answered probes.
-    pub(super) rtt_sum: AtomicU64,
-    /// CLOCK_MONOTONIC; 0 before the first.
-    pub(super) last_reply: AtomicU64,
-    /// Indexed like `Outcome::ALL`. 32 bits: a target probed every 10 ms comes round after 497 days, and Prometheus takes that for
-    /// a restart.
-    pub(super) settled: [AtomicU32; Outcome::ALL.len()],
-    /// Row of sums. Written once more when a name turns out to be of a family that has another.
-    pub(super) row: AtomicU32,
-}
-
 const _: () = assert!(size_of::<Cell>() == 64);
-
-/// What only senders need of a target (and, at a glance, whoever asks for its state).
-#[derive(Debug)]
-pub(super) struct Side {
-    /// A handle of its address ([`crate::base::AddressHandle`]), whose family stands beside the hop; 0 until its name is resolved.
-    pub(super) address: AtomicU32,
-    /// See [`HopWord`]. Control threads write.
-    pub(super) hop: AtomicU32,
-    pub(super) health: AtomicU32,
-}
-
-/// By which next hop a target is probed: a place among the hops or why there is none (`route::NO_ROUTE`, `route::NO_SOURCE`); whether it
-/// came there while it was being probed; and the family of its address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct HopWord(pub(super) u32);
-
-impl HopWord {
-    /// The target came to its hop while it was being probed, and what was on its way then has not landed yet.
-    const MOVED: u32 = 1 << 31;
-    /// Its address is IPv6.
-    const V6: u32 = 1 << 30;
-    /// It is probed no more, and what is in flight has not landed yet. Control threads set it, the sender takes it away.
-    const GIVEN_UP: u32 = 1 << 29;
-    /// The slot has no target: it is the control thread's until a target is put into it.
-    const VACANT: u32 = 1 << 28;
-
-    pub(super) fn new(hop: u32, family: Family) -> Self {
-        Self((hop & NO_ROUTE) | if family == Family::V6 { Self::V6 } else { 0 })
-    }
-
-    /// Of a slot without a target.
-    pub(super) const fn vacant() -> Self {
-        Self(NO_ROUTE | Self::VACANT)
-    }
-
-    pub(super) const fn given_up(self) -> Self {
-        Self(self.0 | Self::GIVEN_UP)
-    }
-
-    pub(super) const fn is_vacant(self) -> bool {
-        self.0 & Self::VACANT != 0
-    }
-
-    pub(super) const fn is_given_up(self) -> bool {
-        self.0 & Self::GIVEN_UP != 0
-    }
-
-    /// Whether a target is there that is to be probed.
-    pub(super) const fn is_wanted(self) -> bool {
-        self.0 & (Self::GIVEN_UP | Self::VACANT) == 0
-    }
-
-    /// The same target by another hop, from now on.
-    pub(super) fn by(self, hop: u32) -> Self {
-        Self((hop & NO_ROUTE) | (self.0 & !NO_ROUTE)).moved()
-    }
-
-    /// What was on its way when it moved has landed.
-    pub(super) const fn arrived(self) -> Self {
-        Self(self.0 & !Self::MOVED)
-    }
-
-    pub(super) const fn moved(self) -> Self {
-        Self(self.0 | Self::MOVED)
-    }
-
-    pub(super) const fn has_moved(self) -> bool {
-        self.0 & Self::MOVED != 0
-    }
-
-    pub(super) const fn family(self) -> Family {
-        if self.0 & Self::V6 == 0 { Family::V4 } else { Family::V6 }
-    }
-
-    pub(super) const fn hop(self) -> u32 {
-        self.0 & NO_ROUTE
-    }
-}
-
-// No bit of it is one of a hop's place, or of why there is none.
-const _: () = assert!((HopWord::MOVED | HopWord::V6 | HopWord::GIVEN_UP | HopWord::VACANT) & NO_ROUTE == 0);
 
 // What the memory of a plan is reckoned with.
 const _: () = assert!(size_of::<Cell>() + size_of::<Side>() + Addresses::BYTES_PER_TARGET == ACCOUNT_BYTES);
@@ -174,22 +73,12 @@ pub(super) const fn place_of(target: u32) -> (usize, usize) {
 impl Segment {
     /// The targets of `plan` in `range`, whose next hops are `hops`; `timed`: send times are kept.
     pub(super) fn new(plan: &Plan, hops: &[u32], groups: &Grown<Group>, range: Range<u32>, timed: bool) -> Self {
-        let zero = || AtomicU64::new(0);
         let all = range.start as usize..range.end as usize;
         let targets = &plan.targets[all.clone()];
-        let cell = |(number, target): (u32, &Target)| Cell {
-            window: std::array::from_fn(|_| zero()),
-            entered: zero(),
-            rtt_sum: zero(),
-            last_reply: zero(),
-            settled: std::array::from_fn(|_| AtomicU32::new(0)),
-            row: AtomicU32::new(plan.label_sets[target.label_set as usize].sum(plan.family_of(TargetIndex(number)))),
+        let cell = |(number, target): (u32, &Target)| {
+            Cell::new(plan.label_sets[target.label_set as usize].sum(plan.family_of(TargetIndex(number))))
         };
-        let side = |(target, hop): (&Target, &u32)| Side {
-            address: AtomicU32::new(target.destination.map_or(0, |to| to.handle.0)),
-            hop: AtomicU32::new(HopWord::new(*hop, target.destination.map_or(Family::V4, |to| to.family)).0),
-            health: AtomicU32::new(Health::new(target.destination.is_some()).to_bits()),
-        };
+        let side = |(target, hop): (&Target, &u32)| Side::of(target.destination, *hop);
         Self {
             cells: range.clone().zip(targets).map(cell).collect(),
             sides: targets.iter().zip(&hops[all]).map(side).collect(),
@@ -199,24 +88,10 @@ impl Segment {
 
     /// A page of slots without targets, for windows of so many places. `timed`: send times are kept.
     pub(super) fn vacant(places: u32, timed: bool) -> Self {
-        let zero = || AtomicU64::new(0);
-        let cell = |_| Cell {
-            window: std::array::from_fn(|_| zero()),
-            entered: zero(),
-            rtt_sum: zero(),
-            last_reply: zero(),
-            settled: std::array::from_fn(|_| AtomicU32::new(0)),
-            row: AtomicU32::new(0),
-        };
-        let side = |_| Side {
-            address: AtomicU32::new(0),
-            hop: AtomicU32::new(HopWord::vacant().0),
-            health: AtomicU32::new(Health::new(false).to_bits()),
-        };
         let slots = 0..PAGE;
         Self {
-            cells: slots.clone().map(cell).collect(),
-            sides: slots.clone().map(side).collect(),
+            cells: slots.clone().map(|_| Cell::new(0)).collect(),
+            sides: slots.clone().map(|_| Side::vacant()).collect(),
             columns: Arc::new(Columns::of(std::iter::once((slots, places, timed)))),
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     path::{Change, Flows, Hop, Path, Rounds, Verdict},
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Write as _, iter, net::IpAddr};
 
 /// Whose path it is.
 #[derive(Clone, Debug)]
@@ -26,7 +26,13 @@ pub const PATH_CSV_HEADER: &str =
 
 /// One object: target, round and flow, with its hops.
 pub fn path_json(path: &Path, subject: &PathSubject, clock: WallClock, known: &dyn Fn(IpAddr) -> Known) -> String {
-    let hops: Vec<Value> = path.hops.iter().map(|hop| hop_json(hop, subject.address, known)).collect();
+    let times = |hop: &Hop| match hop.ttl {
+        3 if cfg!(broken = "hop-missing") => 0,
+        3 if cfg!(broken = "hop-twice") => 2,
+        _ => 1,
+    };
+    let hops = path.hops.iter().flat_map(|hop| iter::repeat_n(hop, times(hop)));
+    let hops: Vec<Value> = hops.map(|hop| hop_json(hop, subject.address, known)).collect();
     let mut object = Map::new();
     object.insert("time".into(), time(path.sent, clock).into());
     object.insert("target".into(), subject.target.clone().into());

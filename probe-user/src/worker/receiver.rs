@@ -7,9 +7,9 @@ use super::{
     settle::{Settler, Word, refused},
 };
 use crate::{
-    base::{Ended, Nanos},
-    ledger::{Ledger, histogram::add, tally::Tally, window::Standing},
-    wire::{Guess, Quoted, Refusal, Reply, Says},
+    base::{Ended, Generation, Nanos, TargetIndex},
+    ledger::{Account, Group, Ledger, histogram::add, tally::Tally, window::Standing},
+    wire::{Guess, Quoted, Refusal, RejectedReason, Reply, Says},
     worker::Sink,
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -83,8 +83,10 @@ impl Settle {
     fn frame<W: Reader>(&self, frame: &[u8], now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
         let Common { key, ledger, .. } = &*self.common;
         match W::prove(frame, key, &**ledger) {
-            Ok(Proven::Answer(reply)) => self.answer(&reply, now, hand_over),
-            Ok(Proven::Refused(refusal, quoted)) => self.refused(&refusal, &quoted, now, hand_over),
+            Ok(Proven::Answer(reply, generation)) => self.answer(&reply, generation, now, hand_over),
+            Ok(Proven::Refused(refusal, quoted, generation)) => {
+                self.refused(&refusal, (&quoted, generation), now, hand_over);
+            }
             Ok(Proven::ShortQuote(refusal)) => self.short_quote(refusal, hand_over),
             Ok(Proven::Port(said)) => self.port_report(&said, now, hand_over),
             Err(reason) => add(&self.tally.rejected[reason as usize], 1),
@@ -128,17 +130,38 @@ impl Settle {
         }
     }
 
+    /// The slot's account, and the group of the target that was proven; None: meanwhile the slot is another's. Between proof and this look
+    /// a thread may stand still for as long as it likes, and a late reply of one who has gone must not be held against the longer timeout
+    /// of one who has come. The group is read first: then, the generation being the same, it is his, and what is in time by his timeout
+    /// is waited for before the slot is vacant (`tests/loom.rs`).
     #[inline]
-    fn answer(&self, reply: &Reply, now: Nanos, hand_over: &mut impl FnMut(usize, handed_over::Word)) {
-        let account = self.common.ledger.account(reply.target);
-        if account.group().ttls.is_some() {
+    fn of(&self, target: TargetIndex, generation: Generation) -> Option<(Account<'_>, &Group)> {
+        let account = self.common.ledger.account(target);
+        let group = account.group();
+        if account.generation() != generation {
+            add(&self.tally.rejected[RejectedReason::Cookie as usize], 1);
+            return None;
+        }
+        Some((account, group))
+    }
+
+    #[inline]
+    fn answer(
+        &self,
+        reply: &Reply,
+        generation: Generation,
+        now: Nanos,
+        hand_over: &mut impl FnMut(usize, handed_over::Word),
+    ) {
+        let Some((account, group)) = self.of(reply.target, generation) else { return };
+        if group.ttls.is_some() {
             return hand_over(account.sender(), handed_over::Word::Reply(*reply));
         }
         self.tally.receive_delay.record(now - reply.arrived);
         self.tally.heard_at.store(reply.arrived.0, Relaxed);
         // Age first: past its timeout a reply touches no bit, which may be another probe's by now.
         let rtt = reply.arrived - reply.sent;
-        if rtt > account.timeout() && !cfg!(broken = "late") {
+        if rtt > group.timeout && !cfg!(broken = "late") {
             return self.settler.count_late(account);
         }
         let arrived = if cfg!(broken = "rtt") { reply.sent + Nanos(rtt.0 / 1_000 * 1_024) } else { reply.arrived };
@@ -162,18 +185,18 @@ impl Settle {
     fn refused(
         &self,
         refusal: &Refusal,
-        quoted: &Quoted,
+        (quoted, generation): (&Quoted, Generation),
         now: Nanos,
         hand_over: &mut impl FnMut(usize, handed_over::Word),
     ) {
-        let account = self.common.ledger.account(quoted.target);
-        if account.group().ttls.is_some() {
+        let Some((account, group)) = self.of(quoted.target, generation) else { return };
+        if group.ttls.is_some() {
             let refused = handed_over::Word::Refused(*refusal, quoted.target, quoted.sent);
             return hand_over(account.sender(), refused);
         }
         self.tally.receive_delay.record(now - refusal.arrived);
         // As for replies: past its timeout it touches no bit.
-        if refusal.arrived - quoted.sent > account.timeout() {
+        if refusal.arrived - quoted.sent > group.timeout {
             return self.settler.count_late(account);
         }
         let place = account.place(u64::from(refusal.sequence.0));

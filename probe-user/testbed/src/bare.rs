@@ -57,7 +57,19 @@ impl FarEnd {
     /// # Errors
     /// As above.
     pub fn half_silent(interface: &str) -> Result<Self, NicError> {
-        let mut program = attach(interface, "half")?;
+        Self::without_ports(interface, "half")
+    }
+
+    /// The same, but IPv4 addresses elsewhere answer in their even turns (`probe_ebpf::far::turn`).
+    ///
+    /// # Errors
+    /// As above.
+    pub fn by_turns(interface: &str) -> Result<Self, NicError> {
+        Self::without_ports(interface, "by_turns")
+    }
+
+    fn without_ports(interface: &str, name: &'static str) -> Result<Self, NicError> {
+        let mut program = attach(interface, name)?;
         let mut ports: Array<_, [u8; OPEN_PORTS_SIZE]> = object::take(&mut program, "TCP_PORTS")?;
         ports.set(0, OpenPorts::CLOSED.to_bytes(), 0).map_err(|error| failed("write", "TCP_PORTS", error))?;
         Ok(Self(program))

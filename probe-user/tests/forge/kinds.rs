@@ -496,7 +496,7 @@ fn is_taken(forger: &Forger<'_>, proof: Proof, bearer: Bearer, said: Said) {
     let frame = &forger.frame;
     let what = || format!("{proof:?}, {bearer:?}: {frame:02x?}");
     match prove(frame, &KEY, &forger.world.ledger) {
-        Ok(Proven::Answer(reply)) => {
+        Ok(Proven::Answer(reply, _)) => {
             assert_eq!(
                 (reply.target, reply.sequence.0, reply.sent),
                 (said.target, said.number, said.sent),
@@ -504,7 +504,7 @@ fn is_taken(forger: &Forger<'_>, proof: Proof, bearer: Bearer, said: Said) {
                 what()
             );
         }
-        Ok(Proven::Refused(refusal, quoted)) => {
+        Ok(Proven::Refused(refusal, quoted, _)) => {
             assert_eq!(
                 (quoted.target, refusal.sequence.0, quoted.sent),
                 (said.target, said.number, said.sent),

@@ -80,19 +80,23 @@ fn p99(before: &str, after: &str) -> f64 {
     new.iter().find(|(_, count)| *count >= 0.99 * all).unwrap().0
 }
 
-/// As [`observe`], and in some window of two minutes lag is roughly what it is in quiet: buckets double. What `obstacle` puts in the
-/// way stands there in every window; other work on the machine comes and goes.
+/// As [`observe`], and in some window of two minutes lag is roughly what it is in quiet (buckets double), and nothing is unsent. What
+/// `obstacle` puts in the way stands there in every window; other work on the machine comes and goes.
 fn undisturbed<T>(place: &Place, what: &str, running: &Running, quiet: f64, mut obstacle: impl FnMut() -> T) {
     let bound = (quiet * 4.0).max(0.02);
     let calm = wait_until(LONG * 2, || {
         let _in_the_way = obstacle();
-        (observe(place, what, running) <= bound).then_some(())
+        let (lag, unsent) = observe(place, what, running);
+        (lag <= bound && unsent == 0.0).then_some(())
     });
-    assert!(calm.is_some(), "{what}: send lag p99 stays over {bound} s; it is {quiet} s with nothing in the way");
+    assert!(
+        calm.is_some(),
+        "{what}: unsent, or send lag p99 stays over {bound} s; it is {quiet} s with nothing in the way"
+    );
 }
 
 /// What becomes of probing at 20,000 a second while something holds: a scrape before and after some seconds.
-fn observe(place: &Place, what: &str, running: &Running) -> f64 {
+fn observe(place: &Place, what: &str, running: &Running) -> (f64, f64) {
     let scrape = || place.get("/metrics").unwrap().1;
     let (begun, before) = (Instant::now(), scrape());
     let probes = |scrape: &str| sum_of(scrape, "echolot_probes_total");
@@ -108,16 +112,15 @@ fn observe(place: &Place, what: &str, running: &Running) -> f64 {
     let took = (looked - begun).as_secs_f64();
     let more = |name| sum_of(&after, name) - sum_of(&before, name);
     let (entered, skipped) = (more("echolot_probes_total"), more("echolot_probes_skipped_total"));
-    let p99 = p99(&before, &after);
+    let (p99, unsent) = (p99(&before, &after), more("echolot_probes_settled_total{outcome=\"unsent\""));
     println!(
-        "{what}: {:.0} probes a second, send lag p99 at most {p99} s, {skipped} skipped, {} lost",
+        "{what}: {:.0} probes a second, send lag p99 at most {p99} s, {skipped} skipped, {unsent} unsent, {} lost",
         entered / took,
         more("echolot_probes_settled_total{outcome=\"lost\"")
     );
-    assert_eq!(more("echolot_probes_settled_total{outcome=\"unsent\""), 0.0, "{what}");
     // The grid is kept: what a machine with other work could not send in time, it has skipped.
     assert!((entered + skipped) / took > 15_000.0, "{what}: {entered} and {skipped} skipped in {took} s");
-    p99
+    (p99, unsent)
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn readers_that_do_not_read_hold_up_nothing() {
     );
     let config = place.file("echolot.yml", &text);
     let running = place.run(&config, &[]);
-    let quiet = observe(&place, "nothing in the way", &running);
+    let (quiet, _) = observe(&place, "nothing in the way", &running);
     let stuck = || -> Vec<TcpStream> {
         (0..20)
             .map(|_| {

@@ -46,6 +46,10 @@ pub(super) struct Court<'a> {
     masks: HashMap<(usize, IpAddr, u16, u16), u64>,
     /// Which port UDP datagrams were sent from: by life, the port that they were sent to, and the low bits of their number.
     flows: HashMap<(usize, u16, u64), u16>,
+    /// Probes that ended as *unheard* and would have been answered.
+    unheard: u64,
+    /// Probes that ended as *lost* and must not have, in words.
+    lost: Vec<String>,
     path: Vec<u64>,
     hold: Vec<u64>,
 }
@@ -55,11 +59,22 @@ impl<'a> Court<'a> {
         let held_up = Stretches::of(&terms.held_up, 0);
         let (there, back) = (terms.excuses.there, terms.excuses.back);
         let (masks, flows) = (HashMap::new(), HashMap::new());
-        Self { terms, held_up, there, back, masks, flows, path: Vec::new(), hold: Vec::new() }
+        let (lost, path, hold) = (Vec::new(), Vec::new(), Vec::new());
+        Self { terms, held_up, there, back, masks, flows, unheard: 0, lost, path, hold }
     }
 
-    /// The times of all that was judged.
-    pub(super) fn close(self, verdict: &mut Verdict) {
+    /// The times of all that was judged. Of a frame that was dropped nobody knows whose it was: the probe that it excused may have been
+    /// another, one that nobody answered. Then as many are told to be lost that were answered.
+    pub(super) fn close(self, lives: &[Life], verdict: &mut Verdict) {
+        let excused = |life: &Life| life.summary.unheard.min(life.summary.received_drops());
+        let others = lives.iter().map(excused).sum::<u64>().saturating_sub(self.unheard);
+        for (number, lost) in (0..).zip(self.lost) {
+            if number < others {
+                verdict.excused += 1;
+            } else {
+                verdict.mismatch(|| lost);
+            }
+        }
         verdict.path = Times::of(self.path);
         verdict.hold = Times::of(self.hold);
         if let Some(most) = self.terms.path
@@ -126,8 +141,11 @@ impl<'a> Court<'a> {
             }
             let wanted: Vec<&str> = expected.outcomes.iter().map(|outcome| outcome.name()).collect();
             let wanted = wanted.join(" or ");
-            return verdict
-                .mismatch(|| format!("{}: must be {wanted}; {:?} {:?}", shown(told), seen.decided, seen.replies));
+            let wrong = format!("{}: must be {wanted}; {:?} {:?}", shown(told), seen.decided, seen.replies);
+            if outcome == Outcome::Lost {
+                return self.lost.push(wrong);
+            }
+            return verdict.mismatch(|| wrong);
         }
         if !matches!(outcome, Outcome::Answered | Outcome::Hop) {
             return;
@@ -161,7 +179,10 @@ impl<'a> Court<'a> {
     fn excused(&mut self, told: &Told, verdict: &mut Verdict) -> bool {
         // Unheard: its reply was among the frames that echolot's own socket dropped; at most as many as were, see the sums.
         let excused = match told.outcome {
-            Outcome::Unheard => true,
+            Outcome::Unheard => {
+                self.unheard += 1;
+                true
+            }
             Outcome::Lost if self.back > 0 => {
                 self.back -= 1;
                 true

@@ -65,7 +65,7 @@ pub(super) fn judge(life: &Life, record: &[Seen], terms: &Terms) -> Verdict {
         }
     }
     sums(life, &arrived, terms, &mut verdict);
-    court.close(&mut verdict);
+    court.close(std::slice::from_ref(life), &mut verdict);
     verdict
 }
 

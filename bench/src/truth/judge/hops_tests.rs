@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::truth::evidence::{Reply, Summary, TTL};
+use crate::truth::judge::{HeldUp, PathBounds};
 
 const MS: u64 = 1_000_000;
 const TIMEOUT: u64 = 100 * MS;
@@ -104,11 +105,33 @@ fn lies_are_caught() {
     fn hop(life: &mut Life, index: usize) -> &mut ToldHop {
         life.results[index].hop.as_mut().unwrap()
     }
-    let lies: [Lie; 13] = [
+    let lies: [Lie; 24] = [
         ("whoever said something was", |life, _| hop(life, 0).from = Some(router(2))),
+        ("whoever said something was", |life, _| hop(life, 0).from = Some(TARGET)),
+        ("whoever said something was", |life, _| hop(life, 0).from = None),
+        // Heard of at one place of the path, told of at another.
+        ("ttl 4 sent_ns 1000000000, hop by 133.0.0.1", |life, _| hop(life, 2).ttl = 4),
         ("must be hop", |life, _| life.results[0] = told(1, Outcome::Lost, 0)),
+        // It came 50 ms after the timeout: what it may be told to have taken makes no difference.
         ("must be lost", |life, _| life.results[1] = told(2, Outcome::Hop, 10)),
+        ("must be lost", |life, _| life.results[1] = told(2, Outcome::Hop, 150)),
+        // Nothing came but forgeries: with the right router's address, and with a stranger's.
+        ("must be lost", |life, record| {
+            record[4] = seen(4, &[(Form::Forged, 5), (Form::CorruptCookie, 6)]);
+            life.results[3] = told(4, Outcome::Hop, 5);
+        }),
+        ("whoever said something was", |life, record| {
+            record[4] = seen(4, &[(Form::Stranger, 5)]);
+            life.results[3] = Told { hop: life.results[3].hop.take(), ..told(4, Outcome::Hop, 5) };
+            hop(life, 3).from = Some([192, 0, 2, 1].into());
+        }),
+        // The forgery came 5 ms before the truth, and was taken for it.
+        ("the reply left", |life, _| life.results[2].rtt_ns = Some(5 * MS + 4_000)),
         ("the reply left", |life, _| life.results[2].rtt_ns = Some(9 * MS)),
+        ("past its timeout", |life, _| life.results[2].rtt_ns = Some(TIMEOUT + 1)),
+        ("rejected 2 in the summary", |life, _| *life.summary.rejected.get_mut("cookie").unwrap() += 1),
+        ("late 2 in the summary", |life, _| life.summary.late += 1),
+        ("duplicate 2 in the summary", |life, _| life.summary.duplicate += 1),
         ("reply_ttl", |life, _| life.results[0].reply_ttl = Some(17)),
         ("quoted_ttl", |life, _| hop(life, 0).quoted_ttl = Some(1)),
         ("it says", |life, _| life.results[3].sent_ns += 1),
@@ -123,6 +146,56 @@ fn lies_are_caught() {
         let verdict = verdict(lie);
         assert!(verdict.told.iter().any(|told| told.contains(about)), "{about}: {:?}", verdict.told);
     }
+}
+
+/// A frame was dropped here, and what it excused was a probe that nobody answered: one that was answered may be told to be lost for it, but
+/// no second one.
+#[test]
+fn a_dropped_frame_may_have_excused_another_probe() {
+    let change = |life: &mut Life| {
+        life.results[0] = told(1, Outcome::Lost, 0);
+        life.results[3].outcome = Outcome::Unheard;
+        life.summary = Summary { hop: 1, unheard: 1, ..life.summary.clone() };
+        life.summary.drops.insert("receive_ring".into(), 1);
+    };
+    let found = verdict(|life, _| change(life));
+    assert_eq!((found.mismatches, found.excused), (0, 1), "{:?}", found.told);
+    let found = verdict(|life, _| {
+        change(life);
+        life.results[2] = told(3, Outcome::Lost, 0);
+    });
+    assert!(found.mismatches == 1 && found.told[0].contains("must be hop"), "{:?}", found.told);
+    let found = verdict(|life, _| {
+        change(life);
+        life.summary.drops.clear();
+    });
+    assert!(found.told.iter().any(|told| told.contains("must be hop")), "no frame was dropped: {:?}", found.told);
+}
+
+/// As [`verdict`], where the path of each probe may take 20 ms, and half of them a millisecond.
+fn bounded(held_up: Vec<HeldUp>, change: impl FnOnce(&mut Life)) -> Verdict {
+    let (mut life, record) = account();
+    change(&mut life);
+    let path = Some(PathBounds { median: MS, each: 20 * MS });
+    judge(&life, &record, &Terms { path, held_up, ..Terms::default() })
+}
+
+#[test]
+fn times_too_large_though_below_the_timeout() {
+    let found = bounded(vec![], |_| ());
+    assert_eq!(found.mismatches, 0, "{found}");
+    let late = |life: &mut Life| life.results[2].rtt_ns = Some(31 * MS);
+    let found = bounded(vec![], late);
+    assert!(found.mismatches == 1 && found.told[0].contains("its path took 21003000 ns"), "{found}");
+    // A CPU stood still while it was under way: no telling.
+    let sent = 10 * TIMEOUT;
+    let found = bounded(vec![HeldUp { from: sent + 5 * MS, to: sent + 30 * MS }], late);
+    assert_eq!((found.mismatches, found.held_up), (0, 1), "{found}");
+    // All of them, by little.
+    let found = bounded(vec![], |life| {
+        life.results.iter_mut().for_each(|told| told.rtt_ns = told.rtt_ns.map(|rtt| rtt + 2 * MS));
+    });
+    assert!(found.mismatches == 1 && found.told[0].contains("median"), "{found}");
 }
 
 /// A SYN says but about when it was made, and a datagram not at all: but neither can have arrived before it was sent.

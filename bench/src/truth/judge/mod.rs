@@ -156,7 +156,7 @@ pub fn judge(lives: &[Life], record: &[Seen], terms: &Terms) -> Verdict {
         }
     }
     sums(lives, record, &owner, terms, &mut verdict);
-    court.close(&mut verdict);
+    court.close(lives, &mut verdict);
     verdict
 }
 

@@ -3,7 +3,8 @@
 use super::Excuses;
 use std::fmt;
 
-/// Mismatches that are told one by one.
+/// Mismatches that are kept, and of those the ones that people are told one by one.
+const KEPT: usize = 1 << 16;
 const SHOWN: usize = 20;
 
 /// A distribution, nanoseconds.
@@ -63,7 +64,7 @@ pub struct Verdict {
 impl Verdict {
     pub(super) fn mismatch(&mut self, what: impl FnOnce() -> String) {
         self.mismatches += 1;
-        if self.told.len() < SHOWN {
+        if self.told.len() < KEPT {
             self.told.push(what());
         }
     }
@@ -71,7 +72,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for told in &self.told {
+        for told in self.told.iter().take(SHOWN) {
             writeln!(f, "  MISMATCH {told}")?;
         }
         let Self { judged, mismatches, excused, borderline, .. } = self;

@@ -11,7 +11,7 @@ use crate::{
     worker::{Ask, Said, Transmit, Word, settle},
 };
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -124,7 +124,7 @@ impl<T: Transmit> Sender<T> {
             let Some(walk) = self.walk_of_asked(target) else { continue };
             let Some(away) = self.waiting.away(walk, target, heard.key) else { continue };
             let flow = common.ledger.group(self.walks[walk].run.group).flow_of(away.number);
-            if is_identified || refusal.has_checksum_of_flow(flow) {
+            if is_identified || refusal.has_checksum_of_flow(flow) || cfg!(broken = "hop-forged") {
                 self.settle_asked(&heard, now);
                 return true;
             }
@@ -141,10 +141,13 @@ impl<T: Transmit> Sender<T> {
         let known = away.and_then(|away| Some((heard.sent.or(away.sent)?, away)));
         // What was not sent yet nobody can have heard of.
         let Some((sent, away)) = known else { return self.settler.count_late(account) };
-        if heard.arrived - sent > account.timeout() {
+        if heard.arrived - sent > account.timeout() && !cfg!(broken = "hop-late") {
             return self.settler.count_late(account);
         }
-        if away.standing != Standing::Pending {
+        if cfg!(broken = "hop-lost") && matches!(heard.ended, Ended::Hop { .. }) && away.number % 8 == 0 {
+            return;
+        }
+        if away.standing != Standing::Pending && !cfg!(broken = "hop-duplicate") {
             return self.settler.count_further(account, heard.word, away.standing);
         }
         away.standing = settle::standing(heard.ended);
@@ -194,8 +197,27 @@ fn of_report(said: &Said, ledger: &Ledger) -> Option<Heard> {
 /// That its time to live has ended is what such a probe is sent for.
 fn of_error(arrived: Nanos, ttl: u8, from: IpAddr, reason: Reason, quote: Quote) -> Ended {
     if reason == Reason::TTL_EXCEEDED {
-        Ended::Hop { arrived, ttl, from, quote }
+        broken(Ended::Hop { arrived, ttl, from, quote })
     } else {
         Ended::Refused { arrived, ttl, from, reason }
     }
+}
+
+/// What a build that lies makes of a router's word.
+fn broken(mut ended: Ended) -> Ended {
+    if let Ended::Hop { arrived, ttl, from, quote } = &mut ended {
+        *from = match *from {
+            IpAddr::V4(address) if cfg!(broken = "hop-router") => Ipv4Addr::from_bits(address.to_bits() ^ 1).into(),
+            IpAddr::V6(address) if cfg!(broken = "hop-router") => Ipv6Addr::from_bits(address.to_bits() ^ 1).into(),
+            address => address,
+        };
+        *ttl -= u8::from(cfg!(broken = "hop-ttl"));
+        quote.ttl += u8::from(cfg!(broken = "hop-quoted"));
+        if cfg!(broken = "hop-slow") {
+            *arrived += Nanos::from_millis(21);
+        } else if cfg!(broken = "hop-fast") {
+            *arrived = *arrived - Nanos::from_micros(500);
+        }
+    }
+    ended
 }
