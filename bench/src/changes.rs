@@ -8,17 +8,16 @@ use crate::{
     report::{Common, Measured},
     rungs::FIRST,
     scraped::{buckets, quantile, scrape, sum},
+    serving::Serving,
 };
 use echolot::{nic::MonotonicClock, worker::Clock as _};
 use probe_ebpf::far::{TURN, turn};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     ops::Range,
-    os::fd::AsFd as _,
     process::ExitCode,
     sync::{
         Arc,
@@ -27,10 +26,7 @@ use std::{
     thread,
     time::{Duration, Instant, SystemTime},
 };
-use xtask::{
-    command::wait_until,
-    lab::{End, NEAR_INTERFACE},
-};
+use xtask::{command::wait_until, lab::NEAR_INTERFACE};
 
 /// Where echolot's metrics are, and who takes alerts, in the near namespace.
 const LISTEN: &str = "127.0.0.1:10817";
@@ -187,7 +183,10 @@ impl Place<'_> {
         let events = folder.join("events");
         let file = events.to_string_lossy();
         let arguments: &[&str] = if is_changing { &["--events", &file] } else { &[] };
-        let takes_alerts = is_changing.then(|| TakesAlerts::begin(&bench)).transpose()?;
+        let requests = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&requests);
+        let takes = move |listener: &TcpListener, stop: &AtomicBool| take_alerts(listener, stop, &counted);
+        let takes_alerts = is_changing.then(|| Serving::begin(&bench, TAKES_ALERTS, takes)).transpose()?;
         let mut running = bench.run_binary(binary, &self.config(&folder, is_changing), arguments)?;
         // Everybody has been judged once, and all is under way.
         self.begin(&mut running)?;
@@ -232,12 +231,13 @@ impl Place<'_> {
             ("skipped", grown("echolot_probes_skipped_total", &[])),
             ("busy", busy / seconds),
         ];
-        if let Some(takes_alerts) = takes_alerts {
+        drop(takes_alerts);
+        if is_changing {
             let text = fs::read_to_string(&events).map_err(|error| format!("{}: {error}", events.display()))?;
             let told = Told::of(&text, &self.second_range(true), begun_at..ended_at)?;
             #[expect(clippy::cast_precision_loss, reason = "counts, shown rounded")]
-            let counts = [told.happened, told.untold, told.torn, told.others, takes_alerts.requests.load(Relaxed)]
-                .map(|count| count as f64);
+            let counts =
+                [told.happened, told.untold, told.torn, told.others, requests.load(Relaxed)].map(|count| count as f64);
             let [happened, untold, torn, others, requests] = counts;
             let alerts = sum(&after, "echolot_notifications_sent_total", &[]);
             if untold.max(torn) > dropped {
@@ -376,47 +376,15 @@ impl Told {
 }
 
 /// Somebody who takes every alert at once, as an Alertmanager with nothing to do.
-struct TakesAlerts {
-    stop: Arc<AtomicBool>,
-    requests: Arc<AtomicU64>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl TakesAlerts {
-    fn begin(bench: &Bench) -> Result<Self, String> {
-        let space = format!("/run/netns/{}", bench.lab().name().namespace(End::Near));
-        let space = File::open(&space).map_err(|error| format!("{space}: {error}"))?;
-        let bind = || {
-            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
-            let listener = TcpListener::bind(TAKES_ALERTS)?;
-            listener.set_nonblocking(true)?;
-            Ok::<_, std::io::Error>(listener)
-        };
-        let listener = thread::scope(|scope| scope.spawn(bind).join()).map_err(|_| "the server panicked")?;
-        let listener = listener.map_err(|error| format!("{TAKES_ALERTS}: {error}"))?;
-        let (stop, requests) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let shared = (Arc::clone(&stop), Arc::clone(&requests));
-        let thread = thread::spawn(move || {
-            while !shared.0.load(Relaxed) {
-                match listener.accept() {
-                    Ok((client, _)) => {
-                        let requests = Arc::clone(&shared.1);
-                        // It ends with its connection.
-                        thread::spawn(move || take(&client, &requests));
-                    }
-                    Err(_) => thread::sleep(Duration::from_millis(1)),
-                }
+fn take_alerts(listener: &TcpListener, stop: &AtomicBool, requests: &Arc<AtomicU64>) {
+    while !stop.load(Relaxed) {
+        match listener.accept() {
+            Ok((client, _)) => {
+                let requests = Arc::clone(requests);
+                // It ends with its connection.
+                thread::spawn(move || take(&client, &requests));
             }
-        });
-        Ok(Self { stop, requests, thread: Some(thread) })
-    }
-}
-
-impl Drop for TakesAlerts {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     }
 }

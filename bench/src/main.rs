@@ -22,6 +22,7 @@ mod report;
 mod rungs;
 mod scaling;
 mod scraped;
+mod serving;
 mod transmit;
 
 use clap::{Parser, Subcommand};

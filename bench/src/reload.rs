@@ -7,25 +7,22 @@ use crate::{
     report::{Common, Measured},
     rungs::FIRST,
     scraped::{buckets, quantile, series, sum},
+    serving::Serving,
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
-    fs::{self, File},
+    fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
-    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{ExitCode, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 use xtask::{
     command::{send_signal, wait_until},
-    lab::{End, NEAR_INTERFACE},
+    lab::NEAR_INTERFACE,
 };
 
 /// Where echolot's metrics are, and where a list comes byte by byte, in the near namespace.
@@ -157,7 +154,7 @@ impl Place<'_> {
         let bench = Bench::with("reload", &self.args.common.binary, Far::Half, None)?;
         let folder = bench.lab().name().folder();
         let binary = without_name_server(&self.args.common.binary, &folder)?;
-        let mut trickling = is_extreme.then(|| Trickling::begin(&bench)).transpose()?;
+        let mut trickling = is_extreme.then(|| Serving::begin(&bench, TRICKLES, trickle)).transpose()?;
         let running = bench.run_binary(&binary, &self.config(0, is_extreme), &[])?;
         let (mut running, mut traffic) = (running, Traffic::default());
         let due = u64::from(self.rate) * 3;
@@ -369,39 +366,6 @@ fn scraped(child: std::process::Child) -> Result<f64, String> {
 }
 
 /// A server whose list comes byte by byte and never ends.
-struct Trickling {
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Trickling {
-    fn begin(bench: &Bench) -> Result<Self, String> {
-        let space = format!("/run/netns/{}", bench.lab().name().namespace(End::Near));
-        let space = File::open(&space).map_err(|error| format!("{space}: {error}"))?;
-        let bind = || {
-            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
-            let listener = TcpListener::bind(TRICKLES)?;
-            listener.set_nonblocking(true)?;
-            Ok::<_, std::io::Error>(listener)
-        };
-        let listener = thread::scope(|scope| scope.spawn(bind).join()).map_err(|_| "the server panicked")?;
-        let listener = listener.map_err(|error| format!("{TRICKLES}: {error}"))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let shared = Arc::clone(&stop);
-        let thread = thread::spawn(move || trickle(&listener, &shared));
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Trickling {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn trickle(listener: &TcpListener, stop: &AtomicBool) {
     let mut clients = Vec::new();
     while !stop.load(Relaxed) {

@@ -5,7 +5,7 @@
 //! while it ends, for which the manager has a bound of its own. A machine without a link is alive: its loops go on.
 
 use crate::{
-    base::{Nanos, RepeatedFault, State},
+    base::{Nanos, RepeatedFault, State, in_background},
     health::Hold,
     ledger::Snapshot,
     nic::MonotonicClock,
@@ -27,8 +27,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(10);
 /// Between lines that say how it fares.
 const STATUS: Nanos = Nanos::from_secs(10);
-/// The thread gives way to others on its CPU, as that of HTTP does.
-const NICENESS: i32 = 10;
 
 /// Tells the service manager, where there is one.
 #[derive(Clone, Default)]
@@ -82,7 +80,7 @@ impl Notifier {
             stands: RepeatedFault::default(),
         };
         // Nobody joins it: the manager may not read.
-        std::thread::Builder::new().name("notifier".into()).spawn(move || thread.work(&heard))?;
+        in_background("notifier", move || thread.work(&heard))?;
         Ok(Self(Some(told)))
     }
 
@@ -153,8 +151,6 @@ struct Thread {
 
 impl Thread {
     fn work(mut self, words: &Receiver<Word>) {
-        // Of this thread alone, as Linux has it.
-        let _ = rustix::process::nice(NICENESS);
         let look = self.watchdog.map_or(LOOK, |often| Duration::from_nanos(often.0 / 2).clamp(SHORTEST, LOOK));
         loop {
             match words.recv_timeout(look) {
