@@ -267,6 +267,11 @@ impl EventLines {
         self.before = Some(std::mem::replace(&mut self.plan, plan));
     }
 
+    /// Of those before nothing is told any more: a plan of millions is not to be kept for nobody.
+    pub fn forget_those_before(&mut self) {
+        self.before = None;
+    }
+
     /// The plan that it knows.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan

@@ -33,6 +33,8 @@ use std::{
 
 /// Between looks at what has changed.
 const TICK: Duration = Duration::from_millis(50);
+/// After so long nothing is told any more of who was given up: a path is waited for, for three of the longest timeouts.
+const SETTLED: Nanos = Nanos::from_secs(190);
 /// Lines of the log about single targets within a second; of more only the number is told.
 const LINES: usize = 10;
 const SECOND: Nanos = Nanos::from_secs(1);
@@ -96,6 +98,7 @@ impl Journal {
             parts,
             lines,
             file,
+            followed_at: None,
             flapping: Flapping::default(),
             rows: HashMap::new(),
             log,
@@ -136,6 +139,8 @@ struct Writer {
     parts: Parts,
     lines: EventLines,
     file: Option<EventFile>,
+    /// When the plan in force was taken over, as long as the one before is kept.
+    followed_at: Option<Nanos>,
     flapping: Flapping,
     /// In which rows of the ledger flapping targets are counted.
     rows: HashMap<TargetIndex, usize>,
@@ -162,6 +167,10 @@ impl Writer {
             }
             self.paths(super::now());
             self.calm(super::now());
+            if self.followed_at.is_some_and(|at| super::now() - at >= SETTLED) {
+                self.followed_at = None;
+                self.lines.forget_those_before();
+            }
             if matches!(told, Err(RecvTimeoutError::Disconnected)) {
                 self.paths(Nanos::MAX);
                 self.log.close();
@@ -186,6 +195,7 @@ impl Writer {
             *held(&self.parts.unhealthy) = unhealthy_of(&plan);
             self.lost = u64::MAX;
             self.lines.follow(plan);
+            self.followed_at = Some(super::now());
         }
         loop {
             let mut events = 0;
