@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     base::in_background,
+    nic,
     results::human::counted,
     targets::{Counts, Epochs, keep_the_same_paths},
     worker::Common,
@@ -136,8 +137,8 @@ impl Parts {
         self.retrying.abort();
         let retries = names::retry(&self.epochs.plan(), &self.common, self.words.clone(), exclude);
         self.retrying = tokio::spawn(retries);
-        // The old plan has gone, or soon will; nobody waits for this.
-        let _no_matter = in_background("memory", give_back_memory);
+        // Nobody waits for this, and without it all goes on as well.
+        let _no_matter = in_background("memory", nic::thread::give_back_memory);
         if let Some(adopted) = adopted {
             adopted();
         }
@@ -150,14 +151,6 @@ impl Parts {
         let (reread, read) = aside(move || (read(), read)).await?;
         self.read = read;
         reread
-    }
-}
-
-/// What plans and lists have left free goes back to the kernel: the C library keeps it otherwise, once for each thread that has read some.
-fn give_back_memory() {
-    // SAFETY: it touches no memory that is in use, and may be called at any time. Packet loops allocate nothing, so they wait for no lock.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 
