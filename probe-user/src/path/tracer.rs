@@ -8,7 +8,7 @@ use super::{
 use crate::base::{Ended, Nanos, ProbeNumber, Settlement, TargetIndex, Ttls};
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
 };
 
 /// Says which probes to send, and learns what became of them.
@@ -100,15 +100,16 @@ impl Tracer {
         self.at_once.push_back(target);
     }
 
-    /// This target's path is to be found no more. What of it is in flight is still to be settled.
-    pub fn remove(&mut self, target: TargetIndex) {
-        self.to_begin.retain(|other| *other != target);
-        self.at_once.retain(|other| *other != target);
-        self.later.retain(|Reverse(later)| later.target != target);
-        self.repeated.remove(&target);
-        self.under_way.retain(|(other, _), _| *other != target);
-        self.reserved.retain(|(other, _), _| *other != target);
-        self.done.retain(|path| path.target != target);
+    /// The paths of these targets are to be found no more. What of them is in flight is still to be settled. One look at all, however many
+    /// they are.
+    pub fn remove(&mut self, gone: &HashSet<TargetIndex>) {
+        self.to_begin.retain(|target| !gone.contains(target));
+        self.at_once.retain(|target| !gone.contains(target));
+        self.later.retain(|Reverse(later)| !gone.contains(&later.target));
+        self.repeated.retain(|target, _| !gone.contains(target));
+        self.under_way.retain(|(target, _), _| !gone.contains(target));
+        self.reserved.retain(|(target, _), _| !gone.contains(target));
+        self.done.retain(|path| !gone.contains(&path.target));
     }
 
     /// The next probe to send; None: nothing before [`Tracer::next_at`], or before something is settled.

@@ -360,8 +360,7 @@ fn who_is_removed_is_asked_about_no_more() {
     assert!([0, 1].iter().all(|target| first.iter().any(|(other, _)| other.0 == *target)), "{first:?}");
     tracer.begin_at_once(TargetIndex(0));
     // One is under way, one waits for its beginning.
-    tracer.remove(TargetIndex(0));
-    tracer.remove(TargetIndex(3));
+    tracer.remove(&HashSet::from([TargetIndex(0), TargetIndex(3)]));
     assert_eq!(tracer.in_flight(), first.len() as u64, "what is in flight is still to be settled");
     let silent = |(target, number): &(TargetIndex, ProbeNumber)| Settlement {
         target: *target,

@@ -7,6 +7,7 @@ use crate::{
 };
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use std::{
+    collections::HashSet,
     io,
     ops::Range,
     sync::{
@@ -134,7 +135,7 @@ impl Asking {
     /// Has those begun that are wanted at once, and those whose name resolves now, and others no more.
     fn begin_at_once(&mut self) {
         let Some(beside) = &mut self.paths.beside else { return };
-        let given_up: Vec<TargetIndex> = beside.given_up.try_iter().collect();
+        let given_up: HashSet<TargetIndex> = beside.given_up.try_iter().collect();
         let wanted: Vec<TargetIndex> = beside.at_once.try_iter().collect();
         beside.unresolved.retain(|target| !given_up.contains(target));
         let now = super::now();
@@ -154,10 +155,8 @@ impl Asking {
                 tracer.add(target);
             }
         }
-        for target in given_up {
-            if let Some(tracer) = self.tracer(target) {
-                tracer.remove(target);
-            }
+        if !given_up.is_empty() {
+            self.paths.tracers.iter_mut().for_each(|(_, tracer)| tracer.remove(&given_up));
         }
     }
 
