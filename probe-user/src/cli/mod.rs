@@ -29,6 +29,7 @@ pub mod view;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    crate::nic::give_back_tables();
     let cli = args::parse();
     begin_log(cli.log_format);
     let ended = match &cli.command {

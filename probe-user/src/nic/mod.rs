@@ -53,7 +53,7 @@ pub use info::{InterfaceInfo, LocalDrops};
 pub use interface::find;
 pub use live::LiveSender;
 pub use neighbours::NeighbourThread;
-pub use pages::HugePages;
+pub use pages::{HugePages, give_back_tables};
 pub use program::{Program, Source};
 pub use receive::Receiver;
 pub use ring::{Kicked, Ring};

@@ -123,7 +123,7 @@ fn thread<T, R>(
     name: &str,
     cpu: Option<usize>,
     ready: &mpsc::Sender<()>,
-    mut looping: Loop<MonotonicClock, T, R>,
+    looping: Loop<MonotonicClock, T, R>,
 ) -> Result<JoinHandle<Result<(), nic::NicError>>, Failure>
 where
     T: crate::worker::Transmit + Send + 'static,
@@ -135,7 +135,7 @@ where
         // Nobody listening any more is no matter.
         let _ = ready.send(());
         drop(ready);
-        looping.run();
+        looping.going_first(nic::thread::precedence()).run();
         Ok(())
     };
     Ok(std::thread::Builder::new().name(name.into()).spawn(body)?)

@@ -1,6 +1,6 @@
 //! The loop itself.
 
-use super::{Clock, Common, Phase, Receive, Receiver, Rest, Sender, Transmit, WireReader};
+use super::{Clock, Common, Phase, Receive, Receiver, Rest, Sender, Transmit, WireReader, precedence::Precedence};
 use crate::base::Nanos;
 use std::sync::Arc;
 
@@ -28,12 +28,21 @@ pub struct Loop<C, T, R> {
     common: Arc<Common>,
     sender: Option<Sender<T>>,
     receiver: Receiver<R>,
+    precedence: Precedence,
 }
 
 impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
     /// Of these parts. A loop without queues of its own has [`NoQueues`].
     pub(super) fn new(clock: C, common: Arc<Common>, sender: Option<Sender<T>>, receiver: Receiver<R>) -> Self {
-        Self { clock, common, sender, receiver }
+        Self { clock, common, sender, receiver, precedence: Precedence::default() }
+    }
+
+    /// It goes before the other threads of its CPU while it rests enough that they get on. `set` has the calling thread do so, or no longer,
+    /// and returns whether it may.
+    #[must_use]
+    pub fn going_first(mut self, set: impl FnMut(bool) -> bool + Send + 'static) -> Self {
+        self.precedence = Precedence::new(set);
+        self
     }
 
     /// Until all is settled, or nobody wants to know any more.
@@ -54,7 +63,9 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
             if self.is_over() {
                 return false;
             }
-            self.rest_as_receiver(received);
+            let now = self.clock.now();
+            self.rest_as_receiver(received, now);
+            self.precedence.turned(now, self.clock.now());
             return true;
         };
         let expired = sender.expire(&self.clock);
@@ -67,8 +78,8 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
             self.sender = None;
             return !self.is_over();
         }
+        let now = self.clock.now();
         if received < MANY {
-            let now = self.clock.now();
             let until = sender.next_at(now).min(now + NAP);
             if until < now + SHORT {
                 self.receiver.queues().pause(until);
@@ -78,6 +89,7 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
                 self.receiver.queues().rest(until);
             }
         }
+        self.precedence.turned(now, self.clock.now());
         true
     }
 
@@ -86,8 +98,7 @@ impl<C: Clock, T: Transmit, R: Receive + Rest> Loop<C, T, R> {
         self.common.phase() == Phase::Abort || !self.common.is_sending()
     }
 
-    fn rest_as_receiver(&mut self, received: usize) {
-        let now = self.clock.now();
+    fn rest_as_receiver(&mut self, received: usize, now: Nanos) {
         match received {
             0..BUSY => self.receiver.queues().rest(now + NAP),
             BUSY..FEW => self.receiver.queues().pause(now + LONG_PAUSE),

@@ -18,6 +18,7 @@ mod judge;
 mod looping;
 mod orders;
 mod port_report;
+mod precedence;
 mod progress;
 mod proof;
 mod receiver;
