@@ -22,8 +22,7 @@ use xtask::command::{send_signal, wait_until};
 
 /// What a loop may ask of the kernel. By two of them it goes before other threads, or no longer: not every turn, which is counted. The last
 /// is how a sleep goes on after strace has attached to it.
-const ALLOWED: [&str; 6] =
-    ["sendto", "ppoll", "clock_nanosleep", "sched_getattr", "sched_setattr", "restart_syscall"];
+const ALLOWED: [&str; 6] = ["sendto", "ppoll", "clock_nanosleep", "sched_getattr", "sched_setattr", "restart_syscall"];
 
 #[test]
 #[ignore = "needs root: make test runs it"]
