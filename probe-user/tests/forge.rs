@@ -13,6 +13,8 @@
 
 #[path = "forge/datagrams.rs"]
 mod datagrams;
+#[path = "forge/fields.rs"]
+mod fields;
 #[path = "forge/forger.rs"]
 mod forger;
 #[path = "forge/kinds.rs"]

@@ -75,14 +75,20 @@ mod tests {
         std::mem::take(&mut set.lock().expect("one thread"))
     }
 
-    #[test]
-    fn who_rests_goes_first_and_who_does_not_stands_back() {
+    /// One that may go first, or not, and what has been set.
+    fn one(may: bool) -> (Precedence, Arc<Mutex<Vec<bool>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
-        let mut precedence = Precedence::new(move |first| {
+        let set = move |first| {
             tell.lock().expect("one thread").push(first);
-            true
-        });
+            may
+        };
+        (Precedence::new(set), told)
+    }
+
+    #[test]
+    fn who_rests_goes_first_and_who_does_not_stands_back() {
+        let (mut precedence, told) = one(true);
         let mut now = Nanos::from_secs(7);
         assert_eq!(drive(&mut precedence, &mut now, 1, 0, &told), [false; 0], "nothing is known yet");
         assert_eq!(drive(&mut precedence, &mut now, 500, 300, &told), [true]);
@@ -93,12 +99,7 @@ mod tests {
 
     #[test]
     fn who_may_not_is_not_asked_again() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let tell = Arc::clone(&told);
-        let mut precedence = Precedence::new(move |first| {
-            tell.lock().expect("one thread").push(first);
-            false
-        });
+        let (mut precedence, told) = one(false);
         assert_eq!(drive(&mut precedence, &mut Nanos::from_secs(7), 1_000, 900, &told), [true]);
     }
 }
